@@ -1,0 +1,31 @@
+# make demo: environment and main job.  make test: environment and all tests.
+# make test PYTHON=python3.13 remakes the environment with that interpreter; VENV=folder puts it elsewhere.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
+STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
+
+.PHONY: demo test lint types bench
+
+demo: $(STAMP)
+	$(BIN)/python experiments/ring_allreduce.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	$(BIN)/python benchmarks/simulated_ranks.py
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
