@@ -1,0 +1,29 @@
+"""Collective operations by hand, from sends and receives alone: on simulated ranks and on real MPI.
+
+    import numpy as np, ranks
+    from collectives import ring_allreduce
+
+    ranks.run(lambda comm: ring_allreduce(comm, np.array([comm.rank + 1])), 3).results
+    # [array([6]), array([6]), array([6])]
+
+Letters: p ranks, n bytes on each rank, alpha seconds a message, beta seconds a byte, gamma seconds a reduced byte.
+"""
+
+from collectives.barriers import butterfly_barrier, central_barrier, dissemination_barrier
+from collectives.costs import Cost, cost
+from collectives.naive import naive_allreduce
+from collectives.reduction import commutative
+from collectives.ring import ring_allgather, ring_allreduce, ring_reduce_scatter
+
+__all__ = [
+    "Cost",
+    "butterfly_barrier",
+    "central_barrier",
+    "commutative",
+    "cost",
+    "dissemination_barrier",
+    "naive_allreduce",
+    "ring_allgather",
+    "ring_allreduce",
+    "ring_reduce_scatter",
+]

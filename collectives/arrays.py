@@ -1,0 +1,74 @@
+"""Arrays as collectives need them: flat, in blocks, as bytes for dtypes that MPI does not know, and checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_MPI_DTYPES = frozenset(np.dtype(code) for code in "?bBhHiIlLqQefdgFDG")
+
+
+def block_bounds(n: int, p: int) -> list[int]:
+    """Return where the p blocks of n elements begin and end; the first n % p blocks are one element longer.
+
+    block_bounds(8, 3)  # [0, 3, 6, 8]
+    """
+    size, longer = divmod(n, p)
+    return [block * size + min(block, longer) for block in range(p + 1)]
+
+
+def flat_input(who: str, x: Any) -> Array:
+    """Return the elements of the argument `x` in C order, in one piece; a view of it where that is possible."""
+    if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{who}: got x of type {type(x).__name__}, expected a numpy.ndarray; remedy: pass np.asarray(x)"
+            + (" or x.filled(...): a mask would be lost" if isinstance(x, np.ma.MaskedArray) else "")
+        )
+    if x.dtype.hasobject:
+        raise TypeError(
+            f"{who}: got x with dtype {x.dtype}, expected one of fixed size; remedy: convert it, since Python "
+            "objects cannot be sent as a buffer"
+        )
+    return np.ascontiguousarray(x).reshape(-1)
+
+
+def output(who: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return the array for the result, and the flat array in one piece to compute it in.
+
+    The second is a view of the first, unless `out` was given and is not contiguous: then `finish` copies.
+    """
+    if out is None:
+        result = np.empty(shape, dtype)
+        return result, result.reshape(-1)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(
+            f"{who}: got out of type {type(out).__name__}, expected a numpy.ndarray; remedy: pass one"
+        )
+    if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+        state = "writable" if out.flags.writeable else "read-only"
+        raise ValueError(
+            f"{who}: got out with shape {out.shape}, dtype {out.dtype}, {state}, expected shape {shape}, "
+            f"dtype {dtype}, writable; remedy: pass np.empty({shape}, {str(dtype)!r})"
+        )
+    return out, out.reshape(-1) if out.flags.c_contiguous else np.empty(out.size, dtype)
+
+
+def finish(result: Array, flat: Array) -> Array:
+    """Return the result, after copying `flat` into it if it is not a view of it."""
+    if not result.flags.c_contiguous:
+        result[...] = flat.reshape(result.shape)
+    return result
+
+
+def is_wire_dtype(dtype: np.dtype[Any]) -> bool:
+    """Return whether MPI has a datatype for this dtype; if not, its arrays travel as bytes."""
+    return dtype in _MPI_DTYPES
+
+
+def same_memory(a: Array, b: Array) -> bool:
+    """Return whether two flat arrays are the same elements."""
+    return a.size == b.size and a.ctypes.data == b.ctypes.data

@@ -1,0 +1,102 @@
+"""Operations for reductions: what they must be like, and their cost on the virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from collectives.arrays import Array
+from ranks import reduction_clock
+
+Op = Callable[[Any, Any], Any]
+Reduce = Callable[[Array, Array, Array], Any]
+F = TypeVar("F", bound=Op)
+
+COMMUTATIVE = frozenset(
+    {
+        np.add, np.multiply, np.maximum, np.minimum, np.fmax, np.fmin, np.logical_and, np.logical_or,
+        np.logical_xor, np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.gcd, np.lcm, np.hypot, np.logaddexp,
+        np.logaddexp2,
+    }
+)  # fmt: skip
+_declared: set[Op] = set()
+
+
+def commutative(op: F) -> F:
+    """Declare that op(a, b) equals op(b, a) for all arrays, and return it.
+
+        ring_allreduce(comm, x, commutative(lambda a, b: a + b - a * b))
+
+    NumPy's own commutative ufuncs are known. Only declare what holds: algorithms reorder such operations.
+    """
+    _declared.add(op)
+    return op
+
+
+def op_name(op: Op) -> str:
+    """Return how messages name an operation."""
+    return getattr(op, "__name__", repr(op))
+
+
+def require_commutative(who: str, op: Op) -> None:
+    """Raise ValueError unless `op` is known to be commutative."""
+    if op not in COMMUTATIVE and op not in _declared:
+        raise ValueError(
+            f"{who}: got op {op_name(op)}, expected a commutative one, since blocks are reduced in different "
+            "orders of the ranks; remedy: declare it with collectives.commutative(op) if it is, otherwise use "
+            "naive_allreduce, which reduces in rank order"
+        )
+
+
+def reducer(who: str, comm: Any, op: Any, dtype: np.dtype[Any]) -> Reduce:
+    """Return reduce(left, right, out), which puts op(left, right) into `out` and charges the virtual clock.
+
+    Raises: TypeError if `op` does not take two arrays of `dtype` to one of the same.
+    """
+    combine: Reduce = _ufunc(who, op, dtype) if isinstance(op, np.ufunc) else _function(who, op, dtype)
+    charge = reduction_clock(comm)
+    if charge is None:
+        return combine
+
+    def charged(left: Array, right: Array, out: Array) -> None:
+        combine(left, right, out)
+        charge(out.nbytes)
+
+    return charged
+
+
+def _ufunc(who: str, op: np.ufunc, dtype: np.dtype[Any]) -> Reduce:
+    native = dtype.newbyteorder("=")
+    came: Any = None
+    if op.nin == 2 and op.nout == 1:
+        try:
+            came = op.resolve_dtypes((native, native, None))[2]
+        except TypeError:
+            came = None
+    if came != native:
+        got = f"{op_name(op)}, which makes {came} of it" if came is not None else f"{op_name(op)}"
+        raise TypeError(
+            f"{who}: got dtype {dtype} and op {got}, expected an op that takes two arrays of a dtype to one; "
+            "remedy: convert x, or choose another op"
+        )
+    return op
+
+
+def _function(who: str, op: Any, dtype: np.dtype[Any]) -> Reduce:
+    if not callable(op):
+        raise TypeError(
+            f"{who}: got op {op!r}, expected a NumPy ufunc or a function of two arrays; remedy: pass np.add"
+        )
+
+    def combine(left: Array, right: Array, out: Array) -> None:
+        made = np.asarray(op(left, right))
+        if made.shape != out.shape or not np.can_cast(made.dtype, dtype, "same_kind"):
+            raise TypeError(
+                f"{who}: got {made.dtype} of shape {made.shape} from op {op_name(op)}, expected {dtype} of shape "
+                f"{out.shape}; remedy: let op work element by element and keep the dtype"
+            )
+        out[...] = made
+
+    return combine

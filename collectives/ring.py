@@ -1,0 +1,157 @@
+"""The ring: every rank talks to its two neighbours only, and every link is busy in every step.
+
+Block b of the data starts its way at rank b+1 and travels right. In the reduce-scatter each rank adds its own share
+as the block comes by, so that after p-1 steps block b arrives complete at rank b. In the all-gather it goes round
+once more and each rank keeps a copy. One after the other they are an all-reduce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from collectives.arrays import Array, block_bounds, finish, flat_input, is_wire_dtype, output, same_memory
+from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
+from ranks import announce, region
+
+# Tags of this file's messages, out of the way of a program's own.
+_REDUCE_SCATTER, _ALLGATHER = 32_001, 32_002
+
+
+def ring_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
+    """Return this rank's block of the elementwise `op` of `x` over all ranks of `comm`.
+
+        ranks.run(lambda comm: ring_reduce_scatter(comm, np.arange(4) * 10**comm.rank), 3).results
+        # [array([  0, 111]), array([222]), array([333])]
+
+    Shape:   x (...,) -> (n,): block `rank` of the p blocks of x.ravel(), the first x.size % p of which are one
+             element longer (`np.array_split`). Any size, also smaller than p. `x` is kept unless out is part of it.
+    Cost:    p-1 sends a rank; x.nbytes less its own block sent; (p-1)(alpha + n/p beta + n/p gamma).
+    Order:   block b is reduced in rank order b+1, b+2, ..., b, so op must be commutative.
+    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if ranks differ (simulated).
+    Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
+    """
+    flat, p, rank = flat_input("ring_reduce_scatter", x), comm.size, comm.rank
+    require_commutative("ring_reduce_scatter", op)
+    reduce = reducer("ring_reduce_scatter", comm, op, flat.dtype)
+    bounds = block_bounds(flat.size, p)
+    mine = bounds[rank + 1] - bounds[rank]
+    result, own = output("ring_reduce_scatter", out, (mine,), flat.dtype)
+    announce(comm, "ring_reduce_scatter", op=op_name(op), shape=x.shape, dtype=str(x.dtype))
+    with region(comm, "ring_reduce_scatter"):
+        _reduce_scatter(comm, flat, bounds, reduce, own)
+    return finish(result, own)
+
+
+def _reduce_scatter(comm: Any, x: Array, bounds: list[int], reduce: Reduce, own: Array) -> None:
+    """Reduce block `rank` of all ranks' `x` into `own`, which may be that block of `x`."""
+    p, rank = comm.size, comm.rank
+    left, right = (rank - 1) % p, (rank + 1) % p
+    if p == 1:
+        own[...] = x
+        return
+    wire = _wire(x.dtype)
+    free, spare = np.empty(bounds[1], x.dtype), np.empty(bounds[1], x.dtype)
+    block = (rank - 1) % p
+    partial = x[bounds[block] : bounds[block + 1]]
+    for step in range(p - 1):
+        # Before step s, `partial` is block rank-1-s reduced over ranks rank-s ... rank.
+        block = (rank - 2 - step) % p
+        share = x[bounds[block] : bounds[block + 1]]
+        came = free if share.size == free.size else free[: share.size]
+        comm.Sendrecv(wire(partial), right, _REDUCE_SCATTER, wire(came), left, _REDUCE_SCATTER)
+        target = own if step == p - 2 else came
+        reduce(came, share, target)
+        # What was sent is free to be received into; what was received is sent next.
+        free, spare, partial = spare, free, target
+
+
+def ring_allgather(
+    comm: Any, x: Array, *, counts: Sequence[int] | None = None, out: Array | None = None
+) -> Array:
+    """Return the blocks `x` of all ranks of `comm`, in rank order.
+
+        ranks.run(lambda comm: ring_allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
+        # array([[ 0,  0], [ 1, -1], [ 2, -2]])
+
+    Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
+             block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless it is part of out.
+    Cost:    p-1 sends a rank; all blocks but that of the right neighbour sent; (p-1)(alpha + n/p beta), n/p the
+             bytes of the largest block.
+    Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if ranks differ (simulated).
+    Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
+    """
+    flat, p, rank = flat_input("ring_allgather", x), comm.size, comm.rank
+    sizes = [flat.size] * p if counts is None else [int(count) for count in counts]
+    if len(sizes) != p or min(sizes) < 0 or sizes[rank] != flat.size:
+        raise ValueError(
+            f"ring_allgather: got counts {sizes} and, on rank {rank}, {flat.size} elements, expected one count for "
+            f"each of {p} ranks, that of this rank being its number of elements; remedy: pass the same, true counts "
+            "on all ranks"
+        )
+    bounds = [0]
+    for size in sizes:
+        bounds.append(bounds[-1] + size)
+    shape = (p, *x.shape) if counts is None else (bounds[-1],)
+    result, whole = output("ring_allgather", out, shape, flat.dtype)
+    sizes_text = f"{x.shape}" if counts is None else f"counts {sizes}"
+    announce(comm, "ring_allgather", shape=sizes_text, dtype=str(x.dtype))
+    own = whole[bounds[rank] : bounds[rank + 1]]
+    if not same_memory(own, flat):
+        own[...] = flat
+    with region(comm, "ring_allgather"):
+        _allgather(comm, whole, bounds)
+    return finish(result, whole)
+
+
+def _allgather(comm: Any, whole: Array, bounds: list[int]) -> None:
+    """Let every rank's block of `whole` go round; block `rank` is there at the start."""
+    p, rank = comm.size, comm.rank
+    left, right = (rank - 1) % p, (rank + 1) % p
+    wire = _wire(whole.dtype)
+    latest = whole[bounds[rank] : bounds[rank + 1]]
+    for step in range(p - 1):
+        # Before step s, blocks rank-s ... rank are here.
+        block = (rank - 1 - step) % p
+        came = whole[bounds[block] : bounds[block + 1]]
+        comm.Sendrecv(wire(latest), right, _ALLGATHER, wire(came), left, _ALLGATHER)
+        latest = came
+
+
+def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
+    """Return the elementwise `op` of `x` over all ranks of `comm`, as a reduce-scatter and an all-gather.
+
+        ranks.run(lambda comm: ring_allreduce(comm, np.array([comm.rank + 1])), 3).results
+        # [array([6]), array([6]), array([6])]
+
+    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out is x.
+    Cost:    2(p-1) sends a rank; 2(p-1)/p * x.nbytes bytes sent when p divides x.size;
+             2(p-1)(alpha + n/p beta) + (p-1) n/p gamma. The bytes are the fewest possible.
+    Order:   block b is reduced in rank order b+1, b+2, ..., b, once, so floats are bit-identical on all ranks, and
+             op must be commutative.
+    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if ranks differ (simulated).
+    Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
+    """
+    flat, p, rank = flat_input("ring_allreduce", x), comm.size, comm.rank
+    result, whole = output("ring_allreduce", out, x.shape, x.dtype)
+    bounds = block_bounds(flat.size, p)
+    own = whole[bounds[rank] : bounds[rank + 1]]
+    announce(comm, "ring_allreduce", op=op_name(op), shape=x.shape, dtype=str(x.dtype))
+    ring_reduce_scatter(comm, flat, op, out=own)
+    ring_allgather(comm, own, counts=np.diff(bounds).tolist(), out=whole)
+    return finish(result, whole)
+
+
+def _wire(dtype: np.dtype[Any]) -> Any:
+    """Return the function that makes of a block what is sent: itself, or its bytes for dtypes MPI does not know."""
+    return _itself if is_wire_dtype(dtype) else _bytes
+
+
+def _itself(block: Array) -> Array:
+    return block
+
+
+def _bytes(block: Array) -> Array:
+    return block.view(np.uint8)

@@ -1,0 +1,70 @@
+"""Many MPI-like ranks in one process: deterministic, on a virtual clock, with hangs explained.
+
+    import ranks
+
+    def program(comm):  # runs unchanged on mpi4py.MPI.COMM_WORLD
+        return comm.sendrecv(comm.rank, (comm.rank + 1) % comm.size)
+
+    ranks.run(program, 3).results  # [2, 0, 1]
+
+MPI's datatypes are here under their MPI names: ranks.DOUBLE, ranks.BYTE, ...
+"""
+
+from ranks.clock import Wtime, reduction_clock, spend
+from ranks.communicator import COMM_NULL, Comm, announce
+from ranks.constants import (
+    ANY_SOURCE,
+    ANY_TAG,
+    COMM_TYPE_SHARED,
+    CONGRUENT,
+    IDENT,
+    IN_PLACE,
+    PROC_NULL,
+    ROOT,
+    SIMILAR,
+    TAG_UB,
+    UNDEFINED,
+    UNEQUAL,
+    mpi_of,
+)
+from ranks.datatypes import DATATYPES, Datatype
+from ranks.errors import (
+    AbortError,
+    CollectiveMismatchError,
+    DatatypeMismatchError,
+    DeadlockError,
+    InvalidBufferError,
+    InvalidHandleError,
+    InvalidRankError,
+    InvalidTagError,
+    LivelockError,
+    NondeterminismError,
+    RanksError,
+    SendBufferChangedError,
+    TruncationError,
+    UnfinishedRequestError,
+    UnreceivedMessageError,
+)
+from ranks.group import Group
+from ranks.network import Link, Network, network_named, presets
+from ranks.request import REQUEST_NULL, Message, Prequest, Request
+from ranks.running import Run, run
+from ranks.status import Status
+from ranks.trace import Event, Trace, region
+
+__all__ = [
+    "ANY_SOURCE", "ANY_TAG", "COMM_NULL", "COMM_TYPE_SHARED", "CONGRUENT", "IDENT", "IN_PLACE", "PROC_NULL",
+    "REQUEST_NULL", "ROOT", "SIMILAR", "TAG_UB", "UNDEFINED", "UNEQUAL", "AbortError",
+    "CollectiveMismatchError", "Comm", "Datatype", "DatatypeMismatchError", "DeadlockError", "Event", "Group",
+    "InvalidBufferError", "InvalidHandleError", "InvalidRankError", "InvalidTagError", "Link",
+    "LivelockError", "Message", "Network", "NondeterminismError", "Prequest", "RanksError", "Request", "Run",
+    "SendBufferChangedError", "Status", "Trace", "TruncationError", "UnfinishedRequestError",
+    "UnreceivedMessageError", "Wtime", "announce", "mpi_of", "network_named", "presets", "reduction_clock",
+    "region", "run", "spend",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Datatype:
+    if name in DATATYPES:
+        return DATATYPES[name]
+    raise AttributeError(f"module 'ranks' has no attribute {name!r}")

@@ -1,0 +1,112 @@
+"""Which MPI call a rank is in, and where its program made it, read off the Python frames when someone asks.
+
+Nothing is noted while calls succeed, so diagnoses cost nothing until they are needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+
+from ranks.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
+
+_PACKAGE = str(Path(__file__).parent) + os.sep
+_SHOWN = ("dest", "source", "tag", "sendtag", "recvtag", "color", "key")
+_NAMES = {"source": {ANY_SOURCE: "ANY_SOURCE", PROC_NULL: "PROC_NULL"}, "dest": {PROC_NULL: "PROC_NULL"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An MPI call: its text, such as "Send(dest=1, tag=0, 800 B)", and where it stands.
+
+    path, line and function of the statement that made the call; `caller` is where that function was called
+    from ("file.py:12"), empty at the top of the program.
+    """
+
+    text: str
+    path: str
+    line: int
+    function: str
+    caller: str
+
+    @property
+    def site(self) -> str:
+        """File name and line, "ring.py:12"."""
+        return f"{Path(self.path).name}:{self.line}" if self.path else "?"
+
+
+def current_call() -> Call:
+    """Return the call that the running rank is in."""
+    return call_of(sys._getframe(1))
+
+
+def call_of(frame: FrameType | None) -> Call:
+    """Return the call in progress in a stack of frames, innermost first."""
+    public: FrameType | None = None
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        public, frame = frame, frame.f_back
+    text = _text(public) if public is not None else "?"
+    if frame is None:
+        return Call(text, "", 0, "?", "")
+    caller = _program_line(frame.f_back)
+    return Call(text, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, caller)
+
+
+def _program_line(frame: FrameType | None) -> str:
+    """Return the outermost line of the program below its call by `ranks.run`."""
+    outermost = ""
+    while frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
+        outermost = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return outermost
+
+
+def site_mark(depth: int) -> tuple[CodeType, int]:
+    """Return a cheap mark of the line `depth` frames up, for requests that may have to name it later."""
+    frame = sys._getframe(depth + 1)
+    return frame.f_code, frame.f_lasti
+
+
+def site_of(mark: tuple[CodeType, int] | None) -> str:
+    """Return the "file.py:12" of a mark."""
+    if mark is None:
+        return "?"
+    code, last = mark
+    lines = [line for begin, end, line in code.co_lines() if begin <= last < end and line is not None]
+    return f"{Path(code.co_filename).name}:{lines[0] if lines else code.co_firstlineno}"
+
+
+def _text(frame: FrameType) -> str:
+    code, values = frame.f_code, frame.f_locals
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    shown = [_argument(name, values[name]) for name in names if name in values]
+    shown.sort(key=lambda part: "=" not in part)
+    return f"{code.co_name}({', '.join(part for part in shown if part)})"
+
+
+def _argument(name: str, value: Any) -> str:
+    if name in _SHOWN:
+        if name.endswith("tag") and value == ANY_TAG:
+            return f"{name}=ANY_TAG"
+        return f"{name}={_NAMES.get(name, {}).get(value, value)}"
+    if name in ("buf", "sendbuf", "recvbuf"):
+        return _size(value)
+    if name in ("obj", "sendobj"):
+        return type(value).__name__
+    if name == "requests":
+        return f"{len(value)} requests"
+    return ""
+
+
+def _size(buffer: Any) -> str:
+    if isinstance(buffer, (np.ndarray, np.generic, memoryview)):
+        return f"{buffer.nbytes} B"
+    if isinstance(buffer, (bytes, bytearray)):
+        return f"{len(buffer)} B"
+    return ""

@@ -1,0 +1,198 @@
+"""Why no rank can move: who waits for whom, which of them are the cause, and what would have helped."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ranks.agreement import Ledger, ranks_text
+from ranks.calls import Call, call_of
+from ranks.constants import ANY_SOURCE, ANY_TAG
+from ranks.core import deadlock_cores
+from ranks.errors import DeadlockError, LivelockError
+from ranks.matching import Message, Operation
+from ranks.world import AnyOf
+
+if TYPE_CHECKING:
+    from ranks.world import RankState, World
+
+# Reports show so many ranks of a core, and so many of the others, in full.
+_SHOWN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A rank that cannot move. It needs one rank out of each set in `needs`; `near`: what nearly matched."""
+
+    rank: int
+    call: Call
+    reason: str
+    needs: list[frozenset[int]] = field(repr=False)
+    near: list[str]
+
+    def line(self, widths: tuple[int, int, int]) -> str:
+        """Return the report's line of this rank, its columns padded to `widths`."""
+        who, call, site = f"rank {self.rank}", self.call.text, self.call.site
+        caller = f" (from {self.call.caller})" if self.call.caller else ""
+        return f"  {who:<{widths[0]}}  {call:<{widths[1]}}  {site:<{widths[2]}}  {self.reason}{caller}"
+
+
+def deadlock(world: World, program: str, passes: Callable[[str], bool] | None) -> DeadlockError:
+    """Return the error for a world in which nothing can move; `passes` tries another buffering mode."""
+    waiting = [state for state in world.ranks if state.greenlet]
+    blocked = [_blocked(state) for state in waiting]
+    needs = {each.rank: each.needs for each in blocked}
+    cores = [[b.rank for b in blocked]] if world.livelock else deadlock_cores(needs)
+    time_ps = max(state.now for state in waiting)
+    other = _passing_mode(world.buffering, passes)
+    replay = (
+        f"ranks.run({program}, {world.size}, network={world.network.name!r}, "
+        f"buffering={world.buffering!r}, seed={world.seed})"
+    )
+    kind = LivelockError if world.livelock else DeadlockError
+    head = f"{kind.__name__} at t={time_ps / 1e6:g} us: {_headline(cores[0], blocked, world)}"
+    lines = [f"{head} (buffering={world.buffering}, seed={world.seed})"]
+    lines += _body(cores, blocked)
+    if other is not None:
+        lines.append(f'  passes with buffering="{other}": {_ADVICE[other]}')
+    lines.append(f"  replay: {replay}")
+    return kind(
+        "\n".join(lines), core=cores[0], blocked=blocked, time_ps=time_ps, buffering=world.buffering,
+        seed=world.seed, passes_with=other, replay=replay,
+    )  # fmt: skip
+
+
+_ADVICE = {
+    "infinite": "the program relies on buffered sends",
+    "eager": "the program relies on sends of this size being buffered, or not being buffered",
+    "none": "the program relies on sends not being buffered: a wildcard takes another message here",
+}
+
+
+def _passing_mode(buffering: str, passes: Callable[[str], bool] | None) -> str | None:
+    """Return another buffering mode in which the program ends well; what it prints meanwhile is dropped."""
+    if passes is None:
+        return None
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return next((mode for mode in _ADVICE if mode != buffering and passes(mode)), None)
+
+
+def _headline(core: list[int], blocked: list[Blocked], world: World) -> str:
+    if world.livelock:
+        return f"{ranks_text(core)} poll for something that can no longer come"
+    if len(core) > 1:
+        text = f"ranks {core[0]} and {core[1]}" if len(core) == 2 else ranks_text(core)
+        return f"{text} wait for each other"
+    alone = next(each for each in blocked if each.rank == core[0])
+    gone = min(alone.needs, key=len)
+    if gone == {alone.rank}:
+        return f"rank {alone.rank} waits for itself"
+    verb = "has" if len(gone) == 1 else "have"
+    return f"rank {alone.rank} waits for {ranks_text(gone)}, which {verb} returned"
+
+
+def _body(cores: list[list[int]], blocked: list[Blocked]) -> list[str]:
+    by_rank = {each.rank: each for each in blocked}
+    in_core = [by_rank[rank] for core in cores for rank in core]
+    others = [each for each in blocked if each not in in_core]
+    shown = in_core[:_SHOWN]
+    widths = (
+        max(len(f"rank {each.rank}") for each in shown),
+        max(len(each.call.text) for each in shown),
+        max(len(each.call.site) for each in shown),
+    )
+    lines = []
+    for each in shown:
+        lines.append(each.line(widths))
+        lines += [f"  {'':<{widths[0]}}  nearly: {text}" for text in each.near]
+    if len(in_core) > len(shown):
+        lines.append(f"  and {ranks_text(each.rank for each in in_core[_SHOWN:])} of the same core")
+    groups: dict[str, list[int]] = {}
+    for each in others:
+        groups.setdefault(f"{each.call.text.partition('(')[0]} at {each.call.site}", []).append(each.rank)
+    for text, ranks in list(groups.items())[:_SHOWN]:
+        lines.append(f"  behind them: {ranks_text(ranks)} in {text}")
+    return lines
+
+
+def _blocked(state: RankState) -> Blocked:
+    awaits = state.awaits
+    call = call_of(state.greenlet.gr_frame if state.greenlet is not None else None)
+    if isinstance(awaits, Ledger):
+        absent = awaits.awaited()
+        reason = f"waits for {ranks_text(absent)} to call it too"
+        return Blocked(state.rank, call, reason, [frozenset([rank]) for rank in absent], [])
+    if awaits is None:
+        return Blocked(state.rank, call, "polls, and nothing is on its way", [], [])
+    some = isinstance(awaits, AnyOf)
+    operations = awaits.operations if some else awaits if isinstance(awaits, list) else [awaits]
+    pending = [operation for operation in operations if operation.ready_ps is None]
+    needs = [frozenset(_peers(operation)) for operation in pending]
+    reasons = [_reason(operation) for operation in pending]
+    near = [text for operation in pending[:3] for text in _near(operation)]
+    if some:
+        needs = [frozenset().union(*needs)]
+    more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    return Blocked(state.rank, call, (" or " if some else " and ").join(reasons[:3]) + more, needs, near)
+
+
+def _peers(operation: Operation) -> list[int]:
+    """Return the world ranks one of which must act for the operation to complete."""
+    boxes = operation.box.context.boxes
+    if operation.peer == ANY_SOURCE:
+        return [box.owner.rank for box in boxes if box.owner is not operation.state]
+    return [boxes[operation.peer].owner.rank]
+
+
+def _reason(operation: Operation) -> str:
+    boxes, state = operation.box.context.boxes, operation.state
+    me = next(rank for rank, box in enumerate(boxes) if box.owner is state)
+    tag = "ANY_TAG" if operation.tag == ANY_TAG else operation.tag
+    where = _context_text(operation)
+    if operation.peer == ANY_SOURCE:
+        return f"waits for any rank to send (dest={me}, tag={tag}{where})"
+    peer = boxes[operation.peer].owner
+    gone = "" if peer.greenlet else ", which has returned,"
+    if operation.what == "send":
+        return f"waits for rank {peer.rank}{gone} to receive (source={me}, tag={tag}{where})"
+    return f"waits for rank {peer.rank}{gone} to send (dest={me}, tag={tag}{where})"
+
+
+def _context_text(operation: Operation) -> str:
+    number = operation.box.context.number
+    return f", communicator {number}" if number else ""
+
+
+def _near(operation: Operation) -> list[str]:
+    """Return what is there that another source, tag or communicator would have matched."""
+    box = operation.box
+    if operation.what == "send":
+        posted = [
+            f"rank {box.owner.rank} would receive (source={_name(r.peer)}, tag={_name(r.tag)})"
+            for r in box.receives
+        ]
+        return posted[:2]
+    here = [_offer(m) for queue in box.queues.values() for m in queue]
+    world = operation.state.world
+    wanted = set(_peers(operation))
+    elsewhere = [
+        f"{_offer(m)}, in communicator {other.context.number}"
+        for other in world.mailboxes_of(operation.state)
+        if other is not box
+        for queue in other.queues.values()
+        for m in queue
+        if m.origin.rank in wanted
+    ]
+    return here[:2] + elsewhere[:2]
+
+
+def _offer(message: Message) -> str:
+    kind = "an object" if message.pickled else f"{message.n_bytes} B of {message.flat.dtype.name}"
+    return f"rank {message.origin.rank} has sent {kind} with tag={message.tag}"
+
+
+def _name(value: int) -> str:
+    return {ANY_SOURCE: "ANY", ANY_TAG: "ANY"}.get(value, str(value))

@@ -1,0 +1,290 @@
+"""One rank's side of a communicator: how sends, receives and probes are posted and finished.
+
+`Comm` spells these steps as mpi4py does. Everything that a call may get wrong is checked here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ranks.calls import current_call, site_mark, site_of
+from ranks.constants import ANY_SOURCE, ANY_TAG, PROC_NULL, TAG_UB
+from ranks.datatypes import WIRE_DTYPES, Flat, NotABufferError, as_flat
+from ranks.errors import (
+    InvalidBufferError,
+    InvalidHandleError,
+    InvalidRankError,
+    InvalidTagError,
+    RanksError,
+    SendBufferChangedError,
+)
+from ranks.matching import Context, Message, Operation
+from ranks.status import Status
+
+if TYPE_CHECKING:
+    from ranks.world import RankState, World
+
+# How a send is to be buffered: as the run says, always, or never (it completes when it is received).
+STANDARD, BUFFERED, SYNCHRONOUS = range(3)
+
+# Messages up to this size are used again for the next one like them; larger ones would hold too much memory.
+REUSED_BYTES = 1024
+
+
+class Endpoint:
+    """A communicator as one rank sees it.
+
+    _boxes holds the mailboxes of all its ranks, _box this rank's own. _quick says that all links are alike
+    and that nobody looks on (no trace, no checks, no jitter): then `_routes` has, for each rank sent to
+    before, the messages that were received and can be used again, and the short way of `comm.py` is open.
+    """
+
+    __slots__ = (
+        "_announced", "_box", "_boxes", "_context", "_freed", "_name", "_overhead_ps", "_ports", "_quick",
+        "_routes",        "_state", "_world", "rank", "size",
+    )  # fmt: skip
+
+    def __init__(self, state: RankState, context: Context, rank: int) -> None:
+        self._state, self._context, self.rank = state, context, rank
+        self._world: World = state.world
+        self._boxes = context.boxes
+        self._box = context.boxes[rank]
+        self.size = len(context.boxes)
+        self._announced = 0
+        self._freed = False
+        self._name = ""
+        self._quick = state.world.is_quick
+        self._overhead_ps = state.world.overhead_ps
+        self._ports = state.world.ports
+        self._routes: dict[int, list[Message]] = {}
+
+    # -- what may be wrong with a call -----------------------------------------------------------------------
+
+    def _error(self, kind: type[RanksError], got: str, expected: str, remedy: str) -> RanksError:
+        call = current_call()
+        return kind(self._state.rank, call.text, got=got, expected=expected, remedy=remedy, site=call.site)
+
+    def _flat(self, buffer: Any, *, writable: bool = False) -> Flat:
+        if type(buffer) is np.ndarray and buffer.ndim == 1 and buffer.dtype in WIRE_DTYPES:
+            flags = buffer.flags
+            if flags.c_contiguous and (flags.writeable or not writable):
+                return buffer
+        try:
+            return as_flat(buffer, writable=writable)
+        except NotABufferError as problem:
+            raise self._error(
+                InvalidBufferError, problem.got, problem.expected, problem.remedy
+            ) from problem.__cause__
+
+    def _check_usable(self) -> None:
+        if self._freed:
+            raise self._error(
+                InvalidHandleError,
+                "a communicator that was freed",
+                "a live one",
+                "Free it after its last use",
+            )
+
+    def _check_dest(self, dest: Any, tag: Any) -> None:
+        self._check_usable()
+        if not _is_integer(dest) or not 0 <= dest < self.size:
+            raise self._error(
+                InvalidRankError, f"dest={dest!r}", f"0 to {self.size - 1} or PROC_NULL",
+                "take the destination modulo comm.size, or skip the send at the edge",
+            )  # fmt: skip
+        if not _is_integer(tag) or not 0 <= tag <= TAG_UB:
+            raise self._error(InvalidTagError, f"tag={tag!r}", f"0 to {TAG_UB}", "choose a tag in that range")
+
+    def _check_source(self, source: Any, tag: Any) -> None:
+        self._check_usable()
+        if source != ANY_SOURCE and (not _is_integer(source) or not 0 <= source < self.size):
+            raise self._error(
+                InvalidRankError, f"source={source!r}", f"0 to {self.size - 1}, ANY_SOURCE or PROC_NULL",
+                "take the source modulo comm.size, or skip the receive at the edge",
+            )  # fmt: skip
+        if tag != ANY_TAG and (not _is_integer(tag) or not 0 <= tag <= TAG_UB):
+            raise self._error(
+                InvalidTagError, f"tag={tag!r}", f"0 to {TAG_UB} or ANY_TAG", "choose a tag in that range"
+            )
+
+    # -- sending ---------------------------------------------------------------------------------------------
+
+    def _send(self, flat: Flat, dest: int, tag: int, mode: int, *, pickled: bool = False) -> None:
+        """Send and wait until the buffer is free again."""
+        operation = self._post_send(flat, dest, tag, mode, pickled=pickled, blocking=True)
+        if operation is not None:
+            self._world.wait(operation)
+            self._settle(operation, None)
+
+    def _post_send(
+        self, flat: Flat, dest: int, tag: int, mode: int, *, pickled: bool, blocking: bool
+    ) -> Operation | None:
+        """Post a send; return its operation, None for a blocking one that is complete already.
+
+        The receiver may look at a blocking send's own buffer, since its rank cannot write to it meanwhile;
+        all others are copied unless their receive takes them at once.
+        """
+        if dest == PROC_NULL:
+            return None if blocking else self._done("send", dest, tag)
+        self._check_dest(dest, tag)
+        state, world = self._state, self._world
+        message = Message()
+        message.box, message.source, message.tag = self._boxes[dest], self.rank, tag
+        message.flat, message.pickled = flat, pickled
+        message.ready_ps = state.now = state.now + world.overhead_ps
+        message.number = state.sends = state.sends + 1
+        state.bytes_sent += message.n_bytes
+        world.wires.set_costs(message)
+        eager = mode == BUFFERED or (mode == STANDARD and message.n_bytes <= world.eager_limit)
+        operation = None
+        if not (eager and blocking):
+            operation = Operation("send", state, message.box, dest, tag, flat)
+            operation.message = message
+        if eager:
+            world.wires.start(state.now, message)
+            if operation is not None:
+                operation.complete(state.now)
+        else:
+            message.sender = operation
+            state.backlog += 1
+        if world.trace is not None:
+            world.trace.sent(message)
+        message.box.put(message)
+        if not message.taken and (eager or not blocking):
+            message.flat = flat.copy()
+            if eager and self._quick and not pickled and flat.nbytes <= REUSED_BYTES and dest != self.rank:
+                message.route = self._routes.setdefault(int(dest), [])
+        if operation is not None and not blocking:
+            self._open(operation)
+        return operation
+
+    # -- receiving -------------------------------------------------------------------------------------------
+
+    def _receive(self, flat: Flat | None, source: int, tag: int, status: Status | None) -> Operation:
+        """Receive and wait until the message is there."""
+        operation = self._post_receive(flat, source, tag)
+        self._finish_receive(operation, status)
+        return operation
+
+    def _finish_receive(self, operation: Operation, status: Status | None) -> None:
+        """Wait until a blocking receive has its message, settle it, and let the message be used again."""
+        self._world.wait(operation)
+        self._settle(operation, status)
+        message = operation.message
+        if message is not None and message.route is not None:
+            message.arrival = None
+            message.route.append(message)
+
+    def _post_receive(self, flat: Flat | None, source: int, tag: int) -> Operation:
+        if source == PROC_NULL:
+            return self._done("receive", source, tag)
+        self._check_source(source, tag)
+        operation = Operation("receive", self._state, self._box, source, tag, flat)
+        self._box.post(operation)
+        return operation
+
+    def _probe(self, source: int, tag: int) -> Operation:
+        """Wait until a message is visible, and leave it where it is."""
+        if source == PROC_NULL:
+            return self._done("probe", source, tag)
+        self._check_source(source, tag)
+        operation = Operation("probe", self._state, self._box, source, tag, None)
+        self._box.post_probe(operation)
+        self._world.wait(operation)
+        ready_ps = operation.ready_ps
+        assert ready_ps is not None
+        self._state.now = max(self._state.now, ready_ps)
+        return operation
+
+    def _poll(self, source: int, tag: int) -> Message | None:
+        """Return the message that a probe would see at this time."""
+        self._check_source(source, tag)
+        box, state = self._box, self._state
+        if source == ANY_SOURCE:
+            box.watch()
+
+        def look() -> Message | None:
+            message = box.earliest(tag) if source == ANY_SOURCE else box.first(source, tag)
+            visible_ps = None if message is None else message.visible_ps()
+            return message if visible_ps is not None and visible_ps <= state.now else None
+
+        return self._world.poll(state, look)
+
+    # -- finishing -------------------------------------------------------------------------------------------
+
+    def _done(self, what: str, peer: int, tag: int) -> Operation:
+        """Return the operation of a send to, or receive from, PROC_NULL: complete, with no message."""
+        operation = Operation(what, self._state, self._box, peer, tag, None)
+        operation.ready_ps = self._state.now
+        return operation
+
+    def _open(self, operation: Operation) -> None:
+        """Remember a nonblocking operation until it is settled, and its buffer if asked to check."""
+        operation.site = site_mark(3)
+        if self._state.open is None:
+            self._state.open = {}
+        self._state.open[operation] = None
+        if self._world.check and operation.what == "send" and operation.flat is not None:
+            operation.kept = operation.flat.copy()
+
+    def _settle(self, operation: Operation, status: Status | None) -> None:
+        """Finish an operation whose time of completion is known: clock, counts, status and error."""
+        settle(operation)
+        if status is not None:
+            fill(status, operation)
+        if operation.problem is not None:
+            kind, got, expected, remedy = operation.problem
+            raise self._error(kind, got, expected, remedy)
+
+
+def settle(operation: Operation) -> None:
+    """Let the owner of a complete operation reach its end: clock, counts and trace."""
+    state, message = operation.state, operation.message
+    ready_ps = operation.ready_ps
+    assert ready_ps is not None
+    begin_ps = state.now
+    state.now = max(begin_ps, ready_ps)
+    if state.open is not None:
+        state.open.pop(operation, None)
+    if operation.what == "receive" and message is not None:
+        state.now += state.world.overhead_ps
+        state.receives += 1
+        state.bytes_received += message.n_bytes
+    if operation.kept is not None and operation.flat is not None:
+        check_unchanged(operation)
+    if state.world.trace is not None and message is not None:
+        state.world.trace.finished(operation, message, begin_ps)
+
+
+def check_unchanged(operation: Operation) -> None:
+    """Raise if the buffer of a nonblocking send no longer holds what was sent."""
+    flat, kept = operation.flat, operation.kept
+    assert flat is not None
+    assert kept is not None
+    if flat.tobytes() != kept.tobytes():
+        changed = int(np.flatnonzero(flat.view(np.uint8) != kept.view(np.uint8))[0]) // flat.itemsize
+        raise SendBufferChangedError(
+            operation.state.rank,
+            f"nonblocking send to rank {operation.peer}, tag {operation.tag}",
+            site=site_of(operation.site),
+            got=f"a buffer whose element {changed} was written before the Wait",
+            expected="the buffer untouched until the request is complete",
+            remedy="write to it after the Wait, or send a copy",
+        )
+
+
+def fill(status: Status, operation: Operation) -> None:
+    """Fill in `status` from a finished operation."""
+    message = operation.message
+    if operation.peer == PROC_NULL:
+        status.fill(PROC_NULL, ANY_TAG, 0)
+    elif message is None or operation.what == "send":
+        status.fill(ANY_SOURCE, ANY_TAG, 0, cancelled=message is None)
+    else:
+        status.fill(message.source, message.tag, message.n_bytes)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -1,0 +1,318 @@
+"""Who gets which message: the matching rules of MPI, free of scheduling.
+
+Messages of one source, communicator and tag are taken in the order in which they were sent. A receive that
+names its source has no choice and is matched as soon as both sides exist. A receive from ANY_SOURCE has one:
+it waits until the scheduler says that nothing can arrive earlier any more (`Mailbox.decide`).
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from types import CodeType
+from typing import TYPE_CHECKING
+
+from ranks.constants import ANY_SOURCE, ANY_TAG
+from ranks.datatypes import Flat, typed_name
+from ranks.errors import DatatypeMismatchError, RanksError, TruncationError
+
+if TYPE_CHECKING:
+    from ranks.world import RankState
+
+# What an operation's owner is parked on: this operation and all its others, or the first of several.
+ALL, ANY = 1, 2
+
+
+class Message:
+    """A message on its way or waiting in a mailbox.
+
+    source: the rank of the communicator that sent it. flat: the data. number: which of its sender's messages
+    it is. ready_ps: from when on the sender is ready. latency_ps, transfer_ps: L and n*G of its link.
+    arrival: when the last byte is there (None until known). sender: the send operation of a rendezvous until
+    it is complete. taken: whether it was matched. receive: the operation that has it, receiver: the rank that
+    is parked for it, until it has arrived. route: where its sender looks for messages to use again.
+    """
+
+    source: int
+    tag: int
+    box: Mailbox
+    flat: Flat
+    number: int
+    ready_ps: int
+    latency_ps: int
+    transfer_ps: int
+    arrival: int | None = None
+    sender: Operation | None = None
+    receive: Operation | None = None
+    receiver: RankState | None = None
+    route: list[Message] | None = None
+    taken = False
+    pickled = False
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the data."""
+        return self.flat.nbytes
+
+    @property
+    def origin(self) -> RankState:
+        """The rank that sent it."""
+        return self.box.context.boxes[self.source].owner
+
+    def visible_ps(self) -> int | None:
+        """Return when its receiver can see it: when it has arrived, or when a rendezvous is offered."""
+        return self.arrival if self.sender is None else self.ready_ps
+
+
+class Operation:
+    """A posted send, receive or probe (`what`): one side of a message.
+
+    box: the mailbox where both sides meet. peer: the rank of the other side in the communicator. flat: the
+    buffer (None for a receive of a pickled object, and for a probe). ready_ps: when it is complete (None
+    until known). awaited: how its owner is parked on it. problem: why its message does not fit (error, got,
+    expected, remedy). site: where it was posted, kept: what its buffer held then, of nonblocking ones.
+    """
+
+    ready_ps: int | None = None
+    message: Message | None = None
+    awaited = 0
+    problem: tuple[type[RanksError], str, str, str] | None = None
+    site: tuple[CodeType, int] | None = None
+    kept: Flat | None = None
+
+    def __init__(
+        self, what: str, state: RankState, box: Mailbox, peer: int, tag: int, flat: Flat | None
+    ) -> None:
+        self.what, self.state, self.box, self.peer, self.tag, self.flat = what, state, box, peer, tag, flat
+        self.posted_ps = state.now
+
+    def takes(self, message: Message) -> bool:
+        """Return whether this receive or probe fits the message by source and tag."""
+        return self.peer in (ANY_SOURCE, message.source) and self.tag in (ANY_TAG, message.tag)
+
+    def complete(self, ready_ps: int) -> None:
+        """Note when the operation is complete, and wake its rank if it waits for that."""
+        self.ready_ps = ready_ps
+        if self.awaited == ALL:
+            self.state.world.ready.append(self.state.greenlet)
+        elif self.awaited == ANY:
+            self.state.world.decide_at(max(ready_ps, self.state.now), self.state)
+
+
+class Context:
+    """One communicator: its number and the mailboxes of its ranks, in order."""
+
+    __slots__ = ("boxes", "number")
+
+    def __init__(self, number: int, owners: list[RankState]) -> None:
+        self.number = number
+        self.boxes = [Mailbox(owner, self) for owner in owners]
+
+
+class Mailbox:
+    """The messages and receives of one rank in one communicator that wait for each other.
+
+    queues holds the messages that nobody has taken, by source, in the order sent; receives those posted and
+    unmatched, in posting order; arrived the same messages as a heap by arrival, kept once a wildcard or a
+    probe was posted.
+    """
+
+    __slots__ = ("arrived", "context", "owner", "probe", "queues", "receives")
+
+    def __init__(self, owner: RankState, context: Context) -> None:
+        self.owner, self.context = owner, context
+        self.queues: dict[int, list[Message]] = {}
+        self.receives: list[Operation] = []
+        self.probe: Operation | None = None
+        self.arrived: list[tuple[int, int, int, Message]] | None = None
+
+    def put(self, message: Message) -> None:
+        """Give a message that was sent here to the first receive that fits, or keep it."""
+        for receive in self.receives:
+            if receive.takes(message):
+                if receive.peer == ANY_SOURCE:
+                    break
+                self.receives.remove(receive)
+                self.join(receive, message)
+                return
+        queue = self.queues.get(message.source)
+        if queue is None:
+            self.queues[message.source] = [message]
+        else:
+            queue.append(message)
+        if self.arrived is not None:
+            self.notice(message)
+
+    def post(self, receive: Operation) -> None:
+        """Match a new receive, or keep it until its message is sent."""
+        if receive.peer in self.queues:
+            message = self.first(receive.peer, receive.tag)
+            if message is not None and not (self.receives and any(r.takes(message) for r in self.receives)):
+                self.take(message)
+                self.join(receive, message)
+                return
+        self.receives.append(receive)
+        if receive.peer == ANY_SOURCE:
+            self.watch()
+            self.consider(receive)
+
+    def post_probe(self, probe: Operation) -> None:
+        """Complete a blocking probe when its message is visible; its rank has no other one."""
+        self.probe = probe
+        self.watch()
+        if probe.peer == ANY_SOURCE:
+            self.consider(probe)
+        else:
+            message = self.first(probe.peer, probe.tag)
+            if message is not None:
+                self.notice(message)
+
+    def first(self, source: int, tag: int) -> Message | None:
+        """Return the message that a receive with this source and tag must take, None if there is none yet."""
+        for message in self.queues.get(source, ()):
+            if tag in (ANY_TAG, message.tag):
+                return message
+        return None
+
+    def earliest(self, tag: int) -> Message | None:
+        """Return the visible message that a wildcard would take: earliest first, ties by source.
+
+        Only the first of each source that has the tag is eligible. The heap's top nearly always is.
+        """
+        heap = self.arrived
+        assert heap is not None
+        while heap and heap[0][3].taken:
+            heappop(heap)
+        if heap:
+            top = heap[0][3]
+            if tag in (ANY_TAG, top.tag) and self.queues[top.source][0] is top:
+                return top
+        firsts = (self.first(source, tag) for source in self.queues)
+        visible = [
+            (m.visible_ps(), m.source, m) for m in firsts if m is not None and m.visible_ps() is not None
+        ]
+        return min(visible, key=lambda entry: entry[:2])[2] if visible else None
+
+    def take(self, message: Message) -> None:
+        """Remove a message from its queue."""
+        self.queues[message.source].remove(message)
+
+    def watch(self) -> None:
+        """From now on keep the messages by arrival too, for wildcards."""
+        if self.arrived is None:
+            self.arrived = []
+            for queue in self.queues.values():
+                for message in queue:
+                    self._file(message)
+
+    def _file(self, message: Message) -> None:
+        visible_ps = message.visible_ps()
+        if visible_ps is not None and self.arrived is not None:
+            heappush(self.arrived, (visible_ps, message.source, message.number, message))
+
+    def notice(self, message: Message) -> None:
+        """Tell the wildcards and the probe of this box that a message became visible."""
+        visible_ps = message.visible_ps()
+        if visible_ps is None:
+            return
+        if self.arrived is not None:
+            self._file(message)
+            for receive in self.receives:
+                if receive.peer == ANY_SOURCE and receive.takes(message):
+                    self.consider(receive)
+        probe = self.probe
+        if probe is not None and probe.takes(message):
+            if probe.peer == ANY_SOURCE:
+                self.consider(probe)
+            elif self.first(probe.peer, probe.tag) is message:
+                self._found(probe, message)
+
+    def _found(self, probe: Operation, message: Message) -> None:
+        self.probe = None
+        probe.message = message
+        visible_ps = message.visible_ps()
+        assert visible_ps is not None
+        probe.complete(max(probe.posted_ps, visible_ps))
+
+    def consider(self, wild: Operation) -> None:
+        """Ask for a decision at the time at which a wildcard could be matched, as far as is known now."""
+        message = self.earliest(wild.tag)
+        if message is not None:
+            visible_ps = message.visible_ps()
+            assert visible_ps is not None
+            self.owner.world.decide_at(max(wild.posted_ps, visible_ps), self)
+
+    def decide(self, time_ps: int) -> None:
+        """Match the wildcards that can be matched at `time_ps`: nothing can become visible earlier."""
+        wilds = [r for r in self.receives if r.peer == ANY_SOURCE]
+        for wild in wilds:
+            message = self._due(wild, time_ps)
+            if message is not None:
+                self.receives.remove(wild)
+                self.take(message)
+                self.join(wild, message)
+                self._rematch()
+        if self.probe is not None and self.probe.peer == ANY_SOURCE:
+            message = self._due(self.probe, time_ps)
+            if message is not None:
+                self._found(self.probe, message)
+
+    def _due(self, wild: Operation, time_ps: int) -> Message | None:
+        message = self.earliest(wild.tag)
+        if message is None:
+            return None
+        visible_ps = message.visible_ps()
+        assert visible_ps is not None
+        due_ps = max(wild.posted_ps, visible_ps)
+        if due_ps <= time_ps:
+            return message
+        self.owner.world.decide_at(due_ps, self)
+        return None
+
+    def _rematch(self) -> None:
+        """Match the receives that an earlier wildcard had kept from their message."""
+        for index, receive in enumerate(list(self.receives)):
+            if receive.peer == ANY_SOURCE:
+                continue
+            message = self.first(receive.peer, receive.tag)
+            earlier = self.receives[: self.receives.index(receive)] if index else []
+            if message is not None and not any(other.takes(message) for other in earlier):
+                self.receives.remove(receive)
+                self.take(message)
+                self.join(receive, message)
+
+    def join(self, receive: Operation, message: Message) -> None:
+        """Let `receive` have `message`: check, copy, and find out when both sides are complete."""
+        receive.message = message
+        message.taken = True
+        into, came = receive.flat, message.flat
+        if into is not None and into.dtype is came.dtype and into.size == came.size:
+            into[...] = came
+        else:
+            receive.problem = misfit(receive, message)
+            if receive.problem is None and into is not None:
+                into[: came.size] = came
+        if message.sender is not None:
+            self.owner.world.handshake(message, receive.posted_ps)
+        if message.arrival is not None:
+            receive.complete(message.arrival)
+        else:
+            message.receive = receive
+
+
+def misfit(receive: Operation, message: Message) -> tuple[type[RanksError], str, str, str] | None:
+    """Return why a matched message cannot go into the receive's buffer: (error, got, expected, remedy)."""
+    flat, came = receive.flat, message.flat
+    sent = f"from rank {message.source}, tag {message.tag}"
+    if flat is None:
+        if message.pickled:
+            return None
+        got = f"a buffer of {typed_name(came.dtype, message.n_bytes)} {sent}"
+        return DatatypeMismatchError, got, "a pickled object", "receive it with Recv, or send it with send"
+    if flat.dtype != came.dtype:
+        got = f"{typed_name(came.dtype, message.n_bytes)} {sent}"
+        return DatatypeMismatchError, got, f"{flat.dtype.name}", "use one dtype on both sides"
+    if came.size > flat.size:
+        got = f"{typed_name(came.dtype, message.n_bytes)} {sent}"
+        expected = f"at most {typed_name(flat.dtype, flat.nbytes)}"
+        return TruncationError, got, expected, "receive into a larger buffer, or Probe for the size first"
+    return None

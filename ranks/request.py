@@ -1,0 +1,353 @@
+"""Handles of operations in progress: Request, persistent Prequest, and the Message of a matched probe."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from ranks.constants import ANY_SOURCE, ANY_TAG, PROC_NULL, UNDEFINED
+from ranks.endpoint import fill
+from ranks.errors import InvalidHandleError
+from ranks.matching import ALL, ANY, Operation
+from ranks.status import Status
+from ranks.world import AnyOf
+
+if TYPE_CHECKING:
+    from ranks.endpoint import Endpoint
+    from ranks.matching import Message as Envelope
+
+
+class Request:
+    """A nonblocking send or receive; spelled as mpi4py's. False once it is complete or freed.
+
+    Completion of a receive costs the receiver's overhead; of several, in the order in
+    which they became complete.
+    """
+
+    __slots__ = ("_comm", "_operation")
+
+    def __init__(self, comm: Endpoint | None = None, operation: Operation | None = None) -> None:
+        self._comm, self._operation = comm, operation
+
+    def __bool__(self) -> bool:
+        return self._operation is not None
+
+    # -- one request -----------------------------------------------------------------------------------------
+
+    def Wait(self, status: Status | None = None) -> Literal[True]:
+        """Wait until the request is complete."""
+        self.wait(status)
+        return True
+
+    def wait(self, status: Status | None = None) -> Any:
+        """Wait until the request is complete, and return the object received, if one was."""
+        operation = self._operation
+        if operation is None:
+            return _nothing(status)
+        operation.state.world.wait(operation)
+        return self._finish(status)
+
+    def Test(self, status: Status | None = None) -> bool:
+        """Return whether the request is complete now; if not, a little time passes."""
+        return self.test(status)[0]
+
+    def test(self, status: Status | None = None) -> tuple[bool, Any]:
+        """Return (True, the object received) if the request is complete now, else (False, None)."""
+        if not _poll([self], all):
+            return False, None
+        return True, self._finish(status)
+
+    def Get_status(self, status: Status | None = None) -> bool:
+        """Return whether the request is complete now, and leave it as it is."""
+        complete = _poll([self], all)
+        if complete and status is not None and self._operation is not None:
+            fill(status, self._operation)
+        return complete
+
+    def Cancel(self) -> None:
+        """Withdraw a receive, or a send that is not buffered, if nobody has matched it; Wait is still due."""
+        operation = self._operation
+        if operation is None or operation.ready_ps is not None:
+            return
+        if operation.what == "receive" and operation.message is None:
+            operation.box.receives.remove(operation)
+            operation.complete(operation.state.now)
+        elif operation.message is not None and not operation.message.taken:
+            operation.box.take(operation.message)
+            operation.message.taken = True
+            operation.message = None
+            operation.complete(operation.state.now)
+
+    def Free(self) -> None:
+        """Let go of the request: it may still complete, but nobody can wait for it."""
+        operation = self._operation
+        if operation is not None and operation.state.open is not None:
+            operation.state.open.pop(operation, None)
+        self._operation = None
+
+    cancel, free, get_status = Cancel, Free, Get_status
+
+    def _finish(self, status: Status | None) -> Any:
+        """Settle the complete operation, and return its object if it received one."""
+        operation, comm = self._operation, self._comm
+        if operation is None or comm is None:
+            return _nothing(status)
+        self._deactivate()
+        comm._settle(operation, status)
+        return received_object(operation)
+
+    def _deactivate(self) -> None:
+        self._operation = None
+
+    # -- several requests ------------------------------------------------------------------------------------
+
+    @classmethod
+    def Waitall(cls, requests: Sequence[Request], statuses: list[Status] | None = None) -> Literal[True]:
+        """Wait until all requests are complete."""
+        cls.waitall(requests, statuses)
+        return True
+
+    @classmethod
+    def waitall(cls, requests: Sequence[Request], statuses: list[Status] | None = None) -> list[Any]:
+        """Wait until all requests are complete, and return the objects received."""
+        operations = [r._operation for r in requests if r._operation is not None]
+        for operation in operations:
+            if operation.ready_ps is None:
+                operation.awaited = ALL
+                operation.state.awaits = operations
+                operation.state.world.park(operation.state)
+                operation.state.awaits = None
+        return _finish_all(requests, range(len(requests)), statuses)
+
+    @classmethod
+    def Waitany(cls, requests: Sequence[Request], status: Status | None = None) -> int:
+        """Wait for the request that is complete first, and return its index; UNDEFINED if none is active."""
+        return cls.waitany(requests, status)[0]
+
+    @classmethod
+    def waitany(cls, requests: Sequence[Request], status: Status | None = None) -> tuple[int, Any]:
+        """Wait for the request that is complete first, and return its index and object."""
+        complete = _wait_any(requests)
+        if not complete:
+            _nothing(status)
+            return UNDEFINED, None
+        return complete[0], requests[complete[0]]._finish(status)
+
+    @classmethod
+    def Waitsome(cls, requests: Sequence[Request], statuses: list[Status] | None = None) -> list[int] | None:
+        """Wait until a request is complete; return the indices of all that are, None if none is active."""
+        return cls.waitsome(requests, statuses)[0]
+
+    @classmethod
+    def waitsome(
+        cls, requests: Sequence[Request], statuses: list[Status] | None = None
+    ) -> tuple[list[int] | None, list[Any] | None]:
+        """Wait until a request is complete, and return the indices and objects of all that are."""
+        complete = _wait_any(requests)
+        if not complete:
+            return None, None
+        return complete, _finish_all(requests, complete, statuses)
+
+    @classmethod
+    def Testall(cls, requests: Sequence[Request], statuses: list[Status] | None = None) -> bool:
+        """Return whether all requests are complete now; if not, none is finished."""
+        return cls.testall(requests, statuses)[0]
+
+    @classmethod
+    def testall(
+        cls, requests: Sequence[Request], statuses: list[Status] | None = None
+    ) -> tuple[bool, list[Any] | None]:
+        """Return (True, the objects received) if all requests are complete now."""
+        if not _poll(requests, all):
+            return False, None
+        return True, _finish_all(requests, range(len(requests)), statuses)
+
+    @classmethod
+    def Testany(cls, requests: Sequence[Request], status: Status | None = None) -> tuple[int, bool]:
+        """Return (index, True) of a request that is complete now, (UNDEFINED, True) if none is active."""
+        return cls.testany(requests, status)[:2]
+
+    @classmethod
+    def testany(cls, requests: Sequence[Request], status: Status | None = None) -> tuple[int, bool, Any]:
+        """Return (index, True, object) of a request that is complete now."""
+        if not any(requests):
+            _nothing(status)
+            return UNDEFINED, True, None
+        if not _poll(requests, any):
+            return UNDEFINED, False, None
+        first = _complete(requests)[0]
+        return first, True, requests[first]._finish(status)
+
+    @classmethod
+    def Testsome(cls, requests: Sequence[Request], statuses: list[Status] | None = None) -> list[int] | None:
+        """Return the indices of all requests that are complete now; None if none is active."""
+        return cls.testsome(requests, statuses)[0]
+
+    @classmethod
+    def testsome(
+        cls, requests: Sequence[Request], statuses: list[Status] | None = None
+    ) -> tuple[list[int] | None, list[Any] | None]:
+        """Return the indices and objects of all requests that are complete now."""
+        if not any(requests):
+            return None, None
+        complete = _complete(requests) if _poll(requests, any) else []
+        return complete, _finish_all(requests, complete, statuses)
+
+
+class Prequest(Request):
+    """A persistent request: Start posts it again and again."""
+
+    __slots__ = ("_freed", "_post")
+
+    def __init__(self, comm: Endpoint, post: Callable[[], Operation]) -> None:
+        super().__init__(comm)
+        self._post = post
+        self._freed = False
+
+    def __bool__(self) -> bool:
+        return not self._freed
+
+    def Start(self) -> None:
+        """Post the operation."""
+        assert self._comm is not None
+        if self._freed or self._operation is not None:
+            got = "a request that was freed" if self._freed else "a request that is still active"
+            raise self._comm._error(
+                InvalidHandleError, got, "an inactive persistent request", "Wait for it before the next Start"
+            )
+        self._operation = self._post()
+
+    @classmethod
+    def Startall(cls, requests: list[Prequest]) -> None:
+        """Start all requests, in order."""
+        for request in requests:
+            request.Start()
+
+    def Free(self) -> None:
+        """Let go of the request for good."""
+        super().Free()
+        self._freed = True
+
+    free = Free
+
+
+class Message:
+    """A message that a matched probe has taken out of its queue: only this handle can receive it."""
+
+    __slots__ = ("_comm", "_message")
+
+    def __init__(self, comm: Endpoint, message: Envelope | None) -> None:
+        self._comm, self._message = comm, message
+
+    def __bool__(self) -> bool:
+        return self._message is not None
+
+    def Recv(self, buf: Any, status: Status | None = None) -> None:
+        """Receive the message into `buf`."""
+        operation = self._take(self._comm._flat(buf, writable=True))
+        operation.state.world.wait(operation)
+        self._comm._settle(operation, status)
+
+    def recv(self, status: Status | None = None) -> Any:
+        """Receive the message as the object that was sent."""
+        operation = self._take(None)
+        operation.state.world.wait(operation)
+        self._comm._settle(operation, status)
+        return received_object(operation)
+
+    def Irecv(self, buf: Any) -> Request:
+        """Start to receive the message into `buf`."""
+        operation = self._take(self._comm._flat(buf, writable=True))
+        self._comm._open(operation)
+        return Request(self._comm, operation)
+
+    def irecv(self) -> Request:
+        """Start to receive the message as the object that was sent."""
+        operation = self._take(None)
+        self._comm._open(operation)
+        return Request(self._comm, operation)
+
+    def _take(self, flat: Any) -> Operation:
+        message, comm = self._message, self._comm
+        if message is None:
+            raise comm._error(
+                InvalidHandleError, "a message that was received already", "a matched message", "Mprobe again"
+            )
+        self._message = None
+        if message.source == PROC_NULL:
+            return comm._done("receive", PROC_NULL, ANY_TAG)
+        operation = Operation("receive", comm._state, comm._box, message.source, message.tag, flat)
+        comm._box.join(operation, message)
+        return operation
+
+
+REQUEST_NULL = Request()
+
+
+def received_object(operation: Operation) -> Any:
+    """Return the object that a finished lower-case receive brought, None for all other operations."""
+    message = operation.message
+    if operation.what != "receive" or operation.flat is not None or message is None:
+        return None
+    return pickle.loads(message.flat.data)
+
+
+def _nothing(status: Status | None) -> None:
+    if status is not None:
+        status.fill(ANY_SOURCE, ANY_TAG, 0)
+
+
+def _is_complete(request: Request) -> bool:
+    operation = request._operation
+    return operation is None or (operation.ready_ps is not None and operation.ready_ps <= operation.state.now)
+
+
+def _complete(requests: Sequence[Request]) -> list[int]:
+    """Return the indices of the active requests that are complete now."""
+    return [i for i, r in enumerate(requests) if r._operation is not None and _is_complete(r)]
+
+
+def _poll(requests: Sequence[Request], quantifier: Callable[[Any], bool]) -> bool:
+    """Return whether all or any of the active requests are complete at their rank's time."""
+    active = [r for r in requests if r._operation is not None]
+    if not active:
+        return True
+    state = active[0]._operation.state  # type: ignore[union-attr]
+    return state.world.poll(state, lambda: quantifier(_is_complete(r) for r in active))
+
+
+def _wait_any(requests: Sequence[Request]) -> list[int]:
+    """Wait until an active request is complete; return the indices of those that are, first one first."""
+    operations = [r._operation for r in requests if r._operation is not None]
+    if not operations:
+        return []
+    state = operations[0].state
+    for operation in operations:
+        operation.awaited = ANY
+        if operation.ready_ps is not None:
+            state.world.decide_at(max(operation.ready_ps, state.now), state)
+    state.awaits = AnyOf(operations)
+    state.world.park(state)
+    for operation in operations:
+        operation.awaited = 0
+    state.now = max(state.now, min(o.ready_ps for o in operations if o.ready_ps is not None))
+    return sorted(_complete(requests), key=lambda i: (requests[i]._operation.ready_ps, i))  # type: ignore[union-attr]
+
+
+def _finish_all(
+    requests: Sequence[Request], indices: Sequence[int], statuses: list[Status] | None
+) -> list[Any]:
+    """Finish requests in the order in which they became complete; return their objects in the order given."""
+    if statuses is not None:
+        statuses.extend(Status() for _ in range(len(indices) - len(statuses)))
+    objects: list[Any] = [None] * len(indices)
+
+    def completed(place: int) -> int:
+        operation = requests[indices[place]]._operation
+        return -1 if operation is None or operation.ready_ps is None else operation.ready_ps
+
+    for place in sorted(range(len(indices)), key=completed):
+        status = None if statuses is None else statuses[place]
+        objects[place] = requests[indices[place]]._finish(status)
+    return objects

@@ -1,0 +1,189 @@
+"""`ranks.run`: a program on many simulated ranks."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ranks.calls import site_of
+from ranks.communicator import Comm
+from ranks.datatypes import typed_name
+from ranks.diagnosis import deadlock
+from ranks.errors import NondeterminismError, UnfinishedRequestError, UnreceivedMessageError
+from ranks.network import PS_PER_S, Network, network_named
+from ranks.trace import Trace
+from ranks.world import RankState, World
+
+BUFFERINGS = ("none", "eager", "infinite")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run came to; lists are by rank.
+
+    results: what the program returned. time_ps: when the last rank returned, in picoseconds of virtual time.
+    sends, receives: messages; bytes_sent, bytes_received: their bytes. trace: the events, if asked for.
+    """
+
+    results: list[Any]
+    time_ps: int
+    times_ps: list[int] = field(repr=False)
+    sends: list[int]
+    receives: list[int]
+    bytes_sent: list[int]
+    bytes_received: list[int]
+    network: Network = field(repr=False)
+    _trace: Trace | None = field(repr=False)
+
+    @property
+    def time_s(self) -> float:
+        """When the last rank returned, in seconds of virtual time."""
+        return self.time_ps / PS_PER_S
+
+    @property
+    def trace(self) -> Trace:
+        """The events of the run; ValueError if it was not traced."""
+        if self._trace is None:
+            raise ValueError(
+                "Run.trace: got a run without trace, expected trace=True; remedy: run it with trace=True"
+            )
+        return self._trace
+
+
+def run(
+    program: Callable[..., Any],
+    size: int,
+    *args: Any,
+    network: Network | str | None = None,
+    buffering: str = "eager",
+    seed: int = 0,
+    trace: bool = False,
+    check: bool = False,
+) -> Run:
+    """Run `program(comm, *args)` on `size` simulated ranks and return what came of it.
+
+        run(lambda comm: comm.sendrecv(comm.rank, (comm.rank + 1) % comm.size), 3).results  # [2, 0, 1]
+
+    network:   a `Network` or the name of one in `presets`.
+    buffering: whether a standard send is buffered: "none", "eager" (up to the network's eager_limit) or
+               "infinite".
+    seed:      draws the network's jitter, if it has any.
+    trace:     keep the events.
+    check:     find send buffers that are written too early, and run twice to compare.
+    Raises:    what a rank raised, with a note that names the rank; DeadlockError if none can move; errors for
+               messages nobody received and requests nobody completed. No other rank is left hanging.
+    """
+    chosen = network_named(network)
+    _check_arguments(program, size, buffering)
+    result = _run(program, size, args, chosen, buffering, seed, trace=trace, check=check)
+    if check:
+        again = _run(program, size, args, chosen, buffering, seed, trace=trace, check=check)
+        _compare(result, again)
+    return result
+
+
+def _check_arguments(program: Any, size: Any, buffering: Any) -> None:
+    if not callable(program):
+        raise TypeError(
+            f"ranks.run: got program={program!r}, expected a function of comm; remedy: pass the function"
+        )
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ValueError(
+            f"ranks.run: got size={size!r}, expected a number of ranks from 1 up; remedy: pass one"
+        )
+    if buffering not in BUFFERINGS:
+        raise ValueError(
+            f"ranks.run: got buffering={buffering!r}, expected {', '.join(BUFFERINGS)}; remedy: choose one"
+        )
+
+
+def _run(
+    program: Callable[..., Any],
+    size: int,
+    args: tuple[Any, ...],
+    network: Network,
+    buffering: str,
+    seed: int,
+    *,
+    trace: bool,
+    check: bool,
+    advise: bool = True,
+) -> Run:
+    recorded = Trace(size) if trace else None
+    world = World(size, network, buffering, seed, trace=recorded, check=check)
+    context = world.new_context(world.ranks)
+    results: list[Any] = [None] * size
+
+    def body(state: RankState) -> None:
+        results[state.rank] = program(Comm(state, context, state.rank), *args)
+
+    def passes(other: str) -> bool:
+        try:
+            _run(program, size, args, network, other, seed, trace=False, check=False, advise=False)
+        except Exception:
+            return False
+        return True
+
+    try:
+        world.drive(body)
+        if world.failure is not None:
+            _raise_failure(world)
+        if world.disagreement is not None:
+            raise world.disagreement.mismatch()
+        if world.livelock or any(state.greenlet for state in world.ranks):
+            raise deadlock(world, getattr(program, "__name__", "program"), passes if advise else None)
+        _check_leaks(world)
+    finally:
+        world.close()
+    ranks = world.ranks
+    times_ps = [state.now for state in ranks]
+    return Run(
+        results, max(times_ps), times_ps, [s.sends for s in ranks], [s.receives for s in ranks],
+        [s.bytes_sent for s in ranks], [s.bytes_received for s in ranks], network, recorded,
+    )  # fmt: skip
+
+
+def _raise_failure(world: World) -> None:
+    """Raise what ended the run: a disagreement on collectives explains any other error, so it goes first."""
+    assert world.failure is not None
+    rank, problem = world.failure
+    if world.disagreement is not None:
+        raise world.disagreement.mismatch() from problem
+    time_us = world.ranks[rank].now / 1e6
+    problem.add_note(f"raised on rank {rank} of {world.size} at t={time_us:g} us of virtual time")
+    raise problem
+
+
+def _check_leaks(world: World) -> None:
+    for state in world.ranks:
+        for operation in state.open or ():
+            verb = "send to" if operation.what == "send" else "receive from"
+            raise UnfinishedRequestError(
+                state.rank, f"nonblocking {verb} rank {operation.peer}, tag {operation.tag}",
+                site=site_of(operation.site),
+                got="a request that was never completed when all ranks had returned",
+                expected="a Wait or a successful Test", remedy="keep the request and Wait for it",
+            )  # fmt: skip
+    for box in (box for context in world.contexts for box in context.boxes):
+        for source, queue in box.queues.items():
+            for message in queue:
+                text = typed_name(message.flat.dtype, message.n_bytes)
+                raise UnreceivedMessageError(
+                    box.context.boxes[source].owner.rank, f"send to rank {box.owner.rank}, tag {message.tag}",
+                    got=f"{text} that nobody had received when all ranks had returned",
+                    expected="one receive for each send", remedy="receive it, or do not send it",
+                )  # fmt: skip
+
+
+def _compare(first: Run, second: Run) -> None:
+    """Raise unless two runs of the same program came to the same."""
+    for what in ("times_ps", "sends", "bytes_sent", "results"):
+        one, two = getattr(first, what), getattr(second, what)
+        for rank, (a, b) in enumerate(zip(one, two, strict=True)):
+            if pickle.dumps(a) != pickle.dumps(b):
+                raise NondeterminismError(
+                    rank, f"the second run of the program, {what}", got=f"{b!r:.200}", expected=f"{a!r:.200}",
+                    remedy="look for what it takes from outside: random numbers, time, globals, set order",
+                )  # fmt: skip

@@ -1,0 +1,269 @@
+"""The scheduler: many ranks as greenlets in one thread, and the events that need virtual time in order.
+
+A rank runs until it blocks; its own clock runs with it. Most of what ranks do does not depend on who runs
+first, so they run in any order. What does depend on it waits in a queue of events and happens when no rank
+can run any more, earliest first: by then, everything that could come before it has happened. These are a
+message's way through shared ports, the choice of a wildcard, the first of several requests, and a poll.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from ranks.matching import ALL, Context, Mailbox, Message, Operation
+from ranks.network import Network
+from ranks.wires import Ports, Wires
+
+if TYPE_CHECKING:
+    from ranks.agreement import Ledger
+    from ranks.trace import Trace
+
+T = TypeVar("T")
+
+# Kinds of events, in the order in which they happen at one time: messages first, so that a decision or a poll
+# at that time sees them.
+INJECT, ARRIVE, DECIDE, POLL = range(4)
+
+# So many unsuccessful polls in a row without anything else happening are a livelock.
+IDLE_POLLS = 100_000
+
+
+class RankGreenlet(greenlet):
+    """The thread of control of one rank."""
+
+    state: RankState
+
+
+class RankState:
+    """One rank: its clock, its counts, and what it is parked on.
+
+    awaits: what a parked rank waits for: an operation, a list of them (all), an `AnyOf` or a `Ledger`.
+    backlog: sends that have yet to take their turn at the out-port.
+    """
+
+    __slots__ = (
+        "awaits", "backlog", "bytes_received", "bytes_sent", "greenlet", "in_port", "node", "now", "open",
+        "out_port", "rank", "receives", "sends", "world",
+    )  # fmt: skip
+
+    def __init__(self, world: World, rank: int, node: int) -> None:
+        self.world, self.rank, self.node = world, rank, node
+        self.now = self.sends = self.receives = self.bytes_sent = self.bytes_received = self.backlog = 0
+        self.greenlet: RankGreenlet | None = None
+        self.awaits: Any = None
+        self.open: dict[Operation, None] | None = None
+        self.in_port: Any = None
+        self.out_port: Any = None
+
+    def decide(self, time_ps: int) -> None:
+        """Wake the rank from waiting for the first of several requests, if it still does."""
+        if isinstance(self.awaits, AnyOf) and self.awaits.is_due(time_ps):
+            self.awaits = None
+            self.world.ready.append(self.greenlet)
+
+
+class AnyOf:
+    """What a rank awaits in Waitany and Waitsome: the first of `operations` to be complete."""
+
+    __slots__ = ("operations",)
+
+    def __init__(self, operations: list[Operation]) -> None:
+        self.operations = operations
+
+    def is_due(self, time_ps: int) -> bool:
+        """Return whether one of the operations is complete at `time_ps`."""
+        return any(o.ready_ps is not None and o.ready_ps <= time_ps for o in self.operations)
+
+
+class World:
+    """All ranks of one run, who is ready, and the events to come."""
+
+    def __init__(
+        self, size: int, network: Network, buffering: str, seed: int, *, trace: Trace | None, check: bool
+    ) -> None:
+        self.size, self.network, self.buffering, self.seed = size, network, buffering, seed
+        self.trace, self.check = trace, check
+        self.overhead_ps = network.overhead_ps
+        limits = {"none": -1, "eager": network.eager_limit, "infinite": 1 << 62}
+        self.eager_limit = limits[buffering]
+        self.ready: deque[Any] = deque()
+        self.times: list[int] = []
+        self.events: dict[int, list[tuple[int, int, int, Any]]] = {}
+        self.event_number = 0
+        self.time_ps = 0
+        self.idle_polls = 0
+        self.contexts: list[Context] = []
+        self.closed = False
+        self.starting = True
+        self.failure: tuple[int, BaseException] | None = None
+        self.livelock = False
+        self.ledgers: dict[Any, Ledger] = {}
+        self.disagreement: Ledger | None = None
+        self.hub = getcurrent()
+        per_node = network.ranks_per_node
+        self.ranks = [RankState(self, rank, rank // per_node) for rank in range(size)]
+        self.is_quick = (
+            size > 1 and network.is_uniform(size)
+            and not (network.shared_node_port or network.jitter_ps or check or trace is not None)
+        )  # fmt: skip
+        self.wires = (Ports if network.ports else Wires)(self)
+        self.ports = self.wires if isinstance(self.wires, Ports) else None
+        self._handlers: tuple[Callable[[int, Any], None], ...] = (
+            self.wires.inject, self.wires.arrive, self._decide, self._poll,
+        )  # fmt: skip
+
+    def new_context(self, owners: list[RankState]) -> Context:
+        """Return a new communicator of these ranks."""
+        self.contexts.append(Context(len(self.contexts), owners))
+        return self.contexts[-1]
+
+    def mailboxes_of(self, state: RankState) -> list[Mailbox]:
+        """Return a rank's mailboxes in all communicators."""
+        return [box for context in self.contexts for box in context.boxes if box.owner is state]
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def drive(self, body: Callable[[RankState], Any]) -> None:
+        """Run `body(state)` on every rank until all have returned, one fails, or none can move.
+
+        All greenlets are started from the hub: one that is started from another one inherits its depth, and
+        hundreds in a row would reach the recursion limit.
+        """
+        guarded = self._guarded(body)
+        for state in self.ranks:
+            state.greenlet = RankGreenlet(guarded)
+            state.greenlet.state = state
+            state.greenlet.switch(state)
+            if self.failure is not None:
+                return
+        self.starting = False
+        while self.ready or self.times:
+            if self.livelock:
+                return
+            if self.ready:
+                self.ready.popleft().switch()
+                if self.failure is not None:
+                    return
+            else:
+                self.fire()
+
+    def _guarded(self, body: Callable[[RankState], Any]) -> Callable[[RankState], None]:
+        def guarded(state: RankState) -> None:
+            try:
+                body(state)
+            except GreenletExit:
+                if not self.closed:
+                    raise
+            except BaseException as problem:
+                if not self.closed:
+                    self.failure = (state.rank, problem)
+            else:
+                self.idle_polls = 0
+
+        return guarded
+
+    def park(self, state: RankState) -> None:
+        """Let others run until `state` is woken; the parking rank itself does the scheduler's work.
+
+        So a rank that is woken by the very event that it lets happen goes on without a switch.
+        """
+        if self.closed:
+            raise GreenletExit
+        ready = self.ready
+        while not ready and self.times and not (self.starting or self.livelock):
+            self.fire()
+        if self.starting or not ready:
+            self.hub.switch()
+        else:
+            woken = ready.popleft()
+            if woken is not state.greenlet:
+                woken.switch()
+        if self.closed:
+            raise GreenletExit
+
+    def wait(self, operation: Operation) -> None:
+        """Park the owner of `operation` until the time of its completion is known."""
+        if operation.ready_ps is None:
+            state = operation.state
+            operation.awaited = ALL
+            state.awaits = operation
+            self.park(state)
+            state.awaits = None
+
+    def close(self) -> None:
+        """End all ranks that are still parked; their `finally` blocks run."""
+        self.closed = True
+        for state in self.ranks:
+            if state.greenlet is not None and state.greenlet:
+                state.greenlet.throw(GreenletExit)
+        self.ready.clear()
+
+    def fail(self, state: RankState, problem: BaseException) -> NoReturn:
+        """End the run at once with `problem` of this rank."""
+        self.failure = (state.rank, problem)
+        self.hub.switch()
+        raise GreenletExit
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def schedule(self, time_ps: int, kind: int, rank: int, number: int, subject: Any) -> None:
+        """Let an event happen at `time_ps`; at one time, by kind, then by rank, then by number."""
+        event = (kind, rank, number, subject)
+        bucket = self.events.get(time_ps)
+        if bucket is None:
+            self.events[time_ps] = [event]
+            heappush(self.times, time_ps)
+        else:
+            bucket.append(event)
+
+    def decide_at(self, time_ps: int, chooser: Mailbox | RankState) -> None:
+        """Let a wildcard or a Waitany be decided at `time_ps`, when nothing earlier can happen any more."""
+        rank = chooser.owner.rank if isinstance(chooser, Mailbox) else chooser.rank
+        self.event_number += 1
+        self.schedule(time_ps, DECIDE, rank, self.event_number, chooser)
+
+    def poll(self, state: RankState, look: Callable[[], T]) -> T:
+        """Return what `look()` sees once all that happens up to the rank's own time has happened.
+
+        Seeing nothing (a false value) takes time, so that a loop of polls ends.
+        """
+        self.event_number += 1
+        self.schedule(state.now, POLL, state.rank, self.event_number, state)
+        self.park(state)
+        seen = look()
+        if seen:
+            self.idle_polls = 0
+        else:
+            state.now += self.network.poll_ps
+            self.idle_polls += 1
+            self.livelock = self.idle_polls > IDLE_POLLS
+        return seen
+
+    def fire(self) -> None:
+        """Let the events of the earliest time happen."""
+        time_ps = self.time_ps = heappop(self.times)
+        events = self.events.pop(time_ps)
+        if len(events) > 1:
+            events.sort()
+        handlers = self._handlers
+        if events[0][0] != POLL:
+            self.idle_polls = 0
+        for kind, _, _, subject in events:
+            handlers[kind](time_ps, subject)
+
+    def _decide(self, time_ps: int, chooser: Mailbox | RankState) -> None:
+        chooser.decide(time_ps)
+
+    def _poll(self, time_ps: int, state: RankState) -> None:
+        self.ready.append(state.greenlet)
+
+    # -- messages --------------------------------------------------------------------------------------------
+
+    def handshake(self, message: Message, posted_ps: int) -> None:
+        """Start the transfer of a rendezvous message: both sides are ready."""
+        self.wires.start(max(message.ready_ps, posted_ps, self.time_ps), message)
