@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,7 @@ def output(who: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
         result = np.empty(shape, dtype)
         return result, result.reshape(-1)
     if not isinstance(out, np.ndarray):
-        raise TypeError(
-            f"{who}: got out of type {type(out).__name__}, expected a numpy.ndarray; remedy: pass one"
-        )
+        raise TypeError(f"{who}: got out of type {type(out).__name__}, expected a numpy.ndarray; remedy: pass one")
     if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
         state = "writable" if out.flags.writeable else "read-only"
         raise ValueError(
@@ -64,9 +63,17 @@ def finish(result: Array, flat: Array) -> Array:
     return result
 
 
-def is_wire_dtype(dtype: np.dtype[Any]) -> bool:
-    """Return whether MPI has a datatype for this dtype; if not, its arrays travel as bytes."""
-    return dtype in _MPI_DTYPES
+def wire_view(dtype: np.dtype[Any]) -> Callable[[Array], Array]:
+    """Return what makes of a flat array the buffer to send: itself, or its bytes if MPI does not know the dtype."""
+    return _itself if dtype in _MPI_DTYPES else _bytes
+
+
+def _itself(block: Array) -> Array:
+    return block
+
+
+def _bytes(block: Array) -> Array:
+    return block.view(np.uint8)
 
 
 def same_memory(a: Array, b: Array) -> bool:

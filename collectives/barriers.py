@@ -40,9 +40,7 @@ def central_barrier(comm: Any, root: int = 0) -> None:
     """
     p, rank = comm.size, comm.rank
     if not 0 <= root < p:
-        raise ValueError(
-            f"central_barrier: got root={root}, expected 0 to {p - 1}; remedy: choose a rank of comm"
-        )
+        raise ValueError(f"central_barrier: got root={root}, expected 0 to {p - 1}; remedy: choose a rank of comm")
     announce(comm, "central_barrier", root=root)
     nothing = np.empty(0, np.uint8)
     if rank != root:

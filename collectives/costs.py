@@ -50,8 +50,7 @@ def _ring(network: Network, p: int, n_items: int, itemsize: int, *, reduces: boo
     sizes = [(bounds[b + 1] - bounds[b]) * itemsize for b in range(p)]
     phases = reduces + gathers
     bytes_sent = [
-        reduces * (sum(sizes) - sizes[rank]) + gathers * (sum(sizes) - sizes[(rank + 1) % p])
-        for rank in range(p)
+        reduces * (sum(sizes) - sizes[rank]) + gathers * (sum(sizes) - sizes[(rank + 1) % p]) for rank in range(p)
     ]
     reduce_ps = network.reduce_ps(sizes[0]) if reduces else 0
     at_most_ps = (p - 1) * (phases * _slowest_ps(network, p, sizes[0]) + reduce_ps)
@@ -102,9 +101,7 @@ def _butterfly(network: Network, p: int, n_items: int, itemsize: int, buffering:
     """A rank that plays a virtual one has two partners in a round, so time is claimed for powers of two only."""
     rounds = (p - 1).bit_length()
     q = 1 << rounds
-    sends = [
-        sum((v ^ (1 << k)) % p != rank for v in range(rank, q, p) for k in range(rounds)) for rank in range(p)
-    ]
+    sends = [sum((v ^ (1 << k)) % p != rank for v in range(rank, q, p) for k in range(rounds)) for rank in range(p)]
     exact = rounds * _slowest_ps(network, p, 0) if p == q and is_exact(network, p) else None
     return Cost(rounds, sends, [0] * p, exact, exact)
 

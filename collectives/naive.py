@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, finish, flat_input, is_wire_dtype, output
+from collectives.arrays import Array, finish, flat_input, output, wire_view
 from collectives.reduction import Op, op_name, reducer
 from ranks import announce, region
 
 _REDUCE, _BROADCAST = 32_011, 32_012
 
 
-def naive_allreduce(
-    comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out: Array | None = None
-) -> Array:
+def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out: Array | None = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, reduced at `root` and sent from there.
 
         ranks.run(lambda comm: naive_allreduce(comm, np.array([comm.rank + 1])), 3).results
@@ -24,18 +22,15 @@ def naive_allreduce(
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out is x.
     Cost:    1 send a rank, p-1 at the root; n bytes each. The root's ports carry (p-1)n bytes in and again out.
     Order:   op(... op(op(x of rank 0, x of rank 1), x of rank 2) ...), whatever the root, so any op is right.
-    Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if ranks differ (simulated).
+    Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     """
     flat, p, rank = flat_input("naive_allreduce", x), comm.size, comm.rank
     reduce = reducer("naive_allreduce", comm, op, flat.dtype)
     if not 0 <= root < p:
-        raise ValueError(
-            f"naive_allreduce: got root={root}, expected 0 to {p - 1}; remedy: choose a rank of comm"
-        )
+        raise ValueError(f"naive_allreduce: got root={root}, expected 0 to {p - 1}; remedy: choose a rank of comm")
     result, whole = output("naive_allreduce", out, x.shape, x.dtype)
     announce(comm, "naive_allreduce", op=op_name(op), root=root, shape=x.shape, dtype=str(x.dtype))
-    # A dtype that MPI does not know travels as bytes.
-    wire = (lambda block: block) if is_wire_dtype(flat.dtype) else (lambda block: block.view(np.uint8))
+    wire = wire_view(flat.dtype)
     with region(comm, "naive_allreduce"):
         if rank != root:
             comm.Send(wire(flat), root, _REDUCE)
@@ -50,7 +45,7 @@ def naive_allreduce(
             if source == 0:
                 so_far[...] = share
             else:
-                reduce(so_far, share, so_far)
+                reduce(so_far, share, out=so_far)
         whole[...] = so_far
         for dest in range(p):
             if dest != root:

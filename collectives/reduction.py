@@ -11,7 +11,7 @@ from collectives.arrays import Array
 from ranks import reduction_clock
 
 Op = Callable[[Any, Any], Any]
-Reduce = Callable[[Array, Array, Array], Any]
+Reduce = Callable[..., Any]
 F = TypeVar("F", bound=Op)
 
 COMMUTATIVE = frozenset(
@@ -51,7 +51,7 @@ def require_commutative(who: str, op: Op) -> None:
 
 
 def reducer(who: str, comm: Any, op: Any, dtype: np.dtype[Any]) -> Reduce:
-    """Return reduce(left, right, out), which puts op(left, right) into `out` and charges the virtual clock.
+    """Return reduce(left, right, out=out), which puts op(left, right) into `out` and charges the virtual clock.
 
     Raises: TypeError if `op` does not take two arrays of `dtype` to one of the same.
     """
@@ -60,8 +60,8 @@ def reducer(who: str, comm: Any, op: Any, dtype: np.dtype[Any]) -> Reduce:
     if charge is None:
         return combine
 
-    def charged(left: Array, right: Array, out: Array) -> None:
-        combine(left, right, out)
+    def charged(left: Array, right: Array, *, out: Array) -> None:
+        combine(left, right, out=out)
         charge(out.nbytes)
 
     return charged
@@ -69,14 +69,14 @@ def reducer(who: str, comm: Any, op: Any, dtype: np.dtype[Any]) -> Reduce:
 
 def _ufunc(who: str, op: np.ufunc, dtype: np.dtype[Any]) -> Reduce:
     native = dtype.newbyteorder("=")
-    came: Any = None
+    came: np.dtype[Any] | None = None
     if op.nin == 2 and op.nout == 1:
         try:
             came = op.resolve_dtypes((native, native, None))[2]
         except TypeError:
             came = None
-    if came != native:
-        got = f"{op_name(op)}, which makes {came} of it" if came is not None else f"{op_name(op)}"
+    if came is None or came != native:  # None == np.dtype(float)
+        got = op_name(op) if came is None else f"{op_name(op)}, which makes {came} of it"
         raise TypeError(
             f"{who}: got dtype {dtype} and op {got}, expected an op that takes two arrays of a dtype to one; "
             "remedy: convert x, or choose another op"
@@ -90,7 +90,7 @@ def _function(who: str, op: Any, dtype: np.dtype[Any]) -> Reduce:
             f"{who}: got op {op!r}, expected a NumPy ufunc or a function of two arrays; remedy: pass np.add"
         )
 
-    def combine(left: Array, right: Array, out: Array) -> None:
+    def combine(left: Array, right: Array, *, out: Array) -> None:
         made = np.asarray(op(left, right))
         if made.shape != out.shape or not np.can_cast(made.dtype, dtype, "same_kind"):
             raise TypeError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, finish, flat_input, is_wire_dtype, output, same_memory
+from collectives.arrays import Array, block_bounds, finish, flat_input, output, same_memory, wire_view
 from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
 from ranks import announce, region
 
@@ -30,7 +30,7 @@ def ring_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, out: Array | No
              element longer (`np.array_split`). Any size, also smaller than p. `x` is kept unless out is part of it.
     Cost:    p-1 sends a rank; x.nbytes less its own block sent; (p-1)(alpha + n/p beta + n/p gamma).
     Order:   block b is reduced in rank order b+1, b+2, ..., b, so op must be commutative.
-    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if ranks differ (simulated).
+    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
     """
     flat, p, rank = flat_input("ring_reduce_scatter", x), comm.size, comm.rank
@@ -52,7 +52,7 @@ def _reduce_scatter(comm: Any, x: Array, bounds: list[int], reduce: Reduce, own:
     if p == 1:
         own[...] = x
         return
-    wire = _wire(x.dtype)
+    wire = wire_view(x.dtype)
     free, spare = np.empty(bounds[1], x.dtype), np.empty(bounds[1], x.dtype)
     block = (rank - 1) % p
     partial = x[bounds[block] : bounds[block + 1]]
@@ -63,14 +63,12 @@ def _reduce_scatter(comm: Any, x: Array, bounds: list[int], reduce: Reduce, own:
         came = free if share.size == free.size else free[: share.size]
         comm.Sendrecv(wire(partial), right, _REDUCE_SCATTER, wire(came), left, _REDUCE_SCATTER)
         target = own if step == p - 2 else came
-        reduce(came, share, target)
+        reduce(came, share, out=target)
         # What was sent is free to be received into; what was received is sent next.
         free, spare, partial = spare, free, target
 
 
-def ring_allgather(
-    comm: Any, x: Array, *, counts: Sequence[int] | None = None, out: Array | None = None
-) -> Array:
+def ring_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, out: Array | None = None) -> Array:
     """Return the blocks `x` of all ranks of `comm`, in rank order.
 
         ranks.run(lambda comm: ring_allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
@@ -80,7 +78,7 @@ def ring_allgather(
              block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless it is part of out.
     Cost:    p-1 sends a rank; all blocks but that of the right neighbour sent; (p-1)(alpha + n/p beta), n/p the
              bytes of the largest block.
-    Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if ranks differ (simulated).
+    Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     flat, p, rank = flat_input("ring_allgather", x), comm.size, comm.rank
@@ -110,7 +108,7 @@ def _allgather(comm: Any, whole: Array, bounds: list[int]) -> None:
     """Let every rank's block of `whole` go round; block `rank` is there at the start."""
     p, rank = comm.size, comm.rank
     left, right = (rank - 1) % p, (rank + 1) % p
-    wire = _wire(whole.dtype)
+    wire = wire_view(whole.dtype)
     latest = whole[bounds[rank] : bounds[rank + 1]]
     for step in range(p - 1):
         # Before step s, blocks rank-s ... rank are here.
@@ -131,7 +129,7 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = 
              2(p-1)(alpha + n/p beta) + (p-1) n/p gamma. The bytes are the fewest possible.
     Order:   block b is reduced in rank order b+1, b+2, ..., b, once, so floats are bit-identical on all ranks, and
              op must be commutative.
-    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if ranks differ (simulated).
+    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
     """
     flat, p, rank = flat_input("ring_allreduce", x), comm.size, comm.rank
@@ -142,16 +140,3 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = 
     ring_reduce_scatter(comm, flat, op, out=own)
     ring_allgather(comm, own, counts=np.diff(bounds).tolist(), out=whole)
     return finish(result, whole)
-
-
-def _wire(dtype: np.dtype[Any]) -> Any:
-    """Return the function that makes of a block what is sent: itself, or its bytes for dtypes MPI does not know."""
-    return _itself if is_wire_dtype(dtype) else _bytes
-
-
-def _itself(block: Array) -> Array:
-    return block
-
-
-def _bytes(block: Array) -> Array:
-    return block.view(np.uint8)

@@ -1,0 +1,175 @@
+"""What every collective must do, as programs: the same claims run on simulated ranks and on real MPI.
+
+A claim takes a communicator and a case. Each rank makes the inputs of all ranks from the case's seed, calls the
+collective, and compares its own result with NumPy's; a rank that is wrong raises AssertionError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+import collectives
+
+OPS: dict[str, Any] = {
+    "add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "fmax": np.fmax,
+    "bitwise_xor": np.bitwise_xor, "logical_or": np.logical_or,
+    "custom": collectives.commutative(lambda a, b: np.maximum(a, b)),
+}  # fmt: skip
+DTYPES = ["?", "i1", "u1", "i2", "i4", "u8", "i8", "f2", "f4", "f8", "g", "F", "D", ">f8", ">i4", "M8[s]", "m8[ns]"]
+LAYOUTS = ["plain", "strided", "fortran", "reversed", "read-only"]
+OUTS = ["none", "fresh", "strided", "itself"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: `shape` and `layout` of x, its dtype, the op's name, where the result goes, and what is in x."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    op: str
+    layout: str = "plain"
+    out: str = "none"
+    seed: int = 0
+
+    def makes_sense(self) -> bool:
+        """Return whether NumPy's op takes this dtype to itself."""
+        op, dtype = OPS[self.op], np.dtype(self.dtype).newbyteorder("=")
+        if not isinstance(op, np.ufunc):
+            return dtype.kind != "c"
+        try:
+            return bool(op.resolve_dtypes((dtype, dtype, None))[2] == dtype)
+        except TypeError:
+            return False
+
+
+def values(case: Case, rank: int) -> np.ndarray:
+    """Return the elements of a rank's x, C-ordered."""
+    rng = np.random.default_rng([case.seed, rank])
+    dtype = np.dtype(case.dtype)
+    if dtype.kind in "fc":
+        made = rng.standard_normal(case.shape)
+        return np.asarray(made + 1j * rng.standard_normal(case.shape) if dtype.kind == "c" else made, dtype)
+    return np.asarray(rng.integers(0, 100, case.shape)).astype(dtype)
+
+
+def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
+    """Return an array equal to x that lies in memory as `layout` says."""
+    if layout == "strided":
+        wide = np.zeros((*x.shape[:-1], 3 * x.shape[-1]) if x.ndim else (), x.dtype)
+        view = wide[..., ::3] if x.ndim else wide
+        view[...] = x
+        return view
+    if layout == "fortran":
+        return np.array(x, order="F")
+    if layout == "reversed" and x.ndim:
+        return x[::-1].copy()[::-1]
+    made = x.copy()
+    made.flags.writeable = layout != "read-only"
+    return made
+
+
+def ring_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
+    """Return the reduction as the ring's docstring orders it: block b over ranks b+1, b+2, ..., b."""
+    p = len(parts)
+    blocks = [np.array_split(part.reshape(-1), p) for part in parts]
+    folded = [reduce(op, [blocks[(b + 1 + k) % p][b] for k in range(p)]) for b in range(p)]
+    return np.concatenate(folded).astype(parts[0].dtype).reshape(parts[0].shape)
+
+
+def rank_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
+    """Return the reduction over ranks 0, 1, ..., p-1."""
+    return np.asarray(reduce(op, parts)).astype(parts[0].dtype)
+
+
+def same(got: Any, expected: np.ndarray) -> None:
+    """Compare bit for bit: shape, dtype, and every byte but the sign and payload of NaN."""
+    assert isinstance(got, np.ndarray), f"got a {type(got).__name__}"
+    assert got.shape == expected.shape, f"got shape {got.shape}, expected {expected.shape}"
+    assert got.dtype == expected.dtype, f"got dtype {got.dtype}, expected {expected.dtype}"
+    assert np.array_equal(got, expected, equal_nan=got.dtype.kind in "fcmM"), f"got {got}, expected {expected}"
+
+
+def claim_allreduce(comm: Any, case: Case, allreduce: Callable[..., Any], order: Callable[..., Any]) -> None:
+    """The result is the reduction in the documented order, bit for bit; x is kept; out is used as NumPy does."""
+    parts = [values(case, rank) for rank in range(comm.size)]
+    x = laid_out(parts[comm.rank], case.layout)
+    itself = case.out == "itself" and x.flags.writeable
+    out = {"fresh": np.empty_like(parts[0]), "strided": laid_out(np.zeros_like(parts[0]), "strided")}.get(case.out)
+    target = x if itself else out
+    result = allreduce(comm, x, OPS[case.op], out=target)
+    same(result, order(parts, OPS[case.op]))
+    assert target is None or result is target, "out was given, and something else came back"
+    assert result is x or not np.shares_memory(result, x), "the result is a view of the argument"
+    if not itself:
+        same(x, parts[comm.rank])
+
+
+def claim_reduce_scatter(comm: Any, case: Case, reduce_scatter: Callable[..., Any]) -> None:
+    """Rank r gets block r of the reduction; x is kept."""
+    parts = [values(case, rank) for rank in range(comm.size)]
+    x = laid_out(parts[comm.rank], case.layout)
+    expected = np.array_split(ring_order(parts, OPS[case.op]).reshape(-1), comm.size)[comm.rank]
+    out = np.empty_like(expected) if case.out == "fresh" else None
+    result = reduce_scatter(comm, x, OPS[case.op], out=out)
+    same(result, expected)
+    assert out is None or result is out, "out was given, and something else came back"
+    same(x, parts[comm.rank])
+
+
+def claim_allgather(comm: Any, case: Case, allgather: Callable[..., Any]) -> None:
+    """Everybody gets all blocks in rank order: equal ones stacked, unequal ones with counts joined; x is kept."""
+    parts = [values(case, rank) for rank in range(comm.size)]
+    x = laid_out(parts[comm.rank], case.layout)
+    same(allgather(comm, x), np.stack(parts).astype(x.dtype))
+    same(x, parts[comm.rank])
+    counts = [(3 * rank + case.seed) % 5 for rank in range(comm.size)]
+    uneven = [np.resize(part, count).astype(part.dtype) if part.size else np.zeros(count, part.dtype)
+              for part, count in zip(parts, counts, strict=True)]  # fmt: skip
+    same(allgather(comm, uneven[comm.rank], counts=counts), np.concatenate(uneven).astype(x.dtype))
+
+
+def claim_barriers_leave_nothing_behind(comm: Any, case: Case, barrier: Callable[[Any], None]) -> None:
+    """Collectives right before and after a barrier, which is used several times, are not disturbed by it."""
+    for turn in range(3):
+        same(collectives.ring_allgather(comm, np.array([comm.rank + turn])).ravel(), np.arange(comm.size) + turn)
+        barrier(comm)
+        barrier(comm)
+
+
+CLAIMS: dict[str, Callable[[Any, Case], None]] = {
+    "ring_allreduce": lambda comm, case: claim_allreduce(comm, case, collectives.ring_allreduce, ring_order),
+    "naive_allreduce": lambda comm, case: claim_allreduce(comm, case, collectives.naive_allreduce, rank_order),
+    "naive_allreduce_last_root": lambda comm, case: claim_allreduce(
+        comm, case,
+        lambda c, x, op, out: collectives.naive_allreduce(c, x, op, root=c.size - 1, out=out), rank_order,
+    ),
+    "ring_reduce_scatter": lambda comm, case: claim_reduce_scatter(comm, case, collectives.ring_reduce_scatter),
+    "ring_allgather": lambda comm, case: claim_allgather(comm, case, collectives.ring_allgather),
+    "dissemination_barrier": lambda comm, case: claim_barriers_leave_nothing_behind(
+        comm, case, collectives.dissemination_barrier
+    ),
+    "central_barrier": lambda comm, case: claim_barriers_leave_nothing_behind(
+        comm, case, collectives.central_barrier
+    ),
+    "butterfly_barrier": lambda comm, case: claim_barriers_leave_nothing_behind(
+        comm, case, collectives.butterfly_barrier
+    ),
+}  # fmt: skip
+
+
+def fixed_cases() -> Iterator[Case]:
+    """Yield cases that cover every dtype, op, layout and kind of out, the same on every rank and machine."""
+    shapes: list[tuple[int, ...]] = [(0,), (1,), (2,), (7,), (), (3, 5), (2, 0, 3), (4, 3, 2), (1000,), (40_000,)]
+    for index, dtype in enumerate(DTYPES):
+        for place, op in enumerate(OPS):
+            turn = index * len(OPS) + place
+            case = Case(
+                shapes[turn % len(shapes)], dtype, op, LAYOUTS[turn % len(LAYOUTS)], OUTS[(turn // 3) % len(OUTS)], turn
+            )
+            if case.makes_sense():
+                yield case

@@ -1,0 +1,255 @@
+"""The claims of `claims.py` on simulated ranks, and what only they can show: provenance, order, cost, time."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import collectives
+import ranks
+from claims import CLAIMS, DTYPES, LAYOUTS, OPS, OUTS, Case, fixed_cases, same
+
+SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 16, 17]
+REDUCTIONS = [collectives.ring_allreduce, collectives.naive_allreduce]
+BARRIERS = [collectives.dissemination_barrier, collectives.central_barrier, collectives.butterfly_barrier]
+NETWORKS = sorted(ranks.presets)
+# No eager limit divides the messages below alike, so that one run mixes buffered and unbuffered ones.
+MIXED = ranks.Network(name="mixed", inter=ranks.Link.of(1e-6, 1e9), overhead_ps=1000, eager_limit=24)
+
+cases = st.builds(
+    Case,
+    shape=st.one_of(
+        st.tuples(st.integers(0, 40)), st.lists(st.integers(0, 5), max_size=3).map(tuple), st.just((12_000,))
+    ),
+    dtype=st.sampled_from(DTYPES),
+    op=st.sampled_from(sorted(OPS)),
+    layout=st.sampled_from(LAYOUTS),
+    out=st.sampled_from(OUTS),
+    seed=st.integers(0, 2**32),
+).filter(Case.makes_sense)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+@given(
+    case=cases,
+    p=st.sampled_from(SIZES),
+    network=st.sampled_from([*NETWORKS, MIXED]),
+    buffering=st.sampled_from(["none", "eager", "infinite"]),
+)
+def test_claim_holds_on_simulated_ranks(claim: str, case: Case, p: int, network: Any, buffering: str) -> None:
+    ranks.run(CLAIMS[claim], p, case, network=network, buffering=buffering)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_claim_holds_for_every_dtype_op_layout_and_out(claim: str) -> None:
+    def all_cases(comm: Any) -> None:
+        for case in fixed_cases():
+            CLAIMS[claim](comm, case)
+
+    ranks.run(all_cases, 3)
+
+
+# -- provenance: where each result comes from, for all inputs at once ------------------------------------------
+
+
+def disjoint_union(a: Any, b: Any) -> Any:
+    """Join sets of ranks, kept as bits; a rank that is in both was counted twice."""
+    assert not np.any(a & b), "a rank's contribution was counted twice"
+    return a | b
+
+
+collectives.commutative(disjoint_union)
+
+
+@pytest.mark.parametrize("p", [*range(1, 18), 31, 64])
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 16, 17, 100])
+def test_each_element_holds_each_ranks_contribution_exactly_once(p: int, n: int) -> None:
+    everyone = np.full(n, (1 << p) - 1, np.uint64)
+    for allreduce in REDUCTIONS:
+        run = ranks.run(lambda comm, f=allreduce: f(comm, np.full(n, 1 << comm.rank, np.uint64), disjoint_union), p)
+        for result in run.results:
+            same(result, everyone)
+
+
+@pytest.mark.parametrize("p", range(1, 18))
+@pytest.mark.parametrize("n", [0, 1, 5, 17, 40])
+def test_allgather_moves_each_token_to_its_place(p: int, n: int) -> None:
+    run = ranks.run(lambda comm: collectives.ring_allgather(comm, np.arange(n) + n * comm.rank), p)
+    for result in run.results:
+        same(result, np.arange(n * p).reshape(p, n))
+
+
+@pytest.mark.parametrize("p", [2, 3, 5, 8])
+def test_naive_allreduce_reduces_in_rank_order_even_an_op_that_is_not_associative(p: int) -> None:
+    def mix(a: Any, b: Any) -> Any:
+        return 31 * a + b
+
+    for root in range(p):
+        run = ranks.run(
+            lambda comm, root=root: collectives.naive_allreduce(comm, np.array([comm.rank + 1]), mix, root=root), p
+        )
+        for result in run.results:
+            same(result, np.array([reduce(mix, range(1, p + 1))]))
+
+
+def test_ring_allreduce_is_the_reduce_scatter_followed_by_the_allgather() -> None:
+    x = np.random.default_rng(0).standard_normal((5, 23)).astype(np.float32)
+
+    def composed(comm: Any) -> Any:
+        mine = collectives.ring_reduce_scatter(comm, x[comm.rank])
+        return collectives.ring_allgather(comm, mine, counts=[5, 5, 5, 4, 4])
+
+    whole = ranks.run(lambda comm: collectives.ring_allreduce(comm, x[comm.rank]), 5, trace=True)
+    parts = ranks.run(composed, 5, trace=True)
+    for one, other in zip(whole.results, parts.results, strict=True):
+        same(one, other)
+    assert whole.time_ps == parts.time_ps
+    assert [e for e in whole.trace.events if e.message >= 0] == [e for e in parts.trace.events if e.message >= 0]
+
+
+# -- costs -----------------------------------------------------------------------------------------------------
+
+UNIFORM = ["alpha-beta", "infiniband", "nvlink", "pcie", "ethernet"]
+
+
+@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
+@pytest.mark.parametrize("p", [*range(1, 9), 13, 16, 17, 33])
+def test_time_sends_and_bytes_of_data_collectives_equal_their_formulas(p: int, buffering: str) -> None:
+    for network in [*(ranks.presets[name] for name in UNIFORM if name != "nvlink" or p <= 8), MIXED]:
+        for n in (0, 1, p, 5 * p + 3, 9000):
+            for name in ("ring_reduce_scatter", "ring_allgather", "ring_allreduce", "naive_allreduce"):
+                run = ranks.run(_call(name, n), p, network=network, buffering=buffering)
+                predicted = collectives.cost(name, network, p, n, 8, buffering)
+                assert (run.time_ps, run.sends, run.bytes_sent) == (
+                    predicted.time_ps, predicted.sends, predicted.bytes_sent,
+                ), (name, network.name, n)  # fmt: skip
+
+
+def _call(name: str, n: int) -> Any:
+    if name == "ring_allgather":
+
+        def gather(comm: Any) -> Any:
+            counts = [len(block) for block in np.array_split(np.zeros(n), comm.size)]
+            return collectives.ring_allgather(comm, np.zeros(counts[comm.rank]), counts=counts)
+
+        return gather
+    return lambda comm: getattr(collectives, name)(comm, np.zeros(n))
+
+
+@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
+@pytest.mark.parametrize("p", [*range(1, 18), 31, 32, 33, 64, 100])
+def test_rounds_time_and_sends_of_barriers_equal_their_formulas(p: int, buffering: str) -> None:
+    for barrier in BARRIERS:
+        for name in UNIFORM:
+            network = ranks.presets[name]
+            run = ranks.run(barrier, p, network=network, buffering=buffering, trace=True)
+            predicted = collectives.cost(barrier.__name__, network, p, buffering=buffering)
+            assert run.sends == predicted.sends
+            assert run.trace.longest_chain() == predicted.rounds
+            assert predicted.time_ps in (run.time_ps, None)
+
+
+def test_costs_are_the_textbook_formulas() -> None:
+    network = ranks.presets["alpha-beta"]
+    alpha, n = 10**6, 8 * 1000
+    for p in (2, 4, 8, 10):
+        beta = 100  # ps a byte: 10 GB/s
+        assert collectives.cost("ring_allreduce", network, p, 1000, 8).time_ps == (
+            2 * (p - 1) * alpha + 2 * (p - 1) * n * beta // p
+        )
+        assert set(collectives.cost("ring_allreduce", network, p, 1000, 8).bytes_sent) == {2 * (p - 1) * n // p}
+        assert collectives.cost("dissemination_barrier", network, p).time_ps == (p - 1).bit_length() * alpha
+        assert sum(collectives.cost("dissemination_barrier", network, p).sends) == p * (p - 1).bit_length()
+        assert sum(collectives.cost("central_barrier", network, p).sends) == 2 * (p - 1)
+
+
+@pytest.mark.parametrize("name", ["dgx-h100", "dgx-a100-shared"])
+@pytest.mark.parametrize("n", [0, 100, 1_000_000])
+def test_a_ring_laid_across_nodes_takes_no_longer_than_the_bound(name: str, n: int) -> None:
+    network = ranks.presets[name]
+    for p in (9, 16, 17):
+        predicted = collectives.cost("ring_allreduce", network, p, n, 8)
+        run = ranks.run(lambda comm: collectives.ring_allreduce(comm, np.zeros(n)), p, network=network)
+        assert predicted.time_ps is None
+        assert predicted.at_most_ps is not None
+        assert run.time_ps <= predicted.at_most_ps
+
+
+# -- barriers --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("barrier", BARRIERS)
+@given(
+    p=st.sampled_from([*SIZES, 33]),
+    delays=st.lists(st.integers(0, 10**7), min_size=33, max_size=33),
+    buffering=st.sampled_from(["none", "eager", "infinite"]),
+)
+def test_no_rank_leaves_a_barrier_before_every_rank_has_entered(
+    barrier: Any, p: int, delays: list[int], buffering: str
+) -> None:
+    def program(comm: Any) -> None:
+        for turn in range(2):
+            ranks.spend(comm, delays[(comm.rank + turn) % 33])
+            with ranks.region(comm, "barrier"):
+                barrier(comm)
+
+    run = ranks.run(program, p, buffering=buffering, trace=True)
+    assert run.trace.left_before_entered("barrier") == []
+
+
+# -- wrong calls -----------------------------------------------------------------------------------------------
+
+
+def fails(call: Any, kind: type[Exception], *texts: str, p: int = 3) -> None:
+    """Assert that `call(comm)` raises `kind` on some rank, with all these texts."""
+    with pytest.raises(kind) as caught:
+        ranks.run(call, p)
+    for text in texts:
+        assert text in str(caught.value)
+
+
+X = np.arange(6.0)
+
+
+def test_wrong_arguments_say_who_got_what_expected_what_and_what_to_do() -> None:
+    ring, naive, gather = collectives.ring_allreduce, collectives.naive_allreduce, collectives.ring_allgather
+    fails(lambda c: ring(c, [1, 2]), TypeError, "ring_allreduce: got x of type list", "remedy: pass np.asarray(x)")
+    fails(lambda c: ring(c, np.ma.array([1.0], mask=[True])), TypeError, "MaskedArray", "a mask would be lost")
+    fails(lambda c: ring(c, np.array([None])), TypeError, "dtype object", "remedy: convert it")
+    fails(lambda c: ring(c, X, np.subtract), ValueError, "got op subtract", "use naive_allreduce")
+    fails(lambda c: ring(c, X, lambda a, b: a + b), ValueError, "collectives.commutative(op)")
+    fails(lambda c: ring(c, X, np.bitwise_or), TypeError, "got dtype float64 and op bitwise_or", "choose another op")
+    fails(lambda c: naive(c, X, np.equal), TypeError, "op equal, which makes bool of it")
+    fails(lambda c: naive(c, X, np.sqrt), TypeError, "op sqrt")
+    fails(lambda c: naive(c, X, 3), TypeError, "got op 3", "remedy: pass np.add")
+    fails(lambda c: naive(c, X, lambda a, b: a[:1]), TypeError, "of shape (1,)", "element by element")
+    fails(lambda c: naive(c, X, root=3), ValueError, "got root=3, expected 0 to 2")
+    fails(lambda c: collectives.central_barrier(c, -1), ValueError, "got root=-1, expected 0 to 2")
+    fails(lambda c: ring(c, X, out=np.empty(5)), ValueError, "got out with shape (5,)", "np.empty((6,), 'float64')")
+    fails(lambda c: ring(c, X, out=[0]), TypeError, "got out of type list")
+    fails(lambda c: ring(c, X, out=np.broadcast_to(0.0, 6)), ValueError, "read-only")
+    fails(lambda c: gather(c, X, counts=[6, 6]), ValueError, "one count for each of 3 ranks")
+    fails(lambda c: gather(c, X, counts=[6, 6, 5]), ValueError, "on rank 2, 6 elements")
+
+
+def test_ranks_that_disagree_are_told_who_is_the_outlier() -> None:
+    def different_sizes(comm: Any) -> Any:
+        return collectives.ring_allreduce(comm, np.zeros(8 if comm.rank == 2 else 6))
+
+    def different_collectives(comm: Any) -> Any:
+        if comm.rank == 0:
+            return collectives.dissemination_barrier(comm)
+        return collectives.ring_allreduce(comm, np.zeros(6))
+
+    with pytest.raises(ranks.CollectiveMismatchError) as caught:
+        ranks.run(different_sizes, 4)
+    assert list(caught.value.calls.values()) == [[0, 1, 3], [2]]
+    with pytest.raises(ranks.CollectiveMismatchError) as caught:
+        ranks.run(different_collectives, 4)
+    assert list(caught.value.calls.values()) == [[1, 2, 3], [0]]
+    assert "outlier   rank 0: dissemination_barrier()" in str(caught.value)

@@ -1,0 +1,20 @@
+"""The claims of `claims.py` on real MPI, launched by pytest: a rank that dies or is wrong fails the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from claims import CLAIMS
+from ranks.real import launch
+
+PROGRAM = Path(__file__).parent / "mpi_programs" / "collective_claims.py"
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 4])
+def test_every_claim_holds_on_real_mpi(p: int) -> None:
+    run = launch(p, [str(PROGRAM)], timeout_s=240)
+    assert run.returncode == 0, run.stderr
+    held = sorted(line for line in run.stdout.splitlines() if "held" in line)
+    assert held == [f"rank {rank} held {len(CLAIMS)} claims" for rank in range(p)], run.stdout
