@@ -10,6 +10,7 @@
 MPI's datatypes are here under their MPI names: ranks.DOUBLE, ranks.BYTE, ...
 """
 
+from ranks.calibration import calibrate
 from ranks.clock import Wtime, reduction_clock, spend
 from ranks.communicator import COMM_NULL, Comm, announce
 from ranks.constants import (
@@ -59,7 +60,7 @@ __all__ = [
     "InvalidBufferError", "InvalidHandleError", "InvalidRankError", "InvalidTagError", "Link",
     "LivelockError", "Message", "Network", "NondeterminismError", "Prequest", "RanksError", "Request", "Run",
     "SendBufferChangedError", "Status", "Trace", "TruncationError", "UnfinishedRequestError",
-    "UnreceivedMessageError", "Wtime", "announce", "mpi_of", "network_named", "presets", "reduction_clock",
+    "UnreceivedMessageError", "Wtime", "announce", "calibrate", "mpi_of", "network_named", "presets", "reduction_clock",
     "region", "run", "spend",
 ]  # fmt: skip
 

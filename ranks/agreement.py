@@ -55,9 +55,7 @@ class Ledger:
         tied = len(groups[0][1]) == len(groups[1][1])
         lines = ["CollectiveMismatchError: ranks of one communicator disagree on their collective"]
         for index, (signature, ranks) in enumerate(groups):
-            role = (
-                "one side" if tied and len(ranks) == len(groups[0][1]) else "outlier" if index else "majority"
-            )
+            role = "one side" if tied and len(ranks) == len(groups[0][1]) else "outlier" if index else "majority"
             lines.append(f"  {role:<9} {ranks_text(ranks)}: {_text(signature)} at {self.sites[signature]}")
         if missing:
             lines.append(f"  missing   {ranks_text(missing)}: called no collective here")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ranks.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
+from ranks.constants import ANY_SOURCE, ANY_TAG, PROC_NULL, TAG_UB
 from ranks.datatypes import Flat
 from ranks.endpoint import BUFFERED, STANDARD, SYNCHRONOUS, Endpoint, fill
 from ranks.matching import Message as Envelope
@@ -46,9 +46,7 @@ class PointToPoint(Endpoint):
         """Send a copy of a buffer, and return at once."""
         self._send(self._flat(buf), dest, tag, BUFFERED)
 
-    def Recv(
-        self, buf: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None
-    ) -> None:
+    def Recv(self, buf: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> None:
         """Receive into a buffer."""
         if not (self._quick and status is None and self._receive_quick(buf, source, tag)):
             self._receive(self._flat(buf, writable=True), source, tag, status)
@@ -69,9 +67,7 @@ class PointToPoint(Endpoint):
         if not (quick and self._send_quick(sendbuf, dest, sendtag)):
             flat = self._flat(sendbuf)
             sending = self._post_send(flat, dest, sendtag, STANDARD, pickled=False, blocking=True)
-        if not (
-            quick and sending is None and status is None and self._receive_quick(recvbuf, source, recvtag)
-        ):
+        if not (quick and sending is None and status is None and self._receive_quick(recvbuf, source, recvtag)):
             receiving = self._post_receive(self._flat(recvbuf, writable=True), source, recvtag)
             self._exchange(sending, receiving, status)
 
@@ -152,9 +148,7 @@ class PointToPoint(Endpoint):
         """Send an object, and return at once."""
         self._send(_pickled(obj), dest, tag, BUFFERED, pickled=True)
 
-    def recv(
-        self, buf: Any = None, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None
-    ) -> Any:
+    def recv(self, buf: Any = None, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Any:
         """Receive and return an object; `buf` is there for mpi4py's sake and not used."""
         return received_object(self._receive(None, source, tag, status))
 
@@ -193,9 +187,7 @@ class PointToPoint(Endpoint):
 
     # -- probes ----------------------------------------------------------------------------------------------
 
-    def Probe(
-        self, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None
-    ) -> Literal[True]:
+    def Probe(self, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Literal[True]:
         """Wait for a message, and leave it to be received."""
         operation = self._probe(source, tag)
         if status is not None:
@@ -219,9 +211,7 @@ class PointToPoint(Endpoint):
         message = operation.message
         return self._matched(message) if message is not None else _no_proc(self)
 
-    def Improbe(
-        self, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None
-    ) -> Message | None:
+    def Improbe(self, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Message | None:
         """Return the handle of a message that is there now, or None."""
         if source == PROC_NULL:
             return self.Mprobe(source, tag, status)
@@ -265,28 +255,28 @@ class PointToPoint(Endpoint):
     # functions return False, and have done nothing, when the message needs the long way.
 
     def _send_quick(self, buf: Any, dest: int, tag: int) -> bool:
-        """Send a message like an earlier one on its route, in that one's place: size and dtype are good."""
+        """Send a message like the first one on its route, and if possible in the place of one that was received."""
         route = self._routes.get(dest)
-        if route is not None and not route:
-            self._let_overtake(dest)
-        if not route or type(buf) is not _ndarray:
+        if route is None or type(buf) is not _ndarray or type(tag) is not int:
             return False
-        message = route[-1]
-        flat = message.flat
+        like = route.like.flat
         if (
-            buf.dtype is not flat.dtype
-            or buf.shape != flat.shape
-            or tag != message.tag
+            buf.dtype is not like.dtype
+            or buf.shape != like.shape
             or not buf.flags.c_contiguous
+            or not 0 <= tag <= TAG_UB
         ):
             return False
-        route.pop()
-        flat[...] = buf
+        if not route:
+            self._let_overtake(dest)
+        message = route.pop() if route else route.like.twin()
+        message.flat[...] = buf
+        message.tag = tag
+        message.taken = False
         state, box = self._state, message.box
         state.now = now = state.now + self._overhead_ps
         state.sends = message.number = state.sends + 1
-        state.bytes_sent += flat.nbytes
-        message.taken = False
+        state.bytes_sent += buf.nbytes
         if self._ports is None:
             message.arrival = now + message.latency_ps + message.transfer_ps
         elif state.backlog:
@@ -306,23 +296,35 @@ class PointToPoint(Endpoint):
             self._world.park(self._state)
 
     def _receive_quick(self, buf: Any, source: int, tag: int) -> bool:
-        """Receive a message that was sent already, from a named source, into a buffer of its size."""
-        box = self._box
-        queue = box.queues.get(source)
-        if not queue or box.receives or box.arrived is not None or type(buf) is not _ndarray:
+        """Receive a message that was sent already into a buffer of its size."""
+        box, state = self._box, self._state
+        if box.receives or type(buf) is not _ndarray:
             return False
-        message = queue[0]
+        if box.arrived is None:
+            queue = box.queues.get(source)
+            if not queue:
+                return False
+            message = queue[0]
+        else:
+            settled = box.settled(source, tag, state.now)
+            if settled is None:
+                return False
+            message, queue = settled, box.queues[settled.source]
         flat = message.flat
         if (
             (tag != message.tag and tag != ANY_TAG)
+            or message is not queue[0]
             or message.sender is not None
             or buf.dtype is not flat.dtype
             or buf.shape != flat.shape
             or not buf.flags.carray
         ):
             return False
-        del queue[0]
-        state = self._state
+        if box.arrived is None:
+            del queue[0]
+        else:
+            box.take(message)
+        message.taken = True
         if message.arrival is None:
             message.receiver = state
             self._world.park(state)
@@ -344,6 +346,4 @@ def _pickled(obj: Any) -> Flat:
 
 
 def _no_proc(comm: PointToPoint) -> Message:
-    message = Envelope()
-    message.source, message.tag = PROC_NULL, ANY_TAG
-    return Message(comm, message)
+    return Message(comm, Envelope(comm._box, PROC_NULL, ANY_TAG, np.empty(0, np.uint8)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from greenlet import getcurrent
+
 from ranks.agreement import announce as note
 from ranks.agreement import meet
 from ranks.calls import current_call
@@ -12,12 +14,16 @@ from ranks.constants import COMM_TYPE_SHARED, CONGRUENT, IDENT, SIMILAR, UNDEFIN
 from ranks.errors import AbortError, InvalidHandleError, InvalidRankError
 from ranks.group import Group
 from ranks.matching import Context
+from ranks.world import RankGreenlet
 
 
 class Comm(PointToPoint):
     """A communicator as one of its ranks sees it; a program gets the one of the whole world."""
 
     __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return not self._freed
 
     def Get_rank(self) -> int:
         """Return the calling rank's number in the communicator."""
@@ -43,12 +49,11 @@ class Comm(PointToPoint):
 
     group = property(Get_group)
 
-    @classmethod
-    def Compare(cls, comm1: Comm, comm2: Comm) -> int:
+    def Compare(self, comm: Comm) -> int:
         """Return IDENT (the same), CONGRUENT (same ranks, same order), SIMILAR (same ranks) or UNEQUAL."""
-        if comm1._context is comm2._context:
+        if self._context is comm._context:
             return IDENT
-        result = Group.Compare(comm1.Get_group(), comm2.Get_group())
+        result = self.Get_group().Compare(comm.Get_group())
         return {IDENT: CONGRUENT, SIMILAR: SIMILAR}.get(result, UNEQUAL)
 
     def Split(self, color: int = 0, key: int = 0) -> Comm:
@@ -57,9 +62,7 @@ class Comm(PointToPoint):
         COMM_NULL for color UNDEFINED. All ranks of the communicator must call it.
         """
         if color != UNDEFINED and color < 0:
-            raise self._error(
-                InvalidRankError, f"color={color}", "0 or more, or UNDEFINED", "number the colors from 0"
-            )
+            raise self._error(InvalidRankError, f"color={color}", "0 or more, or UNDEFINED", "number the colors from 0")
         return self._divided("Split", color, key, {})
 
     def Split_type(self, split_type: int, key: int = 0, info: Any = None) -> Comm:
@@ -92,7 +95,7 @@ class Comm(PointToPoint):
     def Free(self) -> None:
         """Let go of the communicator; using it afterwards is an error."""
         self._check_usable()
-        self._freed = True
+        self._freed, self._quick = True, False
 
     def Abort(self, errorcode: int = 0) -> NoReturn:
         """End the run at once, on all ranks, with an AbortError."""
@@ -136,19 +139,20 @@ class _NullComm(Comm):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self.rank, self.size, self._context, self._name = UNDEFINED, 0, Context(-1, []), "COMM_NULL"
+        self._context, self._name = Context(-1, []), "COMM_NULL"
 
     def __bool__(self) -> bool:
         return False
 
     def __getattr__(self, name: str) -> Any:
+        # All that the calls of a communicator need first is missing here.
+        call, current = current_call(), getcurrent()
         raise InvalidHandleError(
-            None,
-            name,
-            got="COMM_NULL",
-            expected="a communicator",
+            current.state.rank if isinstance(current, RankGreenlet) else None,
+            name if call.text.startswith("__getattr__") else call.text,
+            site=call.site, got="COMM_NULL", expected="a communicator",
             remedy="check `if comm:` after Split or Create",
-        )
+        )  # fmt: skip
 
 
 COMM_NULL: Comm = _NullComm()

@@ -52,9 +52,7 @@ def _self_blocking(needs: Needs, members: Iterable[int]) -> set[int]:
     """Return the largest part of `members` that blocks itself."""
     kept = set(members)
     while True:
-        free = {
-            r for r in kept if not any(all(t in kept or t not in needs for t in need) for need in needs[r])
-        }
+        free = {r for r in kept if not any(all(t in kept or t not in needs for t in need) for need in needs[r])}
         if not free:
             return kept
         kept -= free

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,7 @@ def as_flat(spec: Any, *, writable: bool) -> Flat:
     """Return the 1-D view of the elements that the buffer `spec` names, or raise NotABufferError.
 
         as_flat(np.zeros((2, 3)), writable=True).shape  # (6,)
-        as_flat([x, (3, 2), ranks.DOUBLE], writable=False)  # x[2:5]
+        as_flat([np.arange(6.0), (3, 2), ranks.DOUBLE], writable=False)  # array([2., 3., 4.])
 
     spec: an array or memoryview in one piece (C or Fortran order), bytes, a NumPy scalar, or a list
     [data, count], [data, datatype], [data, count, datatype], [data, (count, displ), datatype] or
@@ -109,24 +110,37 @@ def _view(data: Any) -> Flat:
 
 def _from_parts(spec: Any) -> Flat:
     expected = "[data, count, datatype], [data, (count, displ), datatype] or a shorter form"
-    remedy = "correct the list"
-    if not 2 <= len(spec) <= 4:
-        raise NotABufferError(f"a {type(spec).__name__} of {len(spec)}", expected, remedy)
-    data, *rest = spec
-    datatype = rest.pop() if len(rest) > 1 or not _is_extent(rest[0]) else None
-    extent = tuple(rest[0]) if rest and isinstance(rest[0], (tuple, list)) else tuple(rest)
+    data, *rest = spec if 2 <= len(spec) <= 4 else (None,)
+    datatype = rest.pop() if len(rest) > 1 or (rest and not _is_extent(rest[0])) else None
+    extent = rest[0] if rest and isinstance(rest[0], (tuple, list)) else [*rest, None, None][:2]
+    if not 2 <= len(spec) <= 4 or len(extent) != 2:
+        raise NotABufferError(f"{spec!r:.60}", expected, "correct the list")
     flat = np.empty(0, np.uint8) if data is None else _view(data)
     dtype = flat.dtype if datatype is None else _dtype_of(datatype)
+    begin, end = _bounds(extent[0], extent[1], flat.nbytes, dtype)
     raw = flat.view(np.uint8)
-    flat = raw[: raw.size // dtype.itemsize * dtype.itemsize].view(dtype)
-    count, displ = (*extent, None, None)[:2]
-    begin = 0 if displ is None else int(displ)
-    end = flat.size if count is None else begin + int(count)
-    if not 0 <= begin <= end <= flat.size:
+    return raw[begin * dtype.itemsize : end * dtype.itemsize].view(dtype)
+
+
+def _bounds(count: Any, displ: Any, n_bytes: int, dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Return the first element and the one after the last of `count` elements from `displ` on; None is all, and 0."""
+    size, rest = divmod(n_bytes, dtype.itemsize)
+    begin = 0 if displ is None else _index(displ)
+    end = size if count is None else begin + _index(count)
+    if not 0 <= begin <= end <= size or (count is None and rest):
+        wanted = "all elements" if count is None else f"count {count}"
         raise NotABufferError(
-            f"count {count} from element {begin}", f"a part of the {flat.size} elements of the buffer", remedy
-        )
-    return flat[begin:end]
+            f"{wanted} from element {begin}", f"a part of a buffer of {n_bytes / dtype.itemsize:g} {dtype}",
+            "correct count and displacement, or give a larger buffer",
+        )  # fmt: skip
+    return begin, end
+
+
+def _index(number: Any) -> int:
+    try:
+        return operator.index(number)
+    except TypeError as problem:
+        raise NotABufferError(f"{number!r} as count or displacement", "an integer", "give an int") from problem
 
 
 def _is_extent(item: Any) -> bool:

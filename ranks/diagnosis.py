@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Reports show so many ranks of a core, and so many of the others, in full.
 _SHOWN = 16
+# Near misses shown for one operation.
+_NEAR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,15 @@ def _passing_mode(buffering: str, passes: Callable[[str], bool] | None) -> str |
 
 def _headline(core: list[int], blocked: list[Blocked], world: World) -> str:
     if world.livelock:
-        return f"{ranks_text(core)} poll for something that can no longer come"
+        polling = [each.rank for each in blocked if not each.needs]
+        verb = "polls" if len(polling) == 1 else "poll"
+        return f"{ranks_text(polling)} {verb} for something that can no longer come"
     if len(core) > 1:
         text = f"ranks {core[0]} and {core[1]}" if len(core) == 2 else ranks_text(core)
         return f"{text} wait for each other"
     alone = next(each for each in blocked if each.rank == core[0])
-    gone = min(alone.needs, key=len)
-    if gone == {alone.rank}:
+    gone = next(need for need in alone.needs if all(not world.ranks[r].greenlet for r in need - {alone.rank}))
+    if gone <= {alone.rank}:
         return f"rank {alone.rank} waits for itself"
     verb = "has" if len(gone) == 1 else "have"
     return f"rank {alone.rank} waits for {ranks_text(gone)}, which {verb} returned"
@@ -150,8 +154,7 @@ def _peers(operation: Operation) -> list[int]:
 def _reason(operation: Operation) -> str:
     boxes, state = operation.box.context.boxes, operation.state
     me = next(rank for rank, box in enumerate(boxes) if box.owner is state)
-    tag = "ANY_TAG" if operation.tag == ANY_TAG else operation.tag
-    where = _context_text(operation)
+    tag, where = _tag(operation), _context_text(operation)
     if operation.peer == ANY_SOURCE:
         return f"waits for any rank to send (dest={me}, tag={tag}{where})"
     peer = boxes[operation.peer].owner
@@ -161,38 +164,37 @@ def _reason(operation: Operation) -> str:
     return f"waits for rank {peer.rank}{gone} to send (dest={me}, tag={tag}{where})"
 
 
-def _context_text(operation: Operation) -> str:
-    number = operation.box.context.number
+def _tag(operation: Operation) -> str:
+    return "ANY_TAG" if operation.tag == ANY_TAG else str(operation.tag)
+
+
+def _context_text(side: Operation | Message) -> str:
+    number = side.box.context.number
     return f", communicator {number}" if number else ""
 
 
 def _near(operation: Operation) -> list[str]:
     """Return what is there that another source, tag or communicator would have matched."""
-    box = operation.box
+    box, world = operation.box, operation.state.world
+    boxes = [box, *(other for other in world.mailboxes_of(box.owner) if other is not box)]
     if operation.what == "send":
-        posted = [
-            f"rank {box.owner.rank} would receive (source={_name(r.peer)}, tag={_name(r.tag)})"
-            for r in box.receives
-        ]
-        return posted[:2]
-    here = [_offer(m) for queue in box.queues.values() for m in queue]
-    world = operation.state.world
+        return [_wish(r) for other in boxes for r in other.receives][:_NEAR]
     wanted = set(_peers(operation))
-    elsewhere = [
-        f"{_offer(m)}, in communicator {other.context.number}"
-        for other in world.mailboxes_of(operation.state)
-        if other is not box
+    return [
+        _offer(m)
+        for other in boxes
         for queue in other.queues.values()
         for m in queue
-        if m.origin.rank in wanted
-    ]
-    return here[:2] + elsewhere[:2]
+        if other is box or m.origin.rank in wanted
+    ][:_NEAR]
+
+
+def _wish(receive: Operation) -> str:
+    source = "ANY_SOURCE" if receive.peer == ANY_SOURCE else receive.peer
+    asked = f"source={source}, tag={_tag(receive)}{_context_text(receive)}"
+    return f"rank {receive.state.rank} would receive ({asked})"
 
 
 def _offer(message: Message) -> str:
     kind = "an object" if message.pickled else f"{message.n_bytes} B of {message.flat.dtype.name}"
-    return f"rank {message.origin.rank} has sent {kind} with tag={message.tag}"
-
-
-def _name(value: int) -> str:
-    return {ANY_SOURCE: "ANY", ANY_TAG: "ANY"}.get(value, str(value))
+    return f"rank {message.origin.rank} has sent {kind} (tag={message.tag}{_context_text(message)})"

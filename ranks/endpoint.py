@@ -20,7 +20,7 @@ from ranks.errors import (
     RanksError,
     SendBufferChangedError,
 )
-from ranks.matching import Context, Message, Operation
+from ranks.matching import Context, Message, Operation, Route
 from ranks.status import Status
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Endpoint:
         self._quick = state.world.is_quick
         self._overhead_ps = state.world.overhead_ps
         self._ports = state.world.ports
-        self._routes: dict[int, list[Message]] = {}
+        self._routes: dict[int, Route | None] = {}
 
     # -- what may be wrong with a call -----------------------------------------------------------------------
 
@@ -74,9 +74,7 @@ class Endpoint:
         try:
             return as_flat(buffer, writable=writable)
         except NotABufferError as problem:
-            raise self._error(
-                InvalidBufferError, problem.got, problem.expected, problem.remedy
-            ) from problem.__cause__
+            raise self._error(InvalidBufferError, problem.got, problem.expected, problem.remedy) from problem.__cause__
 
     def _check_usable(self) -> None:
         if self._freed:
@@ -130,9 +128,8 @@ class Endpoint:
             return None if blocking else self._done("send", dest, tag)
         self._check_dest(dest, tag)
         state, world = self._state, self._world
-        message = Message()
-        message.box, message.source, message.tag = self._boxes[dest], self.rank, tag
-        message.flat, message.pickled = flat, pickled
+        message = Message(self._boxes[dest], self.rank, tag, flat)
+        message.pickled = pickled
         message.ready_ps = state.now = state.now + world.overhead_ps
         message.number = state.sends = state.sends + 1
         state.bytes_sent += message.n_bytes
@@ -154,8 +151,16 @@ class Endpoint:
         message.box.put(message)
         if not message.taken and (eager or not blocking):
             message.flat = flat.copy()
-            if eager and self._quick and not pickled and flat.nbytes <= REUSED_BYTES and dest != self.rank:
-                message.route = self._routes.setdefault(int(dest), [])
+            if (
+                eager
+                and mode == STANDARD
+                and self._quick
+                and not pickled
+                and flat.nbytes <= REUSED_BYTES
+                and dest != self.rank
+            ):
+                # Most pairs of ranks exchange one message or many: the second opens the route.
+                message.route = self._routes[dest] = Route(message) if dest in self._routes else None
         if operation is not None and not blocking:
             self._open(operation)
         return operation

@@ -25,9 +25,7 @@ class RanksError(Exception):
         self.rank, self.call, self.site = rank, call, site
         self.got, self.expected, self.remedy = got, expected, remedy
         who = call if rank is None else f"rank {rank}: {call}"
-        super().__init__(
-            f"{who}{f' at {site}' if site else ''}: got {got}, expected {expected}; remedy: {remedy}"
-        )
+        super().__init__(f"{who}{f' at {site}' if site else ''}: got {got}, expected {expected}; remedy: {remedy}")
 
 
 class InvalidRankError(RanksError, ValueError):

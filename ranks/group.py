@@ -67,12 +67,11 @@ class Group:
         """Return the ranks of the first group that are not in the second."""
         return group1._made(member for member in group1.members if member not in group2.members)
 
-    @classmethod
-    def Compare(cls, group1: Group, group2: Group) -> int:
+    def Compare(self, group: Group) -> int:
         """Return IDENT (same ranks, same order), SIMILAR (same ranks) or UNEQUAL."""
-        if group1.members == group2.members:
+        if self.members == group.members:
             return IDENT
-        return SIMILAR if set(group1.members) == set(group2.members) else UNEQUAL
+        return SIMILAR if set(self.members) == set(group.members) else UNEQUAL
 
     def Translate_ranks(self, ranks: Sequence[int] | None = None, group: Group | None = None) -> list[int]:
         """Return the ranks in `group` of these ranks of this one, UNDEFINED where there is none."""
@@ -100,8 +99,4 @@ class Group:
 
 
 def _in_ranges(ranges: Sequence[tuple[int, int, int]]) -> list[int]:
-    return [
-        rank
-        for first, last, stride in ranges
-        for rank in range(first, last + (1 if stride > 0 else -1), stride)
-    ]
+    return [rank for first, last, stride in ranges for rank in range(first, last + (1 if stride > 0 else -1), stride)]

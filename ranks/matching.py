@@ -11,6 +11,8 @@ from heapq import heappop, heappush
 from types import CodeType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ranks.constants import ANY_SOURCE, ANY_TAG
 from ranks.datatypes import Flat, typed_name
 from ranks.errors import DatatypeMismatchError, RanksError, TruncationError
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 # What an operation's owner is parked on: this operation and all its others, or the first of several.
 ALL, ANY = 1, 2
+
+# A mailbox remembers so many taken messages, and half of those that wait, before it makes its heap anew.
+_KEPT = 64
 
 
 class Message:
@@ -32,21 +37,20 @@ class Message:
     is parked for it, until it has arrived. route: where its sender looks for messages to use again.
     """
 
-    source: int
-    tag: int
-    box: Mailbox
-    flat: Flat
-    number: int
-    ready_ps: int
-    latency_ps: int
-    transfer_ps: int
-    arrival: int | None = None
-    sender: Operation | None = None
-    receive: Operation | None = None
-    receiver: RankState | None = None
-    route: list[Message] | None = None
-    taken = False
-    pickled = False
+    __slots__ = (
+        "arrival", "box", "flat", "latency_ps", "number", "pickled", "ready_ps", "receive", "receiver", "route",
+        "sender", "source", "tag", "taken", "transfer_ps",
+    )  # fmt: skip
+
+    def __init__(self, box: Mailbox, source: int, tag: int, flat: Flat) -> None:
+        self.box, self.source, self.tag, self.flat = box, source, tag, flat
+        self.number = self.ready_ps = self.latency_ps = self.transfer_ps = 0
+        self.taken = self.pickled = False
+        self.arrival: int | None = None
+        self.sender: Operation | None = None
+        self.receive: Operation | None = None
+        self.receiver: RankState | None = None
+        self.route: Route | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -62,6 +66,22 @@ class Message:
         """Return when its receiver can see it: when it has arrived, or when a rendezvous is offered."""
         return self.arrival if self.sender is None else self.ready_ps
 
+    def twin(self) -> Message:
+        """Return a new message between the same ranks, of the same size and dtype."""
+        twin = Message(self.box, self.source, self.tag, np.empty_like(self.flat))
+        twin.latency_ps, twin.transfer_ps, twin.route = self.latency_ps, self.transfer_ps, self.route
+        return twin
+
+
+class Route(list[Message]):
+    """Messages of one rank to another that were received and can be used again; all are like the first, `like`."""
+
+    __slots__ = ("like",)
+
+    def __init__(self, like: Message) -> None:
+        super().__init__()
+        self.like = like
+
 
 class Operation:
     """A posted send, receive or probe (`what`): one side of a message.
@@ -72,18 +92,21 @@ class Operation:
     expected, remedy). site: where it was posted, kept: what its buffer held then, of nonblocking ones.
     """
 
-    ready_ps: int | None = None
-    message: Message | None = None
-    awaited = 0
-    problem: tuple[type[RanksError], str, str, str] | None = None
-    site: tuple[CodeType, int] | None = None
-    kept: Flat | None = None
+    __slots__ = (
+        "awaited", "box", "due_ps", "flat", "kept", "message", "peer", "posted_ps", "problem", "ready_ps", "site",
+        "state", "tag", "what",
+    )  # fmt: skip
 
-    def __init__(
-        self, what: str, state: RankState, box: Mailbox, peer: int, tag: int, flat: Flat | None
-    ) -> None:
+    def __init__(self, what: str, state: RankState, box: Mailbox, peer: int, tag: int, flat: Flat | None) -> None:
         self.what, self.state, self.box, self.peer, self.tag, self.flat = what, state, box, peer, tag, flat
         self.posted_ps = state.now
+        self.awaited = 0
+        self.ready_ps: int | None = None
+        self.due_ps: int | None = None
+        self.message: Message | None = None
+        self.problem: tuple[type[RanksError], str, str, str] | None = None
+        self.site: tuple[CodeType, int] | None = None
+        self.kept: Flat | None = None
 
     def takes(self, message: Message) -> bool:
         """Return whether this receive or probe fits the message by source and tag."""
@@ -113,10 +136,10 @@ class Mailbox:
 
     queues holds the messages that nobody has taken, by source, in the order sent; receives those posted and
     unmatched, in posting order; arrived the same messages as a heap by arrival, kept once a wildcard or a
-    probe was posted.
+    probe was posted; n_taken how many have been taken since the heap was made.
     """
 
-    __slots__ = ("arrived", "context", "owner", "probe", "queues", "receives")
+    __slots__ = ("arrived", "context", "n_taken", "owner", "probe", "queues", "receives")
 
     def __init__(self, owner: RankState, context: Context) -> None:
         self.owner, self.context = owner, context
@@ -124,6 +147,7 @@ class Mailbox:
         self.receives: list[Operation] = []
         self.probe: Operation | None = None
         self.arrived: list[tuple[int, int, int, Message]] | None = None
+        self.n_taken = 0
 
     def put(self, message: Message) -> None:
         """Give a message that was sent here to the first receive that fits, or keep it."""
@@ -150,10 +174,32 @@ class Mailbox:
                 self.take(message)
                 self.join(receive, message)
                 return
-        self.receives.append(receive)
         if receive.peer == ANY_SOURCE:
             self.watch()
+            message = self.settled(ANY_SOURCE, receive.tag, receive.posted_ps)
+            if message is not None:
+                self.take(message)
+                self.join(receive, message)
+                return
+        self.receives.append(receive)
+        if receive.peer == ANY_SOURCE:
             self.consider(receive)
+
+    def settled(self, source: int, tag: int, now: int) -> Message | None:
+        """Return the message that a receive posted now must take, None if that is open yet.
+
+        For a wildcard it is settled once a message is here and nothing can become visible before it any more.
+        """
+        if self.receives:
+            return None
+        if source != ANY_SOURCE:
+            return self.first(source, tag)
+        message = self.earliest(tag)
+        if message is None:
+            return None
+        visible_ps = message.visible_ps()
+        assert visible_ps is not None
+        return message if visible_ps <= now and self.owner.world.is_past(visible_ps) else None
 
     def post_probe(self, probe: Operation) -> None:
         """Complete a blocking probe when its message is visible; its rank has no other one."""
@@ -162,9 +208,7 @@ class Mailbox:
         if probe.peer == ANY_SOURCE:
             self.consider(probe)
         else:
-            message = self.first(probe.peer, probe.tag)
-            if message is not None:
-                self.notice(message)
+            self._look(probe)
 
     def first(self, source: int, tag: int) -> Message | None:
         """Return the message that a receive with this source and tag must take, None if there is none yet."""
@@ -180,21 +224,35 @@ class Mailbox:
         """
         heap = self.arrived
         assert heap is not None
-        while heap and heap[0][3].taken:
+        while heap and (heap[0][3].taken or heap[0][2] != heap[0][3].number):  # or taken and used again
             heappop(heap)
         if heap:
             top = heap[0][3]
             if tag in (ANY_TAG, top.tag) and self.queues[top.source][0] is top:
                 return top
         firsts = (self.first(source, tag) for source in self.queues)
-        visible = [
-            (m.visible_ps(), m.source, m) for m in firsts if m is not None and m.visible_ps() is not None
-        ]
+        visible = [(m.visible_ps(), m.source, m) for m in firsts if m is not None and m.visible_ps() is not None]
         return min(visible, key=lambda entry: entry[:2])[2] if visible else None
 
     def take(self, message: Message) -> None:
         """Remove a message from its queue."""
         self.queues[message.source].remove(message)
+        if self.arrived is not None:
+            self.n_taken += 1
+            if self.n_taken > _KEPT + len(self.arrived) // 2:
+                self._forget_taken()
+
+    def _forget_taken(self) -> None:
+        """Drop the messages by arrival, which may have been taken; make them anew if somebody asks for them."""
+        self.n_taken = 0
+        self.arrived = None
+        if self.probe is not None or any(r.peer == ANY_SOURCE for r in self.receives):
+            self.watch()
+
+    def withdraw(self, receive: Operation) -> None:
+        """Take back a posted receive that is unmatched, and match those that it had kept from their message."""
+        self.receives.remove(receive)
+        self._rematch()
 
     def watch(self) -> None:
         """From now on keep the messages by arrival too, for wildcards."""
@@ -202,12 +260,9 @@ class Mailbox:
             self.arrived = []
             for queue in self.queues.values():
                 for message in queue:
-                    self._file(message)
-
-    def _file(self, message: Message) -> None:
-        visible_ps = message.visible_ps()
-        if visible_ps is not None and self.arrived is not None:
-            heappush(self.arrived, (visible_ps, message.source, message.number, message))
+                    visible_ps = message.visible_ps()
+                    if visible_ps is not None:
+                        heappush(self.arrived, (visible_ps, message.source, message.number, message))
 
     def notice(self, message: Message) -> None:
         """Tell the wildcards and the probe of this box that a message became visible."""
@@ -215,23 +270,31 @@ class Mailbox:
         if visible_ps is None:
             return
         if self.arrived is not None:
-            self._file(message)
+            heappush(self.arrived, (visible_ps, message.source, message.number, message))
             for receive in self.receives:
                 if receive.peer == ANY_SOURCE and receive.takes(message):
-                    self.consider(receive)
+                    self._decide_at(max(receive.posted_ps, visible_ps), receive)
         probe = self.probe
         if probe is not None and probe.takes(message):
             if probe.peer == ANY_SOURCE:
                 self.consider(probe)
-            elif self.first(probe.peer, probe.tag) is message:
-                self._found(probe, message)
+            else:
+                self._look(probe)
+
+    def _look(self, probe: Operation) -> None:
+        """Complete a probe that names its source, unless its message may go to a receive posted earlier."""
+        message = self.first(probe.peer, probe.tag)
+        if message is None or message.visible_ps() is None:
+            return
+        if not any(receive.takes(message) for receive in self.receives):
+            self._found(probe, message)
 
     def _found(self, probe: Operation, message: Message) -> None:
         self.probe = None
         probe.message = message
         visible_ps = message.visible_ps()
         assert visible_ps is not None
-        probe.complete(max(probe.posted_ps, visible_ps))
+        probe.complete(max(probe.posted_ps, visible_ps, self.owner.world.time_ps))
 
     def consider(self, wild: Operation) -> None:
         """Ask for a decision at the time at which a wildcard could be matched, as far as is known now."""
@@ -239,7 +302,13 @@ class Mailbox:
         if message is not None:
             visible_ps = message.visible_ps()
             assert visible_ps is not None
-            self.owner.world.decide_at(max(wild.posted_ps, visible_ps), self)
+            self._decide_at(max(wild.posted_ps, visible_ps), wild)
+
+    def _decide_at(self, due_ps: int, wild: Operation) -> None:
+        """Ask for a decision at `due_ps`, unless one is due earlier anyway."""
+        if wild.due_ps is None or due_ps < wild.due_ps:
+            wild.due_ps = due_ps
+            self.owner.world.decide_at(due_ps, self)
 
     def decide(self, time_ps: int) -> None:
         """Match the wildcards that can be matched at `time_ps`: nothing can become visible earlier."""
@@ -257,6 +326,7 @@ class Mailbox:
                 self._found(self.probe, message)
 
     def _due(self, wild: Operation, time_ps: int) -> Message | None:
+        wild.due_ps = None
         message = self.earliest(wild.tag)
         if message is None:
             return None
@@ -265,7 +335,7 @@ class Mailbox:
         due_ps = max(wild.posted_ps, visible_ps)
         if due_ps <= time_ps:
             return message
-        self.owner.world.decide_at(due_ps, self)
+        self._decide_at(due_ps, wild)
         return None
 
     def _rematch(self) -> None:
@@ -278,7 +348,11 @@ class Mailbox:
             if message is not None and not any(other.takes(message) for other in earlier):
                 self.receives.remove(receive)
                 self.take(message)
+                if message.arrival is not None:  # it was there before, and could be had only now
+                    message.arrival = max(message.arrival, self.owner.world.time_ps)
                 self.join(receive, message)
+        if self.probe is not None and self.probe.peer != ANY_SOURCE:
+            self._look(self.probe)
 
     def join(self, receive: Operation, message: Message) -> None:
         """Let `receive` have `message`: check, copy, and find out when both sides are complete."""

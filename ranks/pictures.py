@@ -29,9 +29,7 @@ def space_time(trace: Trace, title: str = "") -> Any:
     for event in trace.events:
         if event.kind in COLOURS and event.end_ps > event.start_ps:
             width = (event.end_ps - event.start_ps) * scale
-            axes.broken_barh(
-                [(event.start_ps * scale, width)], (event.rank - 0.16, 0.32), color=COLOURS[event.kind]
-            )
+            axes.broken_barh([(event.start_ps * scale, width)], (event.rank - 0.16, 0.32), color=COLOURS[event.kind])
     for name, rank, start_ps, end_ps in _regions(trace):
         axes.broken_barh(
             [(start_ps * scale, (end_ps - start_ps) * scale)], (rank - 0.3, 0.6), facecolor="none",
@@ -51,9 +49,7 @@ def space_time(trace: Trace, title: str = "") -> Any:
     axes.set_ylim(trace.size - 0.4, -0.6)
     axes.spines[["top", "right"]].set_visible(False)
     kinds = {event.kind for event in trace.events}
-    handles: list[Any] = [
-        Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in kinds
-    ]
+    handles: list[Any] = [Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in kinds]
     if arrows:
         handles.append(Line2D([], [], color=MESSAGE_COLOUR, marker=">", label="message"))
     names = sorted({name for name, *_ in _regions(trace)})

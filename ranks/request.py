@@ -33,6 +33,9 @@ class Request:
     def __bool__(self) -> bool:
         return self._operation is not None
 
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Request) and not self and not other)
+
     # -- one request -----------------------------------------------------------------------------------------
 
     def Wait(self, status: Status | None = None) -> Literal[True]:
@@ -68,16 +71,22 @@ class Request:
     def Cancel(self) -> None:
         """Withdraw a receive, or a send that is not buffered, if nobody has matched it; Wait is still due."""
         operation = self._operation
-        if operation is None or operation.ready_ps is not None:
+        if operation is None:
             return
-        if operation.what == "receive" and operation.message is None:
-            operation.box.receives.remove(operation)
-            operation.complete(operation.state.now)
-        elif operation.message is not None and not operation.message.taken:
-            operation.box.take(operation.message)
-            operation.message.taken = True
+        state = operation.state
+        state.world.catch_up(state)
+        message = operation.message
+        if operation.ready_ps is not None:
+            return
+        if operation.what == "receive" and message is None:
+            operation.box.withdraw(operation)
+            operation.complete(state.now)
+        elif operation.what == "send" and message is not None and not message.taken:
+            operation.box.take(message)
+            message.taken = True
+            state.backlog -= 1
             operation.message = None
-            operation.complete(operation.state.now)
+            operation.complete(state.now)
 
     def Free(self) -> None:
         """Let go of the request: it may still complete, but nobody can wait for it."""
@@ -111,7 +120,7 @@ class Request:
     @classmethod
     def waitall(cls, requests: Sequence[Request], statuses: list[Status] | None = None) -> list[Any]:
         """Wait until all requests are complete, and return the objects received."""
-        operations = [r._operation for r in requests if r._operation is not None]
+        operations = _active(requests)
         for operation in operations:
             if operation.ready_ps is None:
                 operation.awaited = ALL
@@ -171,7 +180,7 @@ class Request:
     @classmethod
     def testany(cls, requests: Sequence[Request], status: Status | None = None) -> tuple[int, bool, Any]:
         """Return (index, True, object) of a request that is complete now."""
-        if not any(requests):
+        if not _active(requests):
             _nothing(status)
             return UNDEFINED, True, None
         if not _poll(requests, any):
@@ -189,7 +198,7 @@ class Request:
         cls, requests: Sequence[Request], statuses: list[Status] | None = None
     ) -> tuple[list[int] | None, list[Any] | None]:
         """Return the indices and objects of all requests that are complete now."""
-        if not any(requests):
+        if not _active(requests):
             return None, None
         complete = _complete(requests) if _poll(requests, any) else []
         return complete, _finish_all(requests, complete, statuses)
@@ -298,28 +307,31 @@ def _nothing(status: Status | None) -> None:
         status.fill(ANY_SOURCE, ANY_TAG, 0)
 
 
-def _is_complete(request: Request) -> bool:
-    operation = request._operation
-    return operation is None or (operation.ready_ps is not None and operation.ready_ps <= operation.state.now)
+def _active(requests: Sequence[Request]) -> list[Operation]:
+    return [r._operation for r in requests if r._operation is not None]
+
+
+def _is_ready(operation: Operation) -> bool:
+    return operation.ready_ps is not None and operation.ready_ps <= operation.state.now
 
 
 def _complete(requests: Sequence[Request]) -> list[int]:
     """Return the indices of the active requests that are complete now."""
-    return [i for i, r in enumerate(requests) if r._operation is not None and _is_complete(r)]
+    return [i for i, r in enumerate(requests) if r._operation is not None and _is_ready(r._operation)]
 
 
 def _poll(requests: Sequence[Request], quantifier: Callable[[Any], bool]) -> bool:
     """Return whether all or any of the active requests are complete at their rank's time."""
-    active = [r for r in requests if r._operation is not None]
+    active = _active(requests)
     if not active:
         return True
-    state = active[0]._operation.state  # type: ignore[union-attr]
-    return state.world.poll(state, lambda: quantifier(_is_complete(r) for r in active))
+    state = active[0].state
+    return state.world.poll(state, lambda: quantifier(_is_ready(operation) for operation in active))
 
 
 def _wait_any(requests: Sequence[Request]) -> list[int]:
     """Wait until an active request is complete; return the indices of those that are, first one first."""
-    operations = [r._operation for r in requests if r._operation is not None]
+    operations = _active(requests)
     if not operations:
         return []
     state = operations[0].state
@@ -335,9 +347,7 @@ def _wait_any(requests: Sequence[Request]) -> list[int]:
     return sorted(_complete(requests), key=lambda i: (requests[i]._operation.ready_ps, i))  # type: ignore[union-attr]
 
 
-def _finish_all(
-    requests: Sequence[Request], indices: Sequence[int], statuses: list[Status] | None
-) -> list[Any]:
+def _finish_all(requests: Sequence[Request], indices: Sequence[int], statuses: list[Status] | None) -> list[Any]:
     """Finish requests in the order in which they became complete; return their objects in the order given."""
     if statuses is not None:
         statuses.extend(Status() for _ in range(len(indices) - len(statuses)))

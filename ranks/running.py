@@ -46,9 +46,7 @@ class Run:
     def trace(self) -> Trace:
         """The events of the run; ValueError if it was not traced."""
         if self._trace is None:
-            raise ValueError(
-                "Run.trace: got a run without trace, expected trace=True; remedy: run it with trace=True"
-            )
+            raise ValueError("Run.trace: got a run without trace, expected trace=True; remedy: run it with trace=True")
         return self._trace
 
 
@@ -86,13 +84,9 @@ def run(
 
 def _check_arguments(program: Any, size: Any, buffering: Any) -> None:
     if not callable(program):
-        raise TypeError(
-            f"ranks.run: got program={program!r}, expected a function of comm; remedy: pass the function"
-        )
+        raise TypeError(f"ranks.run: got program={program!r}, expected a function of comm; remedy: pass the function")
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ValueError(
-            f"ranks.run: got size={size!r}, expected a number of ranks from 1 up; remedy: pass one"
-        )
+        raise ValueError(f"ranks.run: got size={size!r}, expected a number of ranks from 1 up; remedy: pass one")
     if buffering not in BUFFERINGS:
         raise ValueError(
             f"ranks.run: got buffering={buffering!r}, expected {', '.join(BUFFERINGS)}; remedy: choose one"
@@ -132,7 +126,7 @@ def _run(
             _raise_failure(world)
         if world.disagreement is not None:
             raise world.disagreement.mismatch()
-        if world.livelock or any(state.greenlet for state in world.ranks):
+        if any(state.greenlet for state in world.ranks):
             raise deadlock(world, getattr(program, "__name__", "program"), passes if advise else None)
         _check_leaks(world)
     finally:
@@ -149,7 +143,7 @@ def _raise_failure(world: World) -> None:
     """Raise what ended the run: a disagreement on collectives explains any other error, so it goes first."""
     assert world.failure is not None
     rank, problem = world.failure
-    if world.disagreement is not None:
+    if world.disagreement is not None and isinstance(problem, Exception):
         raise world.disagreement.mismatch() from problem
     time_us = world.ranks[rank].now / 1e6
     problem.add_note(f"raised on rank {rank} of {world.size} at t={time_us:g} us of virtual time")

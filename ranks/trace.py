@@ -126,6 +126,20 @@ class Trace:
                 pairs += [(int(other), rank) for other in early]
         return pairs
 
+    def longest_chain(self) -> int:
+        """Return the number of messages in the longest chain of which each was sent after the one before had come.
+
+        These are an algorithm's rounds, counted on what it did.
+        """
+        depth = [0] * self.size
+        sent: dict[int, int] = {}
+        for event in self.events:
+            if event.kind == "send":
+                sent[event.message] = depth[event.rank] + 1
+            elif event.kind == "receive":
+                depth[event.rank] = max(depth[event.rank], sent[event.message])
+        return max(depth)
+
     # -- exports ---------------------------------------------------------------------------------------------
 
     def to_chrome(self, path: str | PathLike[str]) -> None:

@@ -82,9 +82,7 @@ class Ports(Wires):
             if message.sender is not None:
                 origin.backlog -= 1
             super().start(time_ps, message)
-        elif (
-            message.sender is None and not origin.backlog and not (self.shared and origin.node != owner.node)
-        ):
+        elif message.sender is None and not origin.backlog and not (self.shared and origin.node != owner.node):
             self.leave(time_ps, message, origin.out_port, origin.rank)
         else:
             if message.sender is None:

@@ -8,7 +8,7 @@ message's way through shared ports, the choice of a wildcard, the first of sever
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -29,8 +29,13 @@ T = TypeVar("T")
 # at that time sees them.
 INJECT, ARRIVE, DECIDE, POLL = range(4)
 
-# So many unsuccessful polls in a row without anything else happening are a livelock.
+# After so many unsuccessful polls in a row, see whether they can ever succeed.
 IDLE_POLLS = 100_000
+
+# A rank may catch so many GreenletExit, one in each `finally` that communicates, when its run is over.
+REFUSALS = 100
+# Ranks that caught more: freeing them would throw another one at them.
+ABANDONED: list[RankGreenlet | None] = []
 
 
 class RankGreenlet(greenlet):
@@ -96,9 +101,10 @@ class World:
         self.events: dict[int, list[tuple[int, int, int, Any]]] = {}
         self.event_number = 0
         self.time_ps = 0
-        self.idle_polls = 0
+        self.idle_polls, self.n_done = 0, -1
         self.contexts: list[Context] = []
         self.closed = False
+        self.refusals: Counter[int] = Counter()
         self.starting = True
         self.failure: tuple[int, BaseException] | None = None
         self.livelock = False
@@ -173,7 +179,7 @@ class World:
         So a rank that is woken by the very event that it lets happen goes on without a switch.
         """
         if self.closed:
-            raise GreenletExit
+            self._leave(state)
         ready = self.ready
         while not ready and self.times and not (self.starting or self.livelock):
             self.fire()
@@ -184,16 +190,25 @@ class World:
             if woken is not state.greenlet:
                 woken.switch()
         if self.closed:
-            raise GreenletExit
+            self._leave(state)
 
     def wait(self, operation: Operation) -> None:
         """Park the owner of `operation` until the time of its completion is known."""
         if operation.ready_ps is None:
             state = operation.state
             operation.awaited = ALL
-            state.awaits = operation
+            if state.awaits is None:
+                state.awaits = operation
             self.park(state)
             state.awaits = None
+
+    def _leave(self, state: RankState) -> NoReturn:
+        """End a rank of a closed world; one that swallows the GreenletExit again and again is left as it is."""
+        self.refusals[state.rank] += 1
+        if self.refusals[state.rank] > REFUSALS:
+            ABANDONED.append(state.greenlet)
+            self.hub.switch()
+        raise GreenletExit
 
     def close(self) -> None:
         """End all ranks that are still parked; their `finally` blocks run."""
@@ -232,24 +247,57 @@ class World:
 
         Seeing nothing (a false value) takes time, so that a loop of polls ends.
         """
-        self.event_number += 1
-        self.schedule(state.now, POLL, state.rank, self.event_number, state)
-        self.park(state)
+        if self.idle_polls >= IDLE_POLLS:
+            self._check_progress()
+        self.catch_up(state)
         seen = look()
         if seen:
             self.idle_polls = 0
         else:
             state.now += self.network.poll_ps
             self.idle_polls += 1
-            self.livelock = self.idle_polls > IDLE_POLLS
         return seen
 
+    def is_past(self, time_ps: int) -> bool:
+        """Return whether all that can happen up to `time_ps` has happened: no rank can run, no event is due."""
+        return not self.ready and not self.starting and not (self.times and self.times[0] <= time_ps)
+
+    def catch_up(self, state: RankState) -> None:
+        """Let all that happens up to the rank's own time happen."""
+        self.event_number += 1
+        self.schedule(state.now, POLL, state.rank, self.event_number, state)
+        self.park(state)
+
+    def _check_progress(self) -> None:
+        """End the run as a livelock if ranks only poll, for something that can no longer come."""
+        self.idle_polls = 0
+        n_done, before = sum(state.sends + state.receives for state in self.ranks), self.n_done
+        self.n_done = n_done
+        if n_done == before and not self._something_is_to_come():
+            self.livelock = True
+            self.hub.switch()
+
+    def _something_is_to_come(self) -> bool:
+        """Return whether something other than a poll is going to happen by itself."""
+        if any(event[0] != POLL for events in self.events.values() for event in events):
+            return True
+        now = min(state.now for state in self.ranks if state.greenlet and state.awaits is None)
+        boxes = (box for context in self.contexts for box in context.boxes)
+        times = [m.visible_ps() for box in boxes for queue in box.queues.values() for m in queue]
+        times += [operation.ready_ps for state in self.ranks for operation in state.open or ()]
+        return any(time_ps is not None and time_ps > now for time_ps in times)
+
     def fire(self) -> None:
-        """Let the events of the earliest time happen."""
+        """Let the events of the earliest time happen, those of the first kind only: they may cause others."""
         time_ps = self.time_ps = heappop(self.times)
         events = self.events.pop(time_ps)
         if len(events) > 1:
             events.sort()
+            if events[0][0] != events[-1][0]:
+                n = sum(event[0] == events[0][0] for event in events)
+                self.events[time_ps] = events[n:]
+                heappush(self.times, time_ps)
+                del events[n:]
         handlers = self._handlers
         if events[0][0] != POLL:
             self.idle_polls = 0

@@ -1,0 +1,95 @@
+"""Every example of the README and of the docstrings gives the answer that stands beside it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import collectives
+import ranks
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def shown_answers(block: str) -> list[tuple[str, str]]:
+    """Return (expression, answer) for each expression with a comment behind it, or on the next line."""
+    pairs = re.findall(r"^([a-z_]\w*[.(][^#\n]*?)(?:  +|\n *)# (.+)$", block, re.MULTILINE)
+    return [(code.strip(), answer) for code, answer in pairs]
+
+
+def agrees(value: Any, answer: str) -> bool:
+    """Return whether the answer begins with the value's repr, blanks and what follows a colon aside."""
+    return answer.replace(" ", "").startswith(re.sub(r"\s", "", repr(value)))
+
+
+def docstrings() -> list[tuple[str, str]]:
+    """Return (name, docstring) of all modules, functions and classes of the packages."""
+    found: dict[str, str] = {}
+    for package in (ranks, collectives):
+        for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            module = importlib.import_module(info.name)
+            for name, thing in [("", module), *vars(module).items()]:
+                is_own = getattr(thing, "__module__", info.name) == info.name
+                if is_own and (inspect.isroutine(thing) or inspect.isclass(thing) or inspect.ismodule(thing)):
+                    found[f"{info.name}.{name}"] = inspect.getdoc(thing) or ""
+    return sorted(found.items())
+
+
+# Examples that start processes or need some.
+NEED_MPI = {"ranks.calibration.calibrate", "ranks.real.launch"}
+EXAMPLES = [
+    (name, text)
+    for name, text in docstrings()
+    if name not in NEED_MPI and re.search(r"^ {4}.*# [\[\d\-{(a]", text, re.MULTILINE)
+]
+
+
+def namespace() -> dict[str, Any]:
+    names: dict[str, Any] = {"np": np, "ranks": ranks, "collectives": collectives}
+    for package in (ranks, collectives):
+        names |= {name: getattr(package, name) for name in package.__all__}
+    for module in ("ranks.datatypes", "ranks.core", "collectives.arrays"):
+        names |= {n: v for n, v in vars(importlib.import_module(module)).items() if not n.startswith("_")}
+    return names
+
+
+def check(code: str, names: dict[str, Any]) -> int:
+    """Run an example, compare each answer shown with the real one, and return how many there were."""
+    answers = shown_answers(code)
+    for expression, _ in answers:
+        ast.parse(expression, mode="eval")
+    exec(compile(code, "example", "exec"), names)
+    for expression, answer in answers:
+        value = eval(expression, names)
+        assert agrees(value, answer), f"{expression} is {value!r}, and the text says {answer}"
+    return len(answers)
+
+
+def test_the_readme_begins_with_a_program_whose_answers_are_true() -> None:
+    block = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert block is not None
+    assert check(block[1], {}) == 4
+
+
+def test_the_deadlock_in_the_readme_is_reported_as_shown() -> None:
+    text = README.read_text()
+    shown = re.search(r"```python\n([^`]*buffering=\"none\"\))\n```\n\n```\n(.*?)```", text, re.DOTALL)
+    assert shown is not None
+    with pytest.raises(ranks.DeadlockError) as caught:
+        exec(compile(shown[1], "hang.py", "exec"), {"np": np, "ranks": ranks})
+    assert str(caught.value).strip() == shown[2].strip()
+
+
+@pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
+def test_examples_in_docstrings_give_the_answers_shown(name: str, text: str) -> None:
+    code = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    ") and not line.startswith("     "))
+    lines = [line for line in code.splitlines() if "# " in line or re.match(r"ranks\.run|def |    ", line)]
+    assert check("\n".join(lines), namespace()) > 0
