@@ -38,7 +38,7 @@ class Blocked:
     def line(self, widths: tuple[int, int, int]) -> str:
         """Return the report's line of this rank, its columns padded to `widths`."""
         who, call, site = f"rank {self.rank}", self.call.text, self.call.site
-        caller = f" (from {self.call.caller})" if self.call.caller else ""
+        caller = f" (called at {self.call.caller})" if self.call.caller else ""
         return f"  {who:<{widths[0]}}  {call:<{widths[1]}}  {site:<{widths[2]}}  {self.reason}{caller}"
 
 
@@ -139,8 +139,10 @@ def _blocked(state: RankState) -> Blocked:
     near = [text for operation in pending[:3] for text in _near(operation)]
     if some:
         needs = [frozenset().union(*needs)]
+    joint = " or for " if some else " and for "
+    reason = joint.join(reasons[:3]).replace(joint + "waits for ", joint)
     more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-    return Blocked(state.rank, call, (" or " if some else " and ").join(reasons[:3]) + more, needs, near)
+    return Blocked(state.rank, call, reason + more, needs, near)
 
 
 def _peers(operation: Operation) -> list[int]:

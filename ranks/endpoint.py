@@ -58,7 +58,7 @@ class Endpoint:
         self._quick = state.world.is_quick
         self._overhead_ps = state.world.overhead_ps
         self._ports = state.world.ports
-        self._routes: dict[int, Route | None] = {}
+        self._routes: dict[int, Route] = {}
 
     # -- what may be wrong with a call -----------------------------------------------------------------------
 
@@ -86,6 +86,9 @@ class Endpoint:
             )
 
     def _check_dest(self, dest: Any, tag: Any) -> None:
+        good = type(dest) is int and 0 <= dest < self.size and type(tag) is int and 0 <= tag <= TAG_UB
+        if good and not self._freed:
+            return
         self._check_usable()
         if not _is_integer(dest) or not 0 <= dest < self.size:
             raise self._error(
@@ -96,6 +99,9 @@ class Endpoint:
             raise self._error(InvalidTagError, f"tag={tag!r}", f"0 to {TAG_UB}", "choose a tag in that range")
 
     def _check_source(self, source: Any, tag: Any) -> None:
+        good = type(source) is int and 0 <= source < self.size and type(tag) is int and ANY_TAG <= tag <= TAG_UB
+        if good and not self._freed:
+            return
         self._check_usable()
         if source != ANY_SOURCE and (not _is_integer(source) or not 0 <= source < self.size):
             raise self._error(
@@ -148,19 +154,14 @@ class Endpoint:
             state.backlog += 1
         if world.trace is not None:
             world.trace.sent(message)
+        # Pairs of ranks exchange one message or many: the second one that has to wait opens a route.
+        waited_before = self.rank in message.box.queues
         message.box.put(message)
         if not message.taken and (eager or not blocking):
             message.flat = flat.copy()
-            if (
-                eager
-                and mode == STANDARD
-                and self._quick
-                and not pickled
-                and flat.nbytes <= REUSED_BYTES
-                and dest != self.rank
-            ):
-                # Most pairs of ranks exchange one message or many: the second opens the route.
-                message.route = self._routes[dest] = Route(message) if dest in self._routes else None
+            small = eager and mode == STANDARD and not pickled and flat.nbytes <= REUSED_BYTES
+            if small and waited_before and self._quick and dest != self.rank:
+                message.route = self._routes[dest] = Route(message)
         if operation is not None and not blocking:
             self._open(operation)
         return operation

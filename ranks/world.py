@@ -41,6 +41,7 @@ ABANDONED: list[RankGreenlet | None] = []
 class RankGreenlet(greenlet):
     """The thread of control of one rank."""
 
+    __slots__ = ("state",)
     state: RankState
 
 

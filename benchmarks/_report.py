@@ -1,0 +1,67 @@
+"""Tables: the same cells for the terminal (rich) and for a README (Markdown)."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from _measure import Variant
+from rich.console import Console
+from rich.table import Table as RichTable
+
+
+@dataclass
+class Table:
+    """A title, a header and rows of text; every column but the first is right-aligned."""
+
+    title: str
+    header: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+
+    def show(self, console: Console) -> None:
+        """Print the table to the terminal."""
+        table = RichTable(title=self.title, title_justify="left")
+        for i, name in enumerate(self.header):
+            table.add_column(name, justify="right" if i else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        console.print(table)
+
+    def markdown(self) -> str:
+        """Return the table in Markdown, its title in bold above it."""
+        rule = [":--", *["--:"] * (len(self.header) - 1)]
+        lines = ["| " + " | ".join(row) + " |" for row in (self.header, rule, *self.rows)]
+        return "\n".join([f"**{self.title}**", "", *lines, ""])
+
+
+HEADER = ["variant", "p", "runs", "min s", "median s", "max s", "messages/s", "asked", "switches"]
+
+
+def timing_row(variant: Variant, p: int, ours: Sequence[Variant]) -> list[str]:
+    """Return the cells of one timed variant; the last ones are the rates of `ours` over this one's."""
+    ratios = [f"{our.rate / variant.rate:.2f}" for our in ours]
+    verdict = "yes" if variant.rate >= variant.asked else "NO"
+    asked = f"≥ {rate(variant.asked)}: {verdict}" if variant.asked else ""
+    times = (min(variant.seconds), statistics.median(variant.seconds), max(variant.seconds))
+    return [
+        variant.name,
+        f"{p:,}",
+        str(len(variant.seconds)),
+        *(f"{t:.3g}" for t in times),
+        rate(variant.rate),
+        asked,
+        f"{variant.switches:.1f}",
+        *ratios,
+    ]
+
+
+def missing_row(name: str, p: int, install: str, columns: int) -> list[str]:
+    """Return the cells that say that a peer is not installed, and how to install it."""
+    cells = [name, f"{p:,}", "0", "", "", "", "not installed", install]
+    return cells + [""] * (columns - len(cells))
+
+
+def rate(messages_per_s: float) -> str:
+    """Return a rate in three digits: 1.05 M, 94.1 k."""
+    if messages_per_s >= 1e6:
+        return f"{messages_per_s / 1e6:.2f} M"
+    return f"{messages_per_s / 1e3:.0f} k"

@@ -1,0 +1,153 @@
+"""How do thousands of ranks wait for each other without a centre?
+
+A barrier holds every rank until all have entered. Counting them at one rank is simple, but p-1
+messages come in through its port and p-1 go out. In a dissemination barrier rank r tells r+1, then
+r+2, then r+4, ...: each round doubles how many ranks it knows to have entered, so ceil(lg p) rounds
+suffice, for any p. Brooks' butterfly exchanges with partners (r xor 1, r xor 2, ...), which fits
+powers of two; for other p some ranks play a second, virtual one. This script measures all three, and
+proves by vector clocks that no rank can leave before every rank has entered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ranks
+from collectives import butterfly_barrier, central_barrier, cost, dissemination_barrier
+from experiments import _lab
+from experiments._worlds import Real, Simulated, Trial, World, rounds
+
+EXAMPLES = """\
+  python experiments/dissemination_barrier.py                      up to 2048 simulated ranks
+  python experiments/dissemination_barrier.py --ranks 1000 --network ethernet --plot barriers.svg
+  python experiments/dissemination_barrier.py --ranks 6 --trace six.json
+  python experiments/dissemination_barrier.py --mpi --ranks 4      on real MPI, by the wall clock"""
+EXPECTED = """
+Expected, with p ranks, latency L, CPU time o for each side of a message, alpha = L + 2o:
+  dissemination   ceil(lg p) rounds of one send a rank      ceil(lg p) alpha
+  central         2(p-1) messages, all through the root     2(L + p o)
+  butterfly       ceil(lg p) rounds, sends for two where    ceil(lg p) alpha if p is a power of two,
+                  a rank plays a virtual one too            no formula claimed otherwise
+"""
+BARRIERS: dict[str, Callable[[Any], None]] = {
+    "dissemination": dissemination_barrier,
+    "central": central_barrier,
+    "butterfly": butterfly_barrier,
+}
+SIZES = (2, 3, 6, 8, 32, 100, 256, 1000, 4096)  # shown, if not above --ranks; also those that are no powers of two
+PROVED = range(1, 34)
+CALLS = 200  # of a barrier on real MPI, timed together
+
+
+def neighbours_only(comm: Any) -> None:
+    """Exchange with the neighbours in a ring: no barrier, which shows that the proof can fail."""
+    nothing = np.empty(0, np.uint8)
+    comm.Sendrecv(nothing, (comm.rank + 1) % comm.size, 0, nothing, (comm.rank - 1) % comm.size, 0)
+
+
+def entered_late(barrier: Callable[[Any], None], p: int, network: ranks.Network) -> ranks.Trace:
+    """Return the trace of a barrier that p ranks enter one after the other, 1 µs apart."""
+
+    def program(comm: Any) -> None:
+        ranks.spend(comm, comm.rank * 1_000_000)
+        with ranks.region(comm, "barrier"):
+            barrier(comm)
+
+    return ranks.run(program, p, network=network, trace=True).trace
+
+
+def trial(world: World, name: str, calls: int = 1) -> Trial:
+    """Return what is expected and what is measured of a barrier; it has no result that could be wrong."""
+    measured = world.measure(BARRIERS[name], lambda rank, result: True, calls=calls)
+    expected = cost(f"{name}_barrier", world.network, world.p)
+    return Trial(f"{world.p:>6,} {name}", expected, rounds(BARRIERS[name], world.p), measured)
+
+
+def experiment(world: World, args: argparse.Namespace, job: None) -> None:
+    """Measure the barriers, prove them and draw."""
+    if world.first:
+        print(__doc__.partition("\n")[0], EXPECTED, f"Ranks: {world.name}", sep="\n")
+    if isinstance(world, Real):
+        on_mpi(world)
+        return
+    sizes = [*(p for p in SIZES if p < world.p), world.p]
+    trials = [trial(Simulated(p, world.network), name) for p in _lab.track(sizes, "running") for name in BARRIERS]
+    _lab.compare(world, "sends", trials)
+    prove(world.network)
+    if args.trace:
+        _lab.save(args.trace, entered_late(dissemination_barrier, world.p, world.network).to_chrome)
+    if args.plot:
+        draw(world, args.plot, dict(zip(product(sizes, BARRIERS), trials, strict=True)))
+
+
+def prove(network: ranks.Network) -> None:
+    """Show by vector clocks that nobody can leave before everybody has entered, whatever the network."""
+    for p in _lab.track(PROVED, "proving"):
+        for name, barrier in BARRIERS.items():
+            early = entered_late(barrier, p, network).left_before_entered("barrier")
+            assert not early, f"{name}, {p} ranks: (a, b) where b may leave before a has entered: {early}"
+    print(f"Proved by vector clocks for all three, p = {PROVED[0]} to {PROVED[-1]}: no rank can leave before all have")
+    print("entered, however late they come and however fast or slow messages travel.")
+    late, hasty = entered_late(neighbours_only, 4, network).left_before_entered("barrier")[0]
+    print(f"Not so a mere exchange with neighbours, p = 4: rank {hasty} may leave before rank {late} has entered.")
+
+
+def draw(world: Simulated, path: Path, trials: dict[tuple[int, str], Trial]) -> None:
+    """Draw time against the number of ranks, and the messages of 8 ranks that enter one after the other."""
+    points: dict[str, _lab.Points] = {
+        name: [(p, trials[p, name].measured.time_ps) for p, other in trials if other == name] for name in BARRIERS
+    }
+    sizes = sorted({round(world.p ** (k / 200)) for k in range(1, 201)} - {1})
+    lines: dict[str, _lab.Points] = {}
+    for name in ("dissemination", "central"):  # the butterfly's formula is for powers of two only
+        times_ps: list[Any] = [cost(f"{name}_barrier", world.network, p).time_ps for p in sizes]
+        if None not in times_ps:
+            lines[name] = [*zip(sizes, times_ps, strict=True)]
+    _lab.curves(path, f"Barriers on {world.network.name}", "ranks", lines, points, "{:.0f}".format)
+    p = min(world.p, 8)
+    trace = entered_late(dissemination_barrier, p, world.network)
+    title = f"Dissemination barrier: {p} ranks enter 1 µs apart, none leaves before the last has entered"
+    _lab.save(_lab.beside(path), partial(trace.picture, title=title))
+
+
+def on_mpi(world: Real) -> None:
+    """Compare the barriers by the wall clock, and see that late ranks are waited for."""
+    trials = [trial(world, name, calls=CALLS) for name in BARRIERS]
+    native = world.measure(lambda comm: comm.Barrier(), lambda rank, result: True, calls=CALLS)
+    for name, barrier in BARRIERS.items():
+        time.sleep(0.01 * world.comm.rank)
+        entered = time.monotonic()
+        barrier(world.comm)
+        times = world.comm.allgather((entered, time.monotonic()))
+        assert max(enter for enter, _ in times) <= min(leave for _, leave in times), f"{name}: {times}"
+    _lab.compare(world, "sends", [*trials, Trial("native Barrier", None, 0, native)])
+    if world.first:
+        print("Ranks that entered 10 ms apart: none left before the last one had entered.")
+
+
+def main() -> int:
+    """Run the experiment from the command line."""
+    ranks_help = "largest number of ranks (default: 2048, on real MPI 4)"
+    return _lab.main(_lab.parser(__doc__, EXAMPLES, ranks_help), prepare, experiment, sys.argv)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Set args.ranks."""
+    if args.plot and args.mpi:
+        raise _lab.UsageError(
+            "--plot is for simulated ranks: on real MPI there is one number of ranks; remedy: leave it out"
+        )
+    args.ranks = args.ranks or (4 if args.mpi else 2048)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
