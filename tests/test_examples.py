@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +89,15 @@ def test_the_deadlock_in_the_readme_is_reported_as_shown() -> None:
     with pytest.raises(ranks.DeadlockError) as caught:
         exec(compile(shown[1], "hang.py", "exec"), {"np": np, "ranks": ranks})
     assert str(caught.value).strip() == shown[2].strip()
+
+
+def test_the_demo_prints_what_the_readme_shows() -> None:
+    script = README.parent / "experiments" / "ring_allreduce.py"
+    run = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "100"}
+    )
+    printed = "\n".join(line.rstrip() for line in run.stdout.strip().splitlines())
+    assert f"```\n{printed}\n```" in README.read_text()
 
 
 @pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
