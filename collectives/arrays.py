@@ -45,7 +45,7 @@ def output(who: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
     if out is None:
         result = np.empty(shape, dtype)
         return result, result.reshape(-1)
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{who}: got out of type {type(out).__name__}, expected a numpy.ndarray; remedy: pass one")
     if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
         state = "writable" if out.flags.writeable else "read-only"
@@ -53,7 +53,7 @@ def output(who: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
             f"{who}: got out with shape {out.shape}, dtype {out.dtype}, {state}, expected shape {shape}, "
             f"dtype {dtype}, writable; remedy: pass np.empty({shape}, {str(dtype)!r})"
         )
-    return out, out.reshape(-1) if out.flags.c_contiguous else np.empty(out.size, dtype)
+    return out, np.asarray(out).reshape(-1) if out.flags.c_contiguous else np.empty(out.size, dtype)
 
 
 def finish(result: Array, flat: Array) -> Array:
@@ -61,6 +61,12 @@ def finish(result: Array, flat: Array) -> Array:
     if not result.flags.c_contiguous:
         result[...] = flat.reshape(result.shape)
     return result
+
+
+def check_root(who: str, root: Any, p: int) -> None:
+    """Raise ValueError unless `root` is a rank."""
+    if not isinstance(root, (int, np.integer)) or not 0 <= root < p:
+        raise ValueError(f"{who}: got root={root!r}, expected 0 to {p - 1}; remedy: choose a rank of comm")
 
 
 def wire_view(dtype: np.dtype[Any]) -> Callable[[Array], Array]:

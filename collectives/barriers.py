@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from collectives.arrays import check_root
 from ranks import announce
 
 _DISSEMINATION, _CENTRAL_IN, _CENTRAL_OUT, _BUTTERFLY = 32_021, 32_022, 32_023, 32_024
@@ -39,8 +40,7 @@ def central_barrier(comm: Any, root: int = 0) -> None:
     Raises:  ValueError if root is no rank of comm.
     """
     p, rank = comm.size, comm.rank
-    if not 0 <= root < p:
-        raise ValueError(f"central_barrier: got root={root}, expected 0 to {p - 1}; remedy: choose a rank of comm")
+    check_root("central_barrier", root, p)
     announce(comm, "central_barrier", root=root)
     nothing = np.empty(0, np.uint8)
     if rank != root:

@@ -41,6 +41,11 @@ def cost(
         raise ValueError(
             f"cost: got algorithm {algorithm!r}, expected one of {', '.join(FORMULAS)}; remedy: choose one of these"
         )
+    if p < 1 or n_items < 0 or itemsize < 0 or buffering not in ("none", "eager", "infinite"):
+        raise ValueError(
+            f"cost: got p={p}, n_items={n_items}, itemsize={itemsize}, buffering={buffering!r}, expected p from 1, "
+            "the others from 0, and none, eager or infinite; remedy: correct the one that differs"
+        )
     return FORMULAS[algorithm](network, p, n_items, itemsize, buffering)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, finish, flat_input, output, wire_view
+from collectives.arrays import Array, check_root, finish, flat_input, output, wire_view
 from collectives.reduction import Op, op_name, reducer
 from ranks import announce, region
 
@@ -19,15 +19,14 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
         ranks.run(lambda comm: naive_allreduce(comm, np.array([comm.rank + 1])), 3).results
         # [array([6]), array([6]), array([6])]
 
-    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out is x.
+    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    1 send a rank, p-1 at the root; n bytes each. The root's ports carry (p-1)n bytes in and again out.
     Order:   op(... op(op(x of rank 0, x of rank 1), x of rank 2) ...), whatever the root, so any op is right.
     Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     """
     flat, p, rank = flat_input("naive_allreduce", x), comm.size, comm.rank
     reduce = reducer("naive_allreduce", comm, op, flat.dtype)
-    if not 0 <= root < p:
-        raise ValueError(f"naive_allreduce: got root={root}, expected 0 to {p - 1}; remedy: choose a rank of comm")
+    check_root("naive_allreduce", root, p)
     result, whole = output("naive_allreduce", out, x.shape, x.dtype)
     announce(comm, "naive_allreduce", op=op_name(op), root=root, shape=x.shape, dtype=str(x.dtype))
     wire = wire_view(flat.dtype)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,6 @@ from ranks import reduction_clock
 
 Op = Callable[[Any, Any], Any]
 Reduce = Callable[..., Any]
-F = TypeVar("F", bound=Op)
 
 COMMUTATIVE = frozenset(
     {
@@ -21,28 +22,40 @@ COMMUTATIVE = frozenset(
         np.logaddexp2,
     }
 )  # fmt: skip
-_declared: set[Op] = set()
 
 
-def commutative(op: F) -> F:
-    """Declare that op(a, b) equals op(b, a) for all arrays, and return it.
+@dataclass(frozen=True, slots=True)
+class Commutative:
+    """A function of two arrays that is declared to be commutative."""
+
+    op: Op
+
+    def __call__(self, left: Any, right: Any) -> Any:
+        """Return op(left, right)."""
+        return self.op(left, right)
+
+
+def commutative(op: Op) -> Commutative:
+    """Declare that op(a, b) equals op(b, a) for all arrays.
 
         ring_allreduce(comm, x, commutative(lambda a, b: a + b - a * b))
 
     NumPy's own commutative ufuncs are known. Only declare what holds: algorithms reorder such operations.
     """
-    _declared.add(op)
-    return op
+    return Commutative(op)
 
 
-def op_name(op: Op) -> str:
-    """Return how messages name an operation."""
-    return getattr(op, "__name__", repr(op))
+def op_name(op: Any) -> str:
+    """Return how messages name an operation: a ufunc by its name, a function by where it stands too."""
+    function = op.op if isinstance(op, Commutative) else op
+    name = getattr(function, "__name__", repr(function))
+    code = getattr(function, "__code__", None)
+    return f"{name} of {Path(code.co_filename).name}:{code.co_firstlineno}" if code is not None else name
 
 
-def require_commutative(who: str, op: Op) -> None:
+def require_commutative(who: str, op: Any) -> None:
     """Raise ValueError unless `op` is known to be commutative."""
-    if op not in COMMUTATIVE and op not in _declared:
+    if not (isinstance(op, Commutative) or (isinstance(op, np.ufunc) and op in COMMUTATIVE)):
         raise ValueError(
             f"{who}: got op {op_name(op)}, expected a commutative one, since blocks are reduced in different "
             "orders of the ranks; remedy: declare it with collectives.commutative(op) if it is, otherwise use "
@@ -70,7 +83,7 @@ def reducer(who: str, comm: Any, op: Any, dtype: np.dtype[Any]) -> Reduce:
 def _ufunc(who: str, op: np.ufunc, dtype: np.dtype[Any]) -> Reduce:
     native = dtype.newbyteorder("=")
     came: np.dtype[Any] | None = None
-    if op.nin == 2 and op.nout == 1:
+    if op.nin == 2 and op.nout == 1 and op.signature is None:
         try:
             came = op.resolve_dtypes((native, native, None))[2]
         except TypeError:
@@ -91,7 +104,9 @@ def _function(who: str, op: Any, dtype: np.dtype[Any]) -> Reduce:
         )
 
     def combine(left: Array, right: Array, *, out: Array) -> None:
-        made = np.asarray(op(left, right))
+        if not out.size:
+            return  # what an op makes of nothing is its own affair
+        made = np.asarray(op(_read_only(left), _read_only(right)))
         if made.shape != out.shape or not np.can_cast(made.dtype, dtype, "same_kind"):
             raise TypeError(
                 f"{who}: got {made.dtype} of shape {made.shape} from op {op_name(op)}, expected {dtype} of shape "
@@ -100,3 +115,10 @@ def _function(who: str, op: Any, dtype: np.dtype[Any]) -> Reduce:
         out[...] = made
 
     return combine
+
+
+def _read_only(array: Array) -> Array:
+    """Return a view that an op cannot write to: it may be the caller's argument."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -8,6 +8,7 @@ once more and each rank keeps a copy. One after the other they are an all-reduce
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -82,10 +83,10 @@ def ring_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, 
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     flat, p, rank = flat_input("ring_allgather", x), comm.size, comm.rank
-    sizes = [flat.size] * p if counts is None else [int(count) for count in counts]
+    sizes = [flat.size] * p if counts is None else _integers(counts)
     if len(sizes) != p or min(sizes) < 0 or sizes[rank] != flat.size:
         raise ValueError(
-            f"ring_allgather: got counts {sizes} and, on rank {rank}, {flat.size} elements, expected one count for "
+            f"ring_allgather: got counts {counts} and, on rank {rank}, {flat.size} elements, expected one count for "
             f"each of {p} ranks, that of this rank being its number of elements; remedy: pass the same, true counts "
             "on all ranks"
         )
@@ -102,6 +103,14 @@ def ring_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, 
     with region(comm, "ring_allgather"):
         _allgather(comm, whole, bounds)
     return finish(result, whole)
+
+
+def _integers(counts: Any) -> list[int]:
+    """Return the counts as a list, an empty one if they are no integers."""
+    try:
+        return [index(count) for count in counts]
+    except TypeError:
+        return []
 
 
 def _allgather(comm: Any, whole: Array, bounds: list[int]) -> None:
@@ -124,7 +133,7 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = 
         ranks.run(lambda comm: ring_allreduce(comm, np.array([comm.rank + 1])), 3).results
         # [array([6]), array([6]), array([6])]
 
-    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out is x.
+    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
     Cost:    2(p-1) sends a rank; 2(p-1)/p * x.nbytes bytes sent when p divides x.size;
              2(p-1)(alpha + n/p beta) + (p-1) n/p gamma. The bytes are the fewest possible.
     Order:   block b is reduced in rank order b+1, b+2, ..., b, once, so floats are bit-identical on all ranks, and
@@ -133,6 +142,8 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = 
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
     """
     flat, p, rank = flat_input("ring_allreduce", x), comm.size, comm.rank
+    require_commutative("ring_allreduce", op)
+    reducer("ring_allreduce", comm, op, flat.dtype)
     result, whole = output("ring_allreduce", out, x.shape, x.dtype)
     bounds = block_bounds(flat.size, p)
     own = whole[bounds[rank] : bounds[rank + 1]]

@@ -103,11 +103,23 @@ def main(options: argparse.ArgumentParser, prepare: Prepare, experiment: Experim
     return 0
 
 
+def require_memory(what: str, n_bytes: int, remedy: str) -> None:
+    """Raise UsageError if this much memory is more than four fifths of the machine's."""
+    limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 4 // 5
+    if n_bytes > limit:
+        raise UsageError(
+            f"got {what}, which need about {nice_bytes(n_bytes)} of memory, expected at most {nice_bytes(limit)}; "
+            f"remedy: {remedy}"
+        )
+
+
 def _start(options: argparse.ArgumentParser, prepare: Prepare, argv: list[str]) -> tuple[argparse.Namespace, Any]:
     args = options.parse_args(argv[1:])
     for library, needed in (("rich", True), ("matplotlib", args.plot)):
         if needed and find_spec(library) is None:
-            raise UsageError(f'{library} is not installed; remedy: pip install "gears[show]", in a checkout ".[show]"')
+            raise UsageError(
+                f'{library} is not installed; remedy: install the extra "show", in a checkout pip install -e ".[show]"'
+            )
     if real.under_mpi():
         p = real.world().size
         if args.ranks not in (None, p):

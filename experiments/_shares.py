@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments._lab import UsageError, nice_bytes
+from experiments._lab import UsageError, nice_bytes, require_memory
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Share = Callable[[int], Array]
@@ -62,17 +62,15 @@ def _size(text: str) -> int:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a size like 25MiB, 64KiB, 1MB or 1e6")
     number, unit = found.groups(default="")
     base = 1024 if len(unit) == 2 else 1000
-    return int(float(number) * base ** " KMG".index(unit[:1].upper() or " "))
+    size = float(number) * base ** " KMG".index(unit[:1].upper() or " ")
+    if size > sys.maxsize:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a size that a machine can have")
+    return int(size)
 
 
 def _require_memory(p: int, n_bytes: int) -> None:
-    """Raise UsageError if the ranks' arrays, their results and as much again for NumPy's do not fit."""
-    needs, has = 3 * p * n_bytes, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needs > has:
-        raise UsageError(
-            f"got {p} ranks of {nice_bytes(n_bytes)}, which need about {nice_bytes(needs)} of memory, expected "
-            f"at most {nice_bytes(has)}; remedy: fewer --ranks or --bytes"
-        )
+    """Refuse ranks whose arrays, results and as much again for NumPy's do not fit."""
+    require_memory(f"{p} ranks of {nice_bytes(n_bytes)}", 3 * p * n_bytes, "fewer --ranks or --bytes")
 
 
 def _load(path: Path) -> Array:

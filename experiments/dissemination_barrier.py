@@ -44,6 +44,8 @@ BARRIERS: dict[str, Callable[[Any], None]] = {
     "butterfly": butterfly_barrier,
 }
 SIZES = (2, 3, 6, 8, 32, 100, 256, 1000, 4096)  # shown, if not above --ranks; also those that are no powers of two
+# What a simulated rank holds after a barrier, greenlet and messages together.
+RANK_BYTES = 20_000
 PROVED = range(1, 34)
 CALLS = 200  # of a barrier on real MPI, timed together
 
@@ -147,6 +149,8 @@ def prepare(args: argparse.Namespace) -> None:
             "--plot is for simulated ranks: on real MPI there is one number of ranks; remedy: leave it out"
         )
     args.ranks = args.ranks or (4 if args.mpi else 2048)
+    if not args.mpi:
+        _lab.require_memory(f"{args.ranks} ranks", args.ranks * RANK_BYTES, "fewer --ranks")
 
 
 if __name__ == "__main__":

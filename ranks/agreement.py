@@ -40,7 +40,8 @@ class Ledger:
         """Enter one rank's announcement."""
         if signature not in self.ranks:
             self.ranks[signature] = []
-            self.sites[signature] = current_call().site
+            call = current_call()
+            self.sites[signature] = f"{call.site} (called at {call.caller})" if call.caller else call.site
         self.ranks[signature].append(state.rank)
         self.latest_ps = max(self.latest_ps, state.now)
 

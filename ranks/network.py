@@ -137,10 +137,10 @@ _ALL = (
     ),
     Network(
         name="ethernet",
-        inter=Link.of(25e-6 - 2e-6, 1.25e9),
+        inter=Link.of(20e-6 - 2e-6, 1.25e9),
         overhead_ps=_microseconds(1.0),
         reduce_fs_per_byte=_GAMMA_FS,
-        source="10 Gb/s Ethernet (line rate), TCP",
+        source="10 Gb/s Ethernet at line rate, TCP in 20 us end to end; Hurwitz & Feng, Hot Interconnects 2003",
     ),
     Network(
         name="dgx-h100",

@@ -47,7 +47,7 @@ class MPINotInstalledError(RanksError, ImportError):
     """Real MPI is asked for, but mpi4py or an MPI library cannot be loaded."""
 
     def __init__(self, call: str, got: str) -> None:
-        remedy = 'pip install "gears[mpi]", or in a checkout: pip install -e ".[mpi]"'
+        remedy = 'install the extra "mpi", in the checkout: pip install -e ".[mpi]"'
         super().__init__(None, call, got=got, expected="mpi4py and an MPI library", remedy=remedy)
 
 

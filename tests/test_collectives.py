@@ -63,15 +63,13 @@ def disjoint_union(a: Any, b: Any) -> Any:
     return a | b
 
 
-collectives.commutative(disjoint_union)
-
-
 @pytest.mark.parametrize("p", [*range(1, 18), 31, 64])
 @pytest.mark.parametrize("n", [0, 1, 2, 5, 16, 17, 100])
 def test_each_element_holds_each_ranks_contribution_exactly_once(p: int, n: int) -> None:
     everyone = np.full(n, (1 << p) - 1, np.uint64)
+    union = collectives.commutative(disjoint_union)
     for allreduce in REDUCTIONS:
-        run = ranks.run(lambda comm, f=allreduce: f(comm, np.full(n, 1 << comm.rank, np.uint64), disjoint_union), p)
+        run = ranks.run(lambda comm, f=allreduce: f(comm, np.full(n, 1 << comm.rank, np.uint64), union), p)
         for result in run.results:
             same(result, everyone)
 
@@ -232,9 +230,55 @@ def test_wrong_arguments_say_who_got_what_expected_what_and_what_to_do() -> None
     fails(lambda c: collectives.central_barrier(c, -1), ValueError, "got root=-1, expected 0 to 2")
     fails(lambda c: ring(c, X, out=np.empty(5)), ValueError, "got out with shape (5,)", "np.empty((6,), 'float64')")
     fails(lambda c: ring(c, X, out=[0]), TypeError, "got out of type list")
-    fails(lambda c: ring(c, X, out=np.broadcast_to(0.0, 6)), ValueError, "read-only")
+    fails(lambda c: ring(c, X, out=np.ma.zeros(6)), TypeError, "ring_allreduce: got out of type MaskedArray")
+    fails(lambda c: ring(c, X, out=np.empty(6, "f4")), ValueError, "dtype float32, writable, expected shape (6,)")
+    fails(lambda c: ring(c, X, out=np.broadcast_to(0.0, 6)), ValueError, "dtype float64, read-only, expected")
+    fails(lambda c: ring(c, X, []), ValueError, "ring_allreduce: got op [], expected a commutative one")
+    fails(lambda c: naive(c, X.reshape(3, 2), np.matmul), TypeError, "op matmul")
+    fails(lambda c: naive(c, np.arange(6), lambda a, b: a + 0.5), TypeError, "got float64 of shape (6,)")
+    fails(lambda c: naive(c, X, lambda a, b: np.add(a, b, out=b)), ValueError, "read-only")
+    fails(lambda c: naive(c, X, root=None), ValueError, "got root=None, expected 0 to 2")
+    fails(lambda c: gather(c, X, counts=2), ValueError, "got counts 2 and")
+    fails(lambda c: gather(c, X, counts=[6.0, 6, 6]), ValueError, "got counts [6.0, 6, 6] and")
     fails(lambda c: gather(c, X, counts=[6, 6]), ValueError, "one count for each of 3 ranks")
     fails(lambda c: gather(c, X, counts=[6, 6, 5]), ValueError, "on rank 2, 6 elements")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c, odd: collectives.ring_reduce_scatter(c, np.zeros(6, "f4" if odd else "f8")),
+        lambda c, odd: collectives.ring_reduce_scatter(c, np.zeros((2, 3) if odd else (3, 2))),
+        lambda c, odd: collectives.ring_reduce_scatter(c, X, np.maximum if odd else np.add),
+        lambda c, odd: collectives.ring_allgather(c, np.zeros((2, 3) if odd else (3, 2))),
+        lambda c, odd: collectives.ring_allgather(c, np.zeros(6, "i8" if odd else "f8")),
+        lambda c, odd: collectives.ring_allreduce(c, np.zeros(6, "i8" if odd else "f8")),
+        lambda c, odd: collectives.naive_allreduce(c, X, root=1 if odd else 2),
+        lambda c, odd: collectives.naive_allreduce(c, X, (lambda a, b: a) if odd else np.add),
+        lambda c, odd: collectives.central_barrier(c, 1 if odd else 2),
+        lambda c, odd: (collectives.butterfly_barrier if odd else collectives.dissemination_barrier)(c),
+    ],
+)
+def test_ranks_that_differ_in_any_argument_are_told_so(call: Any) -> None:
+    with pytest.raises(ranks.CollectiveMismatchError) as caught:
+        ranks.run(lambda comm: call(comm, comm.rank == 3), 5)
+    assert list(caught.value.calls.values()) == [[0, 1, 2, 4], [3]]
+
+
+def test_an_op_that_cannot_take_nothing_is_not_asked_to() -> None:
+    op = collectives.commutative(lambda a, b: np.array([max(u, v) for u, v in zip(a, b, strict=True)]))
+    for n in (0, 2):
+        for result in ranks.run(lambda comm, n=n: collectives.ring_allreduce(comm, np.arange(n), op), 5).results:
+            same(result, np.arange(n))
+
+
+def test_wrong_costs_are_refused() -> None:
+    network = ranks.presets["alpha-beta"]
+    for arguments in ({"p": 0}, {"p": 2, "n_items": -1}, {"p": 2, "buffering": "Eager"}):
+        with pytest.raises(ValueError, match="cost: got p="):
+            collectives.cost("ring_allreduce", network, **arguments)
+    with pytest.raises(ValueError, match="got algorithm 'ring', expected one of ring_reduce_scatter"):
+        collectives.cost("ring", network, 2)
 
 
 def test_ranks_that_disagree_are_told_who_is_the_outlier() -> None:

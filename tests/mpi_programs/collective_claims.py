@@ -6,7 +6,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from claims import CLAIMS, fixed_cases
-
 from ranks.real import world
 
 comm = world()
