@@ -67,10 +67,12 @@ def _program_line(frame: FrameType | None) -> str:
     return outermost
 
 
-def site_mark(depth: int) -> tuple[CodeType, int]:
-    """Return a cheap mark of the line `depth` frames up, for requests that may have to name it later."""
-    frame = sys._getframe(depth + 1)
-    return frame.f_code, frame.f_lasti
+def site_mark() -> tuple[CodeType, int] | None:
+    """Return a cheap mark of the program's line that is running, for requests that may have to name it later."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return None if frame is None else (frame.f_code, frame.f_lasti)
 
 
 def site_of(mark: tuple[CodeType, int] | None) -> str:

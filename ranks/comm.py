@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from typing import Any, Literal
 
@@ -290,8 +291,12 @@ class PointToPoint(Endpoint):
         return True
 
     def _let_overtake(self, dest: int) -> None:
-        """Let others run if many messages wait at `dest`: they can be used again, and caches stay warm."""
-        if len(self._boxes[dest].queues[self.rank]) >= AHEAD:
+        """Let others run if many messages wait at `dest`: they can be used again, and caches stay warm.
+
+        A receiver that takes from any source waits until nobody can run, so letting it run would be in vain.
+        """
+        box = self._boxes[dest]
+        if box.arrived is None and len(box.queues[self.rank]) >= AHEAD:
             self._world.ready.append(self._state.greenlet)
             self._world.park(self._state)
 
@@ -306,7 +311,7 @@ class PointToPoint(Endpoint):
                 return False
             message = queue[0]
         else:
-            settled = box.settled(source, tag, state.now)
+            settled = box.settled(source, tag, math.inf)
             if settled is None:
                 return False
             message, queue = settled, box.queues[settled.source]

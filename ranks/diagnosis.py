@@ -14,6 +14,7 @@ from ranks.constants import ANY_SOURCE, ANY_TAG
 from ranks.core import deadlock_cores
 from ranks.errors import DeadlockError, LivelockError
 from ranks.matching import Message, Operation
+from ranks.network import Network, presets
 from ranks.world import AnyOf
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ class Blocked:
 
 
 def deadlock(world: World, program: str, passes: Callable[[str], bool] | None) -> DeadlockError:
-    """Return the error for a world in which nothing can move; `passes` tries another buffering mode."""
+    """Return the error for a world in which nothing can move.
+
+    program: the text of the first arguments of `ranks.run`. passes: tries another buffering mode.
+    """
     waiting = [state for state in world.ranks if state.greenlet]
     blocked = [_blocked(state) for state in waiting]
     needs = {each.rank: each.needs for each in blocked}
@@ -51,7 +55,7 @@ def deadlock(world: World, program: str, passes: Callable[[str], bool] | None) -
     time_ps = max(state.now for state in waiting)
     other = _passing_mode(world.buffering, passes)
     replay = (
-        f"ranks.run({program}, {world.size}, network={world.network.name!r}, "
+        f"ranks.run({program}, network={_network_text(world.network)}, "
         f"buffering={world.buffering!r}, seed={world.seed})"
     )
     kind = LivelockError if world.livelock else DeadlockError
@@ -72,6 +76,13 @@ _ADVICE = {
     "eager": "the program relies on sends of this size being buffered, or not being buffered",
     "none": "the program relies on sends not being buffered: a wildcard takes another message here",
 }
+
+
+def _network_text(network: Network) -> str:
+    """Return the Python expression for a network: its name if that is enough."""
+    if presets.get(network.name) == network:
+        return repr(network.name)
+    return repr(network).replace("Network(", "ranks.Network(").replace("Link(", "ranks.Link(")
 
 
 def _passing_mode(buffering: str, passes: Callable[[str], bool] | None) -> str | None:

@@ -131,7 +131,7 @@ class Endpoint:
         all others are copied unless their receive takes them at once.
         """
         if dest == PROC_NULL:
-            return None if blocking else self._done("send", dest, tag)
+            return None if blocking else self._open(self._done("send", dest, tag))
         self._check_dest(dest, tag)
         state, world = self._state, self._world
         message = Message(self._boxes[dest], self.rank, tag, flat)
@@ -226,14 +226,15 @@ class Endpoint:
         operation.ready_ps = self._state.now
         return operation
 
-    def _open(self, operation: Operation) -> None:
+    def _open(self, operation: Operation) -> Operation:
         """Remember a nonblocking operation until it is settled, and its buffer if asked to check."""
-        operation.site = site_mark(3)
+        operation.site = site_mark()
         if self._state.open is None:
             self._state.open = {}
         self._state.open[operation] = None
         if self._world.check and operation.what == "send" and operation.flat is not None:
             operation.kept = operation.flat.copy()
+        return operation
 
     def _settle(self, operation: Operation, status: Status | None) -> None:
         """Finish an operation whose time of completion is known: clock, counts, status and error."""

@@ -7,7 +7,7 @@ it waits until the scheduler says that nothing can arrive earlier any more (`Mai
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from types import CodeType
 from typing import TYPE_CHECKING
 
@@ -121,6 +121,10 @@ class Operation:
             self.state.world.decide_at(max(ready_ps, self.state.now), self.state)
 
 
+# A heap's entry: when the message was there, its source, its number, itself.
+Arrival = tuple[int, int, int, Message]
+
+
 class Context:
     """One communicator: its number and the mailboxes of its ranks, in order."""
 
@@ -146,7 +150,7 @@ class Mailbox:
         self.queues: dict[int, list[Message]] = {}
         self.receives: list[Operation] = []
         self.probe: Operation | None = None
-        self.arrived: list[tuple[int, int, int, Message]] | None = None
+        self.arrived: list[Arrival] | None = None
         self.n_taken = 0
 
     def put(self, message: Message) -> None:
@@ -185,10 +189,11 @@ class Mailbox:
         if receive.peer == ANY_SOURCE:
             self.consider(receive)
 
-    def settled(self, source: int, tag: int, now: int) -> Message | None:
+    def settled(self, source: int, tag: int, until_ps: float) -> Message | None:
         """Return the message that a receive posted now must take, None if that is open yet.
 
-        For a wildcard it is settled once a message is here and nothing can become visible before it any more.
+        For a wildcard it is settled once a message is here and nothing can become visible before it any more. A rank
+        that goes on could still cause that itself, from its own time `until_ps` on; one that waits cannot.
         """
         if self.receives:
             return None
@@ -199,7 +204,7 @@ class Mailbox:
             return None
         visible_ps = message.visible_ps()
         assert visible_ps is not None
-        return message if visible_ps <= now and self.owner.world.is_past(visible_ps) else None
+        return message if visible_ps <= until_ps and self.owner.world.is_past(visible_ps) else None
 
     def post_probe(self, probe: Operation) -> None:
         """Complete a blocking probe when its message is visible; its rank has no other one."""
@@ -224,7 +229,7 @@ class Mailbox:
         """
         heap = self.arrived
         assert heap is not None
-        while heap and (heap[0][3].taken or heap[0][2] != heap[0][3].number):  # or taken and used again
+        while heap and _is_gone(heap[0]):
             heappop(heap)
         if heap:
             top = heap[0][3]
@@ -240,14 +245,9 @@ class Mailbox:
         if self.arrived is not None:
             self.n_taken += 1
             if self.n_taken > _KEPT + len(self.arrived) // 2:
-                self._forget_taken()
-
-    def _forget_taken(self) -> None:
-        """Drop the messages by arrival, which may have been taken; make them anew if somebody asks for them."""
-        self.n_taken = 0
-        self.arrived = None
-        if self.probe is not None or any(r.peer == ANY_SOURCE for r in self.receives):
-            self.watch()
+                self.arrived = [entry for entry in self.arrived if not _is_gone(entry)]
+                heapify(self.arrived)
+                self.n_taken = 0
 
     def withdraw(self, receive: Operation) -> None:
         """Take back a posted receive that is unmatched, and match those that it had kept from their message."""
@@ -371,6 +371,12 @@ class Mailbox:
             receive.complete(message.arrival)
         else:
             message.receive = receive
+
+
+def _is_gone(entry: Arrival) -> bool:
+    """Return whether the message of a heap entry was taken, and perhaps used again since."""
+    message = entry[3]
+    return message.taken or entry[2] != message.number
 
 
 def misfit(receive: Operation, message: Message) -> tuple[type[RanksError], str, str, str] | None:

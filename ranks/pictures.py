@@ -8,54 +8,72 @@ if TYPE_CHECKING:
     from ranks.trace import Event, Trace
 
 # One colour per kind of event; people who do not see red and green can tell them apart too.
-COLOURS = {"send": "#0072b2", "receive": "#e69f00", "wait": "#999999"}
-MESSAGE_COLOUR = "#56708a"
-REGION_COLOUR = "#009e73"
+COLOURS = {"send": "#0072b2", "receive": "#f3cf85", "wait": "#b8b8b8"}
+MESSAGE_COLOUR = "#333333"
+REGION_COLOUR = "#00755a"
 
-# Beyond so many messages, arrows hide each other and heads are left out.
+# Beyond so many messages, arrows hide each other: they are drawn thin.
 _ARROWS = 600
+
+_US = 1e-6  # microseconds in a picosecond
 
 
 def space_time(trace: Trace, title: str = "") -> Any:
     """Return a matplotlib Figure: time runs right in microseconds, a line per rank, an arrow per message."""
-    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
     figure = Figure(figsize=(10, min(max(2.5, 0.45 * trace.size + 1.2), 24)), layout="constrained")
     axes = figure.add_subplot()
-    scale = 1e-6
+    _draw_events(axes, trace)
+    _draw_regions(axes, trace)
+    arrows = [(a.end_ps * _US, a.rank, b.end_ps * _US, b.rank) for a, b in messages(trace)]
+    if arrows:
+        x0, y0, x1, y1 = zip(*arrows, strict=True)
+        dx, dy = [b - a for a, b in zip(x0, x1, strict=True)], [b - a for a, b in zip(y0, y1, strict=True)]
+        axes.quiver(
+            x0, y0, dx, dy, angles="xy", scale_units="xy", scale=1, units="inches", color=MESSAGE_COLOUR,
+            width=0.012 if len(arrows) <= _ARROWS else 0.003, headwidth=6, headlength=8, headaxislength=7,
+        )  # fmt: skip
+    axes.set(xlabel="virtual time, µs", ylabel="rank", title=title)
+    axes.set_yticks(range(0, trace.size, -(-trace.size // 32)))
+    axes.set_ylim(trace.size - 0.4, -0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    _add_legend(figure, trace, bool(arrows))
+    return figure
+
+
+def _draw_events(axes: Any, trace: Trace) -> None:
+    bars: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for event in trace.events:
         if event.kind in COLOURS and event.end_ps > event.start_ps:
-            width = (event.end_ps - event.start_ps) * scale
-            axes.broken_barh([(event.start_ps * scale, width)], (event.rank - 0.16, 0.32), color=COLOURS[event.kind])
-    for name, rank, start_ps, end_ps in _regions(trace):
-        axes.broken_barh(
-            [(start_ps * scale, (end_ps - start_ps) * scale)], (rank - 0.3, 0.6), facecolor="none",
-            edgecolor=REGION_COLOUR, linewidth=1, label=name,
-        )  # fmt: skip
-    arrows = [(a.end_ps * scale, a.rank, b.end_ps * scale, b.rank) for a, b in messages(trace)]
-    if len(arrows) <= _ARROWS:
-        for x0, y0, x1, y1 in arrows:
-            look = {"arrowstyle": "-|>", "color": MESSAGE_COLOUR, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", (x1, y1), (x0, y0), arrowprops=look)
-    else:
-        lines = [((x0, y0), (x1, y1)) for x0, y0, x1, y1 in arrows]
-        axes.add_collection(LineCollection(lines, colors=MESSAGE_COLOUR, linewidths=0.3))
-    axes.set(xlabel="virtual time, µs", ylabel="rank", title=title)
-    step = -(-trace.size // 32)
-    axes.set_yticks(range(0, trace.size, step))
-    axes.set_ylim(trace.size - 0.4, -0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+            bar = event.start_ps * _US, (event.end_ps - event.start_ps) * _US
+            bars.setdefault((event.kind, event.rank), []).append(bar)
+    for (kind, rank), spans in bars.items():
+        axes.broken_barh(spans, (rank - 0.16, 0.32), color=COLOURS[kind], linewidth=0)
+
+
+def _draw_regions(axes: Any, trace: Trace) -> None:
+    """Draw a frame around each visit to a region, and write the region's name over its first one."""
+    named = set()
+    for name, rank, start_ps, end_ps in sorted(_regions(trace), key=lambda visit: visit[1:]):
+        span = [(start_ps * _US, (end_ps - start_ps) * _US)]
+        axes.broken_barh(span, (rank - 0.27, 0.54), facecolor="none", edgecolor=REGION_COLOUR, linewidth=1)
+        if name not in named:
+            named.add(name)
+            axes.text(start_ps * _US, rank - 0.31, name, color=REGION_COLOUR, fontsize="small")
+
+
+def _add_legend(figure: Any, trace: Trace, with_messages: bool) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     kinds = {event.kind for event in trace.events}
     handles: list[Any] = [Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in kinds]
-    if arrows:
+    if with_messages:
         handles.append(Line2D([], [], color=MESSAGE_COLOUR, marker=">", label="message"))
-    names = sorted({name for name, *_ in _regions(trace)})
-    handles += [Patch(facecolor="none", edgecolor=REGION_COLOUR, label=name) for name in names]
+    if "enter" in kinds:
+        handles.append(Patch(facecolor="none", edgecolor=REGION_COLOUR, label="region"))
     figure.legend(handles=handles, loc="outside upper right", ncols=6, frameon=False, fontsize="small")
-    return figure
 
 
 def messages(trace: Trace) -> list[tuple[Event, Event]]:

@@ -69,7 +69,10 @@ class Request:
         return complete
 
     def Cancel(self) -> None:
-        """Withdraw a receive, or a send that is not buffered, if nobody has matched it; Wait is still due."""
+        """Withdraw a receive, or a send that is not buffered, unless it is matched; Wait is still due.
+
+        A partner that has come to its call has matched it, even if that call is later on the partner's clock.
+        """
         operation = self._operation
         if operation is None:
             return

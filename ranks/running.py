@@ -127,7 +127,8 @@ def _run(
         if world.disagreement is not None:
             raise world.disagreement.mismatch()
         if any(state.greenlet for state in world.ranks):
-            raise deadlock(world, getattr(program, "__name__", "program"), passes if advise else None)
+            text = f"{getattr(program, '__name__', 'program')}, {size}{', *args' if args else ''}"
+            raise deadlock(world, text, passes if advise else None)
         _check_leaks(world)
     finally:
         world.close()

@@ -1,0 +1,161 @@
+"""Claims about what happens at one virtual time, or was sent by a rank far ahead: the clock decides, then the rank."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ranks
+from oracle import NETWORKS
+
+
+def test_messages_that_arrive_with_no_latency_at_the_time_of_a_choice_take_part_in_it() -> None:
+    network = ranks.Network(name="free", inter=ranks.Link(0, 0))
+
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank == 0:
+            ranks.spend(comm, 10)
+            return [comm.recv() for _ in range(2)]
+        ranks.spend(comm, 10 if comm.rank == 1 else 5)
+        return comm.send(comm.rank, 0)
+
+    assert ranks.run(program, 3, network=network).results[0] == [2, 1]
+    assert ranks.run(lambda comm: program(comm) if comm.rank != 2 else late_tie(comm), 3, network=network).results[
+        0
+    ] == [1, 2]
+
+
+def late_tie(comm: ranks.Comm) -> None:
+    ranks.spend(comm, 10)
+    comm.send(2, 0)
+
+
+def test_messages_of_one_time_take_turns_at_a_port_in_order_of_source() -> None:
+    """Rank 1's message is sent at the same time as rank 2's, but by a rank that the scheduler runs later."""
+    network = ranks.Network(name="x", inter=ranks.Link(1000, 1000))
+
+    def program(comm: ranks.Comm) -> Any:
+        x = np.zeros(100, np.uint8)
+        if comm.rank == 0:
+            return [(comm.recv(), comm._state.now)[0] for _ in range(2)]
+        if comm.rank == 1:
+            comm.Recv(x, 2)
+            return comm.send(1, 0)
+        comm.Send(x, 1)
+        ranks.spend(comm, 1100)
+        return comm.send(2, 0)
+
+    run = ranks.run(program, 3, network=network)
+    assert run.times_ps[1:] == [1100, 1100]
+    assert run.results[0] == [1, 2]
+
+
+def test_a_message_known_to_come_later_does_not_win_over_one_that_is_not_yet_sent() -> None:
+    network = ranks.Network(name="x", inter=ranks.Link(1000, 0), ports=False, poll_ps=1)
+
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank == 0:
+            return ranks.Request.waitall([comm.irecv(), comm.irecv(), comm.irecv()])
+        if comm.rank == 2:
+            ranks.spend(comm, 50_000)
+        if comm.rank == 3:
+            ranks.spend(comm, 10_000)
+            comm.Iprobe()  # a rank that the scheduler lets go on only when the clock has come so far
+        return comm.send(comm.rank, 0)
+
+    assert ranks.run(program, 4, network=network).results[0] == [1, 3, 2]
+
+
+@pytest.mark.parametrize(("call", "end_ps"), [("Send", 9000), ("Ssend", 9000 + 1000 + 1)])
+def test_a_receive_behind_a_wildcard_gets_nothing_before_the_wildcard_is_decided(call: str, end_ps: int) -> None:
+    network = ranks.Network(name="x", inter=ranks.Link(1000, 1000), ports=False)
+
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank:
+            comm.Send(np.zeros(8000, np.uint8), 0)
+            return getattr(comm, call)(np.zeros(1, np.uint8), 0)
+        wild = comm.Irecv(np.zeros(8000, np.uint8))
+        specific = comm.Irecv(np.zeros(8000, np.uint8), 1)
+        specific.Wait()
+        return comm._state.now, wild.Wait()
+
+    assert ranks.run(program, 2, network=network).results[0] == (end_ps, True)
+
+
+@pytest.mark.parametrize("network", ["alpha-beta", "infiniband"])
+def test_a_message_in_the_place_of_an_earlier_one_has_its_own_time(network: str) -> None:
+    """Rank 1's second message uses the memory of its first, which was in the order of arrival."""
+
+    def program(comm: ranks.Comm) -> Any:
+        x = np.full(2, float(comm.rank))
+        if comm.rank:
+            if comm.rank == 1:
+                comm.Send(x, 0)
+            ranks.spend(comm, 10**8 // comm.rank)
+            return comm.Send(x, 0)
+        comm.Iprobe()
+        comm.Recv(x, 1)
+        ranks.spend(comm, 10**9)
+        got = []
+        for _ in range(2):
+            comm.Recv(x)
+            got.append(x[0])
+        return got
+
+    assert ranks.run(program, 3, network=network).results[0] == [2, 1]
+
+
+def test_a_poll_at_the_time_of_an_arrival_sees_what_follows_from_it() -> None:
+    network = ranks.Network(name="x", inter=ranks.Link(1000, 0), poll_ps=1)
+
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank:
+            return comm.send(None, 0)
+        request = comm.irecv()
+        ranks.spend(comm, 999)
+        return request.Test(), request.Test()
+
+    assert ranks.run(program, 2, network=network).results[0] == (False, True)
+
+
+def random_wildcards(comm: ranks.Comm, seed: int) -> Any:
+    """Send to ranks drawn by the seed, and receive from any source in ways drawn by the seed."""
+    mine, shared = random.Random(f"{seed}/{comm.rank}"), random.Random(seed)
+    n = shared.randint(1, 6)
+    dests = [[shared.randrange(comm.size) for _ in range(n)] for _ in range(comm.size)]
+    log, requests, x, status = [], [], np.zeros(2), ranks.Status()
+
+    def receive() -> None:
+        kind = mine.randrange(4)
+        if kind == 0:
+            comm.Probe(status=status)
+        elif kind == 1:
+            while not comm.Iprobe(status=status):
+                pass
+        comm.Recv(x, status.source if kind < 2 else ranks.ANY_SOURCE, status=status if kind == 2 else None)
+        log.append((x.tolist(), ranks.Wtime()))
+
+    for number, dest in enumerate(dests[comm.rank]):
+        ranks.spend(comm, mine.choice([0, 0, 1, 1000, 20_000]))
+        requests.append(mine.choice([comm.Isend, comm.Issend, comm.Ibsend])(np.array([comm.rank, float(number)]), dest))
+        if len(log) < sum(row[: number + 1].count(comm.rank) for row in dests) and mine.random() < 0.3:
+            receive()
+    while len(log) < sum(row.count(comm.rank) for row in dests):
+        receive()
+    ranks.Request.Waitall(requests)
+    return log
+
+
+@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
+def test_the_short_way_of_wildcards_changes_nothing(buffering: str) -> None:
+    """A traced run takes the long way with every message."""
+    networks = [network for network in NETWORKS if not network.jitter_ps]
+    for seed in range(60):
+        options = {"network": networks[seed % len(networks)], "buffering": buffering}
+        short, long = (
+            ranks.run(random_wildcards, 2 + seed % 4, seed, trace=trace, **options) for trace in (False, True)
+        )
+        assert (short.results, short.times_ps) == (long.results, long.times_ps), seed
