@@ -69,13 +69,9 @@ def check_root(who: str, root: Any, p: int) -> None:
         raise ValueError(f"{who}: got root={root!r}, expected 0 to {p - 1}; remedy: choose a rank of comm")
 
 
-def wire_view(dtype: np.dtype[Any]) -> Callable[[Array], Array]:
-    """Return what makes of a flat array the buffer to send: itself, or its bytes if MPI does not know the dtype."""
-    return _itself if dtype in _MPI_DTYPES else _bytes
-
-
-def _itself(block: Array) -> Array:
-    return block
+def wire_view(dtype: np.dtype[Any]) -> Callable[[Array], Array] | None:
+    """Return what makes bytes of a flat array, for dtypes that MPI does not know; None if arrays go as they are."""
+    return None if dtype in _MPI_DTYPES else _bytes
 
 
 def _bytes(block: Array) -> Array:

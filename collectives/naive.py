@@ -28,8 +28,8 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
     reduce = reducer("naive_allreduce", comm, op, flat.dtype)
     check_root("naive_allreduce", root, p)
     result, whole = output("naive_allreduce", out, x.shape, x.dtype)
-    announce(comm, "naive_allreduce", op=op_name(op), root=root, shape=x.shape, dtype=str(x.dtype))
-    wire = wire_view(flat.dtype)
+    announce(comm, "naive_allreduce", op=op_name(op), root=root, shape=x.shape, dtype=x.dtype)
+    wire = wire_view(flat.dtype) or np.asarray
     with region(comm, "naive_allreduce"):
         if rank != root:
             comm.Send(wire(flat), root, _REDUCE)

@@ -8,6 +8,7 @@ once more and each rank keeps a copy. One after the other they are an all-reduce
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from operator import index
 from typing import Any
 
@@ -40,7 +41,7 @@ def ring_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, out: Array | No
     bounds = block_bounds(flat.size, p)
     mine = bounds[rank + 1] - bounds[rank]
     result, own = output("ring_reduce_scatter", out, (mine,), flat.dtype)
-    announce(comm, "ring_reduce_scatter", op=op_name(op), shape=x.shape, dtype=str(x.dtype))
+    announce(comm, "ring_reduce_scatter", op=op_name(op), shape=x.shape, dtype=x.dtype)
     with region(comm, "ring_reduce_scatter"):
         _reduce_scatter(comm, flat, bounds, reduce, own)
     return finish(result, own)
@@ -55,14 +56,18 @@ def _reduce_scatter(comm: Any, x: Array, bounds: list[int], reduce: Reduce, own:
         return
     wire = wire_view(x.dtype)
     free, spare = np.empty(bounds[1], x.dtype), np.empty(bounds[1], x.dtype)
+    uneven = x.size % p
     block = (rank - 1) % p
     partial = x[bounds[block] : bounds[block + 1]]
     for step in range(p - 1):
         # Before step s, `partial` is block rank-1-s reduced over ranks rank-s ... rank.
         block = (rank - 2 - step) % p
         share = x[bounds[block] : bounds[block + 1]]
-        came = free if share.size == free.size else free[: share.size]
-        comm.Sendrecv(wire(partial), right, _REDUCE_SCATTER, wire(came), left, _REDUCE_SCATTER)
+        came = free[: share.size] if uneven else free
+        if wire is None:
+            comm.Sendrecv(partial, right, _REDUCE_SCATTER, came, left, _REDUCE_SCATTER)
+        else:
+            comm.Sendrecv(wire(partial), right, _REDUCE_SCATTER, wire(came), left, _REDUCE_SCATTER)
         target = own if step == p - 2 else came
         reduce(came, share, out=target)
         # What was sent is free to be received into; what was received is sent next.
@@ -90,13 +95,11 @@ def ring_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, 
             f"each of {p} ranks, that of this rank being its number of elements; remedy: pass the same, true counts "
             "on all ranks"
         )
-    bounds = [0]
-    for size in sizes:
-        bounds.append(bounds[-1] + size)
+    bounds = [0, *accumulate(sizes)]
     shape = (p, *x.shape) if counts is None else (bounds[-1],)
     result, whole = output("ring_allgather", out, shape, flat.dtype)
-    sizes_text = f"{x.shape}" if counts is None else f"counts {sizes}"
-    announce(comm, "ring_allgather", shape=sizes_text, dtype=str(x.dtype))
+    alike = {"shape": x.shape} if counts is None else {"counts": tuple(sizes)}
+    announce(comm, "ring_allgather", dtype=x.dtype, **alike)
     own = whole[bounds[rank] : bounds[rank + 1]]
     if not same_memory(own, flat):
         own[...] = flat
@@ -123,7 +126,10 @@ def _allgather(comm: Any, whole: Array, bounds: list[int]) -> None:
         # Before step s, blocks rank-s ... rank are here.
         block = (rank - 1 - step) % p
         came = whole[bounds[block] : bounds[block + 1]]
-        comm.Sendrecv(wire(latest), right, _ALLGATHER, wire(came), left, _ALLGATHER)
+        if wire is None:
+            comm.Sendrecv(latest, right, _ALLGATHER, came, left, _ALLGATHER)
+        else:
+            comm.Sendrecv(wire(latest), right, _ALLGATHER, wire(came), left, _ALLGATHER)
         latest = came
 
 
@@ -147,7 +153,7 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = 
     result, whole = output("ring_allreduce", out, x.shape, x.dtype)
     bounds = block_bounds(flat.size, p)
     own = whole[bounds[rank] : bounds[rank + 1]]
-    announce(comm, "ring_allreduce", op=op_name(op), shape=x.shape, dtype=str(x.dtype))
+    announce(comm, "ring_allreduce", op=op_name(op), shape=x.shape, dtype=x.dtype)
     ring_reduce_scatter(comm, flat, op, out=own)
     ring_allgather(comm, own, counts=np.diff(bounds).tolist(), out=whole)
     return finish(result, whole)
