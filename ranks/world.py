@@ -169,8 +169,6 @@ class World:
             except BaseException as problem:
                 if not self.closed:
                     self.failure = (state.rank, problem)
-            else:
-                self.idle_polls = 0
 
         return guarded
 

@@ -148,6 +148,20 @@ def test_ranks_of_a_node_share_its_port_to_other_nodes_and_only_that(k: int) -> 
     assert times(program, 2 * k, own)[k:] == [O + NG + L + O] * k
 
 
+def test_messages_of_several_nodes_to_one_share_its_port() -> None:
+    def program(comm: ranks.Comm) -> None:
+        if comm.rank in (2, 4):
+            comm.Send(data(), comm.rank // 2 - 1)
+        elif comm.rank < 2:
+            comm.Recv(data(), 2 + 2 * comm.rank)
+
+    for shared, expected in ((True, [O + L + NG + O, O + L + 2 * NG + O]), (False, [O + L + NG + O] * 2)):
+        network = Network(
+            name="nodes", inter=Link(L, G), ranks_per_node=2, shared_node_port=shared, overhead_ps=O
+        )  # fmt: skip
+        assert times(program, 6, network)[:2] == expected
+
+
 def test_each_pair_of_ranks_uses_its_class_of_link() -> None:
     network = Network(name="three", inter=Link(900, 0), intra=Link(70, 0), itself=Link(5, 0), ranks_per_node=2)
 

@@ -69,8 +69,11 @@ def test_a_message_known_to_come_later_does_not_win_over_one_that_is_not_yet_sen
     assert ranks.run(program, 4, network=network).results[0] == [1, 3, 2]
 
 
+@pytest.mark.parametrize("wait", ["receive", "probe"])
 @pytest.mark.parametrize(("call", "end_ps"), [("Send", 9000), ("Ssend", 9000 + 1000 + 1)])
-def test_a_receive_behind_a_wildcard_gets_nothing_before_the_wildcard_is_decided(call: str, end_ps: int) -> None:
+def test_a_call_behind_a_wildcard_gets_nothing_before_the_wildcard_is_decided(
+    call: str, end_ps: int, wait: str
+) -> None:
     network = ranks.Network(name="x", inter=ranks.Link(1000, 1000), ports=False)
 
     def program(comm: ranks.Comm) -> Any:
@@ -78,8 +81,10 @@ def test_a_receive_behind_a_wildcard_gets_nothing_before_the_wildcard_is_decided
             comm.Send(np.zeros(8000, np.uint8), 0)
             return getattr(comm, call)(np.zeros(1, np.uint8), 0)
         wild = comm.Irecv(np.zeros(8000, np.uint8))
-        specific = comm.Irecv(np.zeros(8000, np.uint8), 1)
-        specific.Wait()
+        if wait == "probe":
+            comm.Probe(1)
+            assert comm._state.now == 9000
+        comm.Recv(np.zeros(8000, np.uint8), 1)
         return comm._state.now, wild.Wait()
 
     assert ranks.run(program, 2, network=network).results[0] == (end_ps, True)
@@ -87,18 +92,24 @@ def test_a_receive_behind_a_wildcard_gets_nothing_before_the_wildcard_is_decided
 
 @pytest.mark.parametrize("network", ["alpha-beta", "infiniband"])
 def test_a_message_in_the_place_of_an_earlier_one_has_its_own_time(network: str) -> None:
-    """Rank 1's second message uses the memory of its first, which was in the order of arrival."""
+    """Rank 1's third message uses the memory of its second, which was in the order of arrival."""
 
     def program(comm: ranks.Comm) -> Any:
         x = np.full(2, float(comm.rank))
         if comm.rank:
             if comm.rank == 1:
                 comm.Send(x, 0)
+                comm.Send(x, 0)
+                comm.recv(source=0)
             ranks.spend(comm, 10**8 // comm.rank)
-            return comm.Send(x, 0)
+            comm.Send(x, 0)
+            return comm.send("sent", 0, tag=9)
         comm.Iprobe()
         comm.Recv(x, 1)
-        ranks.spend(comm, 10**9)
+        comm.Recv(x, 1)
+        comm.send("received", 1)
+        for source in (1, 2):
+            comm.recv(source=source, tag=9)
         got = []
         for _ in range(2):
             comm.Recv(x)
@@ -119,6 +130,108 @@ def test_a_poll_at_the_time_of_an_arrival_sees_what_follows_from_it() -> None:
         return request.Test(), request.Test()
 
     assert ranks.run(program, 2, network=network).results[0] == (False, True)
+
+
+# -- choices that look safe before they are ----------------------------------------------------------------------
+# Rank 0's first Iprobe lets all ranks start. Then it asks for any message while an early one is still to be sent.
+
+QUICK = ranks.Network(name="x", inter=ranks.Link(20, 0), ports=False, poll_ps=1)
+
+
+def test_a_rank_that_polls_may_still_send_the_earliest_message() -> None:
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank == 0:
+            comm.Iprobe()
+            ranks.spend(comm, 100)
+            return [comm.recv(), comm.recv()]
+        ranks.spend(comm, 30 if comm.rank == 1 else 10)
+        if comm.rank == 2:
+            comm.Iprobe()
+        return comm.send(comm.rank, 0)
+
+    assert ranks.run(program, 3, network=QUICK).results[0] == [2, 1]
+
+
+def test_a_rank_that_is_ready_to_run_may_still_send_the_earliest_message() -> None:
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank != 1:
+            comm.Iprobe()
+        if comm.rank == 0:
+            ranks.spend(comm, 100)
+            return [comm.recv(), comm.recv()]
+        ranks.spend(comm, 30 if comm.rank == 1 else 10)
+        return comm.send(comm.rank, 0)
+
+    assert ranks.run(program, 3, network=QUICK).results[0] == [2, 1]
+
+
+def test_a_rank_that_polls_at_the_very_time_may_still_win_the_tie() -> None:
+    network = ranks.Network(name="x", inter=ranks.Link(0, 0), ports=False, poll_ps=1)
+
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank == 0:
+            comm.Iprobe()
+            ranks.spend(comm, 100)
+            return [comm.recv(), comm.recv()]
+        if comm.rank == 3:
+            return comm.send(None, 1)
+        ranks.spend(comm, 50)
+        if comm.rank == 1:
+            assert comm.Iprobe()
+            comm.recv()
+        return comm.send(comm.rank, 0)
+
+    assert ranks.run(program, 4, network=network).results[0] == [1, 2]
+
+
+def test_the_answer_to_a_later_message_of_ones_own_may_be_the_earliest() -> None:
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank == 0:
+            comm.Iprobe()
+            request = comm.irecv()
+            comm.send(None, 1)
+            return request.wait(), comm.recv()
+        if comm.rank == 1:
+            comm.recv()
+        else:
+            ranks.spend(comm, 1000)
+        return comm.send(comm.rank, 0)
+
+    assert ranks.run(program, 3, network=QUICK).results[0] == (1, 2)
+
+
+def test_a_wildcard_is_decided_as_early_as_its_earliest_message_allows() -> None:
+    """Rank 0's choice seems due late, until rank 2 sends; what rank 0 sends then is the first for rank 3."""
+
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank == 0:
+            got = comm.recv()
+            comm.send(0, 3)
+            return got, comm.recv()
+        if comm.rank == 1:
+            ranks.spend(comm, 480)
+            comm.send(1, 3)
+            ranks.spend(comm, 500)
+            return comm.send(1, 0)
+        if comm.rank == 2:
+            ranks.spend(comm, 80)
+            return comm.send(2, 0)
+        return comm.recv(), comm.recv()
+
+    results = ranks.run(program, 4, network=QUICK).results
+    assert (results[0], results[3]) == ((2, 1), (0, 1))
+
+
+@pytest.mark.parametrize("network", ["alpha-beta", "infiniband"])
+def test_a_message_that_a_wildcard_may_take_is_kept_from_receives_posted_after_it(network: str) -> None:
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank == 0:
+            comm.send("first", 1)
+            return comm.send("second", 1)
+        wild, specific = comm.irecv(), comm.irecv(source=0)
+        return wild.wait(), specific.wait()
+
+    assert ranks.run(program, 2, network=network).results[1] == ("first", "second")
 
 
 def random_wildcards(comm: ranks.Comm, seed: int) -> Any:

@@ -38,6 +38,31 @@ def test_waitany_leaves_the_clock_at_the_first_completion() -> None:
     assert ranks.run(program, 3, network=network).results[0] == ((1, 112), 0, 212)
 
 
+def test_waitany_called_late_takes_the_one_that_was_complete_first() -> None:
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank:
+            ranks.spend(comm, 30 * US // comm.rank)
+            return comm.send(comm.rank, 0)
+        requests = [comm.irecv(source=1), comm.irecv(source=2)]
+        ranks.spend(comm, 100 * US)
+        return Request.waitany(requests), Request.waitany(requests)
+
+    assert ranks.run(program, 3).results[0] == ((1, 2), (0, 1))
+
+
+def test_requests_cost_their_overhead_in_order_of_completion() -> None:
+    network = ranks.Network(name="x", inter=ranks.Link(0, 0), overhead_ps=100)
+
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank:
+            ranks.spend(comm, 2000 // comm.rank)
+            return comm.send(None, 0)
+        Request.waitall([comm.irecv(source=1), comm.irecv(source=2)])
+        return comm._state.now
+
+    assert ranks.run(program, 3, network=network).results[0] == 2000 + 100 + 100
+
+
 def test_waitsome_and_testsome_take_all_that_are_complete_in_order_of_completion() -> None:
     def program(comm: ranks.Comm, name: str) -> Any:
         if comm.rank:
@@ -114,6 +139,14 @@ def test_a_cancelled_synchronous_send_is_never_received_and_holds_up_no_later_on
         return status.Is_cancelled(), comm._state.backlog
 
     assert ranks.run(program, 2).results == [(True, 0), "second"]
+
+
+def test_a_synchronous_message_to_oneself_holds_up_no_later_one() -> None:
+    def program(comm: ranks.Comm) -> Any:
+        request = comm.issend("me", comm.rank)
+        return comm.recv(source=comm.rank), request.wait(), comm._state.backlog
+
+    assert ranks.run(program, 1).results == [("me", None, 0)]
 
 
 def test_what_is_complete_or_matched_cannot_be_cancelled() -> None:
