@@ -88,8 +88,9 @@ class Operation:
 
     box: the mailbox where both sides meet. peer: the rank of the other side in the communicator. flat: the
     buffer (None for a receive of a pickled object, and for a probe). ready_ps: when it is complete (None
-    until known). awaited: how its owner is parked on it. problem: why its message does not fit (error, got,
-    expected, remedy). site: where it was posted, kept: what its buffer held then, of nonblocking ones.
+    until known). awaited: how its owner is parked on it. due_ps: when a wildcard's next decision is due.
+    problem: why its message does not fit (error, got, expected, remedy). site: where it was posted, kept: what
+    its buffer held then, of nonblocking ones.
     """
 
     __slots__ = (
@@ -172,19 +173,17 @@ class Mailbox:
 
     def post(self, receive: Operation) -> None:
         """Match a new receive, or keep it until its message is sent."""
-        if receive.peer in self.queues:
-            message = self.first(receive.peer, receive.tag)
-            if message is not None and not (self.receives and any(r.takes(message) for r in self.receives)):
-                self.take(message)
-                self.join(receive, message)
-                return
         if receive.peer == ANY_SOURCE:
             self.watch()
             message = self.settled(ANY_SOURCE, receive.tag, receive.posted_ps)
-            if message is not None:
-                self.take(message)
-                self.join(receive, message)
-                return
+        else:
+            message = self.first(receive.peer, receive.tag)
+            if message is not None and any(earlier.takes(message) for earlier in self.receives):
+                message = None
+        if message is not None:
+            self.take(message)
+            self.join(receive, message)
+            return
         self.receives.append(receive)
         if receive.peer == ANY_SOURCE:
             self.consider(receive)
@@ -298,11 +297,18 @@ class Mailbox:
 
     def consider(self, wild: Operation) -> None:
         """Ask for a decision at the time at which a wildcard could be matched, as far as is known now."""
+        found = self._candidate(wild)
+        if found is not None:
+            self._decide_at(found[1], wild)
+
+    def _candidate(self, wild: Operation) -> tuple[Message, int] | None:
+        """Return the message that a wildcard would take, as far as is known now, and from when on it could."""
         message = self.earliest(wild.tag)
-        if message is not None:
-            visible_ps = message.visible_ps()
-            assert visible_ps is not None
-            self._decide_at(max(wild.posted_ps, visible_ps), wild)
+        if message is None:
+            return None
+        visible_ps = message.visible_ps()
+        assert visible_ps is not None
+        return message, max(wild.posted_ps, visible_ps)
 
     def _decide_at(self, due_ps: int, wild: Operation) -> None:
         """Ask for a decision at `due_ps`, unless one is due earlier anyway."""
@@ -327,12 +333,10 @@ class Mailbox:
 
     def _due(self, wild: Operation, time_ps: int) -> Message | None:
         wild.due_ps = None
-        message = self.earliest(wild.tag)
-        if message is None:
+        found = self._candidate(wild)
+        if found is None:
             return None
-        visible_ps = message.visible_ps()
-        assert visible_ps is not None
-        due_ps = max(wild.posted_ps, visible_ps)
+        message, due_ps = found
         if due_ps <= time_ps:
             return message
         self._decide_at(due_ps, wild)

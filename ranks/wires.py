@@ -10,7 +10,9 @@ from ranks.matching import Message
 if TYPE_CHECKING:
     from ranks.world import World
 
-INJECT, ARRIVE = 0, 1
+# Kinds of events, in the order in which they happen at one time: messages first, so that a decision or a poll
+# at that time sees them.
+INJECT, ARRIVE, DECIDE, POLL = range(4)
 
 
 class Wires:

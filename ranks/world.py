@@ -17,17 +17,13 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from ranks.matching import ALL, Context, Mailbox, Message, Operation
 from ranks.network import Network
-from ranks.wires import Ports, Wires
+from ranks.wires import DECIDE, POLL, Ports, Wires
 
 if TYPE_CHECKING:
     from ranks.agreement import Ledger
     from ranks.trace import Trace
 
 T = TypeVar("T")
-
-# Kinds of events, in the order in which they happen at one time: messages first, so that a decision or a poll
-# at that time sees them.
-INJECT, ARRIVE, DECIDE, POLL = range(4)
 
 # After so many unsuccessful polls in a row, see whether they can ever succeed.
 IDLE_POLLS = 100_000
