@@ -10,13 +10,19 @@ Letters: p ranks, n bytes on each rank, alpha seconds a message, beta seconds a 
 """
 
 from collectives.barriers import butterfly_barrier, central_barrier, dissemination_barrier
-from collectives.costs import Cost, cost
+from collectives.catalogue import CATALOGUE, Algorithm, cost
+from collectives.costs import Cost, Machine
 from collectives.naive import naive_allreduce
 from collectives.reduction import commutative
 from collectives.ring import ring_allgather, ring_allreduce, ring_reduce_scatter
+from collectives.schedules import Step, scheduled_cost
 
 __all__ = [
+    "CATALOGUE",
+    "Algorithm",
     "Cost",
+    "Machine",
+    "Step",
     "butterfly_barrier",
     "central_barrier",
     "commutative",
@@ -26,4 +32,5 @@ __all__ = [
     "ring_allgather",
     "ring_allreduce",
     "ring_reduce_scatter",
+    "scheduled_cost",
 ]

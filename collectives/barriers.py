@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import check_root
+from collectives.costs import Cost, Machine
+from collectives.naive import naive_allreduce_cost
 from ranks import announce
 
 _DISSEMINATION, _CENTRAL_IN, _CENTRAL_OUT, _BUTTERFLY = 32_021, 32_022, 32_023, 32_024
@@ -80,3 +82,32 @@ def butterfly_barrier(comm: Any) -> None:
         for request in requests:
             request.Wait()
         distance *= 2
+
+
+# -- costs: n_items and itemsize are there because every formula has them ------------------------------------------
+
+
+def dissemination_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
+    """Return the cost of `dissemination_barrier`."""
+    p = machine.p
+    rounds = (p - 1).bit_length()
+    at_most_ps = rounds * machine.slowest_ps(0)
+    return Cost(rounds, [rounds] * p, [0] * p, at_most_ps if machine.is_exact() else None, at_most_ps)
+
+
+def central_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
+    """Return the cost of `central_barrier`: that of reducing nothing through the root."""
+    return naive_allreduce_cost(machine, 0, 1)
+
+
+def butterfly_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
+    """Return the cost of `butterfly_barrier`.
+
+    A rank that plays a virtual one has two partners in a round, so time is claimed for powers of two only.
+    """
+    p = machine.p
+    rounds = (p - 1).bit_length()
+    q = 1 << rounds
+    sends = [sum((v ^ (1 << k)) % p != rank for v in range(rank, q, p) for k in range(rounds)) for rank in range(p)]
+    exact = rounds * machine.slowest_ps(0) if p == q and machine.is_exact() else None
+    return Cost(rounds, sends, [0] * p, exact, exact)

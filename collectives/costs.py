@@ -1,12 +1,14 @@
-"""What each algorithm costs, as formulas that the tests hold to the simulator to the picosecond."""
+"""What an algorithm costs: the terms in which the formula beside each algorithm speaks, and the machine it is for.
+
+The tests hold every formula to the simulator to the picosecond. `catalogue.py` has the table of all of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from collectives.arrays import block_bounds
-from ranks import Network
+from ranks import Link, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,128 +27,50 @@ class Cost:
     at_most_ps: int | None
 
 
-Formula = Callable[[Network, int, int, int, str], Cost]
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a call runs on: a network, the node of each of its p ranks, and whether standard sends are buffered.
 
-
-def cost(
-    algorithm: str, network: Network, p: int, n_items: int = 0, itemsize: int = 1, buffering: str = "eager"
-) -> Cost:
-    """Return the predicted cost of a call of `algorithm` by its function's name, on ranks 0 to p-1 of `network`.
-
-        cost("ring_allreduce", ranks.presets["alpha-beta"], 4, 1000, 8).time_ps  # 7200000: 6 (1 us + 2000 B / 10 GB/s)
-
-    n_items, itemsize: elements of x on each rank (of the result for ring_allgather) and bytes of one; roots are 0.
+    Machine.of(ranks.presets["dgx-h100"], 16).link(0, 8) == ranks.presets["infiniband"].inter  # True
     """
-    if algorithm not in FORMULAS:
-        raise ValueError(
-            f"cost: got algorithm {algorithm!r}, expected one of {', '.join(FORMULAS)}; remedy: choose one of these"
-        )
-    if p < 1 or n_items < 0 or itemsize < 0 or buffering not in ("none", "eager", "infinite"):
-        raise ValueError(
-            f"cost: got p={p}, n_items={n_items}, itemsize={itemsize}, buffering={buffering!r}, expected p from 1, "
-            "the others from 0, and none, eager or infinite; remedy: correct the one that differs"
-        )
-    return FORMULAS[algorithm](network, p, n_items, itemsize, buffering)
+
+    network: Network
+    nodes: tuple[int, ...]
+    buffering: str = "eager"
+
+    @classmethod
+    def of(cls, network: Network, p: int, buffering: str = "eager") -> Machine:
+        """Return the machine of ranks 0 to p-1 of `network`."""
+        return cls(network, tuple(rank // network.ranks_per_node for rank in range(p)), buffering)
+
+    @property
+    def p(self) -> int:
+        """The number of ranks."""
+        return len(self.nodes)
+
+    def link(self, source: int, dest: int) -> Link:
+        """Return the link class between two different ranks."""
+        return self.network.intra if self.nodes[source] == self.nodes[dest] else self.network.inter
+
+    def is_uniform(self) -> bool:
+        """Return whether all pairs of ranks have the same link."""
+        return self.network.inter == self.network.intra or len(set(self.nodes)) in (1, self.p)
+
+    def is_exact(self) -> bool:
+        """Return whether closed forms hold exactly: one class of link, no jitter, no port that ranks share."""
+        shared = self.network.shared_node_port and 1 < len(set(self.nodes)) < self.p
+        return self.is_uniform() and not self.network.jitter_ps and not shared
+
+    def is_eager(self, n_bytes: int) -> bool:
+        """Return whether a standard send of this size is buffered."""
+        return self.buffering == "infinite" or (self.buffering == "eager" and n_bytes <= self.network.eager_limit)
+
+    def slowest_ps(self, n_bytes: int) -> int:
+        """Return alpha + n*beta of the slowest link of the ring of all ranks, with all the jitter there can be."""
+        p = self.p
+        links = {self.link(rank, (rank + 1) % p) for rank in range(p)} if p > 1 else set()
+        return max((self.network.message_ps(link, n_bytes) + self.network.jitter_ps for link in links), default=0)
 
 
-def _ring(network: Network, p: int, n_items: int, itemsize: int, *, reduces: bool, gathers: bool) -> Cost:
-    """Every step takes as long as the largest block does: that block is on its way in each, so no step is shorter."""
-    bounds = block_bounds(n_items, p)
-    sizes = [(bounds[b + 1] - bounds[b]) * itemsize for b in range(p)]
-    phases = reduces + gathers
-    bytes_sent = [
-        reduces * (sum(sizes) - sizes[rank]) + gathers * (sum(sizes) - sizes[(rank + 1) % p]) for rank in range(p)
-    ]
-    reduce_ps = network.reduce_ps(sizes[0]) if reduces else 0
-    at_most_ps = (p - 1) * (phases * _slowest_ps(network, p, sizes[0]) + reduce_ps)
-    exact = at_most_ps if is_exact(network, p) else None
-    return Cost(phases * (p - 1), [phases * (p - 1)] * p, bytes_sent, exact, at_most_ps)
-
-
-def _naive(network: Network, p: int, n_items: int, itemsize: int, buffering: str) -> Cost:
-    """The root takes in p-1 messages through one port, then sends p-1.
-
-    Buffered, messages queue at the root's port while it reduces: each costs the slower of the two. Unbuffered,
-    each starts only when the root has asked for it.
-    """
-    n_bytes = n_items * itemsize
-    sends = [p - 1 if rank == 0 else 1 for rank in range(p)]
-    bytes_sent = [n_bytes * count for count in sends]
-    if p == 1:
-        return Cost(0, [0], [0], 0, 0)
-    time_ps = _through_root_ps(network, p, n_bytes, buffering) if is_exact(network, p) else None
-    return Cost(2, sends, bytes_sent, time_ps, time_ps)
-
-
-def _through_root_ps(network: Network, p: int, n_bytes: int, buffering: str) -> int:
-    link, o = network.link(0, p - 1), network.overhead_ps
-    transfer = link.transfer_ps(n_bytes)
-    work = o + network.reduce_ps(n_bytes)
-    port = transfer if network.ports else 0
-    if is_eager(network, n_bytes, buffering):
-        into = o + link.latency_ps + transfer + work + (p - 2) * max(port, work)
-        back = o + (p - 2) * max(port, o) + link.latency_ps + transfer + o
-    else:
-        into = o + (p - 1) * (link.latency_ps + transfer + work)
-        back = (p - 1) * (o + transfer) + link.latency_ps + o
-    return into + back
-
-
-def _dissemination(network: Network, p: int, n_items: int, itemsize: int, buffering: str) -> Cost:
-    rounds = (p - 1).bit_length()
-    at_most_ps = rounds * _slowest_ps(network, p, 0)
-    return Cost(rounds, [rounds] * p, [0] * p, at_most_ps if is_exact(network, p) else None, at_most_ps)
-
-
-def _central(network: Network, p: int, n_items: int, itemsize: int, buffering: str) -> Cost:
-    return _naive(network, p, 0, 1, buffering)
-
-
-def _butterfly(network: Network, p: int, n_items: int, itemsize: int, buffering: str) -> Cost:
-    """A rank that plays a virtual one has two partners in a round, so time is claimed for powers of two only."""
-    rounds = (p - 1).bit_length()
-    q = 1 << rounds
-    sends = [sum((v ^ (1 << k)) % p != rank for v in range(rank, q, p) for k in range(rounds)) for rank in range(p)]
-    exact = rounds * _slowest_ps(network, p, 0) if p == q and is_exact(network, p) else None
-    return Cost(rounds, sends, [0] * p, exact, exact)
-
-
-def _ring_reduce_scatter(network: Network, p: int, n_items: int, itemsize: int, buffering: str) -> Cost:
-    return _ring(network, p, n_items, itemsize, reduces=True, gathers=False)
-
-
-def _ring_allgather(network: Network, p: int, n_items: int, itemsize: int, buffering: str) -> Cost:
-    return _ring(network, p, n_items, itemsize, reduces=False, gathers=True)
-
-
-def _ring_allreduce(network: Network, p: int, n_items: int, itemsize: int, buffering: str) -> Cost:
-    return _ring(network, p, n_items, itemsize, reduces=True, gathers=True)
-
-
-FORMULAS: dict[str, Formula] = {
-    "ring_reduce_scatter": _ring_reduce_scatter,
-    "ring_allgather": _ring_allgather,
-    "ring_allreduce": _ring_allreduce,
-    "naive_allreduce": _naive,
-    "dissemination_barrier": _dissemination,
-    "central_barrier": _central,
-    "butterfly_barrier": _butterfly,
-}
-
-
-def is_exact(network: Network, p: int) -> bool:
-    """Return whether times are claimed exactly: one class of link, no jitter, no port that a whole node shares."""
-    one_node = p <= network.ranks_per_node
-    shared = network.shared_node_port and not one_node and network.ranks_per_node > 1
-    return network.is_uniform(p) and not network.jitter_ps and not shared
-
-
-def is_eager(network: Network, n_bytes: int, buffering: str) -> bool:
-    """Return whether a standard send of this size is buffered."""
-    return buffering == "infinite" or (buffering == "eager" and n_bytes <= network.eager_limit)
-
-
-def _slowest_ps(network: Network, p: int, n_bytes: int) -> int:
-    """Return alpha + n*beta of the slowest link among ranks 0 to p-1, with all the jitter there can be."""
-    links = {network.link(rank, (rank + 1) % p) for rank in range(p)} if p > 1 else set()
-    return max((network.message_ps(link, n_bytes) + network.jitter_ps for link in links), default=0)
+# Formula(machine, n_items, itemsize); catalogue.py says what n_items counts for each operation.
+Formula = Callable[[Machine, int, int], Cost]

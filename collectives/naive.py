@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, check_root, finish, flat_input, output, wire_view
+from collectives.costs import Cost, Machine
 from collectives.reduction import Op, op_name, reducer
 from ranks import announce, region
 
@@ -50,3 +51,34 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
             if dest != root:
                 comm.Send(wire(whole), dest, _BROADCAST)
     return finish(result, whole)
+
+
+def naive_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Return the cost of `naive_allreduce`: the root takes in p-1 messages through one port, then sends p-1."""
+    p, n_bytes = machine.p, n_items * itemsize
+    sends = [p - 1 if rank == 0 else 1 for rank in range(p)]
+    bytes_sent = [n_bytes * count for count in sends]
+    if p == 1:
+        return Cost(0, [0], [0], 0, 0)
+    time_ps = _through_root_ps(machine, n_bytes) if machine.is_exact() else None
+    return Cost(2, sends, bytes_sent, time_ps, time_ps)
+
+
+def _through_root_ps(machine: Machine, n_bytes: int) -> int:
+    """Return the time of both halves; the last rank is as far from the root as any.
+
+    Buffered, messages queue at the root's port while it reduces: each costs the slower of the two. Unbuffered,
+    each starts only when the root has asked for it.
+    """
+    p, network = machine.p, machine.network
+    link, o = machine.link(0, p - 1), network.overhead_ps
+    transfer = link.transfer_ps(n_bytes)
+    work = o + network.reduce_ps(n_bytes)
+    port = transfer if network.ports else 0
+    if machine.is_eager(n_bytes):
+        into = o + link.latency_ps + transfer + work + (p - 2) * max(port, work)
+        back = o + (p - 2) * max(port, o) + link.latency_ps + transfer + o
+    else:
+        into = o + (p - 1) * (link.latency_ps + transfer + work)
+        back = (p - 1) * (o + transfer) + link.latency_ps + o
+    return into + back

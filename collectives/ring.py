@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_bounds, finish, flat_input, output, same_memory, wire_view
+from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
 from ranks import announce, region
 
@@ -157,3 +158,34 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = 
     ring_reduce_scatter(comm, flat, op, out=own)
     ring_allgather(comm, own, counts=np.diff(bounds).tolist(), out=whole)
     return finish(result, whole)
+
+
+# -- costs -----------------------------------------------------------------------------------------------------
+
+
+def ring_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Return the cost of `ring_reduce_scatter` of n_items on each rank."""
+    return _cost(machine, n_items, itemsize, reduces=True, gathers=False)
+
+
+def ring_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Return the cost of `ring_allgather` whose result has n_items."""
+    return _cost(machine, n_items, itemsize, reduces=False, gathers=True)
+
+
+def ring_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Return the cost of `ring_allreduce` of n_items on each rank."""
+    return _cost(machine, n_items, itemsize, reduces=True, gathers=True)
+
+
+def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathers: bool) -> Cost:
+    """Every step takes as long as the largest block does: that block is on its way in each, so no step is shorter."""
+    p = machine.p
+    bounds = block_bounds(n_items, p)
+    sizes = [(bounds[b + 1] - bounds[b]) * itemsize for b in range(p)]
+    phases, n_bytes = reduces + gathers, n_items * itemsize
+    bytes_sent = [reduces * (n_bytes - sizes[rank]) + gathers * (n_bytes - sizes[(rank + 1) % p]) for rank in range(p)]
+    reduce_ps = machine.network.reduce_ps(sizes[0]) if reduces else 0
+    at_most_ps = (p - 1) * (phases * machine.slowest_ps(sizes[0]) + reduce_ps)
+    exact = at_most_ps if machine.is_exact() else None
+    return Cost(phases * (p - 1), [phases * (p - 1)] * p, bytes_sent, exact, at_most_ps)

@@ -59,7 +59,7 @@ def namespace() -> dict[str, Any]:
     names: dict[str, Any] = {"np": np, "ranks": ranks, "collectives": collectives}
     for package in (ranks, collectives):
         names |= {name: getattr(package, name) for name in package.__all__}
-    for module in ("ranks.datatypes", "ranks.core", "collectives.arrays"):
+    for module in ("ranks.datatypes", "ranks.core", "collectives.arrays", "collectives.costs"):
         names |= {n: v for n, v in vars(importlib.import_module(module)).items() if not n.startswith("_")}
     return names
 

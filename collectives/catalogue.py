@@ -1,0 +1,84 @@
+"""The table of all algorithms: what each computes, what it needs, and what it costs.
+
+Sizes in formulas count, for each operation, `n_items` elements of: x on each rank (allreduce, reduce, broadcast,
+reduce_scatter, scan, exscan, alltoall), the whole on the root (gather, scatter), the result (allgather).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from collectives.barriers import (
+    butterfly_barrier,
+    butterfly_barrier_cost,
+    central_barrier,
+    central_barrier_cost,
+    dissemination_barrier,
+    dissemination_barrier_cost,
+)
+from collectives.costs import Cost, Formula, Machine
+from collectives.naive import naive_allreduce, naive_allreduce_cost
+from collectives.ring import (
+    ring_allgather,
+    ring_allgather_cost,
+    ring_allreduce,
+    ring_allreduce_cost,
+    ring_reduce_scatter,
+    ring_reduce_scatter_cost,
+)
+from ranks import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """A function and its cost formula. commutative: whether it refuses an op that is not."""
+
+    function: Callable[..., Any]
+    cost: Formula
+    commutative: bool = False
+
+
+CATALOGUE: dict[str, dict[str, Algorithm]] = {
+    "allreduce": {
+        "naive": Algorithm(naive_allreduce, naive_allreduce_cost),
+        "ring": Algorithm(ring_allreduce, ring_allreduce_cost, commutative=True),
+    },
+    "reduce_scatter": {
+        "ring": Algorithm(ring_reduce_scatter, ring_reduce_scatter_cost, commutative=True),
+    },
+    "allgather": {
+        "ring": Algorithm(ring_allgather, ring_allgather_cost),
+    },
+    "barrier": {
+        "central": Algorithm(central_barrier, central_barrier_cost),
+        "butterfly": Algorithm(butterfly_barrier, butterfly_barrier_cost),
+        "dissemination": Algorithm(dissemination_barrier, dissemination_barrier_cost),
+    },
+}
+
+BY_FUNCTION: dict[str, Algorithm] = {
+    algorithm.function.__name__: algorithm for algorithms in CATALOGUE.values() for algorithm in algorithms.values()
+}
+
+
+def cost(
+    algorithm: str, network: Network, p: int, n_items: int = 0, itemsize: int = 1, buffering: str = "eager"
+) -> Cost:
+    """Return the predicted cost of a call of `algorithm` by its function's name, on ranks 0 to p-1 of `network`.
+
+        cost("ring_allreduce", ranks.presets["alpha-beta"], 4, 1000, 8).time_ps  # 7200000: 6 (1 us + 2000 B / 10 GB/s)
+
+    n_items, itemsize: elements of x on each rank (of the result for ring_allgather) and bytes of one; roots are 0.
+    """
+    if algorithm not in BY_FUNCTION:
+        raise ValueError(
+            f"cost: got algorithm {algorithm!r}, expected one of {', '.join(BY_FUNCTION)}; remedy: choose one of these"
+        )
+    if p < 1 or n_items < 0 or itemsize < 0 or buffering not in ("none", "eager", "infinite"):
+        raise ValueError(
+            f"cost: got p={p}, n_items={n_items}, itemsize={itemsize}, buffering={buffering!r}, expected p from 1, "
+            "the others from 0, and none, eager or infinite; remedy: correct the one that differs"
+        )
+    return BY_FUNCTION[algorithm].cost(Machine.of(network, p, buffering), n_items, itemsize)
