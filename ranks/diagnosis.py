@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ranks.agreement import Ledger, ranks_text
+from ranks.asking import AnyOf
 from ranks.calls import Call, call_of
 from ranks.constants import ANY_SOURCE, ANY_TAG
 from ranks.core import deadlock_cores
 from ranks.errors import DeadlockError, LivelockError
 from ranks.matching import Message, Operation
 from ranks.network import Network, presets
-from ranks.world import AnyOf
 
 if TYPE_CHECKING:
     from ranks.world import RankState, World

@@ -207,16 +207,8 @@ class Endpoint:
     def _poll(self, source: int, tag: int) -> Message | None:
         """Return the message that a probe would see at this time."""
         self._check_source(source, tag)
-        box, state = self._box, self._state
-        if source == ANY_SOURCE:
-            box.watch()
-
-        def look() -> Message | None:
-            message = box.earliest(tag) if source == ANY_SOURCE else box.first(source, tag)
-            visible_ps = None if message is None else message.visible_ps()
-            return message if visible_ps is not None and visible_ps <= state.now else None
-
-        return self._world.poll(state, look)
+        probe = Operation("probe", self._state, self._box, source, tag, None)
+        return self._world.asking.look(probe)
 
     # -- finishing -------------------------------------------------------------------------------------------
 

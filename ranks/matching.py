@@ -158,7 +158,8 @@ class Mailbox:
         """Give a message that was sent here to the first receive that fits, or keep it."""
         for receive in self.receives:
             if receive.takes(message):
-                if receive.peer == ANY_SOURCE:
+                # An earlier message that fits too is being kept for a wildcard; this one may not overtake it.
+                if receive.peer == ANY_SOURCE or self.first(message.source, receive.tag) is not None:
                     break
                 self.receives.remove(receive)
                 self.join(receive, message)
@@ -286,9 +287,10 @@ class Mailbox:
         if message is None or message.visible_ps() is None:
             return
         if not any(receive.takes(message) for receive in self.receives):
-            self._found(probe, message)
+            self.found(probe, message)
 
-    def _found(self, probe: Operation, message: Message) -> None:
+    def found(self, probe: Operation, message: Message) -> None:
+        """Complete the probe of this box: it sees `message`."""
         self.probe = None
         probe.message = message
         visible_ps = message.visible_ps()
@@ -322,14 +324,28 @@ class Mailbox:
         for wild in wilds:
             message = self._due(wild, time_ps)
             if message is not None:
-                self.receives.remove(wild)
-                self.take(message)
-                self.join(wild, message)
-                self._rematch()
+                self.match(wild, message)
         if self.probe is not None and self.probe.peer == ANY_SOURCE:
             message = self._due(self.probe, time_ps)
             if message is not None:
-                self._found(self.probe, message)
+                self.found(self.probe, message)
+
+    def match(self, wild: Operation, message: Message) -> None:
+        """Let a posted wildcard have a message that waits here."""
+        self.receives.remove(wild)
+        self.take(message)
+        self.join(wild, message)
+        self._rematch()
+
+    def on_offer(self, wish: Operation) -> list[Message]:
+        """Return what a receive or probe may have, whatever the clock says: each source's first that fits.
+
+        What an earlier receive may have is left to that one.
+        """
+        earlier = self.receives[: self.receives.index(wish)] if wish in self.receives else self.receives
+        sources = self.queues if wish.peer == ANY_SOURCE else [wish.peer]
+        firsts = [self.first(source, wish.tag) for source in sources]
+        return [m for m in firsts if m is not None and not any(receive.takes(m) for receive in earlier)]
 
     def _due(self, wild: Operation, time_ps: int) -> Message | None:
         wild.due_ps = None

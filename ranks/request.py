@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from ranks.constants import ANY_SOURCE, ANY_TAG, PROC_NULL, UNDEFINED
 from ranks.endpoint import fill
 from ranks.errors import InvalidHandleError
-from ranks.matching import ALL, ANY, Operation
+from ranks.matching import ALL, Operation
 from ranks.status import Status
-from ranks.world import AnyOf
 
 if TYPE_CHECKING:
     from ranks.endpoint import Endpoint
     from ranks.matching import Message as Envelope
+    from ranks.world import World
 
 
 class Request:
@@ -57,13 +57,13 @@ class Request:
 
     def test(self, status: Status | None = None) -> tuple[bool, Any]:
         """Return (True, the object received) if the request is complete now, else (False, None)."""
-        if not _poll([self], all):
+        if self._operation is not None and not _test([self], "all"):
             return False, None
         return True, self._finish(status)
 
     def Get_status(self, status: Status | None = None) -> bool:
         """Return whether the request is complete now, and leave it as it is."""
-        complete = _poll([self], all)
+        complete = self._operation is None or bool(_test([self], "all"))
         if complete and status is not None and self._operation is not None:
             fill(status, self._operation)
         return complete
@@ -140,7 +140,7 @@ class Request:
     @classmethod
     def waitany(cls, requests: Sequence[Request], status: Status | None = None) -> tuple[int, Any]:
         """Wait for the request that is complete first, and return its index and object."""
-        complete = _wait_any(requests)
+        complete = _wait_any(requests, "any")
         if not complete:
             _nothing(status)
             return UNDEFINED, None
@@ -156,7 +156,7 @@ class Request:
         cls, requests: Sequence[Request], statuses: list[Status] | None = None
     ) -> tuple[list[int] | None, list[Any] | None]:
         """Wait until a request is complete, and return the indices and objects of all that are."""
-        complete = _wait_any(requests)
+        complete = _wait_any(requests, "some")
         if not complete:
             return None, None
         return complete, _finish_all(requests, complete, statuses)
@@ -171,7 +171,7 @@ class Request:
         cls, requests: Sequence[Request], statuses: list[Status] | None = None
     ) -> tuple[bool, list[Any] | None]:
         """Return (True, the objects received) if all requests are complete now."""
-        if not _poll(requests, all):
+        if _active(requests) and not _test(requests, "all"):
             return False, None
         return True, _finish_all(requests, range(len(requests)), statuses)
 
@@ -186,10 +186,10 @@ class Request:
         if not _active(requests):
             _nothing(status)
             return UNDEFINED, True, None
-        if not _poll(requests, any):
+        complete = _test(requests, "any")
+        if not complete:
             return UNDEFINED, False, None
-        first = _complete(requests)[0]
-        return first, True, requests[first]._finish(status)
+        return complete[0], True, requests[complete[0]]._finish(status)
 
     @classmethod
     def Testsome(cls, requests: Sequence[Request], statuses: list[Status] | None = None) -> list[int] | None:
@@ -203,7 +203,7 @@ class Request:
         """Return the indices and objects of all requests that are complete now."""
         if not _active(requests):
             return None, None
-        complete = _complete(requests) if _poll(requests, any) else []
+        complete = _test(requests, "some")
         return complete, _finish_all(requests, complete, statuses)
 
 
@@ -314,40 +314,20 @@ def _active(requests: Sequence[Request]) -> list[Operation]:
     return [r._operation for r in requests if r._operation is not None]
 
 
-def _is_ready(operation: Operation) -> bool:
-    return operation.ready_ps is not None and operation.ready_ps <= operation.state.now
+def _test(requests: Sequence[Request], enough: str) -> list[int]:
+    """Return the indices of the active requests that `World.asking` finds complete."""
+    return _indices(requests, lambda world, operations: world.asking.test(operations, enough))
 
 
-def _complete(requests: Sequence[Request]) -> list[int]:
-    """Return the indices of the active requests that are complete now."""
-    return [i for i, r in enumerate(requests) if r._operation is not None and _is_ready(r._operation)]
+def _wait_any(requests: Sequence[Request], enough: str) -> list[int]:
+    """Return the indices of the active requests that `World.asking` waited for."""
+    return _indices(requests, lambda world, operations: world.asking.wait_any(operations, enough))
 
 
-def _poll(requests: Sequence[Request], quantifier: Callable[[Any], bool]) -> bool:
-    """Return whether all or any of the active requests are complete at their rank's time."""
-    active = _active(requests)
-    if not active:
-        return True
-    state = active[0].state
-    return state.world.poll(state, lambda: quantifier(_is_ready(operation) for operation in active))
-
-
-def _wait_any(requests: Sequence[Request]) -> list[int]:
-    """Wait until an active request is complete; return the indices of those that are, first one first."""
+def _indices(requests: Sequence[Request], choose: Callable[[World, list[Operation]], list[int]]) -> list[int]:
+    active = [index for index, request in enumerate(requests) if request._operation is not None]
     operations = _active(requests)
-    if not operations:
-        return []
-    state = operations[0].state
-    for operation in operations:
-        operation.awaited = ANY
-        if operation.ready_ps is not None:
-            state.world.decide_at(max(operation.ready_ps, state.now), state)
-    state.awaits = AnyOf(operations)
-    state.world.park(state)
-    for operation in operations:
-        operation.awaited = 0
-    state.now = max(state.now, min(o.ready_ps for o in operations if o.ready_ps is not None))
-    return sorted(_complete(requests), key=lambda i: (requests[i]._operation.ready_ps, i))  # type: ignore[union-attr]
+    return [active[place] for place in choose(operations[0].state.world, operations)] if operations else []
 
 
 def _finish_all(requests: Sequence[Request], indices: Sequence[int], statuses: list[Status] | None) -> list[Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from ranks.asking import AnyOf, ByTheClock
 from ranks.matching import ALL, Context, Mailbox, Message, Operation
 from ranks.network import Network
 from ranks.wires import DECIDE, POLL, Ports, Wires
@@ -69,19 +70,6 @@ class RankState:
             self.world.ready.append(self.greenlet)
 
 
-class AnyOf:
-    """What a rank awaits in Waitany and Waitsome: the first of `operations` to be complete."""
-
-    __slots__ = ("operations",)
-
-    def __init__(self, operations: list[Operation]) -> None:
-        self.operations = operations
-
-    def is_due(self, time_ps: int) -> bool:
-        """Return whether one of the operations is complete at `time_ps`."""
-        return any(o.ready_ps is not None and o.ready_ps <= time_ps for o in self.operations)
-
-
 class World:
     """All ranks of one run, who is ready, and the events to come."""
 
@@ -115,6 +103,7 @@ class World:
             and not (network.shared_node_port or network.jitter_ps or check or trace is not None)
         )  # fmt: skip
         self.wires = (Ports if network.ports else Wires)(self)
+        self.asking = ByTheClock(self)
         self.ports = self.wires if isinstance(self.wires, Ports) else None
         self._handlers: tuple[Callable[[int, Any], None], ...] = (
             self.wires.inject, self.wires.arrive, self._decide, self._poll,

@@ -142,6 +142,23 @@ def test_a_specific_receive_posted_first_keeps_its_message_from_a_wildcard() -> 
 
 
 @pytest.mark.parametrize("network", ["infiniband", "alpha-beta"])
+def test_a_message_does_not_overtake_one_that_is_kept_for_an_earlier_wildcard(network: str) -> None:
+    """Both of rank 1's fit the specific receive; its first is kept for the wildcard, which takes rank 2's."""
+
+    def program(comm: ranks.Comm) -> Any:
+        if comm.rank == 0:
+            wild, specific = comm.irecv(tag=1), comm.irecv(source=1)
+            return wild.wait(), specific.wait(), comm.recv(source=1)
+        if comm.rank == 1:
+            ranks.spend(comm, 50 * US)
+            comm.send("first", 0, tag=1)
+            return comm.send("second", 0, tag=2)
+        return comm.send("earliest", 0, tag=1)
+
+    assert ranks.run(program, 3, network=network).results[0] == ("earliest", "first", "second")
+
+
+@pytest.mark.parametrize("network", ["infiniband", "alpha-beta"])
 @pytest.mark.parametrize("call", ["Probe", "Iprobe"])
 def test_a_probe_does_not_see_the_message_that_an_earlier_wildcard_takes(call: str, network: str) -> None:
     def program(comm: ranks.Comm) -> Any:
