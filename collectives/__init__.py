@@ -9,6 +9,8 @@
 Letters: p ranks, n bytes on each rank, alpha seconds a message, beta seconds a byte, gamma seconds a reduced byte.
 """
 
+from collectives.all_to_all import bruck_alltoall, linear_alltoall, pairwise_alltoall
+from collectives.alltoallv import alltoall, alltoallv
 from collectives.barriers import butterfly_barrier, central_barrier, dissemination_barrier
 from collectives.catalogue import CATALOGUE, Algorithm, cost
 from collectives.costs import Cost, Machine
@@ -23,12 +25,17 @@ __all__ = [
     "Cost",
     "Machine",
     "Step",
+    "alltoall",
+    "alltoallv",
+    "bruck_alltoall",
     "butterfly_barrier",
     "central_barrier",
     "commutative",
     "cost",
     "dissemination_barrier",
+    "linear_alltoall",
     "naive_allreduce",
+    "pairwise_alltoall",
     "ring_allgather",
     "ring_allreduce",
     "ring_reduce_scatter",

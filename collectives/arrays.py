@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,35 @@ def block_bounds(n: int, p: int) -> list[int]:
     return [block * size + min(block, longer) for block in range(p + 1)]
 
 
-def flat_input(who: str, x: Any) -> Array:
-    """Return the elements of the argument `x` in C order, in one piece; a view of it where that is possible."""
+def block_sizes(n: int, p: int) -> list[int]:
+    """Return the sizes of the p blocks of n elements, as np.array_split cuts them.
+
+    block_sizes(8, 3)  # [3, 3, 2]
+    """
+    size, longer = divmod(n, p)
+    return [size + (block < longer) for block in range(p)]
+
+
+def sizes_of(who: str, name: str, sizes: Any, p: int, total: int | None = None) -> list[int]:
+    """Return the argument `sizes`, one for each of p ranks, as a list; ValueError unless it is that.
+
+    total: what they must add up to, if that is known.
+    """
+    try:
+        found = [index(size) for size in sizes]
+    except TypeError:
+        found = []
+    if len(found) != p or min(found) < 0 or (total is not None and sum(found) != total):
+        adding_up = "" if total is None else f", adding up to {total}"
+        raise ValueError(
+            f"{who}: got {name} {sizes}, expected an integer from 0 up for each of {p} ranks{adding_up}; remedy: give "
+            "the size of each rank's part, in rank order"
+        )
+    return found
+
+
+def check_array(who: str, x: Any) -> None:
+    """Raise TypeError unless the argument `x` is an array whose elements can be sent as they are."""
     if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
         raise TypeError(
             f"{who}: got x of type {type(x).__name__}, expected a numpy.ndarray; remedy: pass np.asarray(x)"
@@ -34,6 +62,11 @@ def flat_input(who: str, x: Any) -> Array:
             f"{who}: got x with dtype {x.dtype}, expected one of fixed size; remedy: convert it, since Python "
             "objects cannot be sent as a buffer"
         )
+
+
+def flat_input(who: str, x: Any) -> Array:
+    """Return the elements of the argument `x` in C order, in one piece; a view of it where that is possible."""
+    check_array(who, x)
     return np.ascontiguousarray(x).reshape(-1)
 
 

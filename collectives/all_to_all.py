@@ -1,0 +1,142 @@
+"""All-to-all: rank s has a block for each rank d, and each rank d gets its blocks from all ranks s, in rank order.
+
+Linear and pairwise send every block straight to its destination, p-1 messages a rank. Bruck sends blocks on through
+other ranks: few rounds, but each block travels as often as its distance has ones in binary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from collectives.arrays import Array, finish, flat_input, output, wire_view
+from ranks import announce, mpi_of, region
+
+_DIRECT, _BRUCK = 32_101, 32_102
+
+
+def linear_alltoall(comm: Any, x: Array, *, out: Array | None = None) -> Array:
+    """Return block `rank` of the `x` of every rank of `comm`, in rank order; all messages are posted at once.
+
+        ranks.run(lambda comm: linear_alltoall(comm, np.arange(3) + 10 * comm.rank), 3).results
+        # [array([ 0, 10, 20]), array([ 1, 11, 21]), array([ 2, 12, 22])]
+
+    Shape:   x (p, ...), the same on all ranks -> same shape: result[s] is x[rank] of rank s. `x` is kept unless out
+             overlaps it.
+    Cost:    p-1 sends a rank, (p-1)/p n bytes sent; about alpha + (p-1)/p n beta, since no message waits for another.
+    Raises:  TypeError, ValueError if x or out do not fit; CollectiveMismatchError if simulated ranks differ.
+    Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
+    """
+    return _equal_blocks("linear_alltoall", exchange_at_once, comm, x, out)
+
+
+def pairwise_alltoall(comm: Any, x: Array, *, out: Array | None = None) -> Array:
+    """Return block `rank` of the `x` of every rank of `comm`, in rank order; in step s from rank-s, to rank+s.
+
+        ranks.run(lambda comm: pairwise_alltoall(comm, np.arange(3) + 10 * comm.rank), 3).results
+        # [array([ 0, 10, 20]), array([ 1, 11, 21]), array([ 2, 12, 22])]
+
+    Shape:   x (p, ...), the same on all ranks -> same shape: result[s] is x[rank] of rank s. `x` is kept unless out
+             overlaps it.
+    Cost:    p-1 sends a rank, (p-1)/p n bytes sent; (p-1)(alpha + n/p beta). The bytes are the fewest possible.
+    Raises:  TypeError, ValueError if x or out do not fit; CollectiveMismatchError if simulated ranks differ.
+    Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
+    """
+    return _equal_blocks("pairwise_alltoall", exchange_in_turn, comm, x, out)
+
+
+def bruck_alltoall(comm: Any, x: Array, *, out: Array | None = None) -> Array:
+    """Return block `rank` of the `x` of every rank of `comm`, in rank order; in few rounds, through other ranks.
+
+        ranks.run(lambda comm: bruck_alltoall(comm, np.arange(3) + 10 * comm.rank), 3).results
+        # [array([ 0, 10, 20]), array([ 1, 11, 21]), array([ 2, 12, 22])]
+
+    Shape:   x (p, ...), the same on all ranks -> same shape: result[s] is x[rank] of rank s. `x` is kept unless out
+             overlaps it.
+    Cost:    ceil(lg p) sends a rank; lg p (alpha + n/2 beta) if p is a power of two.
+    Raises:  TypeError, ValueError if x or out do not fit; CollectiveMismatchError if simulated ranks differ.
+    Source:  Bruck, Ho, Kipnis, Upfal, Weathersby, IEEE TPDS 8(11), 1997.
+    """
+    return _equal_blocks("bruck_alltoall", exchange_by_bruck, comm, x, out)
+
+
+def _equal_blocks(who: str, exchange: Any, comm: Any, x: Array, out: Array | None) -> Array:
+    flat, p = flat_input(who, x), comm.size
+    if not x.ndim or x.shape[0] != p:
+        raise ValueError(
+            f"{who}: got x of shape {x.shape} on rank {comm.rank}, expected ({p}, ...), a block for each of {p} ranks; "
+            "remedy: reshape it, or call alltoall for other axes and alltoallv for blocks of different sizes"
+        )
+    result, whole = output(who, out, x.shape, x.dtype)
+    announce(comm, who, shape=x.shape, dtype=x.dtype)
+    bounds = [block * (flat.size // p) for block in range(p + 1)]
+    with region(comm, who):
+        exchange(who, comm, apart(flat, whole), bounds, whole, bounds)
+    return finish(result, whole)
+
+
+def apart(flat: Array, whole: Array) -> Array:
+    """Return `flat`, or a copy if writing to `whole` could change it."""
+    return flat.copy() if np.may_share_memory(flat, whole) else flat
+
+
+# -- exchanges: blocks of one flat array, cut at `bounds`, to blocks of another --------------------------------------
+
+
+def exchange_in_turn(who: str, comm: Any, x: Array, bounds: list[int], came: Array, came_bounds: list[int]) -> None:
+    """Send block d of `x` to each rank d and receive block s of `came` from each s, one pair after the other."""
+    p, rank = comm.size, comm.rank
+    wire, status = wire_view(x.dtype) or np.asarray, mpi_of(comm).Status()
+    came[came_bounds[rank] : came_bounds[rank + 1]] = x[bounds[rank] : bounds[rank + 1]]
+    for step in range(1, p):
+        dest, source = (rank + step) % p, (rank - step) % p
+        block, target = x[bounds[dest] : bounds[dest + 1]], came[came_bounds[source] : came_bounds[source + 1]]
+        comm.Sendrecv(wire(block), dest, _DIRECT, wire(target), source, _DIRECT, status)
+        _check_came(who, comm, source, target, status)
+
+
+def exchange_at_once(who: str, comm: Any, x: Array, bounds: list[int], came: Array, came_bounds: list[int]) -> None:
+    """Do what exchange_in_turn does, with all messages under way at the same time."""
+    p, rank, mpi = comm.size, comm.rank, mpi_of(comm)
+    wire = wire_view(x.dtype) or np.asarray
+    came[came_bounds[rank] : came_bounds[rank + 1]] = x[bounds[rank] : bounds[rank + 1]]
+    # Farther ranks later: so no two ranks send to the same one at the same time.
+    sources = [(rank - step) % p for step in range(1, p)]
+    dests = [(rank + step) % p for step in range(1, p)]
+    targets = [came[came_bounds[source] : came_bounds[source + 1]] for source in sources]
+    receives = [comm.Irecv(wire(target), source, _DIRECT) for target, source in zip(targets, sources, strict=True)]
+    sends = [comm.Isend(wire(x[bounds[dest] : bounds[dest + 1]]), dest, _DIRECT) for dest in dests]
+    statuses = [mpi.Status() for _ in receives]
+    mpi.Request.Waitall(receives, statuses)
+    mpi.Request.Waitall(sends)
+    for source, target, status in zip(sources, targets, statuses, strict=True):
+        _check_came(who, comm, source, target, status)
+
+
+def _check_came(who: str, comm: Any, source: int, target: Array, status: Any) -> None:
+    """Raise ValueError if a message was shorter than its place: MPI itself only refuses longer ones."""
+    if status.Get_count() != target.nbytes:
+        raise ValueError(
+            f"{who}: got {status.Get_count()} bytes from rank {source} on rank {comm.rank}, expected {target.nbytes}; "
+            "remedy: let the sizes that this rank expects be those that the other sends"
+        )
+
+
+def exchange_by_bruck(who: str, comm: Any, x: Array, bounds: list[int], came: Array, came_bounds: list[int]) -> None:
+    """Do what exchange_in_turn does, for blocks that are all of one size, passing them on through other ranks."""
+    p, rank = comm.size, comm.rank
+    wire = wire_view(x.dtype) or np.asarray
+    blocks, index = x.reshape(p, bounds[1]), np.arange(p)
+    # Row i is for rank+i at first. It travels right by the ones of i in binary, and is from rank-i at last.
+    rows = blocks[(rank + index) % p]
+    distance = 1
+    while distance < p:
+        moving = index & distance != 0
+        sent = rows[moving]
+        arrived = np.empty_like(sent)
+        dest, source = (rank + distance) % p, (rank - distance) % p
+        comm.Sendrecv(wire(sent.reshape(-1)), dest, _BRUCK, wire(arrived.reshape(-1)), source, _BRUCK)
+        rows[moving] = arrived
+        distance *= 2
+    came.reshape(p, bounds[1])[(rank - index) % p] = rows

@@ -1,0 +1,189 @@
+"""All-to-all of blocks of any sizes, and of parts of arrays along any axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, pairwise
+from math import prod
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from collectives.all_to_all import apart, bruck_alltoall, exchange_at_once, exchange_by_bruck, exchange_in_turn
+from collectives.arrays import Array, block_sizes, check_array, finish, flat_input, output, sizes_of
+from ranks import announce, region
+
+Exchange = Callable[[str, Any, Array, list[int], Array, list[int]], None]
+
+_EXCHANGES: dict[str, Exchange] = {"pairwise": exchange_in_turn, "linear": exchange_at_once, "bruck": exchange_by_bruck}
+
+
+def alltoallv(
+    comm: Any,
+    x: Array,
+    counts: Sequence[int],
+    receive_counts: Sequence[int] | None = None,
+    *,
+    algorithm: str = "pairwise",
+    out: Array | None = None,
+) -> Array:
+    """Return what every rank of `comm` has for this one, in rank order: blocks of any sizes.
+
+        ranks.run(lambda comm: alltoallv(comm, np.full(3, comm.rank), [0, 1, 2]), 3).results
+        # [array([], dtype=int64), array([0, 1, 2]), array([0, 0, 1, 1, 2, 2])]
+
+    counts:         counts[d] elements go to rank d.
+    receive_counts: receive_counts[s] elements come from rank s. None on all ranks: they tell each other first.
+    algorithm:      "pairwise" or "linear".
+
+    Shape:   x (...,) of sum(counts) elements in C order -> (sum(receive_counts),). `x` is kept unless out overlaps it.
+    Cost:    p-1 sends a rank, and x less the block it keeps; to tell counts ceil(lg p) sends, 8 B a count, more.
+    Raises:  TypeError, ValueError if arguments do not fit, or are not what another rank sends (TruncationError if
+             that is more); CollectiveMismatchError if simulated ranks differ in what is to be alike.
+    """
+    who, p = "alltoallv", comm.size
+    flat = flat_input(who, x)
+    exchange = _chosen(who, algorithm, ["pairwise", "linear"])
+    sent = sizes_of(who, "counts", counts, p, flat.size)
+    came = None if receive_counts is None else sizes_of(who, "receive_counts", receive_counts, p)
+    if came is not None:
+        _check_kept(who, "receive_counts", came, sent[comm.rank], comm.rank)
+    announce(comm, who, dtype=x.dtype, algorithm=algorithm, receive_counts=None if came is None else "given")
+    with region(comm, who):
+        if came is None:
+            came = bruck_alltoall(comm, np.array(sent, np.int64)).tolist()
+        result, whole = output(who, out, (sum(came),), flat.dtype)
+        exchange(who, comm, apart(flat, whole), [0, *accumulate(sent)], whole, [0, *accumulate(came)])
+    return finish(result, whole)
+
+
+def alltoall(
+    comm: Any,
+    x: Array,
+    split_axis: int = 0,
+    concat_axis: int = 0,
+    *,
+    split_sizes: Sequence[int] | None = None,
+    concat_sizes: Sequence[int] | None = None,
+    algorithm: str = "pairwise",
+    out: Array | None = None,
+) -> Array:
+    """Split `x` along one axis, send part d to rank d of `comm`, and join what comes along another, in rank order.
+
+        ranks.run(lambda comm: alltoall(comm, np.zeros((2 - comm.rank, 4)), 1, 0, concat_sizes=[2, 1]).shape, 2).results
+        # [(3, 2), (3, 2)]: from some of 3 tokens and all 4 heads to all tokens and some of the heads, as in Ulysses
+
+    split_sizes:  lengths of the parts along split_axis, by destination; None: as np.array_split cuts it.
+    concat_sizes: lengths of the parts that come along concat_axis, by source; None: x has one shape on all ranks.
+                  No rank asks another: lengths that are not known come from ring_allgather(comm, np.array(length)).
+    algorithm:    "pairwise", "linear", or "bruck" for parts that are all equal.
+
+    With axes and sizes swapped it is its own inverse. On x (p, ...), axes 0 and 0, it is MPI's all-to-all.
+
+    Shape:   x (...,) -> as many axes: split_sizes[rank] long along split_axis, then sum(concat_sizes) along
+             concat_axis. `x` is kept unless out overlaps it.
+    Cost:    p-1 sends a rank (bruck: ceil(lg p)), and x less the part it keeps; empty parts are sent too.
+    Raises:  TypeError, ValueError if arguments do not fit, or are not what another rank sends (TruncationError if
+             that is more); CollectiveMismatchError if simulated ranks differ in what is to be alike.
+    Source:  Jacobs et al., DeepSpeed-Ulysses, arXiv 2309.14509.
+    """
+    who, p, rank = "alltoall", comm.size, comm.rank
+    check_array(who, x)
+    exchange = _chosen(who, algorithm, ["pairwise", "linear", "bruck"])
+    split, concat = _axis(who, "split_axis", split_axis, x), _axis(who, "concat_axis", concat_axis, x)
+    length = x.shape[split]
+    sent = block_sizes(length, p) if split_sizes is None else sizes_of(who, "split_sizes", split_sizes, p, length)
+    shape = [sent[rank] if axis == split else n for axis, n in enumerate(x.shape)]
+    kept = shape[concat]
+    came = [kept] * p if concat_sizes is None else sizes_of(who, "concat_sizes", concat_sizes, p)
+    _check_kept(who, "concat_sizes", came, kept, rank)
+    if algorithm == "bruck":
+        _check_equal(who, sent, came)
+    shape[concat] = sum(came)
+    result, whole = output(who, out, tuple(shape), x.dtype)
+    alike = {"shape": _known(x.shape, None if concat_sizes is None else concat)}
+    if split != concat:  # otherwise the sizes are this rank's own affair
+        alike |= {"split_sizes": tuple(sent), "concat_sizes": tuple(came)}
+    announce(comm, who, split_axis=split, concat_axis=concat, **alike, dtype=x.dtype, algorithm=algorithm)
+    with region(comm, who):
+        leaving, arriving = _packed(x, split, sent), _room(whole, concat, shape)
+        exchange(
+            who, comm, apart(leaving, whole), _bounds(x.shape, split, sent), arriving, _bounds(shape, concat, came)
+        )
+        if arriving is not whole:
+            for part, place in _parts(whole.reshape(shape), concat, came, arriving):
+                part[...] = place
+    return finish(result, whole)
+
+
+def _packed(x: Array, axis: int, sizes: Sequence[int]) -> Array:
+    """Return the elements of x, part after part along `axis`, each in C order; a view of x where that is possible."""
+    if _is_leading(axis, x.shape):
+        return np.ascontiguousarray(x).reshape(-1)
+    packed = np.empty(x.size, x.dtype)
+    for part, place in _parts(x, axis, sizes, packed):
+        place[...] = part
+    return packed
+
+
+def _room(whole: Array, axis: int, shape: Sequence[int]) -> Array:
+    """Return where parts along `axis` of the result can arrive one after the other: `whole` itself if they lie so."""
+    return whole if _is_leading(axis, shape) else np.empty_like(whole)
+
+
+def _is_leading(axis: int, shape: Sequence[int]) -> bool:
+    """Return whether parts along `axis` lie one after the other in C order."""
+    return prod(shape[:axis]) <= 1
+
+
+def _parts(array: Array, axis: int, sizes: Sequence[int], flat: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield each part of `array` along `axis`, and its place in `flat`, where parts lie one after the other."""
+    places = pairwise(_bounds(array.shape, axis, sizes))
+    for (begin, end), (first, last) in zip(pairwise([0, *accumulate(sizes)]), places, strict=True):
+        part = array[(slice(None),) * axis + (slice(begin, end),)]
+        yield part, flat[first:last].reshape(part.shape)
+
+
+def _bounds(shape: Sequence[int], axis: int, sizes: Sequence[int]) -> list[int]:
+    """Return where parts along `axis` begin and end, in elements, when they lie one after the other."""
+    unit = prod(shape[:axis]) * prod(shape[axis + 1 :])
+    return [unit * length for length in (0, *accumulate(sizes))]
+
+
+def _known(shape: tuple[int, ...], free: int | None) -> tuple[int | None, ...]:
+    """Return what of the shape all ranks have alike: all but the axis `free`."""
+    return tuple(None if axis == free else n for axis, n in enumerate(shape))
+
+
+def _chosen(who: str, algorithm: str, names: list[str]) -> Exchange:
+    if algorithm not in names:
+        raise ValueError(f"{who}: got algorithm {algorithm!r}, expected {' or '.join(names)}; remedy: choose one")
+    return _EXCHANGES[algorithm]
+
+
+def _axis(who: str, name: str, axis: Any, x: Array) -> int:
+    """Return the axis counted from the first one."""
+    if not isinstance(axis, (int, np.integer)) or not -x.ndim <= axis < x.ndim:
+        raise ValueError(
+            f"{who}: got {name}={axis!r} for x of shape {x.shape}, expected an axis of it; remedy: choose one of "
+            f"{x.ndim}, counted from 0"
+        )
+    return index(axis) % x.ndim
+
+
+def _check_kept(who: str, name: str, came: list[int], kept: int, rank: int) -> None:
+    """Raise ValueError unless a rank expects from itself what it sends to itself."""
+    if came[rank] != kept:
+        raise ValueError(
+            f"{who}: got {name}={came} on rank {rank}, which keeps {kept} of its own x, expected {kept} at place "
+            f"{rank}; remedy: give what each rank really sends here"
+        )
+
+
+def _check_equal(who: str, sent: list[int], came: list[int]) -> None:
+    if len({*sent}) > 1 or len({*came}) > 1:
+        raise ValueError(
+            f"{who}: got parts of {sent} to send and {came} to receive, expected equal ones for algorithm 'bruck'; "
+            "remedy: choose 'pairwise'"
+        )
