@@ -11,10 +11,19 @@ Letters: p ranks, n bytes on each rank, alpha seconds a message, beta seconds a 
 
 from collectives.all_to_all import bruck_alltoall, linear_alltoall, pairwise_alltoall
 from collectives.alltoallv import alltoall, alltoallv
-from collectives.barriers import butterfly_barrier, central_barrier, dissemination_barrier
+from collectives.barriers import (
+    butterfly_barrier,
+    central_barrier,
+    dissemination_barrier,
+    tournament_barrier,
+    tree_barrier,
+)
+from collectives.broadcast import binomial_broadcast, chain_broadcast, scatter_allgather_broadcast
 from collectives.catalogue import CATALOGUE, Algorithm, cost
 from collectives.costs import Cost, Machine
+from collectives.halving import halving_doubling_allreduce, rabenseifner_reduce, recursive_doubling_allreduce
 from collectives.naive import naive_allreduce
+from collectives.reduce import binomial_reduce
 from collectives.reduction import commutative
 from collectives.ring import ring_allgather, ring_allreduce, ring_reduce_scatter
 from collectives.schedules import Step, scheduled_cost
@@ -27,17 +36,26 @@ __all__ = [
     "Step",
     "alltoall",
     "alltoallv",
+    "binomial_broadcast",
+    "binomial_reduce",
     "bruck_alltoall",
     "butterfly_barrier",
     "central_barrier",
+    "chain_broadcast",
     "commutative",
     "cost",
     "dissemination_barrier",
+    "halving_doubling_allreduce",
     "linear_alltoall",
     "naive_allreduce",
     "pairwise_alltoall",
+    "rabenseifner_reduce",
+    "recursive_doubling_allreduce",
     "ring_allgather",
     "ring_allreduce",
     "ring_reduce_scatter",
+    "scatter_allgather_broadcast",
     "scheduled_cost",
+    "tournament_barrier",
+    "tree_barrier",
 ]

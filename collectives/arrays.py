@@ -102,6 +102,12 @@ def check_root(who: str, root: Any, p: int) -> None:
         raise ValueError(f"{who}: got root={root!r}, expected 0 to {p - 1}; remedy: choose a rank of comm")
 
 
+def check_positive(who: str, name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a whole number from 1 up."""
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{who}: got {name}={value!r}, expected a whole number from 1 up; remedy: choose one")
+
+
 def wire_view(dtype: np.dtype[Any]) -> Callable[[Array], Array] | None:
     """Return what makes bytes of a flat array, for dtypes that MPI does not know; None if arrays go as they are."""
     return None if dtype in _MPI_DTYPES else _bytes

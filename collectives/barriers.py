@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,12 @@ import numpy as np
 from collectives.arrays import check_root
 from collectives.costs import Cost, Machine
 from collectives.naive import naive_allreduce_cost
+from collectives.schedules import Step, scheduled_cost
+from collectives.trees import binomial_children, binomial_parent
 from ranks import announce
 
 _DISSEMINATION, _CENTRAL_IN, _CENTRAL_OUT, _BUTTERFLY = 32_021, 32_022, 32_023, 32_024
+_TREE_IN, _TREE_OUT, _TOURNAMENT_IN, _TOURNAMENT_OUT = 32_025, 32_026, 32_027, 32_028
 
 
 def dissemination_barrier(comm: Any) -> None:
@@ -76,12 +80,60 @@ def butterfly_barrier(comm: Any) -> None:
         # Virtual rank v knows of all that differ from it in the bits below `distance`, and tells v ^ distance.
         partners = [(v ^ distance) % p for v in played]
         others = [partner for partner in partners if partner != rank]
-        requests = [comm.Isend(nothing, partner, _BUTTERFLY) for partner in others]
-        for partner in others:
-            comm.Recv(nothing, partner, _BUTTERFLY)
-        for request in requests:
+        sent = [comm.Isend(nothing, partner, _BUTTERFLY) for partner in others]
+        coming = [comm.Irecv(nothing, partner, _BUTTERFLY) for partner in others]
+        for request in [*coming, *sent]:
             request.Wait()
         distance *= 2
+
+
+def tree_barrier(comm: Any) -> None:
+    """Wait until all ranks of `comm` have entered: counted up a binary tree to rank 0, let go down the same way.
+
+        ranks.run(tree_barrier, 5).sends  # [2, 3, 1, 1, 1]
+
+    Cost:    2 floor(lg p) rounds, 2(p-1) messages; a rank has at most two children.
+    Source:  Mellor-Crummey & Scott, ACM TOCS 9(1), 1991: combining trees.
+    """
+    announce(comm, "tree_barrier")
+    _up_and_down(comm, *_binary_family(comm.rank, comm.size), _TREE_IN, _TREE_OUT)
+
+
+def tournament_barrier(comm: Any) -> None:
+    """Wait until all ranks of `comm` have entered: in round k one of each pair at distance 2^k goes on, rank 0 wins.
+
+        ranks.run(tournament_barrier, 5).sends  # [3, 1, 2, 1, 1]
+
+    Who wins is settled beforehand: the lower rank. Winners wake those whom they beat, the latest first.
+
+    Cost:    2 ceil(lg p) rounds, 2(p-1) messages; 2 ceil(lg p) alpha if p is a power of two and o is 0.
+    Source:  Hensgen, Finkel, Manber, Int. J. Parallel Programming 17(1), 1988.
+    """
+    announce(comm, "tournament_barrier")
+    _up_and_down(comm, *_tournament_family(comm.rank, comm.size), _TOURNAMENT_IN, _TOURNAMENT_OUT)
+
+
+def _binary_family(rank: int, p: int) -> tuple[int | None, list[int]]:
+    """Return the parent and the children of a rank in the tree laid out as a heap."""
+    children = [child for child in (2 * rank + 1, 2 * rank + 2) if child < p]
+    return ((rank - 1) // 2 if rank else None), children
+
+
+def _tournament_family(rank: int, p: int) -> tuple[int | None, list[int]]:
+    """Return who beats a rank, and whom it beats, in the order of the rounds."""
+    return (binomial_parent(rank) if rank else None), binomial_children(rank, p)[::-1]
+
+
+def _up_and_down(comm: Any, parent: int | None, children: list[int], tag_in: int, tag_out: int) -> None:
+    """Wait for the children, tell the parent, wait for it, and let the children go in the opposite order."""
+    nothing = np.empty(0, np.uint8)
+    for child in children:
+        comm.Recv(nothing, child, tag_in)
+    if parent is not None:
+        comm.Send(nothing, parent, tag_in)
+        comm.Recv(nothing, parent, tag_out)
+    for child in reversed(children):
+        comm.Send(nothing, child, tag_out)
 
 
 # -- costs: n_items and itemsize are there because every formula has them ------------------------------------------
@@ -101,13 +153,33 @@ def central_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) 
 
 
 def butterfly_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
-    """Return the cost of `butterfly_barrier`.
-
-    A rank that plays a virtual one has two partners in a round, so time is claimed for powers of two only.
-    """
+    """Return the cost of `butterfly_barrier`: a rank that plays a virtual one has two partners in a round."""
     p = machine.p
     rounds = (p - 1).bit_length()
-    q = 1 << rounds
-    sends = [sum((v ^ (1 << k)) % p != rank for v in range(rank, q, p) for k in range(rounds)) for rank in range(p)]
-    exact = rounds * machine.slowest_ps(0) if p == q and machine.is_exact() else None
-    return Cost(rounds, sends, [0] * p, exact, exact)
+
+    def steps(rank: int) -> list[Step]:
+        played = range(rank, 1 << rounds, p)
+        partners = [[(v ^ (1 << k)) % p for v in played if (v ^ (1 << k)) % p != rank] for k in range(rounds)]
+        return [Step(others, 0, others) for others in partners]
+
+    return scheduled_cost(machine, steps)
+
+
+def tree_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
+    """Return the cost of `tree_barrier`."""
+    return _up_and_down_cost(machine, _binary_family)
+
+
+def tournament_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
+    """Return the cost of `tournament_barrier`."""
+    return _up_and_down_cost(machine, _tournament_family)
+
+
+def _up_and_down_cost(machine: Machine, family: Callable[[int, int], tuple[int | None, list[int]]]) -> Cost:
+    def steps(rank: int) -> list[Step]:
+        parent, children = family(rank, machine.p)
+        up = [Step(None, 0, child) for child in children]
+        through = [] if parent is None else [Step(parent, 0, None), Step(None, 0, parent)]
+        return up + through + [Step(child, 0, None) for child in reversed(children)]
+
+    return scheduled_cost(machine, steps)

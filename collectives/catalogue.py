@@ -17,9 +17,30 @@ from collectives.barriers import (
     central_barrier_cost,
     dissemination_barrier,
     dissemination_barrier_cost,
+    tournament_barrier,
+    tournament_barrier_cost,
+    tree_barrier,
+    tree_barrier_cost,
+)
+from collectives.broadcast import (
+    binomial_broadcast,
+    binomial_broadcast_cost,
+    chain_broadcast,
+    chain_broadcast_cost,
+    scatter_allgather_broadcast,
+    scatter_allgather_broadcast_cost,
 )
 from collectives.costs import Cost, Formula, Machine
+from collectives.halving import (
+    halving_doubling_allreduce,
+    halving_doubling_allreduce_cost,
+    rabenseifner_reduce,
+    rabenseifner_reduce_cost,
+    recursive_doubling_allreduce,
+    recursive_doubling_allreduce_cost,
+)
 from collectives.naive import naive_allreduce, naive_allreduce_cost
+from collectives.reduce import binomial_reduce, binomial_reduce_cost
 from collectives.ring import (
     ring_allgather,
     ring_allgather_cost,
@@ -44,6 +65,17 @@ CATALOGUE: dict[str, dict[str, Algorithm]] = {
     "allreduce": {
         "naive": Algorithm(naive_allreduce, naive_allreduce_cost),
         "ring": Algorithm(ring_allreduce, ring_allreduce_cost, commutative=True),
+        "recursive_doubling": Algorithm(recursive_doubling_allreduce, recursive_doubling_allreduce_cost),
+        "halving_doubling": Algorithm(halving_doubling_allreduce, halving_doubling_allreduce_cost),
+    },
+    "broadcast": {
+        "binomial": Algorithm(binomial_broadcast, binomial_broadcast_cost),
+        "scatter_allgather": Algorithm(scatter_allgather_broadcast, scatter_allgather_broadcast_cost),
+        "chain": Algorithm(chain_broadcast, chain_broadcast_cost),
+    },
+    "reduce": {
+        "binomial": Algorithm(binomial_reduce, binomial_reduce_cost),
+        "rabenseifner": Algorithm(rabenseifner_reduce, rabenseifner_reduce_cost),
     },
     "reduce_scatter": {
         "ring": Algorithm(ring_reduce_scatter, ring_reduce_scatter_cost, commutative=True),
@@ -55,6 +87,8 @@ CATALOGUE: dict[str, dict[str, Algorithm]] = {
         "central": Algorithm(central_barrier, central_barrier_cost),
         "butterfly": Algorithm(butterfly_barrier, butterfly_barrier_cost),
         "dissemination": Algorithm(dissemination_barrier, dissemination_barrier_cost),
+        "tree": Algorithm(tree_barrier, tree_barrier_cost),
+        "tournament": Algorithm(tournament_barrier, tournament_barrier_cost),
     },
 }
 

@@ -53,9 +53,14 @@ def op_name(op: Any) -> str:
     return f"{name} of {Path(code.co_filename).name}:{code.co_firstlineno}" if code is not None else name
 
 
+def is_commutative(op: Any) -> bool:
+    """Return whether `op` is known to be commutative."""
+    return isinstance(op, Commutative) or (isinstance(op, np.ufunc) and op in COMMUTATIVE)
+
+
 def require_commutative(who: str, op: Any) -> None:
     """Raise ValueError unless `op` is known to be commutative."""
-    if not (isinstance(op, Commutative) or (isinstance(op, np.ufunc) and op in COMMUTATIVE)):
+    if not is_commutative(op):
         raise ValueError(
             f"{who}: got op {op_name(op)}, expected a commutative one, since blocks are reduced in different "
             "orders of the ranks; remedy: declare it with collectives.commutative(op) if it is, otherwise use "

@@ -105,7 +105,7 @@ def ring_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, 
     if not same_memory(own, flat):
         own[...] = flat
     with region(comm, "ring_allgather"):
-        _allgather(comm, whole, bounds)
+        allgather_round(comm, whole, bounds, rank)
     return finish(result, whole)
 
 
@@ -117,15 +117,15 @@ def _integers(counts: Any) -> list[int]:
         return []
 
 
-def _allgather(comm: Any, whole: Array, bounds: list[int]) -> None:
-    """Let every rank's block of `whole` go round; block `rank` is there at the start."""
+def allgather_round(comm: Any, whole: Array, bounds: list[int], mine: int) -> None:
+    """Let every rank's block of `whole` go round; block `mine` is here at the start, the next one to the right."""
     p, rank = comm.size, comm.rank
     left, right = (rank - 1) % p, (rank + 1) % p
     wire = wire_view(whole.dtype)
-    latest = whole[bounds[rank] : bounds[rank + 1]]
+    latest = whole[bounds[mine] : bounds[mine + 1]]
     for step in range(p - 1):
-        # Before step s, blocks rank-s ... rank are here.
-        block = (rank - 1 - step) % p
+        # Before step s, blocks mine-s ... mine are here.
+        block = (mine - 1 - step) % p
         came = whole[bounds[block] : bounds[block + 1]]
         if wire is None:
             comm.Sendrecv(latest, right, _ALLGATHER, came, left, _ALLGATHER)
@@ -150,13 +150,14 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = 
     """
     flat, p, rank = flat_input("ring_allreduce", x), comm.size, comm.rank
     require_commutative("ring_allreduce", op)
-    reducer("ring_allreduce", comm, op, flat.dtype)
+    reduce = reducer("ring_allreduce", comm, op, flat.dtype)
     result, whole = output("ring_allreduce", out, x.shape, x.dtype)
     bounds = block_bounds(flat.size, p)
-    own = whole[bounds[rank] : bounds[rank + 1]]
     announce(comm, "ring_allreduce", op=op_name(op), shape=x.shape, dtype=x.dtype)
-    ring_reduce_scatter(comm, flat, op, out=own)
-    ring_allgather(comm, own, counts=np.diff(bounds).tolist(), out=whole)
+    with region(comm, "ring_reduce_scatter"):
+        _reduce_scatter(comm, flat, bounds, reduce, whole[bounds[rank] : bounds[rank + 1]])
+    with region(comm, "ring_allgather"):
+        allgather_round(comm, whole, bounds, rank)
     return finish(result, whole)
 
 

@@ -14,43 +14,55 @@ from typing import NamedTuple
 
 from collectives.costs import Cost, Machine
 
-_INJECT, _ARRIVE = range(2)
+_LEAVE, _ARRIVE = range(2)
 
 
 class Step(NamedTuple):
-    """One step of a rank: send n_bytes to `to` and receive from `source` at the same time, then reduce `reduced` bytes.
+    """What a rank does next: send n_bytes to `to`, receive from `source` meanwhile, then reduce `reduced` bytes.
 
-    Either side may be None. Messages of one rank to another are received in the order in which they are sent.
+    to, source: a rank, None, or a list of ranks that are sent to, or received from, all at once (n_bytes each).
+    waits: whether the step ends only when its sends have left; otherwise they are waited for after the last step.
+    Messages of one rank to another are received in the order in which they are sent.
     """
 
-    to: int | None
+    to: int | list[int] | None
     n_bytes: int
-    source: int | None
+    source: int | list[int] | None
     reduced: int = 0
+    waits: bool = True
 
 
 Schedule = Callable[[int], Iterable[Step]]
 
 
-def scheduled_cost(machine: Machine, schedule: Schedule) -> Cost:
+def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = None) -> Cost:
     """Return the cost of `schedule(rank)` on every rank of `machine`; exact on any network without jitter.
 
-    scheduled_cost(Machine.of(ranks.presets["alpha-beta"], 2), lambda rank: [Step(1 - rank, 10, 1 - rank)]).rounds  # 1
+        pair = Machine.of(ranks.presets["alpha-beta"], 2)
+        scheduled_cost(pair, lambda rank: [Step(1 - rank, 10_000, 1 - rank)]).time_ps  # 2000000
+
+    alike: ranks whose numbers differ by a multiple of it do the same, seen from where they are: only the first
+    `alike` are played, each meeting the messages of its like. None: all are played.
     """
-    clock = _Clock(machine)
-    clock.run([iter(schedule(rank)) for rank in range(machine.p)])
+    p = machine.p
+    clock = _Clock(machine, alike or p)
+    clock.run([schedule(rank) for rank in range(alike or p)])
     exact = None if machine.network.jitter_ps else max(clock.now)
-    return Cost(max(clock.depth), clock.sends, clock.bytes_sent, exact, exact)
+    times = p // (alike or p)
+    return Cost(max(clock.depth), clock.sends * times, clock.bytes_sent * times, exact, exact)
 
 
 class _Message:
-    """offered_ps, posted_ps: when each side was ready. left_ps: when its sender goes on. depth: length of its chain."""
+    """offered_ps: when its sender was ready. posted_ps: when its receiver was. left_ps: when its sender goes on."""
 
     __slots__ = ("arrival_ps", "depth", "dest", "left_ps", "n_bytes", "number", "offered_ps", "posted_ps", "source")
+    source: int
+    dest: int
+    n_bytes: int
+    number: int
+    depth: int
 
-    def __init__(self, source: int, dest: int) -> None:
-        self.source, self.dest = source, dest
-        self.n_bytes = self.number = self.depth = 0
+    def __init__(self) -> None:
         self.offered_ps: int | None = None
         self.posted_ps: int | None = None
         self.left_ps: int | None = None
@@ -58,106 +70,140 @@ class _Message:
 
 
 class _Clock:
-    """The clocks and ports of all ranks. Requests for ports are served when no rank can move, earliest first."""
+    """The clocks and ports of all ranks. Requests for ports are served when no rank can move, earliest first.
 
-    def __init__(self, machine: Machine) -> None:
-        p = machine.p
-        self.machine, self.network = machine, machine.network
-        self.now, self.depth, self.sends, self.bytes_sent = [0] * p, [0] * p, [0] * p, [0] * p
-        self.ports: defaultdict[tuple[str, int], int] = defaultdict(int)  # when each is free again
+    out_free, in_free: when the port of each rank, and behind these of each node, is free again. n_waiting: how many
+    sends of each rank have yet to ask for their port: others of that rank must then wait for their turn too.
+    """
+
+    def __init__(self, machine: Machine, alike: int) -> None:
+        self.machine, self.alike, self.p = machine, alike, machine.p
+        network = machine.network
+        self.overhead_ps, self.ports = network.overhead_ps, network.ports
+        self.through_nodes = network.ports and network.shared_node_port
+        self.now, self.depth, self.sends, self.bytes_sent = ([0] * alike for _ in range(4))
+        self.n_waiting = [0] * alike
+        n_ports = alike + max(machine.nodes[:alike]) + 1
+        self.out_free, self.in_free = [0] * n_ports, [0] * n_ports
+        # A channel is known by its receiver and by how far its sender is from there.
         self.channels: defaultdict[tuple[int, int], deque[_Message]] = defaultdict(deque)
-        self.ready: deque[int] = deque(range(p))
+        self.ready: deque[int] = deque(range(alike))
         self.events: list[tuple[int, int, int, int, _Message]] = []
 
     def run(self, programs: list[Iterable[Step]]) -> None:
         """Play all ranks to their ends."""
         playing = [self._play(rank, steps) for rank, steps in enumerate(programs)]
-        while self.ready or self.events:
-            if self.ready:
-                next(playing[self.ready.popleft()], None)
+        ready, events = self.ready, self.events
+        while ready or events:
+            if ready:
+                next(playing[ready.popleft()], None)
             else:
-                time_ps, kind, _, _, message = heappop(self.events)
-                (self._leave if kind == _INJECT else self._arrive)(time_ps, message)
+                time_ps, kind, _, _, message = heappop(events)
+                if kind == _LEAVE:
+                    self.n_waiting[message.source] -= 1
+                    self._leave(time_ps, message)
+                else:
+                    self._arrive(time_ps, message)
         if any(inspect.getgeneratorstate(steps) != inspect.GEN_CLOSED for steps in playing):
             raise ValueError("scheduled_cost: got a schedule in which ranks wait for each other for ever")
 
     def _play(self, rank: int, steps: Iterable[Step]) -> Generator[None, None, None]:
-        now, network = self.now, self.network
-        for to, n_bytes, source, reduced in steps:
-            sent = None if to is None else self._send(rank, to, n_bytes)
-            if source is not None:
-                came = self._receive(source, rank)
+        now, depth, reduce_ps = self.now, self.depth, self.machine.network.reduce_ps
+        late: list[_Message] = []
+        for to, n_bytes, source, reduced, waits in steps:
+            sent = [self._send(rank, dest, n_bytes) for dest in _listed(to)]
+            for came in [self._receive(each, rank) for each in _listed(source)]:
                 while came.arrival_ps is None:
                     yield
-                now[rank] = max(now[rank], came.arrival_ps) + network.overhead_ps
-                self.depth[rank] = max(self.depth[rank], came.depth)
-            if sent is not None:
-                while sent.left_ps is None:
+                now[rank] = max(now[rank], came.arrival_ps) + self.overhead_ps
+                depth[rank] = max(depth[rank], came.depth)
+            if not waits:
+                late += [message for message in sent if message.left_ps is None]
+                sent = []
+            for message in sent:
+                while message.left_ps is None:
                     yield
-                now[rank] = max(now[rank], sent.left_ps)
-            now[rank] += network.reduce_ps(reduced)
-
-    def _message(self, source: int, dest: int, *, offers: bool) -> _Message:
-        """Return the oldest message of a channel that has only the other side yet, or a new one."""
-        queue = self.channels[source, dest]
-        if queue and (queue[0].offered_ps is None) == offers:
-            return queue.popleft()
-        queue.append(_Message(source, dest))
-        return queue[-1]
+                now[rank] = max(now[rank], message.left_ps)
+            if reduced:
+                now[rank] += reduce_ps(reduced)
+        for message in late:
+            while message.left_ps is None:
+                yield
+            now[rank] = max(now[rank], message.left_ps)
 
     def _send(self, rank: int, to: int, n_bytes: int) -> _Message:
-        self.now[rank] += self.network.overhead_ps
+        queue = self.channels[to % self.alike, (rank - to) % self.p]
+        message = queue.popleft() if queue and queue[0].offered_ps is None else _Message()
         self.sends[rank] += 1
         self.bytes_sent[rank] += n_bytes
-        message = self._message(rank, to, offers=True)
-        message.n_bytes, message.number, message.depth = n_bytes, self.sends[rank], self.depth[rank] + 1
-        message.offered_ps = self.now[rank]
+        self.now[rank] = message.offered_ps = offered_ps = self.now[rank] + self.overhead_ps
+        message.source, message.dest, message.n_bytes = rank, to, n_bytes
+        message.number, message.depth = self.sends[rank], self.depth[rank] + 1
         if self.machine.is_eager(n_bytes):
-            message.left_ps = message.offered_ps
-            self._start(message.offered_ps, message)
-        elif message.posted_ps is not None:
-            self._start(max(message.offered_ps, message.posted_ps), message)
+            message.left_ps = offered_ps
+            if self.n_waiting[rank] or self._goes_through_node(message):
+                self._queue(offered_ps, message)
+            else:
+                self._leave(offered_ps, message)
+        else:
+            self.n_waiting[rank] += 1
+            if message.posted_ps is not None:
+                self._handshake(message)
+        if message.posted_ps is None:
+            queue.append(message)
         return message
 
     def _receive(self, source: int, rank: int) -> _Message:
-        message = self._message(source, rank, offers=False)
-        message.posted_ps = self.now[rank]
-        if message.offered_ps is not None and message.left_ps is None:
-            self._start(max(message.offered_ps, message.posted_ps), message)
+        queue = self.channels[rank, (source - rank) % self.p]
+        if queue and queue[0].offered_ps is not None:
+            message = queue.popleft()
+            message.posted_ps = self.now[rank]
+            if message.left_ps is None:
+                self._handshake(message)
+        else:
+            message = _Message()
+            message.posted_ps = self.now[rank]
+            queue.append(message)
         return message
 
-    def _start(self, time_ps: int, message: _Message) -> None:
-        """Let a message ask for its out-port: its rank's own at once, since only that rank uses it."""
-        if self._goes_through_node(message):
-            heappush(self.events, (time_ps, _INJECT, message.source, message.number, message))
-        else:
-            self._leave(time_ps, message)
+    def _handshake(self, message: _Message) -> None:
+        """Let a message that is not buffered ask for its port: both sides are ready."""
+        self.n_waiting[message.source] -= 1
+        self._queue(max(message.offered_ps or 0, message.posted_ps or 0), message)
+
+    def _queue(self, time_ps: int, message: _Message) -> None:
+        self.n_waiting[message.source] += 1
+        heappush(self.events, (time_ps, _LEAVE, message.source, message.number, message))
 
     def _goes_through_node(self, message: _Message) -> bool:
         nodes = self.machine.nodes
-        return self.network.ports and self.network.shared_node_port and nodes[message.source] != nodes[message.dest]
+        return self.through_nodes and nodes[message.source] != nodes[message.dest]
 
     def _leave(self, time_ps: int, message: _Message) -> None:
-        link = self.machine.link(message.source, message.dest)
-        begin_ps = self._served_ps("out", time_ps, message)
+        """Let a message take its out-port, as soon as that is free; its rank goes on when it has left."""
+        source, link = message.source, self.machine.link(message.source, message.dest)
+        transfer_ps = message.n_bytes * link.fs_per_byte // 1000
+        if self.ports:
+            port = self.alike + self.machine.nodes[source] if self._goes_through_node(message) else source
+            time_ps = max(self.out_free[port], time_ps)
+            self.out_free[port] = time_ps + transfer_ps
         if message.left_ps is None:
-            message.left_ps = begin_ps + link.transfer_ps(message.n_bytes)
-            self.ready.append(message.source)
-        heappush(self.events, (begin_ps + link.latency_ps, _ARRIVE, message.source, message.number, message))
+            message.left_ps = time_ps + transfer_ps
+            self.ready.append(source)
+        heappush(self.events, (time_ps + link.latency_ps, _ARRIVE, source, message.number, message))
 
     def _arrive(self, time_ps: int, message: _Message) -> None:
-        transfer_ps = self.machine.link(message.source, message.dest).transfer_ps(message.n_bytes)
-        message.arrival_ps = self._served_ps("in", time_ps, message) + transfer_ps
-        self.ready.append(message.dest)
+        """Let a message whose first byte is there take its in-port, as soon as that is free."""
+        dest, link = message.dest, self.machine.link(message.source, message.dest)
+        transfer_ps = message.n_bytes * link.fs_per_byte // 1000
+        if self.ports:
+            like = dest % self.alike
+            port = self.alike + self.machine.nodes[like] if self._goes_through_node(message) else like
+            time_ps = max(self.in_free[port], time_ps)
+            self.in_free[port] = time_ps + transfer_ps
+        message.arrival_ps = time_ps + transfer_ps
+        self.ready.append(dest % self.alike)
 
-    def _served_ps(self, direction: str, time_ps: int, message: _Message) -> int:
-        """Return when a message that asks for a port at `time_ps` gets it, and occupy it."""
-        if not self.network.ports:
-            return time_ps
-        rank = message.source if direction == "out" else message.dest
-        through_node = self._goes_through_node(message)
-        port = (f"node {direction}", self.machine.nodes[rank]) if through_node else (direction, rank)
-        begin_ps = max(self.ports[port], time_ps)
-        transfer_ps = self.machine.link(message.source, message.dest).transfer_ps(message.n_bytes)
-        self.ports[port] = begin_ps + transfer_ps
-        return begin_ps
+
+def _listed(ranks: int | list[int] | None) -> list[int]:
+    return [] if ranks is None else [ranks] if isinstance(ranks, int) else ranks

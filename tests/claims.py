@@ -94,19 +94,88 @@ def same(got: Any, expected: np.ndarray) -> None:
     assert np.array_equal(got, expected, equal_nan=got.dtype.kind in "fcmM"), f"got {got}, expected {expected}"
 
 
-def claim_allreduce(comm: Any, case: Case, allreduce: Callable[..., Any], order: Callable[..., Any]) -> None:
-    """The result is the reduction in the documented order, bit for bit; x is kept; out is used as NumPy does."""
-    parts = [values(case, rank) for rank in range(comm.size)]
-    x = laid_out(parts[comm.rank], case.layout)
+def balanced_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
+    """Return the reduction in rank order as a balanced tree; before, the first pairs make p a power of two."""
+    p = len(parts)
+    q = 1 << (p.bit_length() - 1)
+    pairs = [op(parts[2 * k], parts[2 * k + 1]) for k in range(p - q)]
+    left = [*pairs, *parts[2 * (p - q) :]]
+    while len(left) > 1:
+        left = [op(left[k], left[k + 1]) for k in range(0, len(left), 2)]
+    return np.asarray(left[0]).astype(parts[0].dtype)
+
+
+def binomial_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
+    """Return the reduction in rank order as a binomial tree: each rank takes in subtrees of 1, 2, 4, ... ranks."""
+
+    def subtree(first: int, size: int) -> np.ndarray:
+        whole, width = parts[first], 1
+        while width < size and first + width < len(parts):
+            whole = op(whole, subtree(first + width, width))
+            width *= 2
+        return whole
+
+    return np.asarray(subtree(0, len(parts))).astype(parts[0].dtype)
+
+
+# The order in which each reduction is documented to go.
+ORDERS: dict[str, Callable[..., np.ndarray]] = {
+    "naive_allreduce": rank_order,
+    "ring_allreduce": ring_order,
+    "recursive_doubling_allreduce": balanced_order,
+    "halving_doubling_allreduce": balanced_order,
+    "binomial_reduce": binomial_order,
+    "rabenseifner_reduce": balanced_order,
+}
+
+
+def claim_call(case: Case, part: np.ndarray, call: Callable[..., Any], expected: np.ndarray | None) -> None:
+    """call(x, out=out) gives what is expected, bit for bit; x is kept; out is used as NumPy does."""
+    x = laid_out(part, case.layout)
     itself = case.out == "itself" and x.flags.writeable
-    out = {"fresh": np.empty_like(parts[0]), "strided": laid_out(np.zeros_like(parts[0]), "strided")}.get(case.out)
+    out = {"fresh": np.empty_like(part), "strided": laid_out(np.zeros_like(part), "strided")}.get(case.out)
     target = x if itself else out
-    result = allreduce(comm, x, OPS[case.op], out=target)
-    same(result, order(parts, OPS[case.op]))
-    assert target is None or result is target, "out was given, and something else came back"
-    assert result is x or not np.shares_memory(result, x), "the result is a view of the argument"
-    if not itself:
-        same(x, parts[comm.rank])
+    result = call(x, out=target)
+    if expected is None:
+        assert result is None, f"got {result} on a rank that is not the root"
+    else:
+        same(result, expected)
+        assert target is None or result is target, "out was given, and something else came back"
+        assert result is x or not np.shares_memory(result, x), "the result is a view of the argument"
+    if not itself or expected is None:
+        same(x, part)
+
+
+def claim_allreduce(comm: Any, case: Case, allreduce: Callable[..., Any], order: Any = None) -> None:
+    """The result is the reduction in the documented order."""
+    parts, op = [values(case, rank) for rank in range(comm.size)], OPS[case.op]
+    expected = (order or ORDERS[allreduce.__name__])(parts, op)
+    claim_call(case, parts[comm.rank], lambda x, out: allreduce(comm, x, op, out=out), expected)
+
+
+def claim_naive_allreduce_at_any_root(comm: Any, case: Case) -> None:
+    """The root changes nothing but the way."""
+    parts, op, root = [values(case, rank) for rank in range(comm.size)], OPS[case.op], case.seed % comm.size
+    naive = collectives.naive_allreduce
+    claim_call(
+        case, parts[comm.rank], lambda x, out: naive(comm, x, op, root=root, out=out), rank_order(parts, op)
+    )  # fmt: skip
+
+
+def claim_reduce(comm: Any, case: Case, reduce: Callable[..., Any]) -> None:
+    """The root gets the reduction in the documented order, the others None."""
+    p, op, root = comm.size, OPS[case.op], case.seed % comm.size
+    parts = [values(case, rank) for rank in range(p)]
+    turned = parts[root:] + parts[:root] if reduce is collectives.binomial_reduce else parts
+    expected = ORDERS[reduce.__name__](turned, op) if comm.rank == root else None
+    claim_call(case, parts[comm.rank], lambda x, out: reduce(comm, x, op, root=root, out=out), expected)
+
+
+def claim_broadcast(comm: Any, case: Case, broadcast: Callable[..., Any]) -> None:
+    """Everybody gets the root's x, and keeps its own."""
+    root = case.seed % comm.size
+    part, expected = values(case, comm.rank), values(case, root)
+    claim_call(case, part, lambda x, out: broadcast(comm, x, root=root, out=out), expected)
 
 
 def claim_reduce_scatter(comm: Any, case: Case, reduce_scatter: Callable[..., Any]) -> None:
@@ -141,25 +210,20 @@ def claim_barriers_leave_nothing_behind(comm: Any, case: Case, barrier: Callable
         barrier(comm)
 
 
+# What is claimed of every algorithm of an operation.
+CLAIMS_OF: dict[str, Callable[[Any, Case, Callable[..., Any]], None]] = {
+    "allreduce": claim_allreduce,
+    "reduce": claim_reduce,
+    "broadcast": claim_broadcast,
+    "reduce_scatter": claim_reduce_scatter,
+    "allgather": claim_allgather,
+    "barrier": claim_barriers_leave_nothing_behind,
+}
 CLAIMS: dict[str, Callable[[Any, Case], None]] = {
-    "ring_allreduce": lambda comm, case: claim_allreduce(comm, case, collectives.ring_allreduce, ring_order),
-    "naive_allreduce": lambda comm, case: claim_allreduce(comm, case, collectives.naive_allreduce, rank_order),
-    "naive_allreduce_last_root": lambda comm, case: claim_allreduce(
-        comm, case,
-        lambda c, x, op, out: collectives.naive_allreduce(c, x, op, root=c.size - 1, out=out), rank_order,
-    ),
-    "ring_reduce_scatter": lambda comm, case: claim_reduce_scatter(comm, case, collectives.ring_reduce_scatter),
-    "ring_allgather": lambda comm, case: claim_allgather(comm, case, collectives.ring_allgather),
-    "dissemination_barrier": lambda comm, case: claim_barriers_leave_nothing_behind(
-        comm, case, collectives.dissemination_barrier
-    ),
-    "central_barrier": lambda comm, case: claim_barriers_leave_nothing_behind(
-        comm, case, collectives.central_barrier
-    ),
-    "butterfly_barrier": lambda comm, case: claim_barriers_leave_nothing_behind(
-        comm, case, collectives.butterfly_barrier
-    ),
-}  # fmt: skip
+    row.function.__name__: lambda comm, case, claim=CLAIMS_OF[operation], row=row: claim(comm, case, row.function)
+    for operation in CLAIMS_OF
+    for row in collectives.CATALOGUE[operation].values()
+} | {"naive_allreduce_at_any_root": claim_naive_allreduce_at_any_root}
 
 
 def fixed_cases() -> Iterator[Case]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import collectives
@@ -15,8 +15,9 @@ import ranks
 from claims import CLAIMS, DTYPES, LAYOUTS, OPS, OUTS, Case, fixed_cases, same
 
 SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 16, 17]
-REDUCTIONS = [collectives.ring_allreduce, collectives.naive_allreduce]
-BARRIERS = [collectives.dissemination_barrier, collectives.central_barrier, collectives.butterfly_barrier]
+CATALOGUE = collectives.CATALOGUE
+REDUCTIONS = [row for operation in ("allreduce", "reduce") for row in CATALOGUE[operation].values()]
+BARRIERS = [row.function for row in CATALOGUE["barrier"].values()]
 NETWORKS = sorted(ranks.presets)
 # No eager limit divides the messages below alike, so that one run mixes buffered and unbuffered ones.
 MIXED = ranks.Network(name="mixed", inter=ranks.Link.of(1e-6, 1e9), overhead_ps=1000, eager_limit=24)
@@ -35,6 +36,7 @@ cases = st.builds(
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
+@settings(max_examples=30)
 @given(
     case=cases,
     p=st.sampled_from(SIZES),
@@ -68,10 +70,52 @@ def disjoint_union(a: Any, b: Any) -> Any:
 def test_each_element_holds_each_ranks_contribution_exactly_once(p: int, n: int) -> None:
     everyone = np.full(n, (1 << p) - 1, np.uint64)
     union = collectives.commutative(disjoint_union)
-    for allreduce in REDUCTIONS:
-        run = ranks.run(lambda comm, f=allreduce: f(comm, np.full(n, 1 << comm.rank, np.uint64), union), p)
+    for row in REDUCTIONS:
+        run = ranks.run(lambda comm, f=row.function: f(comm, np.full(n, 1 << comm.rank, np.uint64), union), p)
         for result in run.results:
-            same(result, everyone)
+            if result is not None:
+                same(result, everyone)
+
+
+def concatenated(a: Any, b: Any) -> Any:
+    """Join the ranks in a, then those in b, 4 bits each from 1 up: associative, and in no order but this."""
+    shift = np.zeros_like(b)
+    for k in range(16):
+        shift[b >> np.uint64(4 * k) > 0] = 4 * (k + 1)
+    return (a << shift) | b
+
+
+@pytest.mark.parametrize("p", range(1, 16))
+@pytest.mark.parametrize("n", [1, 19])
+def test_reductions_that_take_any_op_go_in_rank_order(p: int, n: int) -> None:
+    expected = np.full(n, int("".join(f"{rank + 1:x}" for rank in range(p)), 16), np.uint64)
+    rooted = [row.function for row in CATALOGUE["reduce"].values() if not row.commutative]
+    for f in [row.function for row in CATALOGUE["allreduce"].values() if not row.commutative]:
+        for result in ranks.run(
+            lambda comm, f=f: f(comm, np.full(n, comm.rank + 1, np.uint64), concatenated), p
+        ).results:
+            same(result, expected)
+    for f in rooted:
+        for root in {0, p // 2, p - 1}:
+            run = ranks.run(
+                lambda comm, f=f, r=root: f(comm, np.full(n, comm.rank + 1, np.uint64), concatenated, root=r), p
+            )
+            same(run.results[root], expected)
+
+
+@pytest.mark.parametrize("row", [row for row in REDUCTIONS if row.commutative], ids=lambda row: row.function.__name__)
+def test_reductions_that_reorder_refuse_other_ops(row: Any) -> None:
+    for op in (np.subtract, concatenated):
+        fails(lambda c, op=op: row.function(c, X, op), ValueError, f"{row.function.__name__}: got op", "commutative")
+
+
+@pytest.mark.parametrize("p", [*range(1, 18), 31, 64])
+def test_broadcasts_give_everybody_the_roots_tokens(p: int) -> None:
+    for row in CATALOGUE["broadcast"].values():
+        for n, root in ((0, 0), (1, p - 1), (p - 1, p // 2), (5 * p + 3, p // 3)):
+            run = ranks.run(lambda comm, f=row.function, n=n, r=root: f(comm, np.arange(n) + n * comm.rank, root=r), p)
+            for result in run.results:
+                same(result, np.arange(n) + n * root)
 
 
 @pytest.mark.parametrize("p", range(1, 18))
@@ -108,74 +152,6 @@ def test_ring_allreduce_is_the_reduce_scatter_followed_by_the_allgather() -> Non
         same(one, other)
     assert whole.time_ps == parts.time_ps
     assert [e for e in whole.trace.events if e.message >= 0] == [e for e in parts.trace.events if e.message >= 0]
-
-
-# -- costs -----------------------------------------------------------------------------------------------------
-
-UNIFORM = ["alpha-beta", "infiniband", "nvlink", "pcie", "ethernet"]
-
-
-@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
-@pytest.mark.parametrize("p", [*range(1, 9), 13, 16, 17, 33])
-def test_time_sends_and_bytes_of_data_collectives_equal_their_formulas(p: int, buffering: str) -> None:
-    for network in [*(ranks.presets[name] for name in UNIFORM if name != "nvlink" or p <= 8), MIXED]:
-        for n in (0, 1, p, 5 * p + 3, 9000):
-            for name in ("ring_reduce_scatter", "ring_allgather", "ring_allreduce", "naive_allreduce"):
-                run = ranks.run(_call(name, n), p, network=network, buffering=buffering)
-                predicted = collectives.cost(name, network, p, n, 8, buffering)
-                assert (run.time_ps, run.sends, run.bytes_sent) == (
-                    predicted.time_ps, predicted.sends, predicted.bytes_sent,
-                ), (name, network.name, n)  # fmt: skip
-
-
-def _call(name: str, n: int) -> Any:
-    if name == "ring_allgather":
-
-        def gather(comm: Any) -> Any:
-            counts = [len(block) for block in np.array_split(np.zeros(n), comm.size)]
-            return collectives.ring_allgather(comm, np.zeros(counts[comm.rank]), counts=counts)
-
-        return gather
-    return lambda comm: getattr(collectives, name)(comm, np.zeros(n))
-
-
-@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
-@pytest.mark.parametrize("p", [*range(1, 18), 31, 32, 33, 64, 100])
-def test_rounds_time_and_sends_of_barriers_equal_their_formulas(p: int, buffering: str) -> None:
-    for barrier in BARRIERS:
-        for name in UNIFORM:
-            network = ranks.presets[name]
-            run = ranks.run(barrier, p, network=network, buffering=buffering, trace=True)
-            predicted = collectives.cost(barrier.__name__, network, p, buffering=buffering)
-            assert run.sends == predicted.sends
-            assert run.trace.longest_chain() == predicted.rounds
-            assert predicted.time_ps in (run.time_ps, None)
-
-
-def test_costs_are_the_textbook_formulas() -> None:
-    network = ranks.presets["alpha-beta"]
-    alpha, n = 10**6, 8 * 1000
-    for p in (2, 4, 8, 10):
-        beta = 100  # ps a byte: 10 GB/s
-        assert collectives.cost("ring_allreduce", network, p, 1000, 8).time_ps == (
-            2 * (p - 1) * alpha + 2 * (p - 1) * n * beta // p
-        )
-        assert set(collectives.cost("ring_allreduce", network, p, 1000, 8).bytes_sent) == {2 * (p - 1) * n // p}
-        assert collectives.cost("dissemination_barrier", network, p).time_ps == (p - 1).bit_length() * alpha
-        assert sum(collectives.cost("dissemination_barrier", network, p).sends) == p * (p - 1).bit_length()
-        assert sum(collectives.cost("central_barrier", network, p).sends) == 2 * (p - 1)
-
-
-@pytest.mark.parametrize("name", ["dgx-h100", "dgx-a100-shared"])
-@pytest.mark.parametrize("n", [0, 100, 1_000_000])
-def test_a_ring_laid_across_nodes_takes_no_longer_than_the_bound(name: str, n: int) -> None:
-    network = ranks.presets[name]
-    for p in (9, 16, 17):
-        predicted = collectives.cost("ring_allreduce", network, p, n, 8)
-        run = ranks.run(lambda comm: collectives.ring_allreduce(comm, np.zeros(n)), p, network=network)
-        assert predicted.time_ps is None
-        assert predicted.at_most_ps is not None
-        assert run.time_ps <= predicted.at_most_ps
 
 
 # -- barriers --------------------------------------------------------------------------------------------------
@@ -254,6 +230,17 @@ def test_wrong_arguments_say_who_got_what_expected_what_and_what_to_do() -> None
         lambda c, odd: collectives.ring_allgather(c, np.zeros(6, "i8" if odd else "f8")),
         lambda c, odd: collectives.ring_allreduce(c, np.zeros(6, "i8" if odd else "f8")),
         lambda c, odd: collectives.naive_allreduce(c, X, root=1 if odd else 2),
+        *(
+            lambda c, odd, f=row.function: f(c, X, root=1 if odd else 2)
+            for operation in ("reduce", "broadcast")
+            for row in CATALOGUE[operation].values()
+        ),
+        *(
+            lambda c, odd, f=row.function, kind=kind: f(c, np.zeros(7 if odd == kind else 6, "f4" if odd else "f8"))
+            for operation in ("allreduce", "reduce", "broadcast")
+            for row in CATALOGUE[operation].values()
+            for kind in (True, "no")
+        ),
         lambda c, odd: collectives.naive_allreduce(c, X, (lambda a, b: a) if odd else np.add),
         lambda c, odd: collectives.central_barrier(c, 1 if odd else 2),
         lambda c, odd: (collectives.butterfly_barrier if odd else collectives.dissemination_barrier)(c),
@@ -270,15 +257,6 @@ def test_an_op_that_cannot_take_nothing_is_not_asked_to() -> None:
     for n in (0, 2):
         for result in ranks.run(lambda comm, n=n: collectives.ring_allreduce(comm, np.arange(n), op), 5).results:
             same(result, np.arange(n))
-
-
-def test_wrong_costs_are_refused() -> None:
-    network = ranks.presets["alpha-beta"]
-    for arguments in ({"p": 0}, {"p": 2, "n_items": -1}, {"p": 2, "buffering": "Eager"}):
-        with pytest.raises(ValueError, match="cost: got p="):
-            collectives.cost("ring_allreduce", network, **arguments)
-    with pytest.raises(ValueError, match="got algorithm 'ring', expected one of naive_allreduce"):
-        collectives.cost("ring", network, 2)
 
 
 def test_ranks_that_disagree_are_told_who_is_the_outlier() -> None:

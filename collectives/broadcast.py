@@ -1,0 +1,179 @@
+"""Broadcasts: a tree of whole messages for small ones; blocks or segments, so that all links are busy, for large."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from collectives.arrays import (
+    Array,
+    block_bounds,
+    check_positive,
+    check_root,
+    finish,
+    flat_input,
+    output,
+    same_memory,
+    wire_view,
+)
+from collectives.costs import Cost, Machine
+from collectives.ring import allgather_round
+from collectives.schedules import Step, scheduled_cost
+from collectives.trees import binomial_children, binomial_end, binomial_parent
+from ranks import announce, region
+
+_BINOMIAL, _SCATTER, _CHAIN = 32_040, 32_041, 32_042
+
+# Segments of a pipeline: small enough to be buffered by the networks of `ranks.presets`, so that a rank sends on
+# without waiting, and large enough to take longer than their overhead.
+SEGMENT_BYTES = 65_536
+
+
+def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Array | None = None) -> Array:
+    """Return the root's `x` on every rank of `comm`, sent down a binomial tree.
+
+        ranks.run(lambda comm: binomial_broadcast(comm, np.array([comm.rank]), root=2), 3).results
+        # [array([2]), array([2]), array([2])]
+
+    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and x is kept.
+    Cost:    ceil(lg p) rounds, p-1 messages in all; ceil(lg p) (alpha + n beta).
+    Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
+    Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
+    """
+    p, v, result, whole = _start("binomial_broadcast", comm, x, root, out)
+    wire = wire_view(whole.dtype) or _as_it_is
+    with region(comm, "binomial_broadcast"):
+        if v:
+            comm.Recv(wire(whole), (binomial_parent(v) + root) % p, _BINOMIAL)
+        for child in binomial_children(v, p):
+            comm.Send(wire(whole), (child + root) % p, _BINOMIAL)
+    return finish(result, whole)
+
+
+def binomial_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Return the cost of `binomial_broadcast` of n_items."""
+    p, n_bytes = machine.p, n_items * itemsize
+
+    def steps(v: int) -> list[Step]:
+        first = [Step(None, 0, binomial_parent(v))] if v else []
+        return first + [Step(child, n_bytes, None) for child in binomial_children(v, p)]
+
+    return scheduled_cost(machine, steps)
+
+
+def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Array | None = None) -> Array:
+    """Return the root's `x` on every rank of `comm`: its blocks scattered down a binomial tree, then sent round a ring.
+
+        ranks.run(lambda comm: scatter_allgather_broadcast(comm, np.array([comm.rank]), root=2), 3).results
+        # [array([2]), array([2]), array([2])]
+
+    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and x is kept.
+    Cost:    ceil(lg p) + p-1 rounds; (ceil(lg p) + p-1) alpha + 2(p-1)/p n beta.
+    Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
+    Source:  van de Geijn's algorithm, as in Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
+    """
+    p, v, result, whole = _start("scatter_allgather_broadcast", comm, x, root, out)
+    bounds = block_bounds(whole.size, p)
+    wire = wire_view(whole.dtype) or _as_it_is
+    with region(comm, "scatter_allgather_broadcast"):
+        if v:
+            mine = whole[bounds[v] : bounds[binomial_end(v, p)]]
+            comm.Recv(wire(mine), (binomial_parent(v) + root) % p, _SCATTER)
+        for child in binomial_children(v, p):
+            part = whole[bounds[child] : bounds[binomial_end(child, p)]]
+            comm.Send(wire(part), (child + root) % p, _SCATTER)
+        allgather_round(comm, whole, bounds, v)
+    return finish(result, whole)
+
+
+def scatter_allgather_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Return the cost of `scatter_allgather_broadcast` of n_items."""
+    p, bounds = machine.p, block_bounds(n_items, machine.p)
+
+    def part(first: int, end: int) -> int:
+        return (bounds[end] - bounds[first]) * itemsize
+
+    def steps(v: int) -> list[Step]:
+        scatter = [Step(None, 0, binomial_parent(v))] if v else []
+        scatter += [Step(child, part(child, binomial_end(child, p)), None) for child in binomial_children(v, p)]
+        blocks = [(v - step) % p for step in range(p - 1)]
+        return scatter + [Step((v + 1) % p, part(block, block + 1), (v - 1) % p) for block in blocks]
+
+    return scheduled_cost(machine, steps)
+
+
+def chain_broadcast(
+    comm: Any, x: Array, *, root: int = 0, out: Array | None = None, segment_bytes: int = SEGMENT_BYTES
+) -> Array:
+    """Return the root's `x` on every rank of `comm`, handed from rank to rank in segments.
+
+        ranks.run(lambda comm: chain_broadcast(comm, np.array([comm.rank]), root=2), 3).results
+        # [array([2]), array([2]), array([2])]
+
+    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and x is kept.
+    Cost:    s = ceil(n / segment_bytes) segments, p+s-2 rounds; (p+s-2) (alpha + n/s beta) if every message waits
+             for the one before, less if segments are buffered.
+    Raises:  TypeError, ValueError if x, root, out or segment_bytes do not fit; CollectiveMismatchError if simulated
+             ranks differ.
+    Source:  Pjesivac-Grbovic, Angskun, Bosilca, Fagg, Gabriel, Dongarra, Cluster Computing 10(2), 2007.
+    """
+    p, v, result, whole = _start("chain_broadcast", comm, x, root, out, segment_bytes=segment_bytes)
+    wire = wire_view(whole.dtype) or _as_it_is
+    segments = [wire(whole[first:end]) for first, end in segment_bounds(whole.size, whole.itemsize, segment_bytes)]
+    left, right = (comm.rank - 1) % p, (comm.rank + 1) % p
+    with region(comm, "chain_broadcast"):
+        if v:
+            comm.Recv(segments[0], left, _CHAIN)
+        for number, segment in enumerate(segments):
+            # Segments up to this one are here; the last rank of the chain only receives.
+            after = segments[number + 1 : number + 2] if v else []
+            if v == p - 1:
+                for coming in after:
+                    comm.Recv(coming, left, _CHAIN)
+            elif after:
+                comm.Sendrecv(segment, right, _CHAIN, after[0], left, _CHAIN)
+            else:
+                comm.Send(segment, right, _CHAIN)
+    return finish(result, whole)
+
+
+def chain_broadcast_cost(machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES) -> Cost:
+    """Return the cost of `chain_broadcast` of n_items."""
+    p = machine.p
+    sizes = [(end - first) * itemsize for first, end in segment_bounds(n_items, itemsize, segment_bytes)]
+
+    def steps(v: int) -> list[Step]:
+        left = v - 1 if v else None
+        if v == p - 1:
+            return [Step(None, 0, left) for _ in sizes] if v else []
+        first = [Step(None, 0, left)] if v else []
+        return first + [Step(v + 1, size, left if k < len(sizes) - 1 else None) for k, size in enumerate(sizes)]
+
+    return scheduled_cost(machine, steps)
+
+
+def segment_bounds(n: int, itemsize: int, segment_bytes: int) -> list[tuple[int, int]]:
+    """Return (first, end) of each segment of n elements, of about segment_bytes and within one element alike.
+
+    There is one at least, even if it is empty.
+    """
+    segments = max(1, -(-n * itemsize // segment_bytes))
+    bounds = block_bounds(n, segments)
+    return list(pairwise(bounds))
+
+
+def _start(who: str, comm: Any, x: Any, root: int, out: Array | None, **more: Any) -> tuple[int, int, Array, Array]:
+    """Check the call; return p, this rank's number as seen from the root, the result, and where to make it."""
+    flat, p = flat_input(who, x), comm.size
+    check_root(who, root, p)
+    for name, value in more.items():
+        check_positive(who, name, value)
+    result, whole = output(who, out, x.shape, x.dtype)
+    announce(comm, who, root=root, shape=x.shape, dtype=x.dtype, **more)
+    if comm.rank == root and not same_memory(whole, flat):
+        whole[...] = flat
+    return p, (comm.rank - root) % p, result, whole
+
+
+def _as_it_is(array: Array) -> Array:
+    return array

@@ -1,0 +1,101 @@
+"""Every formula of the catalogue against the simulator: rounds, sends, bytes, and time to the picosecond."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import collectives
+import ranks
+from claims import CLAIMS_OF
+from collectives import CATALOGUE
+
+# No eager limit divides the messages below alike, so that one run mixes buffered and unbuffered ones.
+MIXED = ranks.Network(name="mixed", inter=ranks.Link.of(1e-6, 1e9), overhead_ps=1000, eager_limit=24)
+UNIFORM = ["alpha-beta", "infiniband", "nvlink", "pcie", "ethernet"]
+ROWS = {row.function.__name__: (name, row) for name in CLAIMS_OF for row in CATALOGUE[name].values()}
+
+
+def call(name: str, n: int) -> Any:
+    """Return the program that calls an algorithm on what n_items = n says of its operation."""
+    operation, row = ROWS[name]
+    if operation == "allgather":
+
+        def gather(comm: Any) -> Any:
+            counts = [len(block) for block in np.array_split(np.zeros(n), comm.size)]
+            return row.function(comm, np.zeros(counts[comm.rank]), counts=counts)
+
+        return gather
+    if operation == "barrier":
+        return row.function
+    return lambda comm: row.function(comm, np.zeros(n))
+
+
+def sizes(name: str, p: int) -> tuple[int, ...]:
+    return (0,) if ROWS[name][0] == "barrier" else (0, 1, 5 * p + 3, 9000, 20_000)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
+def test_time_sends_and_bytes_equal_their_formulas(name: str, buffering: str) -> None:
+    for network in [*ranks.presets.values(), MIXED]:
+        nodes = network.ranks_per_node > 1
+        for p in (1, 2, 3, 4, 7, 8, 9, 16, 17) if nodes else (1, 2, 3, 5, 6, 8, 13, 33):
+            for n in sizes(name, p)[:: 2 if p > 8 else 1]:
+                run = ranks.run(call(name, n), p, network=network, buffering=buffering)
+                predicted = collectives.cost(name, network, p, n, 8, buffering)
+                assert (run.sends, run.bytes_sent) == (predicted.sends, predicted.bytes_sent), (network.name, p, n)
+                assert predicted.time_ps in (run.time_ps, None), (network.name, p, n)
+                assert predicted.at_most_ps is None or run.time_ps <= predicted.at_most_ps
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_time_is_claimed_for_every_p_on_networks_of_one_link(name: str) -> None:
+    for p in range(1, 34):
+        cost = collectives.cost(name, ranks.presets["infiniband"], p, 1000, 8)
+        assert cost.time_ps is not None or (name == "butterfly_barrier" and p & (p - 1))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rounds_are_the_longest_chain_of_messages(name: str) -> None:
+    for p in (*range(1, 18), 31, 64):
+        for n in sizes(name, p)[1:3] or (0,):
+            run = ranks.run(call(name, n), p, network="alpha-beta", trace=True)
+            assert run.trace.longest_chain() == collectives.cost(name, run.network, p, n, 8).rounds, (p, n)
+
+
+def test_costs_are_the_textbook_formulas() -> None:
+    network = ranks.presets["alpha-beta"]
+    alpha, n = 10**6, 8 * 1000
+    for p in (2, 4, 8, 10):
+        beta = 100  # ps a byte: 10 GB/s
+        assert collectives.cost("ring_allreduce", network, p, 1000, 8).time_ps == (
+            2 * (p - 1) * alpha + 2 * (p - 1) * n * beta // p
+        )
+        assert set(collectives.cost("ring_allreduce", network, p, 1000, 8).bytes_sent) == {2 * (p - 1) * n // p}
+        assert collectives.cost("dissemination_barrier", network, p).time_ps == (p - 1).bit_length() * alpha
+        assert sum(collectives.cost("dissemination_barrier", network, p).sends) == p * (p - 1).bit_length()
+        assert sum(collectives.cost("central_barrier", network, p).sends) == 2 * (p - 1)
+
+
+@pytest.mark.parametrize("name", ["dgx-h100", "dgx-a100-shared"])
+@pytest.mark.parametrize("n", [0, 100, 1_000_000])
+def test_a_ring_laid_across_nodes_takes_no_longer_than_the_bound(name: str, n: int) -> None:
+    network = ranks.presets[name]
+    for p in (9, 16, 17):
+        predicted = collectives.cost("ring_allreduce", network, p, n, 8)
+        run = ranks.run(lambda comm: collectives.ring_allreduce(comm, np.zeros(n)), p, network=network)
+        assert predicted.time_ps is None
+        assert predicted.at_most_ps is not None
+        assert run.time_ps <= predicted.at_most_ps
+
+
+def test_wrong_costs_are_refused() -> None:
+    network = ranks.presets["alpha-beta"]
+    for arguments in ({"p": 0}, {"p": 2, "n_items": -1}, {"p": 2, "buffering": "Eager"}):
+        with pytest.raises(ValueError, match="cost: got p="):
+            collectives.cost("ring_allreduce", network, **arguments)
+    with pytest.raises(ValueError, match="got algorithm 'ring', expected one of naive_allreduce"):
+        collectives.cost("ring", network, 2)
