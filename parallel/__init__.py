@@ -1,20 +1,44 @@
 """Attention, on one rank and over many: dense, blockwise, and what the parallel forms are made of.
 
-import numpy as np
-from parallel import attention
+    import numpy as np
+    from parallel import attention
 
-x = np.array([1.0, 3.0, 8.0]).reshape(1, 3, 1, 1)  # (batch, seq, heads, head_dim)
-attention(0 * x, x, x, causal=True).ravel()
-# array([1., 2., 4.])
+    x = np.array([1.0, 3.0, 8.0]).reshape(1, 3, 1, 1)  # (batch, seq, heads, head_dim)
+    attention(0 * x, x, x, causal=True).ravel()
+    # array([1., 2., 4.])
+
+Over many ranks, each of which has some tokens: Ulysses, rings, both; and a transformer block under any of them, or cut
+by its weights as Megatron does. Every strategy gives the result and the gradients of one rank.
 """
 
 from parallel.attention import attention, attention_backward
+from parallel.block import block, block_backward, random_parameters
 from parallel.blockwise import blockwise_attention, blockwise_attention_backward, merge_attention
+from parallel.loss import mean_token_loss
+from parallel.ring_attention import ring_attention, ring_attention_backward
+from parallel.shards import shard, token_positions, unshard
+from parallel.ulysses import ulysses_attention, ulysses_attention_backward
+from parallel.usp import unshard_grid, usp_attention, usp_attention_backward, usp_grid
 
 __all__ = [
     "attention",
     "attention_backward",
+    "block",
+    "block_backward",
     "blockwise_attention",
     "blockwise_attention_backward",
+    "mean_token_loss",
     "merge_attention",
+    "random_parameters",
+    "ring_attention",
+    "ring_attention_backward",
+    "shard",
+    "token_positions",
+    "ulysses_attention",
+    "ulysses_attention_backward",
+    "unshard",
+    "unshard_grid",
+    "usp_attention",
+    "usp_attention_backward",
+    "usp_grid",
 ]

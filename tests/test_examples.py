@@ -47,6 +47,12 @@ def docstrings() -> list[tuple[str, str]]:
     return sorted(found.items())
 
 
+def example_lines(text: str) -> list[str]:
+    """Return the lines of the paragraphs of a docstring that are indented as a whole; labelled ones are not."""
+    paragraphs = [paragraph.splitlines() for paragraph in text.split("\n\n")]
+    return [line[4:] for lines in paragraphs if all(line.startswith("    ") for line in lines) for line in lines]
+
+
 # Examples that start processes or need some.
 NEED_MPI = {"ranks.calibration.calibrate", "ranks.real.launch"}
 EXAMPLES = [
@@ -60,7 +66,8 @@ def namespace() -> dict[str, Any]:
     names: dict[str, Any] = {"np": np, "ranks": ranks, "collectives": collectives, "parallel": parallel}
     for package in (ranks, collectives, parallel):
         names |= {name: getattr(package, name) for name in package.__all__}
-    for module in ("ranks.datatypes", "ranks.core", "collectives.arrays", "collectives.costs"):
+    helpers = ("ranks.datatypes", "ranks.core", "collectives.arrays", "collectives.costs")
+    for module in (*helpers, "parallel.heads", "parallel.layers", "parallel.shards"):
         names |= {n: v for n, v in vars(importlib.import_module(module)).items() if not n.startswith("_")}
     return names
 
@@ -103,5 +110,5 @@ def test_the_demo_prints_what_the_readme_shows() -> None:
 
 @pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
 def test_examples_in_docstrings_give_the_answers_shown(name: str, text: str) -> None:
-    code = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    ") and not line.startswith("     "))
+    code = "\n".join(example_lines(text))
     assert check(code, namespace()) > 0

@@ -1,0 +1,172 @@
+"""Ring attention: queries stay, keys and values go round; each rank attends to one block after the other.
+
+Block b of K and V starts at rank b and travels right, so that in step s rank r attends to block r-s. The partial
+results are merged by their log-sum-exp. Going back, K and V travel again, and the gradient of a block follows it: it
+starts at the first rank that the block visits, so p-1 moves bring it home (common code starts it at home: p moves).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from collectives.arrays import Array
+from parallel.arguments import check_like, check_scale
+from parallel.local import BLOCKWISE, Attention, Kernel
+from parallel.shards import agree, alike, check_shards, gather_tokens, held_positions
+
+# Tags of this file's messages, out of the way of a program's own.
+_KV, _D_KV = 32_701, 32_702
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRing:
+    """What the backward needs: this rank's arrays, and where the tokens of all ranks are."""
+
+    q: Array
+    kv: Array
+    out: Array
+    lse: Array
+    where: Where
+    kernel: Kernel
+    overlap: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The positions and documents of all ranks' tokens, and what they say about a block."""
+
+    rank: int
+    positions: list[Array]
+    segments: list[Array] | None
+    causal: bool
+    scale: float
+
+    def of(self, block: int) -> dict[str, Any]:
+        """Return the kernel's keywords for this rank's queries and the keys of rank `block`."""
+        keywords: dict[str, Any] = {
+            "causal": self.causal,
+            "scale": self.scale,
+            "q_positions": self.positions[self.rank],
+            "k_positions": self.positions[block],
+        }
+        if self.segments is not None:
+            keywords |= {"q_segments": self.segments[self.rank], "k_segments": self.segments[block]}
+        return keywords
+
+
+def ring_attention(
+    comm: Any,
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    segments: Array | None = None,
+    layout: str = "plain",
+    overlap: bool = True,
+    lengths: Sequence[int] | None = None,
+    kernel: Kernel = BLOCKWISE,
+) -> tuple[Array, SavedRing]:
+    """Return this rank's tokens of the attention over the whole sequence, and what the backward needs.
+
+        def program(comm):
+            q, k, v = np.random.default_rng(comm.rank).random((3, 1, 4, 2, 8))  # 4 tokens a rank, 2 heads of 8
+            return ring_attention(comm, q, k, v, causal=True, layout="zigzag")[0].shape
+        ranks.run(program, 3).results  # [(1, 4, 2, 8), (1, 4, 2, 8), (1, 4, 2, 8)]
+
+    layout:   which tokens a rank holds (`token_positions`). Under a causal mask the plain layout leaves early ranks
+              idle; striped and zigzag give all ranks the same work. overlap: move the next block while computing.
+    segments: (batch, tokens), the document of each of this rank's tokens; they attend inside their document only.
+    lengths:  how many tokens each rank holds, if known. kernel: attends to one block.
+
+    Shape:   q (batch, tokens, heads, head_dim), k and v with kv_heads that divide heads -> as q. Any number of tokens
+             on a rank in the plain layout. Arguments are kept.
+    Cost:    p-1 sends a rank, of 2 * batch * tokens * kv_heads * head_dim elements each, tokens being those of one
+             rank. Without `lengths` p-1 more (`agree`), with `segments` p-1 of batch * tokens integers.
+             With t for a block's message and c for computing with one: p c + (p-1) t, with overlap c + (p-1) max(c, t).
+    Raises:  TypeError, ValueError if arrays do not fit each other, or those of other ranks (on every rank).
+    Source:  Liu, Zaharia, Abbeel, arXiv 2310.01889; striped: Brandon et al., arXiv 2311.09431.
+    """
+    who, p, rank = "ring_attention", comm.size, comm.rank
+    sizes = check_shards(who, q, k, v, segments)
+    lengths = agree(comm, who, q.shape[1], lengths, **alike(sizes, q.dtype, causal, scale, segments))
+    positions = held_positions(who, layout, lengths)
+    documents = None if segments is None else gather_tokens(comm, segments, lengths)
+    where = Where(rank, positions, documents, causal, check_scale(who, scale, sizes.dim))
+    kv = here = _in_one_piece(k, v)
+    so_far: tuple[Array, Array] | None = None
+    for step in range(p):
+        block = (rank - step) % p
+        moving = _Move(comm, here, lengths[block - 1], _KV, overlap) if step < p - 1 else None
+        so_far = kernel.forward(q, here[0], here[1], into=so_far, **where.of(block))
+        here = moving.end() if moving else here
+    assert so_far is not None  # p is at least 1
+    out, lse = so_far
+    return out, SavedRing(q, kv, out, lse, where, kernel, overlap)
+
+
+def ring_attention_backward(comm: Any, saved: SavedRing, d_out: Array) -> tuple[Array, Array, Array]:
+    """Return the gradients of this rank's q, k and v, given that of what `ring_attention` returned.
+
+    Shape:   d_out as q -> as q, k, v. `d_out` is kept.
+    Cost:    2(p-1) sends a rank, of 2 * batch * tokens * kv_heads * head_dim elements each.
+    Raises:  ValueError if d_out has not the shape and dtype of q.
+    """
+    check_like("ring_attention_backward", "d_out", d_out, saved.out.shape, saved.out.dtype, written=False)
+    p, rank, overlap = comm.size, comm.rank, saved.overlap
+    lengths = [len(held) for held in saved.where.positions]
+    here, d_q = saved.kv, np.zeros(saved.q.shape, saved.q.dtype)
+    moving_d: _Move | None = None
+    for step in range(p):
+        block = (rank - step) % p
+        moving = _Move(comm, here, lengths[block - 1], _KV, overlap) if step < p - 1 else None
+        d_here = np.zeros_like(here)
+        saved.kernel.backward(
+            saved.q, here[0], here[1], saved.out, saved.lse, d_out, into=(d_q, d_here[0], d_here[1]),
+            **saved.where.of(block),
+        )  # fmt: skip
+        if step == 0:
+            d_own = d_here
+        else:
+            # With what comes, this holds the shares of ranks block+1 ... rank; it leaves for the next one.
+            d_here += moving_d.end() if moving_d else 0
+            moving_d = _Move(comm, d_here, lengths[block - 1], _D_KV, overlap)
+        here = moving.end() if moving else here
+    d_own += moving_d.end() if moving_d else 0
+    return d_q, d_own[0], d_own[1]
+
+
+def _in_one_piece(k: Array, v: Array) -> Array:
+    """Return both as one array that can be sent; np.stack may keep the order of axes in memory."""
+    both = np.empty((2, *k.shape), k.dtype)
+    both[0], both[1] = k, v
+    return both
+
+
+class _Move:
+    """A block on its way to the right neighbour, while another comes from the left: at once, or only at the end."""
+
+    def __init__(self, comm: Any, sent: Array, n_came: int, tag: int, overlap: bool) -> None:
+        left, right = (comm.rank - 1) % comm.size, (comm.rank + 1) % comm.size
+        self.came = np.empty((*sent.shape[:2], n_came, *sent.shape[3:]), sent.dtype)
+        self.requests = [comm.Irecv(self.came, left, tag), comm.Isend(sent, right, tag)] if overlap else []
+        self.exchange = partial(comm.Sendrecv, sent, right, tag, self.came, left, tag)
+
+    def end(self) -> Array:
+        """Return the block that came, when both are through."""
+        if not self.requests:
+            self.exchange()
+        for request in self.requests:
+            request.Wait()
+        return self.came
+
+
+def ring(comm: Any, **keywords: Any) -> Attention:
+    """Return ring attention over `comm` with these keywords as an Attention."""
+    return Attention(partial(ring_attention, comm, **keywords), partial(ring_attention_backward, comm))

@@ -1,0 +1,99 @@
+"""Unified sequence parallelism: Ulysses inside groups of neighbours, ring attention between the groups.
+
+Ranks form a grid. Ulysses, whose all-to-alls want fast links and whose ranks are limited by the heads, runs inside a
+row; after it each rank has its heads of the row's tokens, and rings along the columns attend to the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collectives.arrays import Array
+from parallel.arguments import refuse
+from parallel.local import BLOCKWISE, Kernel
+from parallel.ring_attention import ring
+from parallel.shards import agree, alike, check_shards, gather_tokens, shard, unshard
+from parallel.ulysses import SavedUlysses, ulysses_attention, ulysses_attention_backward
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Ranks as rows, each a communicator of neighbours, and columns, each of one rank of every row."""
+
+    row: Any
+    column: Any
+
+    def shard(self, x: Array, layout: str = "plain", axis: int = 1) -> Array:
+        """Return the tokens of `x` of this rank: those of its row, by `layout`, in equal blocks along the row."""
+        of_row = shard(x, self.column.size, self.column.rank, layout, axis)
+        return shard(of_row, self.row.size, self.row.rank, axis=axis)
+
+
+def usp_grid(comm: Any, ulysses: int) -> Grid:
+    """Return the ranks of `comm` as rows of `ulysses` neighbours, for Ulysses, and columns, for rings.
+
+        ranks.run(lambda comm: usp_grid(comm, 2).column.size, 6).results  # [3, 3, 3, 3, 3, 3]
+
+    Make it once: splitting a communicator is collective, and dear on real MPI.
+
+    Raises:  ValueError unless `ulysses` divides the number of ranks.
+    """
+    if not isinstance(ulysses, (int, np.integer)) or ulysses < 1 or comm.size % ulysses:
+        expected = f"a number that divides the {comm.size} ranks"
+        refuse(ValueError, "usp_grid", f"ulysses={ulysses!r}", expected, "choose another one, or other ranks")
+    return Grid(comm.Split(comm.rank // ulysses, comm.rank), comm.Split(comm.rank % ulysses, comm.rank))
+
+
+def unshard_grid(shards: Sequence[Array], ulysses: int, layout: str = "plain", axis: int = 1) -> Array:
+    """Return the sequence whose shards on a grid with rows of `ulysses`, in rank order, are given."""
+    rows = [np.concatenate(shards[i : i + ulysses], axis) for i in range(0, len(shards), ulysses)]
+    return unshard(rows, layout, axis)
+
+
+def usp_attention(
+    grid: Grid,
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    segments: Array | None = None,
+    layout: str = "plain",
+    overlap: bool = True,
+    lengths: Sequence[int] | None = None,
+    kernel: Kernel = BLOCKWISE,
+) -> tuple[Array, SavedUlysses]:
+    """Return this rank's tokens of the attention over the whole sequence, and what the backward needs.
+
+        def program(comm):
+            grid = usp_grid(comm, 2)
+            q, k, v = (grid.shard(x, "zigzag") for x in np.random.default_rng(0).random((3, 1, 16, 6, 8)))
+            return usp_attention(grid, q, k, v, causal=True, layout="zigzag")[0].shape
+        ranks.run(program, 4).results  # [(1, 4, 6, 8), (1, 4, 6, 8), (1, 4, 6, 8), (1, 4, 6, 8)]
+
+    layout:   which tokens a row holds, as in `ring_attention`; `Grid.shard` cuts accordingly.
+    lengths:  how many tokens each rank of this row holds, if known. Other keywords as in `ring_attention`.
+
+    Shape:   as `ulysses_attention`.
+    Cost:    that of Ulysses on a row of u ranks, and of a ring over p/u ranks of their heads and the row's tokens.
+    Raises:  TypeError, ValueError if arrays do not fit each other, or those of other ranks (on every rank).
+    Source:  Fang & Zhao, arXiv 2405.07719.
+    """
+    who, row = "usp_attention", grid.row
+    sizes = check_shards(who, q, k, v, segments)
+    lengths = agree(row, who, q.shape[1], lengths, **alike(sizes, q.dtype, causal, scale, segments))
+    of_row = None if segments is None else np.concatenate(gather_tokens(row, segments, lengths), 1)
+    around = ring(
+        grid.column, causal=causal, scale=scale, segments=of_row, layout=layout, overlap=overlap, kernel=kernel
+    )
+    return ulysses_attention(row, q, k, v, lengths=lengths, attention=around)
+
+
+def usp_attention_backward(grid: Grid, saved: SavedUlysses, d_out: Array) -> tuple[Array, Array, Array]:
+    """Return the gradients of this rank's q, k and v, given that of what `usp_attention` returned."""
+    return ulysses_attention_backward(grid.row, saved, d_out)
