@@ -46,6 +46,7 @@ from ranks.errors import (
     UnfinishedRequestError,
     UnreceivedMessageError,
 )
+from ranks.exploring import Exploration, Outcome, explore
 from ranks.group import Group
 from ranks.network import Link, Network, network_named, presets
 from ranks.request import REQUEST_NULL, Message, Prequest, Request
@@ -55,13 +56,13 @@ from ranks.trace import Event, Trace, region
 
 __all__ = [
     "ANY_SOURCE", "ANY_TAG", "COMM_NULL", "COMM_TYPE_SHARED", "CONGRUENT", "IDENT", "IN_PLACE", "PROC_NULL",
-    "REQUEST_NULL", "ROOT", "SIMILAR", "TAG_UB", "UNDEFINED", "UNEQUAL", "AbortError",
-    "CollectiveMismatchError", "Comm", "Datatype", "DatatypeMismatchError", "DeadlockError", "Event", "Group",
-    "InvalidBufferError", "InvalidHandleError", "InvalidRankError", "InvalidTagError", "Link",
-    "LivelockError", "Message", "Network", "NondeterminismError", "Prequest", "RanksError", "Request", "Run",
+    "REQUEST_NULL", "ROOT", "SIMILAR", "TAG_UB", "UNDEFINED", "UNEQUAL", "AbortError", "CollectiveMismatchError",
+    "Comm", "Datatype", "DatatypeMismatchError", "DeadlockError", "Event", "Exploration", "Group",
+    "InvalidBufferError", "InvalidHandleError", "InvalidRankError", "InvalidTagError", "Link", "LivelockError",
+    "Message", "Network", "NondeterminismError", "Outcome", "Prequest", "RanksError", "Request", "Run",
     "SendBufferChangedError", "Status", "Trace", "TruncationError", "UnfinishedRequestError",
-    "UnreceivedMessageError", "Wtime", "announce", "calibrate", "mpi_of", "network_named", "presets", "reduction_clock",
-    "region", "run", "spend",
+    "UnreceivedMessageError", "Wtime", "announce", "calibrate", "explore", "mpi_of", "network_named", "presets",
+    "reduction_clock", "region", "run", "spend",
 ]  # fmt: skip
 
 

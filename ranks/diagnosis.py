@@ -54,10 +54,7 @@ def deadlock(world: World, program: str, passes: Callable[[str], bool] | None) -
     cores = [[b.rank for b in blocked]] if world.livelock else deadlock_cores(needs)
     time_ps = max(state.now for state in waiting)
     other = _passing_mode(world.buffering, passes)
-    replay = (
-        f"ranks.run({program}, network={_network_text(world.network)}, "
-        f"buffering={world.buffering!r}, seed={world.seed})"
-    )
+    replay = f"ranks.run({program}, network={_network_text(world.network)}, {world.replay()})"
     kind = LivelockError if world.livelock else DeadlockError
     head = f"{kind.__name__} at t={time_ps / 1e6:g} us: {_headline(cores[0], blocked, world)}"
     lines = [f"{head} (buffering={world.buffering}, seed={world.seed})"]

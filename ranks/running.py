@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ranks.calls import site_of
+from ranks.choosing import ChoosingWorld
 from ranks.communicator import Comm
 from ranks.datatypes import typed_name
 from ranks.diagnosis import deadlock
 from ranks.errors import NondeterminismError, UnfinishedRequestError, UnreceivedMessageError
 from ranks.network import PS_PER_S, Network, network_named
+from ranks.schedules import repeat
 from ranks.trace import Trace
 from ranks.world import RankState, World
 
@@ -59,6 +61,7 @@ def run(
     seed: int = 0,
     trace: bool = False,
     check: bool = False,
+    replay: str | None = None,
 ) -> Run:
     """Run `program(comm, *args)` on `size` simulated ranks and return what came of it.
 
@@ -70,19 +73,41 @@ def run(
     seed:      draws the network's jitter, if it has any.
     trace:     keep the events.
     check:     find send buffers that are written too early, and run twice to compare.
+    replay:    make the choices of a run that `explore` found, in its buffering mode, whatever the clock says.
     Raises:    what a rank raised, with a note that names the rank; DeadlockError if none can move; errors for
                messages nobody received and requests nobody completed. No other rank is left hanging.
     """
     chosen = network_named(network)
-    _check_arguments(program, size, buffering)
-    result = _run(program, size, args, chosen, buffering, seed, trace=trace, check=check)
+    mode, choices = (buffering, None) if replay is None else read_replay(replay)
+    check_arguments(program, size, mode)
+    runs = []
+    for _ in range(2 if check else 1):
+        recorded = Trace(size) if trace else None
+        if choices is None:
+            world = World(size, chosen, mode, seed, trace=recorded, check=check)
+        else:
+            world = ChoosingWorld(size, chosen, mode, repeat(choices), trace=recorded, check=check)
+        others = _passes(program, size, args, chosen, seed) if choices is None else None
+        runs.append(carry_out(world, program, args, others))
     if check:
-        again = _run(program, size, args, chosen, buffering, seed, trace=trace, check=check)
-        _compare(result, again)
-    return result
+        _compare(*runs)
+    return runs[0]
 
 
-def _check_arguments(program: Any, size: Any, buffering: Any) -> None:
+def read_replay(replay: str) -> tuple[str, list[int]]:
+    """Return the buffering mode and the choices in a replay text such as "none:0,2,1"."""
+    mode, colon, choices = replay.partition(":") if isinstance(replay, str) else ("", "", "")
+    numbers = choices.split(",") if choices else []
+    if mode not in BUFFERINGS or not colon or not all(number.isdecimal() for number in numbers):
+        raise ValueError(
+            f'ranks.run: got replay={replay!r}, expected a text such as "none:0,2,1"; remedy: take it from an outcome '
+            "of ranks.explore"
+        )
+    return mode, [int(number) for number in numbers]
+
+
+def check_arguments(program: Any, size: Any, buffering: Any) -> None:
+    """Raise unless this is a program, a number of ranks and a buffering mode."""
     if not callable(program):
         raise TypeError(f"ranks.run: got program={program!r}, expected a function of comm; remedy: pass the function")
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
@@ -93,32 +118,33 @@ def _check_arguments(program: Any, size: Any, buffering: Any) -> None:
         )
 
 
-def _run(
-    program: Callable[..., Any],
-    size: int,
-    args: tuple[Any, ...],
-    network: Network,
-    buffering: str,
-    seed: int,
-    *,
-    trace: bool,
-    check: bool,
-    advise: bool = True,
-) -> Run:
-    recorded = Trace(size) if trace else None
-    world = World(size, network, buffering, seed, trace=recorded, check=check)
-    context = world.new_context(world.ranks)
-    results: list[Any] = [None] * size
-
-    def body(state: RankState) -> None:
-        results[state.rank] = program(Comm(state, context, state.rank), *args)
+def _passes(
+    program: Callable[..., Any], size: int, args: tuple[Any, ...], network: Network, seed: int
+) -> Callable[[str], bool]:
+    """Return a function that says whether the program ends well in another buffering mode."""
 
     def passes(other: str) -> bool:
         try:
-            _run(program, size, args, network, other, seed, trace=False, check=False, advise=False)
+            carry_out(World(size, network, other, seed, trace=None, check=False), program, args, None)
         except Exception:
             return False
         return True
+
+    return passes
+
+
+def carry_out(
+    world: World, program: Callable[..., Any], args: tuple[Any, ...], passes: Callable[[str], bool] | None
+) -> Run:
+    """Let all ranks of a new world run the program; return what came of it, or raise what went wrong.
+
+    passes: tells whether another buffering mode would have helped; None if nobody wants to know.
+    """
+    context = world.new_context(world.ranks)
+    results: list[Any] = [None] * world.size
+
+    def body(state: RankState) -> None:
+        results[state.rank] = program(Comm(state, context, state.rank), *args)
 
     try:
         world.drive(body)
@@ -127,8 +153,8 @@ def _run(
         if world.disagreement is not None:
             raise world.disagreement.mismatch()
         if any(state.greenlet for state in world.ranks):
-            text = f"{getattr(program, '__name__', 'program')}, {size}{', *args' if args else ''}"
-            raise deadlock(world, text, passes if advise else None)
+            text = f"{getattr(program, '__name__', 'program')}, {world.size}{', *args' if args else ''}"
+            raise deadlock(world, text, passes)
         _check_leaks(world)
     finally:
         world.close()
@@ -136,7 +162,7 @@ def _run(
     times_ps = [state.now for state in ranks]
     return Run(
         results, max(times_ps), times_ps, [s.sends for s in ranks], [s.receives for s in ranks],
-        [s.bytes_sent for s in ranks], [s.bytes_received for s in ranks], network, recorded,
+        [s.bytes_sent for s in ranks], [s.bytes_received for s in ranks], world.network, world.trace,
     )  # fmt: skip
 
 

@@ -118,6 +118,10 @@ class World:
         """Return a rank's mailboxes in all communicators."""
         return [box for context in self.contexts for box in context.boxes if box.owner is state]
 
+    def replay(self) -> str:
+        """Return the arguments of `ranks.run` that make this world's choices again."""
+        return f"buffering={self.buffering!r}, seed={self.seed}"
+
     # -- running ---------------------------------------------------------------------------------------------
 
     def drive(self, body: Callable[[RankState], Any]) -> None:
