@@ -27,6 +27,7 @@ from collectives.reduce import binomial_reduce
 from collectives.reduction import commutative
 from collectives.ring import ring_allgather, ring_allreduce, ring_reduce_scatter
 from collectives.schedules import Step, scheduled_cost
+from collectives.shared import flag_barrier, shared_allreduce, staged_allreduce
 
 __all__ = [
     "CATALOGUE",
@@ -45,6 +46,7 @@ __all__ = [
     "commutative",
     "cost",
     "dissemination_barrier",
+    "flag_barrier",
     "halving_doubling_allreduce",
     "linear_alltoall",
     "naive_allreduce",
@@ -56,6 +58,8 @@ __all__ = [
     "ring_reduce_scatter",
     "scatter_allgather_broadcast",
     "scheduled_cost",
+    "shared_allreduce",
+    "staged_allreduce",
     "tournament_barrier",
     "tree_barrier",
 ]

@@ -49,16 +49,20 @@ from collectives.ring import (
     ring_reduce_scatter,
     ring_reduce_scatter_cost,
 )
+from collectives.shared import flag_barrier, flag_barrier_cost, staged_allreduce, staged_allreduce_cost
 from ranks import Network
 
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """A function and its cost formula. commutative: whether it refuses an op that is not."""
+    """A function and its cost formula. commutative: whether it refuses an op that is not. one_node: whether it wants
+    all ranks on one node.
+    """
 
     function: Callable[..., Any]
     cost: Formula
     commutative: bool = False
+    one_node: bool = False
 
 
 CATALOGUE: dict[str, dict[str, Algorithm]] = {
@@ -67,6 +71,7 @@ CATALOGUE: dict[str, dict[str, Algorithm]] = {
         "ring": Algorithm(ring_allreduce, ring_allreduce_cost, commutative=True),
         "recursive_doubling": Algorithm(recursive_doubling_allreduce, recursive_doubling_allreduce_cost),
         "halving_doubling": Algorithm(halving_doubling_allreduce, halving_doubling_allreduce_cost),
+        "staged": Algorithm(staged_allreduce, staged_allreduce_cost, one_node=True),
     },
     "broadcast": {
         "binomial": Algorithm(binomial_broadcast, binomial_broadcast_cost),
@@ -89,6 +94,7 @@ CATALOGUE: dict[str, dict[str, Algorithm]] = {
         "dissemination": Algorithm(dissemination_barrier, dissemination_barrier_cost),
         "tree": Algorithm(tree_barrier, tree_barrier_cost),
         "tournament": Algorithm(tournament_barrier, tournament_barrier_cost),
+        "flag": Algorithm(flag_barrier, flag_barrier_cost, one_node=True),
     },
 }
 

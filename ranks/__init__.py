@@ -48,9 +48,11 @@ from ranks.errors import (
 )
 from ranks.exploring import Exploration, Outcome, explore
 from ranks.group import Group
+from ranks.keeping import kept
 from ranks.network import Link, Network, network_named, presets
 from ranks.request import REQUEST_NULL, Message, Prequest, Request
 from ranks.running import Run, run
+from ranks.shared import LostPeerError, SharedArray, can_share_memory, shared_array
 from ranks.status import Status
 from ranks.trace import Event, Trace, region
 
@@ -59,10 +61,10 @@ __all__ = [
     "REQUEST_NULL", "ROOT", "SIMILAR", "TAG_UB", "UNDEFINED", "UNEQUAL", "AbortError", "CollectiveMismatchError",
     "Comm", "Datatype", "DatatypeMismatchError", "DeadlockError", "Event", "Exploration", "Group",
     "InvalidBufferError", "InvalidHandleError", "InvalidRankError", "InvalidTagError", "Link", "LivelockError",
-    "Message", "Network", "NondeterminismError", "Outcome", "Prequest", "RanksError", "Request", "Run",
-    "SendBufferChangedError", "Status", "Trace", "TruncationError", "UnfinishedRequestError",
-    "UnreceivedMessageError", "Wtime", "announce", "calibrate", "explore", "mpi_of", "network_named", "presets",
-    "reduction_clock", "region", "run", "spend",
+    "LostPeerError", "Message", "Network", "NondeterminismError", "Outcome", "Prequest", "RanksError", "Request",
+    "Run", "SendBufferChangedError", "SharedArray", "Status", "Trace", "TruncationError", "UnfinishedRequestError",
+    "UnreceivedMessageError", "Wtime", "announce", "calibrate", "can_share_memory", "explore", "kept", "mpi_of",
+    "network_named", "presets", "reduction_clock", "region", "run", "shared_array", "spend",
 ]  # fmt: skip
 
 

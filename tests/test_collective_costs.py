@@ -9,13 +9,12 @@ import pytest
 
 import collectives
 import ranks
-from claims import CLAIMS_OF
-from collectives import CATALOGUE
+from claims import CLAIMS_OF, rows
 
 # No eager limit divides the messages below alike, so that one run mixes buffered and unbuffered ones.
 MIXED = ranks.Network(name="mixed", inter=ranks.Link.of(1e-6, 1e9), overhead_ps=1000, eager_limit=24)
 UNIFORM = ["alpha-beta", "infiniband", "nvlink", "pcie", "ethernet"]
-ROWS = {row.function.__name__: (name, row) for name in CLAIMS_OF for row in CATALOGUE[name].values()}
+ROWS = {row.function.__name__: (name, row) for name in CLAIMS_OF for row in rows(name)}
 
 
 def call(name: str, n: int) -> Any:

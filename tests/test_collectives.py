@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 import collectives
 import ranks
-from claims import CLAIMS, DTYPES, LAYOUTS, OPS, OUTS, Case, fixed_cases, same
+from claims import CLAIMS, DTYPES, LAYOUTS, OPS, OUTS, Case, fixed_cases, rows, same
 
 SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 16, 17]
-CATALOGUE = collectives.CATALOGUE
-REDUCTIONS = [row for operation in ("allreduce", "reduce") for row in CATALOGUE[operation].values()]
-BARRIERS = [row.function for row in CATALOGUE["barrier"].values()]
+REDUCTIONS = [row for operation in ("allreduce", "reduce") for row in rows(operation)]
+BARRIERS = [row.function for row in rows("barrier")]
 NETWORKS = sorted(ranks.presets)
 # No eager limit divides the messages below alike, so that one run mixes buffered and unbuffered ones.
 MIXED = ranks.Network(name="mixed", inter=ranks.Link.of(1e-6, 1e9), overhead_ps=1000, eager_limit=24)
@@ -89,8 +88,8 @@ def concatenated(a: Any, b: Any) -> Any:
 @pytest.mark.parametrize("n", [1, 19])
 def test_reductions_that_take_any_op_go_in_rank_order(p: int, n: int) -> None:
     expected = np.full(n, int("".join(f"{rank + 1:x}" for rank in range(p)), 16), np.uint64)
-    rooted = [row.function for row in CATALOGUE["reduce"].values() if not row.commutative]
-    for f in [row.function for row in CATALOGUE["allreduce"].values() if not row.commutative]:
+    rooted = [row.function for row in rows("reduce") if not row.commutative]
+    for f in [row.function for row in rows("allreduce") if not row.commutative]:
         for result in ranks.run(
             lambda comm, f=f: f(comm, np.full(n, comm.rank + 1, np.uint64), concatenated), p
         ).results:
@@ -111,7 +110,7 @@ def test_reductions_that_reorder_refuse_other_ops(row: Any) -> None:
 
 @pytest.mark.parametrize("p", [*range(1, 18), 31, 64])
 def test_broadcasts_give_everybody_the_roots_tokens(p: int) -> None:
-    for row in CATALOGUE["broadcast"].values():
+    for row in rows("broadcast"):
         for n, root in ((0, 0), (1, p - 1), (p - 1, p // 2), (5 * p + 3, p // 3)):
             run = ranks.run(lambda comm, f=row.function, n=n, r=root: f(comm, np.arange(n) + n * comm.rank, root=r), p)
             for result in run.results:
@@ -233,12 +232,12 @@ def test_wrong_arguments_say_who_got_what_expected_what_and_what_to_do() -> None
         *(
             lambda c, odd, f=row.function: f(c, X, root=1 if odd else 2)
             for operation in ("reduce", "broadcast")
-            for row in CATALOGUE[operation].values()
+            for row in rows(operation)
         ),
         *(
             lambda c, odd, f=row.function, kind=kind: f(c, np.zeros(7 if odd == kind else 6, "f4" if odd else "f8"))
             for operation in ("allreduce", "reduce", "broadcast")
-            for row in CATALOGUE[operation].values()
+            for row in rows(operation)
             for kind in (True, "no")
         ),
         lambda c, odd: collectives.naive_allreduce(c, X, (lambda a, b: a) if odd else np.add),

@@ -1,0 +1,272 @@
+"""All-reduce and barrier for ranks of one node, through memory that they share instead of messages.
+
+A message between two processes is copied by one of them, or by both; memory that both see need not be. All ranks
+reduce in rank order, so these take any op, and every rank gets the same bits.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from collectives.arrays import Array, block_bounds, finish, flat_input, output
+from collectives.costs import Cost, Machine
+from collectives.reduction import Op, Reduce, op_name, reducer
+from ranks import SharedArray, announce, can_share_memory, kept, region, shared_array
+
+# Bytes that a rank stages at a time: much fewer would wait for each other more often, much more leave the cache.
+_STAGED = 1 << 20
+_ALL_STAGED = 16 << 20  # and no more than this by all ranks together
+# Up to here more than two ranks each reduce all of a piece: twice the work, but one sync instead of two.
+_WHOLE = 128 << 10
+_IN_CACHE = 256 << 10  # bytes, of all ranks' arrays together, that are reduced and then written back at once
+_NOWHERE = nullcontext()
+
+
+def shared_allreduce(shared: SharedArray, op: Op = np.add) -> Array:
+    """Reduce the arrays of all ranks elementwise by `op` into each of them; return this rank's.
+
+        def program(comm):
+            shared = ranks.shared_array(comm, 2, int)
+            shared.local[...] = [comm.rank, 1]
+            return shared_allreduce(shared)
+
+        ranks.run(program, 3, network="nvlink").results  # [array([3, 3]), array([3, 3]), array([3, 3])]
+
+    Shape:   shared.arrays, each (...,) -> the same array, changed in place.
+    Cost:    two syncs. Each byte is read once and written once by one of the ranks, which is the least that leaves
+             every rank with a copy: (p-1)/p n (2G + gamma) a rank, n G being the time to read n bytes.
+    Order:   rank order 0, 1, ..., p-1, whatever the op, so floats are bit-identical on all ranks.
+    Raises:  TypeError if op does not fit; CollectiveMismatchError if simulated ranks differ.
+    """
+    comm = shared.comm
+    plan = shared.plans.get("allreduce")
+    if plan is None or plan[0] is not op:
+        reduce = reducer("shared_allreduce", comm, op, shared.local.dtype)
+        alike = {"op": op_name(op), "shape": shared.local.shape, "dtype": shared.local.dtype}
+        plan = shared.plans["allreduce"] = op, reduce, alike, list(_own_pieces(shared))
+    _, reduce, alike, pieces = plan
+    announce(comm, "shared_allreduce", **alike)
+    charge = shared.charge
+    with region(comm, "shared_allreduce") if charge else _NOWHERE:
+        shared.sync()
+        for total, others in pieces:
+            for other in others:
+                reduce(total, other, out=total)
+            for other in others:
+                other[...] = total
+            if charge:
+                for rank in range(comm.size):
+                    charge(rank, 2 * total.nbytes)
+        shared.sync()
+    result: Array = shared.local
+    return result
+
+
+def _own_pieces(shared: SharedArray) -> Any:
+    """Yield this rank's block of rank 0's array, and of those of the others, in pieces that fit into a cache."""
+    flats = [array.reshape(-1) for array in shared.arrays]
+    p, rank = len(flats), shared.comm.rank
+    bounds = block_bounds(flats[0].size, p)
+    step = _step(_IN_CACHE // p, flats[0].itemsize)
+    for begin in range(bounds[rank], bounds[rank + 1], step):
+        end = min(begin + step, bounds[rank + 1])
+        first, *others = [flat[begin:end] for flat in flats]
+        yield first, others
+
+
+def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
+    """Return the elementwise `op` of `x` over all ranks of `comm`, which are on one node and copy x past each other.
+
+        ranks.run(lambda comm: staged_allreduce(comm, np.array([comm.rank + 1])), 3, network="nvlink").results
+        # [array([6]), array([6]), array([6])]
+
+    Piece by piece, each rank copies its x into memory shared by all, and reduces what all have put there: all of a
+    small piece, or with more than two ranks its own block of a large one, of which it then copies the others'.
+    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
+    Cost:    a sync for each MiB, two where blocks are reduced; (p-1) n (G + gamma) where all is reduced, else
+             (p-1)/p n (2G + gamma). No bytes are sent.
+    Order:   rank order 0, 1, ..., p-1, whatever the op, so floats are bit-identical on all ranks.
+    Raises:  TypeError, ValueError if x, op or out do not fit, or ranks share no memory; CollectiveMismatchError if
+             simulated ranks differ.
+    """
+    flat = flat_input("staged_allreduce", x)
+    reduce = reducer("staged_allreduce", comm, op, flat.dtype)
+    result, whole = output("staged_allreduce", out, x.shape, flat.dtype)
+    announce(comm, "staged_allreduce", op=op_name(op), shape=x.shape, dtype=x.dtype)
+    if comm.size == 1:
+        whole[...] = flat
+        return finish(result, whole)
+    stage = kept(comm, Stage, lambda: Stage(comm, "staged_allreduce"))
+    if flat.nbytes > stage.size and out is not None and np.may_share_memory(flat, whole):
+        flat = flat.copy()  # an earlier piece of the result might lie on a later one of x
+    with region(comm, "staged_allreduce"):
+        step = _step(stage.size, flat.itemsize)
+        for begin in range(0, flat.size, step):
+            piece, target = flat[begin : begin + step], whole[begin : begin + step]
+            if comm.size == 2 or piece.nbytes <= _WHOLE:
+                stage.reduce_whole(piece, target, reduce)
+            else:
+                stage.reduce_blocks(piece, target, reduce)
+    return finish(result, whole)
+
+
+def _slot_size(p: int) -> int:
+    """Return the bytes that each of p ranks stages at a time: fewer when there are many of them."""
+    return max(1 << 16, min(_STAGED, _ALL_STAGED // (2 * p)))
+
+
+def _step(n_bytes: int, itemsize: int) -> int:
+    """Return how many items to take at a time: those that fit into n_bytes, but one at least."""
+    return max(1, n_bytes // max(1, itemsize))
+
+
+class Stage:
+    """Two slots of shared memory for each rank of a communicator, used in turn.
+
+    A slot is written again only after a sync that comes after the next piece was put into the other one: by then
+    all ranks have done with it. So a piece needs no second sync to protect it.
+    """
+
+    def __init__(self, comm: Any, who: str) -> None:
+        if not can_share_memory(comm):
+            raise ValueError(
+                f"{who}: got a communicator of {comm.size} ranks that share no memory, expected ranks on one node; "
+                "remedy: use an algorithm that sends messages, or comm.Split_type(COMM_TYPE_SHARED)"
+            )
+        self.size = _slot_size(comm.size)
+        self.shared = shared_array(comm, (2, self.size), np.uint8)
+        self.turn, self.rank = 0, comm.rank
+        self.others = [rank for rank in range(comm.size) if rank != comm.rank]
+
+    def _slots(self, piece: Array) -> list[Array]:
+        """Return the next slot of each rank, as arrays like `piece`."""
+        if piece.nbytes > self.size:
+            raise ValueError(
+                f"staged_allreduce: got items of {piece.itemsize} bytes, expected at most {self.size}; remedy: use an "
+                "algorithm that sends messages"
+            )
+        self.turn = 1 - self.turn
+        return [array[self.turn, : piece.nbytes].view(piece.dtype) for array in self.shared.arrays]
+
+    def reduce_whole(self, piece: Array, target: Array, reduce: Reduce) -> None:
+        """Put the reduction of all ranks' `piece` into `target`; each rank reduces all of it."""
+        slots = self._slots(piece)
+        slots[self.rank][...] = piece
+        self.shared.sync()
+        if len(slots) == 2:
+            slots[self.rank] = piece  # nearer than its copy; with more ranks, `target` may be `piece`
+        self._fold(slots, target, reduce)
+
+    def _fold(self, parts: list[Array], target: Array, reduce: Reduce) -> None:
+        """Put op(... op(part of rank 0, part of rank 1) ...) into `target`."""
+        reduce(parts[0], parts[1], out=target)
+        for part in parts[2:]:
+            reduce(target, part, out=target)
+        charge = self.shared.charge
+        if charge:
+            for other in self.others:
+                charge(other, target.nbytes)
+
+    def reduce_blocks(self, piece: Array, target: Array, reduce: Reduce) -> None:
+        """The same, but each rank reduces its block of it, and copies those of the others."""
+        slots, rank = self._slots(piece), self.rank
+        bounds = block_bounds(piece.size, len(slots))
+        begin, end = bounds[rank], bounds[rank + 1]
+        own = slots[rank]
+        own[:begin], own[end:] = piece[:begin], piece[end:]
+        self.shared.sync()
+        parts = [slot[begin:end] for slot in slots]
+        parts[rank] = piece[begin:end]
+        # Nobody reads this rank's own block of its slot before the next sync: there the others find the result.
+        self._fold(parts, own[begin:end], reduce)
+        self.shared.sync()
+        target[begin:end] = own[begin:end]
+        charge = self.shared.charge
+        for other in self.others:
+            theirs = slots[other][bounds[other] : bounds[other + 1]]
+            target[bounds[other] : bounds[other + 1]] = theirs
+            if charge:
+                charge(other, theirs.nbytes)
+
+
+def flag_barrier(comm: Any) -> None:
+    """Wait until all ranks of `comm`, which are on one node, have entered: each raises a flag and looks at all others.
+
+        ranks.run(flag_barrier, 3, network="nvlink").sends  # [2, 2, 2]
+
+    Cost:    one sync: p-1 flags, max(2(p-1) o, L + p o). On real MPI a flag is a word of shared memory.
+    Raises:  ValueError if ranks share no memory; CollectiveMismatchError if simulated ranks differ.
+    """
+    announce(comm, "flag_barrier")
+    if comm.size > 1:
+        kept(comm, Stage, lambda: Stage(comm, "flag_barrier")).shared.sync()
+
+
+# -- costs -----------------------------------------------------------------------------------------------------
+
+
+class _Clocks:
+    """The clocks of all ranks of one node, and how many syncs they have done."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.syncs = machine, 0
+        self.now = np.zeros(machine.p, np.int64)
+        self.link = machine.network.intra
+
+    def sync(self) -> None:
+        """Let each rank raise p-1 flags, o each, and see those of the others, L later."""
+        o, p = self.machine.network.overhead_ps, self.machine.p
+        if p == 1:
+            return
+        self.syncs += 1
+        begin, self.now = self.now, self.now + (p - 1) * o
+        for distance in range(1, p):
+            raised = np.roll(begin, distance) + distance * o
+            self.now = np.maximum(self.now, raised + self.link.latency_ps) + o
+
+    def cost(self) -> Cost:
+        """Return the cost of what was done so far."""
+        p = self.machine.p
+        exact = None if self.machine.network.jitter_ps else int(self.now.max())
+        return Cost(self.syncs, [self.syncs * (p - 1)] * p, [0] * p, exact, exact)
+
+
+def flag_barrier_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """One sync."""
+    clocks = _Clocks(machine)
+    clocks.sync()
+    return clocks.cost()
+
+
+def staged_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """A rank reads p-1 slots and reduces each, or reads its block of them and then all other blocks."""
+    clocks, p, network = _Clocks(machine), machine.p, machine.network
+    read, step = clocks.link.transfer_ps, _step(_slot_size(p), itemsize)
+    for begin in range(0, n_items if p > 1 else 0, step):
+        n = min(step, n_items - begin)
+        clocks.sync()
+        if p == 2 or n * itemsize <= _WHOLE:
+            clocks.now += (p - 1) * (read(n * itemsize) + network.reduce_ps(n * itemsize))
+        else:
+            blocks = [n_bytes * itemsize for n_bytes in np.diff(block_bounds(n, p)).tolist()]
+            clocks.now += [(p - 1) * (read(block) + network.reduce_ps(block)) for block in blocks]
+            clocks.sync()
+            clocks.now += [sum(map(read, blocks)) - read(block) for block in blocks]
+    return clocks.cost()
+
+
+def shared_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Return the cost of shared_allreduce: a rank reads its block of p-1 arrays, reduces it, and writes it back."""
+    clocks, p, network = _Clocks(machine), machine.p, machine.network
+    step, passed = _step(_IN_CACHE // p, itemsize), np.zeros(p, np.int64)
+    for rank, block in enumerate(np.diff(block_bounds(n_items, p)).tolist()):
+        for begin in range(0, block, step):
+            n_bytes = min(step, block - begin) * itemsize
+            passed[rank] += (p - 1) * (clocks.link.transfer_ps(2 * n_bytes) + network.reduce_ps(n_bytes))
+    clocks.sync()
+    clocks.now += passed
+    clocks.sync()
+    return clocks.cost()

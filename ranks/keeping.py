@@ -1,0 +1,57 @@
+"""What is made once for a communicator and kept as long as that: scratch memory, plans, a measured network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from ranks.communicator import Comm
+from ranks.constants import mpi_of
+from ranks.world import World
+
+T = TypeVar("T")
+Kept = dict[Hashable, Any]
+
+_of_simulated: WeakKeyDictionary[World, dict[tuple[int, int], Kept]] = WeakKeyDictionary()
+_of_real: dict[int, Kept] = {}
+_keyvals: list[int] = []
+
+
+def kept(comm: Any, key: Hashable, make: Callable[[], T]) -> T:
+    """Return what `make()` returned when `key` was first asked for on this rank of `comm`; forgotten with `comm`.
+
+        def program(comm):
+            return kept(comm, "list", lambda: [comm.rank]) is kept(comm, "list", list)
+
+        ranks.run(program, 2).results  # [True, True]
+
+    If `make` communicates, all ranks must ask in the same order. A duplicate of `comm` begins with nothing.
+    """
+    things = _of_real.get(comm.handle) if not isinstance(comm, Comm) else _simulated(comm)
+    if things is None:
+        things = _real(comm)
+    if key not in things:
+        things[key] = make()
+    thing: T = things[key]
+    return thing
+
+
+def _simulated(comm: Comm) -> Kept:
+    comms = _of_simulated.setdefault(comm._world, {})
+    return comms.setdefault((comm._context.number, comm.rank), {})
+
+
+def _real(comm: Any) -> Kept:
+    """Begin to keep things for a communicator of real MPI.
+
+    Its attribute tells when it is freed: by then its handle may come to mean another one.
+    """
+    if not _keyvals:
+
+        def forget(comm: Any, keyval: int, handle: int) -> None:
+            _of_real.pop(handle, None)
+
+        _keyvals.append(mpi_of(comm).Comm.Create_keyval(delete_fn=forget))
+    comm.Set_attr(_keyvals[0], comm.handle)
+    return _of_real.setdefault(comm.handle, {})

@@ -1,0 +1,113 @@
+"""Run under mpiexec: what shared memory must do on real MPI. argv[1] names the check; prints "done" once per rank."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import pytest
+
+import collectives
+import collectives.shared
+import ranks
+from claims import claim_allreduce, claim_barriers_leave_nothing_behind, fixed_cases, rank_order, same
+from ranks import keeping
+from ranks.real import world
+
+comm = world()
+p, rank = comm.size, comm.rank
+
+
+def in_shared_memory(comm, x, op=np.add, *, out=None):
+    shared = ranks.shared_array(comm, x.shape, x.dtype)
+    shared.local[...] = x
+    result = collectives.shared_allreduce(shared, op)
+    if out is None:
+        return result
+    out[...] = result
+    return out
+
+
+def claims():
+    """The claims over all fixed cases, in pieces as they are and in tiny ones; arrays outlive all else."""
+    for allreduce in (collectives.staged_allreduce, in_shared_memory):
+        for case in fixed_cases():
+            claim_allreduce(comm, case, allreduce, rank_order)
+    claim_barriers_leave_nothing_behind(comm, None, collectives.flag_barrier)
+    collectives.shared._slot_size = lambda p: 4096
+    collectives.shared._WHOLE = 1024
+    other = comm.Dup()  # kept memory goes with its communicator: this one gets its own
+    for case in fixed_cases():
+        claim_allreduce(other, case, collectives.staged_allreduce, rank_order)
+    handle = other.handle
+    assert handle in keeping._of_real or p == 1
+    other.Free()
+    assert handle not in keeping._of_real
+    array = in_shared_memory(comm, np.arange(1000))
+    same(array, np.arange(1000) * p)
+
+
+def barrier_holds():
+    """No rank leaves a barrier before all have entered, which each says in memory that all see."""
+    entered = ranks.shared_array(comm, 8, int)  # a line of its own
+    for turn in range(1, 2000):
+        if turn % 200 == rank:
+            sum(range(20_000))
+        entered.local[0] = turn
+        collectives.flag_barrier(comm)
+        assert all(array[0] >= turn for array in entered.arrays), (turn, entered.arrays)
+
+
+def progress():
+    """A rank that waits in a sync still moves the message that another one must have before it comes."""
+    x = np.full(1 << 20, float(rank))
+    for sender in range(p):
+        requests = [comm.Isend(x, other) for other in range(p) if other != rank] if rank == sender else []
+        if rank != sender:
+            comm.Recv(x.copy(), sender)
+        collectives.flag_barrier(comm)
+        for request in requests:
+            request.Wait()
+
+
+def without_ordered_stores():
+    """On another processor sync is MPI's barrier, and all else is the same."""
+    ranks.shared_array.__globals__["_ORDERED"] = ()
+    shared = ranks.shared_array(comm, 3)
+    assert shared.sync.__name__ == "Barrier"
+    collectives.flag_barrier(comm)
+    same(in_shared_memory(comm, np.arange(5)), np.arange(5) * p)
+
+
+def wrong_calls():
+    """What is wrong on one rank is an error on all of them."""
+    for make, text in [
+        (lambda: ranks.shared_array(comm, 3 + (rank == 1)), "expected the same"),
+        (lambda: ranks.shared_array(comm, 3, float if rank else "f4"), "expected the same"),
+        (lambda: ranks.shared_array(comm, 1 << 60), "bytes of memory that all ranks can map"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            make()
+
+
+def lost_peer():
+    """A rank whose peer has ended does not wait for ever, nor keep a processor busy meanwhile."""
+    shared = ranks.shared_array(comm, 1)
+    if rank == 0:
+        # A launcher ends the others when a process ends, if it notices. Here it cannot.
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        shared.sync.__self__._pids[1] = gone.pid
+        begin = os.times()
+        with pytest.raises(ranks.LostPeerError, match="which was rank 1"):
+            shared.sync()
+        end = os.times()
+        assert end.user + end.system - begin.user - begin.system < 0.5 * (end.elapsed - begin.elapsed), "it was busy"
+
+
+globals()[sys.argv[1]]()
+comm.Barrier()
+sys.stdout.write(f"rank {rank} done\n")
