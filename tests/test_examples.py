@@ -19,6 +19,7 @@ import pytest
 import collectives
 import parallel
 import ranks
+import sorting
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -37,7 +38,7 @@ def agrees(value: Any, answer: str) -> bool:
 def docstrings() -> list[tuple[str, str]]:
     """Return (name, docstring) of all modules, functions and classes of the packages."""
     found: dict[str, str] = {}
-    for package in (ranks, collectives, parallel):
+    for package in (ranks, collectives, parallel, sorting):
         for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
             module = importlib.import_module(info.name)
             for name, thing in [("", module), *vars(module).items()]:
@@ -63,8 +64,9 @@ EXAMPLES = [
 
 
 def namespace() -> dict[str, Any]:
-    names: dict[str, Any] = {"np": np, "ranks": ranks, "collectives": collectives, "parallel": parallel}
-    for package in (ranks, collectives, parallel):
+    packages = (ranks, collectives, parallel, sorting)
+    names: dict[str, Any] = {"np": np, **{package.__name__: package for package in packages}}
+    for package in packages:
         names |= {name: getattr(package, name) for name in package.__all__}
     helpers = ("ranks.datatypes", "ranks.core", "collectives.arrays", "collectives.costs")
     for module in (*helpers, "parallel.heads", "parallel.layers", "parallel.shards"):

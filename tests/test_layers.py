@@ -76,7 +76,7 @@ def test_a_forbidden_import_is_found(layer, source):
     assert len(faults(layer, source)) == 1
 
 
-@pytest.mark.parametrize("package", ["ranks", "collectives", "parallel", "ranks.real"])
+@pytest.mark.parametrize("package", ["ranks", "collectives", "parallel", "sorting", "ranks.real"])
 def test_importing_does_no_work(package):
     """MPI must not start, nor matplotlib load (half a second), before somebody asks for them."""
     code = f"import sys, {package}; print(sorted({{'mpi4py', 'matplotlib', 'rich'}} & sys.modules.keys()))"

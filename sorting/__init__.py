@@ -1,0 +1,33 @@
+"""Sorting networks as data, proved; the bitonic one as fast as NumPy allows; and sorts spread over ranks.
+
+from sorting import bitonic, bitonic_sort, sorts
+
+bitonic(4).stages  # (((0, 1), (2, 3)), ((0, 3), (1, 2)), ((0, 1), (2, 3)))
+sorts(bitonic(4))  # True
+bitonic_sort(np.array([3, 1, 2]))  # array([1, 2, 3])
+"""
+
+from sorting.bitonic import bitonic_argsort, bitonic_sort, bitonic_sort_by_key
+from sorting.networks import (
+    NETWORKS,
+    ComparatorNetwork,
+    bitonic,
+    odd_even_merge,
+    odd_even_transposition,
+    pairwise,
+)
+from sorting.proof import smallest_unsorted, sorts
+
+__all__ = [
+    "NETWORKS",
+    "ComparatorNetwork",
+    "bitonic",
+    "bitonic_argsort",
+    "bitonic_sort",
+    "bitonic_sort_by_key",
+    "odd_even_merge",
+    "odd_even_transposition",
+    "pairwise",
+    "smallest_unsorted",
+    "sorts",
+]

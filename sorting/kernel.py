@@ -1,0 +1,206 @@
+"""The bitonic network on arrays of integers: whole rows of a matrix are compared and exchanged at once.
+
+A stage of the network compares elements that lie `run` apart. In memory these are two rows, if a row of the matrix
+holds elements that the stage does not compare with each other: then it is one np.minimum and one np.maximum over long
+contiguous rows, from one buffer into another. A tile of 2^(a+b) elements has two such layouts, each the transpose of
+the other: one for distances from 2^a up, one for those below.
+
+All blocks are sorted upwards. Where the network wants one downwards, it is stored as its complement, ~x, which
+reverses the order of integers. Longer arrays are sorted in tiles that fit the cache, then merged in slabs that do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+TILE_BYTES = 2**22  # two buffers of this size share a third-level cache with others
+LEAST_COLUMNS = 32  # rows of fewer elements cost more for each call of the inner loop than for the work in it
+SMALL = 2**10  # up to here calls cost more than elements: no second layout
+STRIP = 64  # rows transposed at a time, so that what is read and written stays in the first-level cache
+# ufuncs copy rows shorter than their buffer together before they work on them: with this one they do not.
+BUFFER = 256
+
+
+def sort_rows(rows: Array) -> None:
+    """Sort each row of a C-contiguous matrix of integers in place, ascending, by the bitonic network.
+
+    Cost:    k(k+1)/2 stages for rows of up to 2^k elements, padded to 2^k; memory for two tiles.
+    """
+    count, n = rows.shape
+    if n < 2 or not count:
+        return
+    padded = 1 << (n - 1).bit_length()
+    columns = max(1, min(count, TILE_BYTES // rows.itemsize // padded))
+    with np.errstate():  # which also limits setbufsize
+        np.setbufsize(BUFFER)
+        if columns >= LEAST_COLUMNS or padded <= SMALL:
+            for begin in range(0, count, columns):
+                _sort_side_by_side(rows[begin : begin + columns], padded)
+        else:
+            for row in rows:
+                _sort_one(row, padded)
+
+
+def exchange(low: Array, high: Array, out_low: Array, out_high: Array) -> None:
+    """Let every comparator of a stage do its work: the smaller of each pair to out_low, the larger to out_high."""
+    np.minimum(low, high, out=out_low)
+    np.maximum(low, high, out=out_high)
+
+
+class _Grid:
+    """A matrix in one of two buffers; what is compared and exchanged are its rows."""
+
+    def __init__(self, rows: int, columns: int, dtype: np.dtype[Any]) -> None:
+        self.rows, self.columns = rows, columns
+        # Rows that are a power of two apart share cache sets, which makes transposing ten times slower: pad them
+        # by a cache line. What stands there is compared and exchanged too, and never looked at.
+        line = max(1, 64 // dtype.itemsize)
+        self.pad = 0 if columns % line else line
+        size = max(rows * (columns + self.pad), columns * (rows + self.pad))
+        self.here, self.there = np.empty(size, dtype), np.empty(size, dtype)
+
+    def whole(self, buffer: Array) -> Array:
+        """Return all of a buffer that is in use, as a matrix."""
+        width = self.columns + self.pad
+        return buffer[: self.rows * width].reshape(self.rows, width)
+
+    @property
+    def values(self) -> Array:
+        """The matrix itself."""
+        return self.whole(self.here)[:, : self.columns]
+
+    def merge(self, level: int) -> None:
+        """Sort the columns of each block of 2^level rows, each of which is a bitonic sequence."""
+        for run in (1 << bit for bit in range(level - 1, -1, -1)):
+            a = self.whole(self.here).reshape(-1, 2, run * (self.columns + self.pad))
+            b = self.whole(self.there).reshape(a.shape)
+            exchange(a[:, 0], a[:, 1], b[:, 0], b[:, 1])
+            self.here, self.there = self.there, self.here
+
+    def complement(self, old: int | None, new: int | None) -> None:
+        """Complement so that rows whose number has bit `new` are stored so, where those with bit `old` were."""
+        bits = [bit for bit in (old, new) if bit is not None]
+        if not bits:
+            return
+        width = (self.columns + self.pad) << bits[0]
+        a = self.whole(self.here)
+        if len(bits) == 1:
+            differ = [a.reshape(-1, 2, width)[:, 1]]
+        else:  # new is the bit above old
+            quarters = a.reshape(-1, 2, 2, width)
+            differ = [quarters[:, 0, 1], quarters[:, 1, 0]]
+        for rows in differ:
+            np.invert(rows, out=rows)
+
+    def sort(self) -> None:
+        """Sort every column: level by level, blocks of 2^level rows with every second one upside down."""
+        levels = (self.rows - 1).bit_length()
+        turned = None
+        for level in range(1, levels + 1):
+            turn = level if level < levels else None
+            self.complement(turned, turn)
+            turned = turn
+            self.merge(level)
+
+    def transpose(self) -> None:
+        """Make rows of columns."""
+        source = self.values
+        self.rows, self.columns = self.columns, self.rows
+        self.here, self.there = self.there, self.here
+        copy_transposed(source, self.values)
+
+
+def copy_transposed(source: Array, dest: Array) -> None:
+    """Let dest be the transpose of source, strip by strip."""
+    for row in range(0, source.shape[0], STRIP):
+        dest[:, row : row + STRIP] = source[row : row + STRIP].T
+
+
+def _sort_side_by_side(rows: Array, padded: int) -> None:
+    """Sort rows as the columns of one grid."""
+    n = rows.shape[1]
+    grid = _Grid(padded, rows.shape[0], rows.dtype)
+    copy_transposed(rows, grid.values[:n])
+    grid.values[n:] = np.iinfo(rows.dtype).max
+    grid.sort()
+    copy_transposed(grid.values[:n], rows)
+
+
+def _sort_one(row: Array, padded: int) -> None:
+    """Sort one long row."""
+    x = row
+    if padded > row.size:
+        x = np.full(padded, np.iinfo(row.dtype).max, row.dtype)
+        x[: row.size] = row
+    tile = min(padded, TILE_BYTES // row.itemsize)
+    low = (tile.bit_length() - 1) // 2
+    grid = _Grid(1 << low, tile >> low, row.dtype)
+    tiles = x.reshape(-1, tile)
+    for number, part in enumerate(tiles):
+        if number % 2:
+            np.invert(part, out=part)
+        _sort_tile(part, grid)
+    levels = (len(tiles) - 1).bit_length()
+    for level in range(1, levels + 1):
+        _merge_across(tiles, level, level if level < levels else None)
+        for part in tiles:
+            _merge_tile(part, grid)
+    if x is not row:
+        row[...] = x[: row.size]
+
+
+def _sort_tile(x: Array, grid: _Grid) -> None:
+    """Sort all of x: the columns of the grid, then blocks of 2, 4, ... columns until all are one.
+
+    Element i of x may start anywhere, so it starts where its row in memory is. Odd columns are complemented on the
+    way in: they are the blocks that the first merge wants upside down.
+    """
+    rows, columns = grid.rows, grid.columns
+    mask = np.zeros(columns, x.dtype)
+    mask[1::2] = ~mask[1::2]
+    np.bitwise_xor(x.reshape(rows, columns), mask, out=grid.values)
+    grid.sort()
+    levels = columns.bit_length() - 1
+    for level in range(1, levels + 1):
+        grid.transpose()
+        grid.complement(level - 1, level if level < levels else None)
+        grid.merge(level)
+        grid.transpose()
+        grid.merge(rows.bit_length() - 1)
+    copy_transposed(grid.values, x.reshape(columns, rows))
+
+
+def _merge_tile(x: Array, grid: _Grid) -> None:
+    """Sort x, which is a bitonic sequence: the long distances in one layout, the short ones in the other."""
+    rows, columns = grid.rows, grid.columns
+    grid.rows, grid.columns = columns, rows
+    grid.values[...] = x.reshape(columns, rows)
+    grid.merge(columns.bit_length() - 1)
+    grid.transpose()
+    grid.merge(rows.bit_length() - 1)
+    copy_transposed(grid.values, x.reshape(columns, rows))
+
+
+def _merge_across(tiles: Array, level: int, turn: int | None) -> None:
+    """Do the stages of a merge of 2^level tiles whose distances are whole tiles; in slabs that fit the cache."""
+    count, tile = tiles.shape
+    rows = 1 << level
+    columns = max(1, tile >> level)
+    grid = _Grid(rows, columns, tiles.dtype)
+    # Before, odd blocks of 2^(level-1) tiles were complemented; now odd ones of 2^level are to be.
+    for number, part in enumerate(tiles):
+        was, will = number >> (level - 1) & 1, number >> level & 1 if turn is not None else 0
+        if was != will:
+            np.invert(part, out=part)
+    for first in range(0, count, rows):
+        block = tiles[first : first + rows]
+        for column in range(0, tile, columns):
+            slab = block[:, column : column + columns]
+            grid.values[...] = slab
+            grid.merge(level)
+            slab[...] = grid.values
