@@ -34,12 +34,15 @@ from ranks.errors import (
     CollectiveMismatchError,
     DatatypeMismatchError,
     DeadlockError,
+    DuplicateMessageError,
     InvalidBufferError,
     InvalidHandleError,
     InvalidRankError,
     InvalidTagError,
     LivelockError,
+    MessageLostError,
     NondeterminismError,
+    RankFailedError,
     RanksError,
     SendBufferChangedError,
     TruncationError,
@@ -47,6 +50,7 @@ from ranks.errors import (
     UnreceivedMessageError,
 )
 from ranks.exploring import Exploration, Outcome, explore
+from ranks.faults import Crash, Delay, Drop, Duplicate, Fault, Partition, SlowLink, Straggler
 from ranks.group import Group
 from ranks.keeping import kept
 from ranks.network import Link, Network, network_named, presets
@@ -59,12 +63,14 @@ from ranks.trace import Event, Trace, region
 __all__ = [
     "ANY_SOURCE", "ANY_TAG", "COMM_NULL", "COMM_TYPE_SHARED", "CONGRUENT", "IDENT", "IN_PLACE", "PROC_NULL",
     "REQUEST_NULL", "ROOT", "SIMILAR", "TAG_UB", "UNDEFINED", "UNEQUAL", "AbortError", "CollectiveMismatchError",
-    "Comm", "Datatype", "DatatypeMismatchError", "DeadlockError", "Event", "Exploration", "Group",
-    "InvalidBufferError", "InvalidHandleError", "InvalidRankError", "InvalidTagError", "Link", "LivelockError",
-    "LostPeerError", "Message", "Network", "NondeterminismError", "Outcome", "Prequest", "RanksError", "Request",
-    "Run", "SendBufferChangedError", "SharedArray", "Status", "Trace", "TruncationError", "UnfinishedRequestError",
-    "UnreceivedMessageError", "Wtime", "announce", "calibrate", "can_share_memory", "explore", "kept", "mpi_of",
-    "network_named", "presets", "reduction_clock", "region", "run", "shared_array", "spend",
+    "Comm", "Crash", "Datatype", "DatatypeMismatchError", "DeadlockError", "Delay", "Drop", "Duplicate",
+    "DuplicateMessageError", "Event", "Exploration", "Fault", "Group", "InvalidBufferError", "InvalidHandleError",
+    "InvalidRankError", "InvalidTagError", "Link", "LivelockError", "LostPeerError", "Message",
+    "MessageLostError", "Network", "NondeterminismError", "Outcome", "Partition", "Prequest", "RankFailedError",
+    "RanksError", "Request", "Run", "SendBufferChangedError", "SharedArray", "SlowLink", "Status", "Straggler",
+    "Trace", "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce",
+    "calibrate", "can_share_memory", "explore", "kept", "mpi_of", "network_named", "presets", "reduction_clock",
+    "region", "run", "shared_array", "spend",
 ]  # fmt: skip
 
 

@@ -27,7 +27,8 @@ def spend(comm: Any, time_ps: int) -> None:
     if time_ps < 0:
         raise ValueError(f"ranks.spend: got {time_ps} ps, expected 0 or more; remedy: time only passes")
     if isinstance(comm, Comm):
-        comm._state.now += time_ps
+        state, faults = comm._state, comm._world.faults
+        state.now += time_ps if faults is None else time_ps + faults.stretch(state, time_ps)
 
 
 def reduction_clock(comm: Any) -> Callable[[int], None] | None:
@@ -38,9 +39,10 @@ def reduction_clock(comm: Any) -> Callable[[int], None] | None:
     """
     if not isinstance(comm, Comm) or not comm._world.network.reduce_fs_per_byte:
         return None
-    state, network = comm._state, comm._world.network
+    state, network, faults = comm._state, comm._world.network, comm._world.faults
 
     def charge(n_bytes: int) -> None:
-        state.now += network.reduce_ps(n_bytes)
+        time_ps = network.reduce_ps(n_bytes)
+        state.now += time_ps if faults is None else time_ps + faults.stretch(state, time_ps)
 
     return charge

@@ -13,7 +13,7 @@ from ranks.asking import AnyOf
 from ranks.calls import Call, call_of
 from ranks.constants import ANY_SOURCE, ANY_TAG
 from ranks.core import deadlock_cores
-from ranks.errors import DeadlockError, LivelockError
+from ranks.errors import DeadlockError, LivelockError, RankFailedError
 from ranks.matching import Message, Operation
 from ranks.network import Network, presets
 
@@ -52,20 +52,35 @@ def deadlock(world: World, program: str, passes: Callable[[str], bool] | None) -
     blocked = [_blocked(state) for state in waiting]
     needs = {each.rank: each.needs for each in blocked}
     cores = [[b.rank for b in blocked]] if world.livelock else deadlock_cores(needs)
-    time_ps = max(state.now for state in waiting)
+    time_ps = max(state.now for state in (waiting or world.ranks))
     other = _passing_mode(world.buffering, passes)
-    replay = f"ranks.run({program}, network={_network_text(world.network)}, {world.replay()})"
-    kind = LivelockError if world.livelock else DeadlockError
-    head = f"{kind.__name__} at t={time_ps / 1e6:g} us: {_headline(cores[0], blocked, world)}"
+    faults = world.faults
+    failed, lost = (faults.crashed, faults.lines()) if faults is not None else ({}, [])
+    broken = f", faults={faults.text()}" if faults is not None else ""
+    replay = f"ranks.run({program}, network={_network_text(world.network)}, {world.replay()}{broken})"
+    kind = RankFailedError if failed else LivelockError if world.livelock else DeadlockError
+    headline = _crashes(failed, blocked) if failed else _headline(cores[0], blocked, world)
+    head = f"{kind.__name__} at t={time_ps / 1e6:g} us: {headline}"
     lines = [f"{head} (buffering={world.buffering}, seed={world.seed})"]
-    lines += _body(cores, blocked)
+    lines += [f"  rank {rank} {how}" for rank, how in failed.items()]
+    lines += _body(cores, blocked) if blocked else []
+    lines += lost
     if other is not None:
         lines.append(f'  passes with buffering="{other}": {_ADVICE[other]}')
     lines.append(f"  replay: {replay}")
     return kind(
-        "\n".join(lines), core=cores[0], blocked=blocked, time_ps=time_ps, buffering=world.buffering,
-        seed=world.seed, passes_with=other, replay=replay,
+        "\n".join(lines), core=cores[0] if cores else [], blocked=blocked, time_ps=time_ps,
+        buffering=world.buffering, seed=world.seed, passes_with=other, replay=replay, lost=[t.strip() for t in lost],
+        **({"failed": failed} if failed else {}),
     )  # fmt: skip
+
+
+def _crashes(failed: dict[int, str], blocked: list[Blocked]) -> str:
+    verb = "has" if len(failed) == 1 else "have"
+    if not blocked:
+        return f"{ranks_text(failed)} {verb} crashed, all others have returned"
+    plural = "wait" if len(blocked) > 1 else "waits"
+    return f"{ranks_text(failed)} {verb} crashed, and {ranks_text(each.rank for each in blocked)} {plural} for ever"
 
 
 _ADVICE = {
@@ -168,7 +183,9 @@ def _reason(operation: Operation) -> str:
     if operation.peer == ANY_SOURCE:
         return f"waits for any rank to send (dest={me}, tag={tag}{where})"
     peer = boxes[operation.peer].owner
-    gone = "" if peer.greenlet else ", which has returned,"
+    faults = state.world.faults
+    end = "crashed" if faults is not None and peer.rank in faults.crashed else "returned"
+    gone = "" if peer.greenlet else f", which has {end},"
     if operation.what == "send":
         return f"waits for rank {peer.rank}{gone} to receive (source={me}, tag={tag}{where})"
     return f"waits for rank {peer.rank}{gone} to send (dest={me}, tag={tag}{where})"

@@ -134,29 +134,43 @@ class Endpoint:
             return None if blocking else self._open(self._done("send", dest, tag))
         self._check_dest(dest, tag)
         state, world = self._state, self._world
+        faults, lost, twice = world.faults, False, False
+        if faults is not None:
+            faults.before_call(state, sends=True)
+            state.now += faults.stretch(state, world.overhead_ps)
         message = Message(self._boxes[dest], self.rank, tag, flat)
         message.pickled = pickled
         message.ready_ps = state.now = state.now + world.overhead_ps
         message.number = state.sends = state.sends + 1
         state.bytes_sent += message.n_bytes
         world.wires.set_costs(message)
+        if faults is not None:
+            lost, twice = faults.strike(message)
         eager = mode == BUFFERED or (mode == STANDARD and message.n_bytes <= world.eager_limit)
         operation = None
         if not (eager and blocking):
             operation = Operation("send", state, message.box, dest, tag, flat)
             operation.message = message
         if eager:
-            world.wires.start(state.now, message)
+            if not lost:
+                world.wires.start(state.now, message)
             if operation is not None:
                 operation.complete(state.now)
         else:
             message.sender = operation
-            state.backlog += 1
+            state.backlog += not lost
         if world.trace is not None:
             world.trace.sent(message)
         # Pairs of ranks exchange one message or many: the second one that has to wait opens a route.
         waited_before = self.rank in message.box.queues
-        message.box.put(message)
+        if not lost:
+            message.box.put(message)
+        if twice and faults is not None:
+            copy = faults.twin(message)
+            world.wires.start(state.now, copy)
+            if world.trace is not None:
+                world.trace.sent(copy)
+            message.box.put(copy)
         if not message.taken and (eager or not blocking):
             message.flat = flat.copy()
             small = eager and mode == STANDARD and not pickled and flat.nbytes <= REUSED_BYTES
@@ -187,6 +201,8 @@ class Endpoint:
         if source == PROC_NULL:
             return self._done("receive", source, tag)
         self._check_source(source, tag)
+        if self._world.faults is not None:
+            self._world.faults.before_call(self._state)
         operation = Operation("receive", self._state, self._box, source, tag, flat)
         self._box.post(operation)
         return operation
@@ -251,6 +267,8 @@ def settle(operation: Operation) -> None:
         state.now += state.world.overhead_ps
         state.receives += 1
         state.bytes_received += message.n_bytes
+    if state.world.faults is not None:
+        state.world.faults.after_wait(operation)
     if operation.kept is not None and operation.flat is not None:
         check_unchanged(operation)
     if state.world.trace is not None and message is not None:

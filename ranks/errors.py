@@ -91,7 +91,8 @@ class DeadlockError(RanksError):
 
     Attributes: core (world ranks that wait for each other, or for one that has returned), blocked (one
     `diagnosis.Blocked` per rank that waits), time_ps, buffering, seed, passes_with (a buffering mode in which
-    the program finishes, or None), replay (the call that shows it again).
+    the program finishes, or None), lost (lines on messages that faults have lost), replay (the call that shows it
+    again).
     """
 
     def __init__(self, text: str, **facts: Any) -> None:
@@ -102,8 +103,29 @@ class DeadlockError(RanksError):
         self.buffering: str = facts["buffering"]
         self.seed: int = facts["seed"]
         self.passes_with: str | None = facts["passes_with"]
+        self.lost: list[str] = facts["lost"]
         self.replay: str = facts["replay"]
         Exception.__init__(self, text)
+
+
+class RankFailedError(DeadlockError):
+    """A rank crashed (a fault of the run), so that not all ranks could finish.
+
+    Attributes: those of DeadlockError (core and blocked are empty if all others have returned), and failed ({rank:
+    how it crashed}).
+    """
+
+    def __init__(self, text: str, **facts: Any) -> None:
+        super().__init__(text, **facts)
+        self.failed: dict[int, str] = facts["failed"]
+
+
+class MessageLostError(RanksError):
+    """A message received in the place of one that a fault has lost."""
+
+
+class DuplicateMessageError(RanksError):
+    """A second copy of a message, made by a fault, received like a new one."""
 
 
 class LivelockError(DeadlockError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from ranks.communicator import Comm
 from ranks.datatypes import typed_name
 from ranks.diagnosis import deadlock
 from ranks.errors import NondeterminismError, UnfinishedRequestError, UnreceivedMessageError
+from ranks.faults import Fault, Faults
 from ranks.network import PS_PER_S, Network, network_named
 from ranks.schedules import repeat
 from ranks.trace import Trace
@@ -62,6 +63,7 @@ def run(
     trace: bool = False,
     check: bool = False,
     replay: str | None = None,
+    faults: Sequence[Fault] = (),
 ) -> Run:
     """Run `program(comm, *args)` on `size` simulated ranks and return what came of it.
 
@@ -74,6 +76,7 @@ def run(
     trace:     keep the events.
     check:     find send buffers that are written too early, and run twice to compare.
     replay:    make the choices of a run that `explore` found, in its buffering mode, whatever the clock says.
+    faults:    what breaks: Crash, Delay, Drop, Duplicate, Straggler, SlowLink, Partition; drawn from the seed.
     Raises:    what a rank raised, with a note that names the rank; DeadlockError if none can move; errors for
                messages nobody received and requests nobody completed. No other rank is left hanging.
     """
@@ -87,7 +90,9 @@ def run(
             world = World(size, chosen, mode, seed, trace=recorded, check=check)
         else:
             world = ChoosingWorld(size, chosen, mode, repeat(choices), trace=recorded, check=check)
-        others = _passes(program, size, args, chosen, seed) if choices is None else None
+        if faults:
+            world.break_things(Faults(faults, world))
+        others = _passes(program, size, args, chosen, seed) if choices is None and not faults else None
         runs.append(carry_out(world, program, args, others))
     if check:
         _compare(*runs)
@@ -145,6 +150,8 @@ def carry_out(
 
     def body(state: RankState) -> None:
         results[state.rank] = program(Comm(state, context, state.rank), *args)
+        if world.faults is not None:
+            world.faults.before_call(state)
 
     try:
         world.drive(body)
@@ -152,9 +159,11 @@ def carry_out(
             _raise_failure(world)
         if world.disagreement is not None:
             raise world.disagreement.mismatch()
-        if any(state.greenlet for state in world.ranks):
+        if any(state.greenlet for state in world.ranks) or (world.faults is not None and world.faults.crashed):
             text = f"{getattr(program, '__name__', 'program')}, {world.size}{', *args' if args else ''}"
             raise deadlock(world, text, passes)
+        if world.faults is not None:
+            world.faults.check_end()
         _check_leaks(world)
     finally:
         world.close()
@@ -190,6 +199,8 @@ def _check_leaks(world: World) -> None:
     for box in (box for context in world.contexts for box in context.boxes):
         for source, queue in box.queues.items():
             for message in queue:
+                if world.faults is not None and message in world.faults.copies:
+                    continue
                 text = typed_name(message.flat.dtype, message.n_bytes)
                 raise UnreceivedMessageError(
                     box.context.boxes[source].owner.rank, f"send to rank {box.owner.rank}, tag {message.tag}",

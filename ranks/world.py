@@ -22,6 +22,7 @@ from ranks.wires import DECIDE, POLL, Ports, Wires
 
 if TYPE_CHECKING:
     from ranks.agreement import Ledger
+    from ranks.faults import Faults
     from ranks.trace import Trace
 
 T = TypeVar("T")
@@ -89,6 +90,7 @@ class World:
         self.idle_polls, self.n_done = 0, -1
         self.contexts: list[Context] = []
         self.closed = False
+        self.faults: Faults | None = None
         self.refusals: Counter[int] = Counter()
         self.starting = True
         self.failure: tuple[int, BaseException] | None = None
@@ -117,6 +119,10 @@ class World:
     def mailboxes_of(self, state: RankState) -> list[Mailbox]:
         """Return a rank's mailboxes in all communicators."""
         return [box for context in self.contexts for box in context.boxes if box.owner is state]
+
+    def break_things(self, faults: Faults) -> None:
+        """Let these faults happen in the run, which has not begun."""
+        self.faults, self.is_quick = faults, False
 
     def replay(self) -> str:
         """Return the arguments of `ranks.run` that make this world's choices again."""

@@ -1,4 +1,4 @@
-"""No collective can hang or give another result, however messages are buffered and whoever runs first: all schedules."""
+"""No collective can hang or give another result, however messages are buffered: all schedules are tried."""
 
 from __future__ import annotations
 
