@@ -14,10 +14,10 @@ import numpy as np
 from collectives.arrays import Array
 from parallel.arguments import check_like, check_qkv, check_scale
 from parallel.attention import finite, too_long
-from parallel.visibility import Visibility, visibility
+from parallel.visibility import Tile, Visibility, visibility
 
 # A tile of scores stays in the second-level cache.
-_ROWS, _COLS = 256, 512
+_ROWS, _COLS = 128, 512
 
 
 def blockwise_attention(
@@ -130,71 +130,108 @@ def _clean(q: Array, k: Array, v: Array, factor: float, bad_rows: Any = False) -
 def _reached(seen: Visibility, bad_q: Array, bad_k: Array) -> tuple[Array, Array]:
     """Return the queries and the keys that belong to a visible pair of which one is bad."""
     rows_hit, cols_hit = np.zeros_like(bad_q), np.zeros_like(bad_k)
-    for b, h, rows, cols in seen.blocks(_ROWS, _COLS):
-        g = h // seen.sizes.group
-        pairs = seen.allowed(b, h, rows, cols) & (bad_q[b, rows, h, None] | bad_k[b, cols, g])
-        rows_hit[b, rows, h] |= pairs.any(axis=1)
-        cols_hit[b, cols, g] |= pairs.any(axis=0)
+    for b in range(seen.sizes.batch):
+        for h, rows, tiles in seen.blocks(b, _ROWS, _COLS):
+            g = h // seen.sizes.group
+            for cols, _, _ in tiles:
+                pairs = ~seen.hidden(b, h, rows, cols) & (bad_q[b, rows, h, None] | bad_k[b, cols, g])
+                rows_hit[b, rows, h] |= pairs.any(axis=1)
+                cols_hit[b, cols, g] |= pairs.any(axis=0)
     return rows_hit, cols_hit
 
 
 def _forward(q: Array, k: Array, v: Array, factor: float, seen: Visibility, out: Array, lse: Array) -> None:
-    """Fill `out` and `lse`, one head and one block of queries at a time, with an online softmax."""
-    sizes = seen.sizes
-    for b in range(sizes.batch):
-        for h in range(sizes.heads):
-            keys, values = k[b, :, h // sizes.group].T, _with_ones(v[b, :, h // sizes.group])
-            for start in range(0, sizes.queries, _ROWS):
-                rows = slice(start, min(start + _ROWS, sizes.queries))
-                queries = q[b, rows, h] * factor
-                top = np.full((len(queries), 1), -np.inf, q.dtype)
-                total = np.zeros((len(queries), sizes.v_dim + 1), q.dtype)
-                for cols, edge, forbidden in seen.tiles(b, h, rows, _COLS):
-                    scores = queries @ keys[:, cols]
-                    if forbidden is not None:
-                        np.copyto(scores[:, edge], -np.inf, where=forbidden)
-                    higher = np.maximum(top, scores.max(axis=1, keepdims=True))
-                    base = np.where(np.isneginf(higher), 0, higher)
-                    total *= np.exp(top - base)
-                    scores -= base
-                    total += np.exp(scores, out=scores) @ values[cols]
-                    top = higher
-                weight = total[:, -1]
-                none = weight == 0
-                np.divide(total[:, :-1], np.where(none, 1, weight)[:, None], out=out[b, rows, h])
-                lse[b, rows, h] = np.where(none, -np.inf, top[:, 0] + np.log(np.where(none, 1, weight)))
+    """Fill `out` and `lse`, one block of queries of one head at a time."""
+    group = seen.sizes.group
+    work, ones = np.empty(_ROWS * _COLS, q.dtype), np.ones(_COLS, q.dtype)
+    for b in range(seen.sizes.batch):
+        keys, values = _heads_first(k[b]), _heads_first(v[b])
+        safe = _exp_is_safe(q[b], k[b], v[b], factor)
+        for h, rows, tiles in seen.blocks(b, _ROWS, _COLS):
+            queries = q[b, rows, h] * factor
+            total, sums = np.zeros((len(queries), v.shape[3]), q.dtype), np.zeros((len(queries), 1), q.dtype)
+            top = np.full_like(sums, 0 if safe[h] else -np.inf)
+            for tile in tiles:
+                weights = _scores(queries, keys[h // group], tile, work)
+                if not safe[h]:
+                    _shift(weights, top, total, sums)
+                np.exp(weights, out=weights)
+                total += weights @ values[h // group, tile.cols]
+                # A product with ones: half the time of a sum along rows.
+                sums[:, 0] += weights @ ones[: weights.shape[1]]
+            none = sums == 0
+            sums[none] = 1
+            np.divide(total, sums, out=out[b, rows, h])
+            lse[b, rows, h] = np.where(none, -np.inf, top + np.log(sums))[:, 0]
 
 
-def _with_ones(v: Array) -> Array:
-    """Return v (keys, v_dim) with a column of ones, which sums the weights in the same product."""
-    return np.concatenate([v, np.ones((len(v), 1), v.dtype)], axis=1)
+def _exp_is_safe(q: Array, k: Array, v: Array, factor: float) -> Array:
+    """Return for each head whether exp(score) and its products with v are normal numbers, whatever the angles.
+
+    Then the softmax needs no running maximum: |score| <= |factor||q||k| is known before any score is.
+    """
+    longest_q, longest_k = (np.einsum("shd,shd->sh", x, x).max(axis=0, initial=0) ** 0.5 for x in (q, k))
+    top = abs(factor) * longest_q * longest_k.repeat(q.shape[1] // max(k.shape[1], 1))
+    info, sizes = np.finfo(v.dtype), np.abs(v)
+    room_above = np.log(info.max) - np.log(sizes.max(initial=1)) - np.log(len(k) + 1)
+    sizes[sizes == 0] = 1
+    room_below = np.log(sizes.min(initial=1)) - np.log(info.tiny)
+    return np.asarray(top < min(room_above, room_below) - 1)
+
+
+def _scores(queries: Array, keys: Array, tile: Tile, work: Array) -> Array:
+    """Return the scores of a tile, -inf where they are hidden, in `work`."""
+    shape = len(queries), tile.cols.stop - tile.cols.start
+    scores = work[: shape[0] * shape[1]].reshape(shape)
+    np.matmul(queries, keys[tile.cols].T, out=scores)
+    if tile.hidden is not None:
+        np.copyto(scores[:, tile.edge], -np.inf, where=tile.hidden)
+    return scores
+
+
+def _shift(scores: Array, top: Array, *sums: Array) -> None:
+    """Subtract the largest score so far of each query, `top`, and scale the sums made under an older one."""
+    higher = np.maximum(top, scores.max(axis=1, keepdims=True))
+    base = np.where(np.isneginf(higher), 0, higher)
+    for x in sums:
+        x *= np.exp(top - base)
+    scores -= base
+    top[...] = higher
+
+
+def _heads_first(x: Array, column: int = 0) -> Array:
+    """Return a copy (heads, seq, dim + column) of x (seq, heads, dim), with a column of ones if `column` is 1."""
+    copy = np.ones((x.shape[1], x.shape[0], x.shape[2] + column), x.dtype)
+    copy[..., : x.shape[2]] = x.transpose(1, 0, 2)
+    return copy
+
+
+def _beside(x: Array, column: Array) -> Array:
+    """Return x (rows, dim) with one more column: in a product with ones beside the other side it is added."""
+    return np.concatenate([x, column[:, None]], axis=1)
 
 
 def _backward(
     q: Array, k: Array, v: Array, factor: float, seen: Visibility, out: Array, lse: Array, d_out: Array,
     grads: tuple[Array, Array, Array],
 ) -> None:  # fmt: skip
-    """Add the gradients of one head and one block of queries after the other."""
-    sizes, (dq, dk, dv) = seen.sizes, grads
-    for b in range(sizes.batch):
-        for h in range(sizes.heads):
-            g = h // sizes.group
-            keys, values = np.ascontiguousarray(k[b, :, g]), np.ascontiguousarray(v[b, :, g])
-            for start in range(0, sizes.queries, _ROWS):
-                rows = slice(start, min(start + _ROWS, sizes.queries))
-                queries, d_outs = q[b, rows, h] * factor, np.ascontiguousarray(d_out[b, rows, h])
-                # A query that sees nothing: exp(score - inf) = 0.
-                base = np.where(np.isneginf(lse[b, rows, h]), np.inf, lse[b, rows, h])[:, None]
-                delta = (out[b, rows, h] * d_outs).sum(axis=1, keepdims=True)
-                for cols, edge, forbidden in seen.tiles(b, h, rows, _COLS):
-                    weights = queries @ keys[cols].T
-                    weights -= base
-                    if forbidden is not None:
-                        np.copyto(weights[:, edge], -np.inf, where=forbidden)
-                    np.exp(weights, out=weights)
-                    dv[b, cols, g] += weights.T @ d_outs
-                    d_scores = d_outs @ values[cols].T
-                    d_scores -= delta
-                    d_scores *= weights
-                    dk[b, cols, g] += d_scores.T @ queries
-                    dq[b, rows, h] += (d_scores @ keys[cols]) * factor
+    """Add the gradients, one block of queries of one head at a time."""
+    dq, dk, dv = grads
+    work, d_work = np.empty((2, _ROWS * _COLS), q.dtype)
+    for b in range(seen.sizes.batch):
+        keys, values = _heads_first(k[b], column=1), _heads_first(v[b], column=1)
+        for h, rows, tiles in seen.blocks(b, _ROWS, _COLS):
+            g = h // seen.sizes.group
+            # exp(score - base) is 0 for a query that sees nothing. Not inf: BLAS pads with zeros, and 0 inf is NaN.
+            base = np.where(np.isneginf(lse[b, rows, h]), np.finfo(q.dtype).max / 4, lse[b, rows, h])
+            queries = _beside(q[b, rows, h] * factor, -base)
+            d_outs = _beside(d_out[b, rows, h], -(out[b, rows, h] * d_out[b, rows, h]).sum(axis=1))
+            for tile in tiles:
+                weights = _scores(queries, keys[g], tile, work)
+                np.exp(weights, out=weights)
+                dv[b, tile.cols, g] += weights.T @ d_outs[:, :-1]
+                d_scores = d_work[: weights.size].reshape(weights.shape)
+                np.matmul(d_outs, values[g, tile.cols].T, out=d_scores)
+                d_scores *= weights
+                dk[b, tile.cols, g] += d_scores.T @ queries[:, :-1]
+                dq[b, rows, h] += (d_scores @ keys[g, tile.cols, :-1]) * factor

@@ -14,14 +14,14 @@ from parallel.arguments import Sizes, check_mask, refuse
 
 
 class Tile(NamedTuple):
-    """Keys `cols` for a block of queries; `forbidden` says which pairs of keys `edge` of it are hidden.
+    """Keys `cols` for a block of queries; `hidden` says which queries do not see which keys of `edge`.
 
-    `edge` counts from the first of `cols`; outside of it every query sees every key.
+    `edge` counts from the first of `cols`; outside of it every query sees every key, and everywhere if hidden is None.
     """
 
     cols: slice
     edge: slice
-    forbidden: Array | None
+    hidden: Array | None
 
 
 @dataclass(frozen=True)
@@ -36,37 +36,46 @@ class Visibility:
     q_segments: Array | None
     k_segments: Array | None
 
-    def tiles(self, b: int, h: int, rows: slice, width: int) -> Iterator[Tile]:
-        """Yield tiles of at most `width` keys that hold every key that a query of `rows` sees."""
+    def blocks(self, b: int, height: int, width: int) -> Iterator[tuple[int, slice, list[Tile]]]:
+        """Yield (h, rows, tiles) for each block of at most `height` queries and each head of sequence b.
+
+        The tiles, of at most `width` keys, hold every key that a query of `rows` sees. Heads that see alike share them.
+        """
+        heads = range(self.sizes.heads)
+        per_head = self.mask is not None and self.mask.strides[1] != 0
+        for start in range(0, self.sizes.queries, height):
+            rows = slice(start, min(start + height, self.sizes.queries))
+            tiles: list[Tile] = []
+            for h in heads:
+                if per_head or h == 0:
+                    tiles = list(self._tiles(b, h, rows, width))
+                yield h, rows, tiles
+
+    def hidden(self, b: int, h: int, rows: slice, cols: slice) -> Array:
+        """Return which of the keys `cols` each of the queries `rows` does not see: (rows, cols) of bool."""
+        hidden = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.bool_)
+        if self.causal:
+            hidden |= self.k_positions[cols] > self.q_positions[rows, None]
+        if self.q_segments is not None and self.k_segments is not None:
+            hidden |= self.k_segments[b, cols] != self.q_segments[b, rows, None]
+        if self.mask is not None:
+            hidden |= ~self.mask[b, h, rows, cols]
+        return hidden
+
+    def _tiles(self, b: int, h: int, rows: slice, width: int) -> Iterator[Tile]:
         some, every = self._reach(b, rows)
         for cols in _pieces(some, width):
             edges = np.flatnonzero(~every[cols])
-            if self.mask is None and not edges.size:
+            if self.mask is not None:
+                edge = slice(0, cols.stop - cols.start)
+            elif edges.size:
+                edge = slice(int(edges[0]), int(edges[-1]) + 1)
+            else:
                 yield Tile(cols, slice(0, 0), None)
                 continue
-            edge = slice(int(edges[0]), int(edges[-1]) + 1) if self.mask is None else slice(0, cols.stop - cols.start)
-            forbidden = ~self.allowed(b, h, rows, slice(cols.start + edge.start, cols.start + edge.stop))
-            if edge.stop - edge.start < cols.stop - cols.start or not forbidden.all():
-                yield Tile(cols, edge, forbidden)
-
-    def blocks(self, height: int, width: int) -> Iterator[tuple[int, int, slice, slice]]:
-        """Yield (b, h, rows, cols) of all tiles that hold a pair that sees each other."""
-        for b, h in np.ndindex(self.sizes.batch, self.sizes.heads):
-            for start in range(0, self.sizes.queries, height):
-                rows = slice(start, min(start + height, self.sizes.queries))
-                for tile in self.tiles(b, h, rows, width):
-                    yield b, h, rows, tile.cols
-
-    def allowed(self, b: int, h: int, rows: slice, cols: slice) -> Array:
-        """Return which of the keys `cols` each of the queries `rows` sees: (rows, cols) of bool."""
-        seen = np.ones((rows.stop - rows.start, cols.stop - cols.start), np.bool_)
-        if self.causal:
-            seen &= self.k_positions[cols] <= self.q_positions[rows, None]
-        if self.q_segments is not None and self.k_segments is not None:
-            seen &= self.k_segments[b, cols] == self.q_segments[b, rows, None]
-        if self.mask is not None:
-            seen &= self.mask[b, h, rows, cols]
-        return seen
+            hidden = self.hidden(b, h, rows, slice(cols.start + edge.start, cols.start + edge.stop))
+            if edge.stop - edge.start < cols.stop - cols.start or not hidden.all():
+                yield Tile(cols, edge, hidden)
 
     def _reach(self, b: int, rows: slice) -> tuple[Array, Array]:
         """Return for each key whether some query of `rows` may see it, and whether every one does, mask aside.
