@@ -10,7 +10,9 @@
 MPI's datatypes are here under their MPI names: ranks.DOUBLE, ranks.BYTE, ...
 """
 
+from ranks.background import Started, start
 from ranks.calibration import calibrate
+from ranks.checking import checked
 from ranks.clock import Wtime, reduction_clock, spend
 from ranks.communicator import COMM_NULL, Comm, announce
 from ranks.constants import (
@@ -67,10 +69,10 @@ __all__ = [
     "DuplicateMessageError", "Event", "Exploration", "Fault", "Group", "InvalidBufferError", "InvalidHandleError",
     "InvalidRankError", "InvalidTagError", "Link", "LivelockError", "LostPeerError", "Message",
     "MessageLostError", "Network", "NondeterminismError", "Outcome", "Partition", "Prequest", "RankFailedError",
-    "RanksError", "Request", "Run", "SendBufferChangedError", "SharedArray", "SlowLink", "Status", "Straggler",
+    "RanksError", "Request", "Run", "SendBufferChangedError", "SharedArray", "SlowLink", "Started", "Status", "Straggler",
     "Trace", "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce",
-    "calibrate", "can_share_memory", "explore", "kept", "mpi_of", "network_named", "presets", "reduction_clock",
-    "region", "run", "shared_array", "spend",
+    "calibrate", "can_share_memory", "checked", "explore", "kept", "mpi_of", "network_named", "presets", "reduction_clock",
+    "region", "run", "shared_array", "spend", "start",
 ]  # fmt: skip
 
 

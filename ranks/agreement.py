@@ -40,8 +40,7 @@ class Ledger:
         """Enter one rank's announcement."""
         if signature not in self.ranks:
             self.ranks[signature] = []
-            call = current_call()
-            self.sites[signature] = f"{call.site} (called at {call.caller})" if call.caller else call.site
+            self.sites[signature] = current_call().where
         self.ranks[signature].append(state.rank)
         self.latest_ps = max(self.latest_ps, state.now)
 
@@ -51,22 +50,33 @@ class Ledger:
 
     def mismatch(self) -> CollectiveMismatchError:
         """Return the error that names the majority and the outliers."""
-        groups = sorted(self.ranks.items(), key=lambda entry: (-len(entry[1]), entry[1]))
+        calls = {text_of(*signature): ranks for signature, ranks in self.ranks.items()}
+        sites = {text_of(*signature): site for signature, site in self.sites.items()}
         missing = self.awaited()
-        tied = len(groups[0][1]) == len(groups[1][1])
-        lines = ["CollectiveMismatchError: ranks of one communicator disagree on their collective"]
-        for index, (signature, ranks) in enumerate(groups):
-            role = "one side" if tied and len(ranks) == len(groups[0][1]) else "outlier" if index else "majority"
-            lines.append(f"  {role:<9} {ranks_text(ranks)}: {_text(signature)} at {self.sites[signature]}")
-        if missing:
-            lines.append(f"  missing   {ranks_text(missing)}: called no collective here")
-        lines.append("  remedy: let all ranks of the communicator make the same call with the same arguments")
-        calls = {_text(signature): sorted(ranks) for signature, ranks in groups}
-        return CollectiveMismatchError("\n".join(lines), calls, missing)
+        return disagreement(
+            calls, sites, f"{ranks_text(missing)}: called no collective here" if missing else "", missing
+        )
 
 
-def _text(signature: tuple[str, tuple[tuple[str, Any], ...]]) -> str:
-    name, arguments = signature
+def disagreement(
+    calls: dict[str, list[int]], sites: dict[str, str], absent: str, missing: list[int]
+) -> CollectiveMismatchError:
+    """Return the error for ranks that made different `calls` at `sites`; `absent` says what the `missing` ranks did."""
+    groups = sorted(calls.items(), key=lambda entry: (-len(entry[1]), entry[1]))
+    largest = len(groups[0][1])
+    tied = len(groups) > 1 and largest == len(groups[1][1])
+    lines = ["CollectiveMismatchError: ranks of one communicator disagree on their collective"]
+    for index, (text, ranks) in enumerate(groups):
+        role = "one side" if tied and len(ranks) == largest else "outlier" if index else "majority"
+        lines.append(f"  {role:<9} {ranks_text(ranks)}: {text} at {sites[text]}")
+    if absent:
+        lines.append(f"  missing   {absent}")
+    lines.append("  remedy: let all ranks of the communicator make the same call with the same arguments")
+    return CollectiveMismatchError("\n".join(lines), {text: sorted(ranks) for text, ranks in groups}, missing)
+
+
+def text_of(name: str, arguments: Iterable[tuple[str, Any]]) -> str:
+    """Return an announcement as people write it: "reduce(root=0)"."""
     return f"{name}({', '.join(f'{key}={value}' for key, value in arguments)})"
 
 
@@ -82,11 +92,16 @@ def ranks_text(ranks: Iterable[int]) -> str:
     return f"rank {text}" if len(runs) == 1 and runs[0][0] == runs[0][1] else f"ranks {text}"
 
 
-def announce(comm: Endpoint, name: str, arguments: dict[str, Any]) -> Ledger:
-    """Enter the calling rank's next collective; hold it here if ranks disagree."""
+def announce(comm: Endpoint, name: str, arguments: dict[str, Any], number: Any = None) -> Ledger:
+    """Enter the calling rank's next collective; hold it here if ranks disagree.
+
+    number: which one it is, for collectives inside of another one; by default the next of the communicator.
+    """
     state, world = comm._state, comm._world
-    key = (comm._context.number, comm._announced)
-    comm._announced += 1
+    if number is None:
+        number = comm._announced
+        comm._announced += 1
+    key = (comm._context.number, number)
     ledger = world.ledgers.get(key)
     if ledger is None:
         ledger = world.ledgers[key] = Ledger([box.owner.rank for box in comm._boxes])

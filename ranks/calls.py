@@ -5,6 +5,7 @@ Nothing is noted while calls succeed, so diagnoses cost nothing until they are n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class Call:
         """File name and line, "ring.py:12"."""
         return f"{Path(self.path).name}:{self.line}" if self.path else "?"
 
+    @property
+    def where(self) -> str:
+        """The site and, if it is inside of something that the program called, the program's line too."""
+        return f"{self.site} (called at {self.caller})" if self.caller else self.site
+
 
 def current_call() -> Call:
     """Return the call that the running rank is in."""
@@ -65,6 +71,18 @@ def _program_line(frame: FrameType | None) -> str:
         outermost = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
         frame = frame.f_back
     return outermost
+
+
+def calling_lines() -> str:
+    """Return where the package stands that is calling, and who called that: "ring.py:8 (called at train.py:12)"."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, contextlib.__file__)):
+        frame = frame.f_back
+    first, package = frame, frame.f_globals.get("__package__") if frame is not None else None
+    while package and frame is not None and frame.f_globals.get("__package__") == package:
+        frame = frame.f_back
+    lines = [f"{Path(each.f_code.co_filename).name}:{each.f_lineno}" for each in (first, frame) if each is not None]
+    return f"{lines[0]} (called at {lines[1]})" if len(lines) == 2 and frame is not first else "".join(lines[:1])
 
 
 def site_mark() -> tuple[CodeType, int] | None:

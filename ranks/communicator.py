@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NoReturn
 
 from greenlet import getcurrent
@@ -21,6 +22,7 @@ class Comm(PointToPoint):
     """A communicator as one of its ranks sees it; a program gets the one of the whole world."""
 
     __slots__ = ()
+    _mpi = sys.modules["ranks"]  # see mpi_of
 
     def __bool__(self) -> bool:
         return not self._freed
@@ -107,6 +109,10 @@ class Comm(PointToPoint):
         problem.errorcode = errorcode
         self._world.fail(self._state, problem)
 
+    def _announce(self, name: str, arguments: dict[str, Any]) -> None:
+        self._check_usable()
+        note(self, name, arguments)
+
     def _divided(self, call: str, color: int, key: int, arguments: dict[str, Any]) -> Comm:
         """Return this rank's communicator among those with the same color, in order of (key, rank)."""
         self._check_usable()
@@ -164,8 +170,8 @@ def announce(comm: Any, name: str, **arguments: Any) -> None:
         announce(comm, "ring_allreduce", op=op, n=x.size, dtype=x.dtype)
 
     Nothing is sent and no time passes. Raises CollectiveMismatchError, with the majority and the outliers,
-    once all have announced or nothing moves any more. On real MPI it does nothing.
+    once all have announced or nothing moves any more. On real MPI it does nothing, unless `comm` is `checked`.
     """
-    if isinstance(comm, Comm):
-        comm._check_usable()
-        note(comm, name, arguments)
+    announced = getattr(comm, "_announce", None)
+    if announced is not None:
+        announced(name, arguments)

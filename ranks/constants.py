@@ -5,7 +5,6 @@ each MPI library has numbers of its own.
 """
 
 import sys
-from types import ModuleType
 from typing import Any
 
 ANY_SOURCE = -2
@@ -27,11 +26,11 @@ class _InPlace:
 IN_PLACE = _InPlace()
 
 
-def mpi_of(comm: Any) -> ModuleType:
+def mpi_of(comm: Any) -> Any:
     """Return the module whose names fit `comm`: `ranks` for a simulated one, `mpi4py.MPI` for a real one.
 
     MPI = ranks.mpi_of(comm)
     comm.Recv(x, source=MPI.ANY_SOURCE)
     """
-    module = type(comm).__module__
-    return sys.modules["ranks" if module.startswith("ranks.") else module]
+    names = getattr(comm, "_mpi", None)
+    return sys.modules["mpi4py.MPI"] if names is None else names

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ranks.background import unfinished
 from ranks.calls import site_of
 from ranks.choosing import ChoosingWorld
 from ranks.communicator import Comm
@@ -188,6 +189,12 @@ def _raise_failure(world: World) -> None:
 
 def _check_leaks(world: World) -> None:
     for state in world.ranks:
+        for started in unfinished(state.greenlet):
+            raise UnfinishedRequestError(
+                state.rank, f"start({started._name})", site=started._where,
+                got="an operation that was never completed when all ranks had returned",
+                expected="a Wait or a successful Test", remedy="keep the request and Wait for it",
+            )  # fmt: skip
         for operation in state.open or ():
             verb = "send to" if operation.what == "send" else "receive from"
             raise UnfinishedRequestError(

@@ -1,0 +1,202 @@
+"""Operations in the background: a function of a communicator, started now and waited for later, in both worlds.
+
+The function runs unchanged in a greenlet of its own, on a communicator whose blocking calls post their messages and
+go back to the rank until these are complete. The rank's own greenlet makes all real calls, and makes progress for all
+that it has started in `start`, `Wait` and `Test`, so that ranks may wait in different orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+from greenlet import getcurrent, greenlet
+
+from ranks.background_comm import background_comm, next_number, tag_block
+from ranks.calls import current_call
+from ranks.communicator import Comm, announce
+from ranks.constants import mpi_of
+from ranks.errors import InvalidHandleError
+from ranks.request import Request
+
+# What each rank, that is each greenlet that called `start`, has begun and not yet waited for.
+_STARTED: WeakKeyDictionary[greenlet, list[Started]] = WeakKeyDictionary()
+
+
+def start(operation: Callable[..., Any], comm: Any, *args: Any, **kwargs: Any) -> Started:
+    """Begin `operation(comm, *args, **kwargs)` and return a request for its result.
+
+        ranks.run(lambda comm: start(ring_allreduce, comm, np.array([comm.rank + 1])).wait(), 3).results
+        # [array([6]), array([6]), array([6])]
+
+    Operation: any function whose only calls of `comm` are sends and receives of buffers with tags below 32,768,
+             and waits for them. Its buffers must be left alone until the request is complete.
+    Order:   all ranks start operations of a communicator in the same order, among its other collectives too; they may
+             wait for them in any order.
+    Progress: is made in start, Wait and Test, for all operations that this rank has started, and nowhere else.
+    Raises:  what the operation raises: at once if it fails before its first wait, else in Wait or Test;
+             UnfinishedRequestError at the end of a simulated run if nobody waited.
+    """
+    if not callable(operation):
+        raise TypeError(f"start: got operation={operation!r}, expected a function of comm; remedy: pass the function")
+    if isinstance(getcurrent(), _Background):
+        raise TypeError(
+            "start: got a call in the background, expected one by the rank; remedy: call the function itself"
+        )
+    mine = _STARTED.setdefault(getcurrent(), [])
+    started = Started(operation, comm, args, kwargs)
+    if any(other._shift == started._shift and other._comm == comm for other in mine):
+        raise RuntimeError(
+            f"start: got {len(mine)} operations under way, expected fewer whose tags can differ; remedy: Wait for some"
+        )
+    mine.append(started)
+    started._go_on(started._greenlet.switch)
+    if started._problem is not None:
+        started.wait()
+    return started
+
+
+def unfinished(rank: greenlet | None) -> list[Started]:
+    """Return what a rank has started and never completed with Wait or Test."""
+    return [] if rank is None else _STARTED.get(rank, [])
+
+
+class _Background(greenlet):
+    """The thread of control of an operation in the background."""
+
+
+class Started:
+    """The request of an operation in the background, spelled as mpi4py's. False once it is complete."""
+
+    def __init__(self, operation: Callable[..., Any], comm: Any, args: Any, kwargs: Any) -> None:
+        self._name = getattr(operation, "__name__", repr(operation))
+        self._comm, self._requests = comm, mpi_of(comm).Request
+        self._pending: list[Any] = []
+        self._ended = self._waited = False
+        self._result: Any = None
+        self._problem: Exception | None = None
+        self._where = current_call().where if isinstance(comm, Comm) else ""
+        number = next_number(comm)
+        self._shift = tag_block(comm, number)
+        mine = background_comm(comm, number)
+
+        def body() -> Any:
+            announce(mine, "start", operation=self._name)
+            mine._shift = self._shift
+            return operation(mine, *args, **kwargs)
+
+        self._greenlet = _Background(body)
+
+    def __bool__(self) -> bool:
+        return not self._waited
+
+    def __repr__(self) -> str:
+        return f"<{'complete' if self._waited else 'active'} request of {self._name}>"
+
+    def Wait(self) -> Literal[True]:
+        """Wait until the operation is complete."""
+        self.wait()
+        return True
+
+    def wait(self) -> Any:
+        """Wait until the operation is complete, and return its result."""
+        self._check_owner()
+        while not self._ended:
+            running = [each for each in _STARTED[getcurrent()] if not each._ended]
+            pending = [request for each in running for request in each._pending]
+            if len(running) == 1:
+                self._requests.Waitall(pending)
+            else:
+                self._requests.Waitany(pending)
+            _advance(running)
+        return self._finish()
+
+    def Test(self) -> bool:
+        """Make progress, and return whether the operation is complete."""
+        return self.test()[0]
+
+    def test(self) -> tuple[bool, Any]:
+        """Make progress, and return (True, the result) if the operation is complete, else (False, None)."""
+        self._check_owner()
+        while not self._ended:
+            running = [each for each in _STARTED[getcurrent()] if not each._ended]
+            if not self._requests.Testsome([request for each in running for request in each._pending]):
+                return False, None
+            _advance(running)
+        return True, self._finish()
+
+    def _check_owner(self) -> None:
+        if not self._waited and self not in _STARTED.get(getcurrent(), []):
+            raise InvalidHandleError(
+                None, f"Wait or Test for {self._name}", got="a request that another rank or thread has started",
+                expected="one of the caller's own", remedy="wait where the operation was started",
+            )  # fmt: skip
+
+    def _finish(self) -> Any:
+        """Return the result or raise the error, the first time only: as in MPI, waiting again returns nothing."""
+        if self._waited:
+            return None
+        self._waited = True
+        _STARTED[getcurrent()].remove(self)
+        result, problem = self._result, self._problem
+        self._result = self._problem = None
+        if problem is not None:
+            raise problem
+        return result
+
+    def _go_on(self, resume: Callable[[], Any]) -> None:
+        """Let the operation run until it waits for messages that are not complete, or ends.
+
+        It asks for two things: a function to be called, or a list of requests to be waited for.
+        """
+        while True:
+            try:
+                asked = resume()
+            except Exception as problem:
+                self._ended, self._problem = True, problem
+                return
+            if self._greenlet.dead:
+                self._ended, self._result = True, asked
+                return
+            if callable(asked):
+                resume = self._answer(asked)
+                continue
+            self._pending = [request for request in asked if request]
+            if not self._finish_what_is_sent():
+                return
+            resume = self._greenlet.switch
+
+    def _answer(self, asked: Callable[[], Any]) -> Callable[[], Any]:
+        try:
+            return partial(self._greenlet.switch, asked())
+        except Exception as problem:
+            return partial(self._greenlet.throw, problem)
+
+    def _finish_what_is_sent(self) -> bool:
+        """Finish what is pending, and return True, if it was complete at once.
+
+        On simulated ranks that can be said of sends: what has been received by now is known only to a Test, which
+        takes time.
+        """
+        if not isinstance(self._comm, Comm):
+            return bool(self._requests.Testall(self._pending))
+        if not all(map(_is_sent, self._pending)):
+            return False
+        return bool(self._requests.Waitall(self._pending))
+
+
+def _is_sent(request: Request) -> bool:
+    operation = request._operation
+    if operation is None or operation.what != "send" or operation.ready_ps is None:
+        return operation is None
+    return operation.ready_ps <= operation.state.now
+
+
+def _advance(running: list[Started]) -> None:
+    """Let those operations go on that have nothing left to wait for."""
+    for each in running:
+        each._pending = [request for request in each._pending if request]
+        if not each._pending:
+            each._go_on(each._greenlet.switch)

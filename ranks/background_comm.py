@@ -1,0 +1,202 @@
+"""The communicator of an operation in the background: its calls ask the rank to make them, and wait without blocking.
+
+Tags are shifted by a block for each operation, so that several under way do not take each other's messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from itertools import count
+from typing import Any, Literal
+
+import numpy as np
+from greenlet import getcurrent, greenlet
+
+from ranks import agreement
+from ranks.calls import calling_lines
+from ranks.communicator import Comm
+from ranks.constants import TAG_UB, mpi_of
+from ranks.errors import InvalidTagError
+
+# Tags of one operation: as many as every MPI has.
+TAGS = 32_768
+_OFFERED = "Send, Ssend, Recv, Sendrecv, Isend, Issend or Irecv"
+_HARMLESS = {"Get_rank", "Get_size", "Get_name", "Get_group"}
+
+
+def background_comm(comm: Any, number: int) -> Any:
+    """Return a communicator like `comm` for the operation of this number: same kind, size, rank and clock."""
+    base: Any = type(comm)
+    kind = _kind_like(base)
+    made = kind(comm._state, comm._context, comm.rank) if isinstance(comm, Comm) else kind(comm)
+    made._plain, made._number, made._nested = comm, number, count()
+    made._mpi = _Names(mpi_of(comm))
+    return made
+
+
+def next_number(comm: Any) -> int:
+    """Return which operation of `comm` the next one is, the same on all ranks."""
+    if isinstance(comm, Comm):
+        return comm._announced
+    key = _counter_key()
+    counter = comm.Get_attr(key)
+    if counter is None:
+        counter = count()
+        comm.Set_attr(key, counter)
+    return int(next(counter))
+
+
+@cache
+def _counter_key() -> int:
+    from mpi4py import MPI
+
+    return MPI.Comm.Create_keyval()
+
+
+def tag_block(comm: Any, number: int) -> int:
+    """Return what to add to the tags of this operation; after some thousands of them blocks are used again."""
+    limit = TAG_UB if isinstance(comm, Comm) else comm.Get_attr(mpi_of(comm).TAG_UB)
+    n_blocks = (limit + 1) // TAGS - 1
+    return int(TAGS * (1 + number % n_blocks))
+
+
+class _Deferred:
+    """What is different in the background."""
+
+    _plain: Any
+    _mpi: Any
+    _number: int
+    _nested: Any
+    _shift = 0
+
+    def Send(self, buf: Any, dest: int, tag: int = 0) -> None:
+        self._wait([self._post("Isend", buf, dest, tag)])
+
+    def Ssend(self, buf: Any, dest: int, tag: int = 0) -> None:
+        self._wait([self._post("Issend", buf, dest, tag)])
+
+    def Recv(self, buf: Any, source: int | None = None, tag: int | None = None, status: None = None) -> None:
+        self._wait([self._post("Irecv", buf, source, tag, status)])
+
+    def Sendrecv(
+        self,
+        sendbuf: Any,
+        dest: int,
+        sendtag: int = 0,
+        recvbuf: Any = None,
+        source: int | None = None,
+        recvtag: int | None = None,
+        status: None = None,
+    ) -> None:
+        sending = self._post("Isend", sendbuf, dest, sendtag)
+        self._wait([sending, self._post("Irecv", recvbuf, source, recvtag, status)])
+
+    def Isend(self, buf: Any, dest: int, tag: int = 0) -> Posted:
+        return Posted(self, self._post("Isend", buf, dest, tag))
+
+    def Issend(self, buf: Any, dest: int, tag: int = 0) -> Posted:
+        return Posted(self, self._post("Issend", buf, dest, tag))
+
+    def Irecv(self, buf: Any, source: int | None = None, tag: int | None = None) -> Posted:
+        return Posted(self, self._post("Irecv", buf, source, tag))
+
+    def _post(self, call: str, buf: Any, peer: int | None, tag: int | None, status: None = None) -> Any:
+        if not isinstance(tag, (int, np.integer)) or not 0 <= tag < TAGS or status is not None:
+            raise InvalidTagError(
+                self._plain.rank, f"{call} in the background", got=f"tag={tag}, status={status}",
+                expected=f"a tag from 0 to {TAGS - 1}, by which operations under way are told apart, and no status",
+                remedy="name the tag, or call the operation itself instead of starting it",
+            )  # fmt: skip
+        peer = self._mpi.ANY_SOURCE if peer is None else peer
+        return on_rank(getattr(self._plain, call), buf, peer, tag + self._shift)
+
+    def _where(self) -> Any:
+        """Return what a checked communicator says of this call: the rank's own lines."""
+        return on_rank(calling_lines)
+
+    def _wait(self, requests: Iterable[Any]) -> None:
+        """Go back to the rank until the requests are complete."""
+        _rank().switch(list(requests))
+
+
+class Posted:
+    """A nonblocking send or receive that an operation in the background has posted."""
+
+    __slots__ = ("_comm", "_request")
+
+    def __init__(self, comm: _Deferred, request: Any) -> None:
+        self._comm, self._request = comm, request
+
+    def __bool__(self) -> bool:
+        return bool(self._request)
+
+    def Wait(self) -> Literal[True]:
+        """Wait until the message is sent or received."""
+        self._comm._wait([self._request])
+        return True
+
+    @classmethod
+    def Waitall(cls, requests: Iterable[Posted]) -> Literal[True]:
+        """Wait until all messages are sent or received."""
+        posted = list(requests)
+        if posted:
+            posted[0]._comm._wait(each._request for each in posted)
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        return _refused(name)(self)
+
+
+class _Names:
+    """The names of MPI that fit a communicator in the background: requests are its own."""
+
+    Request = Posted
+
+    def __init__(self, names: Any) -> None:
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._names, name)
+
+
+def on_rank(function: Callable[..., Any], *args: Any) -> Any:
+    """Return function(*args) as called by the rank itself, since a call that blocks would block this greenlet only."""
+    return _rank().switch(partial(function, *args))
+
+
+def _rank() -> greenlet:
+    """Return the greenlet of the rank for which this one works."""
+    rank = getcurrent().parent
+    assert rank is not None
+    return rank
+
+
+def _announce(self: Any, name: str, arguments: dict[str, Any]) -> None:
+    """Let simulated ranks compare `start` in the order of the communicator's collectives, all else in its own order."""
+    number = (self._number, next(self._nested)) if self._shift else None
+    on_rank(agreement.announce, self._plain, name, arguments, number)
+
+
+@cache
+def _kind_like(base: type[Any]) -> Any:
+    """Return the class of communicators in the background that are of class `base` too; it refuses all other calls."""
+    own: dict[str, Any] = {
+        name: _refused(name)
+        for name in dir(base)
+        if not name.startswith("_") and name not in _HARMLESS and callable(getattr(base, name))
+    }
+    own |= {name: value for name, value in vars(_Deferred).items() if not name.startswith("__")}
+    if issubclass(base, Comm):
+        own["_announce"] = _announce
+    return type(f"{base.__name__}InBackground", (base,), own)
+
+
+def _refused(name: str) -> Callable[..., Any]:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"{name}: got a call by an operation in the background, expected {_OFFERED}; remedy: call the operation "
+            "itself instead of starting it"
+        )
+
+    return refuse

@@ -1,0 +1,60 @@
+"""Run under mpiexec: operations in the background on real MPI. Each rank says on one line that it is done."""
+
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+import collectives
+import ranks
+from claims import claim_allgather, claim_allreduce, fixed_cases, rank_order, ring_order, same
+from ranks.real import world
+
+
+def waited_for(function: Any) -> Any:
+    return lambda *args, **kwargs: ranks.start(function, *args, **kwargs).wait()
+
+
+def polled_for(function: Any) -> Any:
+    def poll(*args: Any, **kwargs: Any) -> Any:
+        request = ranks.start(function, *args, **kwargs)
+        complete = False
+        while not complete:
+            complete, result = request.test()
+        return result
+
+    return poll
+
+
+def claims_hold(comm: Any) -> None:
+    for index, case in enumerate(islice(fixed_cases(), 0, None, 3)):
+        way = (waited_for, polled_for)[index % 2]
+        claim_allreduce(comm, case, way(collectives.ring_allreduce), ring_order)
+        claim_allreduce(comm, case, way(collectives.naive_allreduce), rank_order)
+        claim_allgather(comm, case, way(collectives.ring_allgather))
+    for barrier in (collectives.butterfly_barrier, collectives.central_barrier):
+        waited_for(barrier)(comm)
+
+
+def several_under_way(comm: Any) -> None:
+    other = comm.Dup()
+    for turn in range(10):
+        begun = []
+        for index, n in enumerate((1, 100_000, 7, 300_000)):
+            for where in (comm, other):
+                x = np.arange(n) + 10 * index + turn + comm.rank
+                begun.append((x, ranks.start(collectives.ring_allreduce, where, x)))
+        expected = [collectives.ring_allreduce(comm, x) for x, _ in begun]
+        for index in np.random.default_rng([turn, comm.rank]).permutation(len(begun)):
+            same(begun[index][1].wait(), expected[index])
+    other.Free()
+
+
+if __name__ == "__main__":
+    claims_hold(world())
+    several_under_way(world())
+    sys.stdout.write(f"rank {world().rank} is done\n")
