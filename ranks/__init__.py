@@ -69,10 +69,10 @@ __all__ = [
     "DuplicateMessageError", "Event", "Exploration", "Fault", "Group", "InvalidBufferError", "InvalidHandleError",
     "InvalidRankError", "InvalidTagError", "Link", "LivelockError", "LostPeerError", "Message",
     "MessageLostError", "Network", "NondeterminismError", "Outcome", "Partition", "Prequest", "RankFailedError",
-    "RanksError", "Request", "Run", "SendBufferChangedError", "SharedArray", "SlowLink", "Started", "Status", "Straggler",
-    "Trace", "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce",
-    "calibrate", "can_share_memory", "checked", "explore", "kept", "mpi_of", "network_named", "presets", "reduction_clock",
-    "region", "run", "shared_array", "spend", "start",
+    "RanksError", "Request", "Run", "SendBufferChangedError", "SharedArray", "SlowLink", "Started", "Status",
+    "Straggler", "Trace", "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce",
+    "calibrate", "can_share_memory", "checked", "explore", "kept", "mpi_of", "network_named", "presets",
+    "reduction_clock", "region", "run", "shared_array", "spend", "start",
 ]  # fmt: skip
 
 

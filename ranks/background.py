@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from greenlet import getcurrent, greenlet
 
-from ranks.background_comm import background_comm, next_number, tag_block
+from ranks.background_comm import background_comm, tag_block
 from ranks.calls import current_call
 from ranks.communicator import Comm, announce
 from ranks.constants import mpi_of
 from ranks.errors import InvalidHandleError
+from ranks.keeping import kept
 from ranks.request import Request
 
 # What each rank, that is each greenlet that called `start`, has begun and not yet waited for.
@@ -78,7 +80,7 @@ class Started:
         self._result: Any = None
         self._problem: Exception | None = None
         self._where = current_call().where if isinstance(comm, Comm) else ""
-        number = next_number(comm)
+        number = next(kept(comm, start, count))
         self._shift = tag_block(comm, number)
         mine = background_comm(comm, number)
 

@@ -31,27 +31,8 @@ def background_comm(comm: Any, number: int) -> Any:
     kind = _kind_like(base)
     made = kind(comm._state, comm._context, comm.rank) if isinstance(comm, Comm) else kind(comm)
     made._plain, made._number, made._nested = comm, number, count()
-    made._mpi = _Names(mpi_of(comm))
+    made._mpi, made._kept = _Names(mpi_of(comm)), {}
     return made
-
-
-def next_number(comm: Any) -> int:
-    """Return which operation of `comm` the next one is, the same on all ranks."""
-    if isinstance(comm, Comm):
-        return comm._announced
-    key = _counter_key()
-    counter = comm.Get_attr(key)
-    if counter is None:
-        counter = count()
-        comm.Set_attr(key, counter)
-    return int(next(counter))
-
-
-@cache
-def _counter_key() -> int:
-    from mpi4py import MPI
-
-    return MPI.Comm.Create_keyval()
 
 
 def tag_block(comm: Any, number: int) -> int:
@@ -189,6 +170,8 @@ def _kind_like(base: type[Any]) -> Any:
     own |= {name: value for name, value in vars(_Deferred).items() if not name.startswith("__")}
     if issubclass(base, Comm):
         own["_announce"] = _announce
+    else:
+        own["handle"] = None  # by which `kept` would find what is kept for the communicator itself
     return type(f"{base.__name__}InBackground", (base,), own)
 
 

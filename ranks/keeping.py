@@ -38,6 +38,9 @@ def kept(comm: Any, key: Hashable, make: Callable[[], T]) -> T:
 
 
 def _simulated(comm: Comm) -> Kept:
+    own: Kept | None = getattr(comm, "_kept", None)  # an operation in the background shares nothing
+    if own is not None:
+        return own
     comms = _of_simulated.setdefault(comm._world, {})
     return comms.setdefault((comm._context.number, comm.rank), {})
 
@@ -47,6 +50,9 @@ def _real(comm: Any) -> Kept:
 
     Its attribute tells when it is freed: by then its handle may come to mean another one.
     """
+    own: Kept | None = getattr(comm, "_kept", None)
+    if own is not None:
+        return own
     if not _keyvals:
 
         def forget(comm: Any, keyval: int, handle: int) -> None:

@@ -294,6 +294,22 @@ def test_all_calls_that_are_offered_work_in_the_background() -> None:
         assert run.results == [[(r - 1) % p] * 4 + [0 if r else -1] for r in range(p)]
 
 
+def keeps(comm: Any, mark: int) -> list[int]:
+    """Receive a neighbour's mark into memory that is kept for the next call on this communicator."""
+    scratch = ranks.kept(comm, keeps, lambda: np.zeros(1, int))
+    comm.Sendrecv(np.array([mark]), (comm.rank + 1) % comm.size, 1, scratch, (comm.rank - 1) % comm.size, 1)
+    return [mark, int(scratch[0])]
+
+
+def test_what_is_kept_for_a_communicator_is_not_shared_by_operations_under_way() -> None:
+    def program(comm: Any) -> list[list[int]]:
+        keeps(comm, 0)
+        requests = [ranks.start(keeps, comm, mark) for mark in (1, 2)]
+        return [request.wait() for request in requests]
+
+    assert ranks.run(program, 2).results == [[[1, 1], [2, 2]]] * 2
+
+
 def test_more_operations_than_tags_can_tell_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "tag_block", lambda comm, number: 32_768 * (1 + number % 3))
 

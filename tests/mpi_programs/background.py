@@ -54,7 +54,15 @@ def several_under_way(comm: Any) -> None:
     other.Free()
 
 
+def keeps(comm: Any, mark: int) -> list[int]:
+    scratch = ranks.kept(comm, keeps, lambda: np.zeros(1, int))
+    comm.Sendrecv(np.array([mark]), (comm.rank + 1) % comm.size, 1, scratch, (comm.rank - 1) % comm.size, 1)
+    return [mark, int(scratch[0])]
+
+
 if __name__ == "__main__":
     claims_hold(world())
     several_under_way(world())
+    both = [ranks.start(keeps, world(), mark) for mark in (1, 2)]
+    assert [request.wait() for request in both] == [[1, 1], [2, 2]]
     sys.stdout.write(f"rank {world().rank} is done\n")
