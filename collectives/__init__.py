@@ -10,6 +10,7 @@ Letters: p ranks, n bytes on each rank, alpha seconds a message, beta seconds a 
 """
 
 from collectives.all_to_all import bruck_alltoall, linear_alltoall, pairwise_alltoall
+from collectives.allgather import bruck_allgather, neighbour_exchange_allgather, recursive_doubling_allgather
 from collectives.alltoallv import alltoall, alltoallv
 from collectives.barriers import (
     butterfly_barrier,
@@ -21,11 +22,16 @@ from collectives.barriers import (
 from collectives.broadcast import binomial_broadcast, chain_broadcast, scatter_allgather_broadcast
 from collectives.catalogue import CATALOGUE, Algorithm, cost
 from collectives.costs import Cost, Machine
+from collectives.exscan import linear_exscan, recursive_doubling_exscan
+from collectives.gather import binomial_gather, linear_gather
 from collectives.halving import halving_doubling_allreduce, rabenseifner_reduce, recursive_doubling_allreduce
 from collectives.naive import naive_allreduce
 from collectives.reduce import binomial_reduce
+from collectives.reduce_scatter import pairwise_reduce_scatter, recursive_halving_reduce_scatter
 from collectives.reduction import commutative
 from collectives.ring import ring_allgather, ring_allreduce, ring_reduce_scatter
+from collectives.scan import linear_scan, recursive_doubling_scan
+from collectives.scatter import binomial_scatter, linear_scatter
 from collectives.schedules import Step, scheduled_cost
 from collectives.shared import flag_barrier, shared_allreduce, staged_allreduce
 
@@ -38,7 +44,10 @@ __all__ = [
     "alltoall",
     "alltoallv",
     "binomial_broadcast",
+    "binomial_gather",
     "binomial_reduce",
+    "binomial_scatter",
+    "bruck_allgather",
     "bruck_alltoall",
     "butterfly_barrier",
     "central_barrier",
@@ -49,10 +58,21 @@ __all__ = [
     "flag_barrier",
     "halving_doubling_allreduce",
     "linear_alltoall",
+    "linear_exscan",
+    "linear_gather",
+    "linear_scan",
+    "linear_scatter",
     "naive_allreduce",
+    "neighbour_exchange_allgather",
     "pairwise_alltoall",
+    "pairwise_reduce_scatter",
     "rabenseifner_reduce",
+    "recursive_doubling_allgather",
     "recursive_doubling_allreduce",
+    "recursive_doubling_exscan",
+    "recursive_doubling_scan",
+    "recursive_halving_reduce_scatter",
+    "reduce_scatter",
     "ring_allgather",
     "ring_allreduce",
     "ring_reduce_scatter",

@@ -6,11 +6,15 @@ other ranks: few rounds, but each block travels as often as its distance has one
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from collectives.arrays import Array, finish, flat_input, output, wire_view
+from collectives.costs import Cost, Machine
+from collectives.schedules import MOST_MESSAGES, Step, cost_of_steps, scheduled_cost
 from ranks import announce, mpi_of, region
 
 _DIRECT, _BRUCK = 32_101, 32_102
@@ -140,3 +144,90 @@ def exchange_by_bruck(who: str, comm: Any, x: Array, bounds: list[int], came: Ar
         rows[moving] = arrived
         distance *= 2
     came.reshape(p, bounds[1])[(rank - index) % p] = rows
+
+
+# -- costs ---------------------------------------------------------------------------------------------------------
+
+
+def linear_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Where all links are alike, messages queue at their sender's port alone, and each finds its receiver's free."""
+    p, n_bytes = machine.p, n_items // machine.p * itemsize
+    time_ps = None
+    if p == 1 or machine.is_exact():
+        network, o = machine.network, machine.network.overhead_ps
+        link = machine.link(0, p - 1)
+        transfer_ps = link.transfer_ps(n_bytes)
+        slot_ps = max(o, transfer_ps) if network.ports else o
+        # The last message arrives, or all were there and the receiver is busy taking them.
+        time_ps = max(2 * (p - 1) * o, 2 * o + (p - 2) * slot_ps + link.latency_ps + transfer_ps) if p > 1 else 0
+    elif p * (p - 1) <= MOST_MESSAGES and not machine.network.jitter_ps:
+        time_ps = _all_at_once_ps(machine, n_bytes)
+    return Cost(min(p - 1, 1), [p - 1] * p, [(p - 1) * n_bytes] * p, time_ps, time_ps)
+
+
+def _all_at_once_ps(machine: Machine, n_bytes: int) -> int:
+    """Return when all ranks have all messages, on any network: ports serve them in order, and none waits for another.
+
+    A schedule does not say it: messages are taken as they come, not in the order of ranks.
+    """
+    p, nodes, network = machine.p, machine.nodes, machine.network
+    free: defaultdict[tuple[str, int], int] = defaultdict(int)  # when each port is free again
+
+    def serve(way: str, rank: int, other: int, time_ps: int) -> int:
+        transfer_ps = machine.link(rank, other).transfer_ps(n_bytes)
+        if not network.ports:
+            return time_ps + transfer_ps
+        through_node = network.shared_node_port and nodes[rank] != nodes[other]
+        port = (f"node {way}", nodes[rank]) if through_node else (way, rank)
+        free[port] = max(free[port], time_ps) + transfer_ps
+        return free[port]
+
+    offers = sorted((step * network.overhead_ps, source, step) for source in range(p) for step in range(1, p))
+    left_ps, underway = [0] * p, []
+    for time_ps, source, step in offers:
+        dest = (source + step) % p
+        left_ps[source] = serve("out", source, dest, time_ps)
+        link = machine.link(source, dest)
+        underway.append((left_ps[source] - link.transfer_ps(n_bytes) + link.latency_ps, source, step))
+    arrivals: list[list[int]] = [[] for _ in range(p)]
+    for time_ps, source, step in sorted(underway):
+        dest = (source + step) % p
+        arrivals[dest].append(serve("in", dest, source, time_ps))
+    ends = []
+    for rank in range(p):
+        now = (p - 1) * network.overhead_ps
+        for arrival_ps in sorted(arrivals[rank]):
+            now = max(now, arrival_ps) + network.overhead_ps
+        ends.append(now if machine.is_eager(n_bytes) else max(now, left_ps[rank]))
+    return max(ends)
+
+
+def pairwise_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Where all links are alike, ranks stay in step."""
+    p, n_bytes = machine.p, n_items // machine.p * itemsize
+    exact = (p - 1) * machine.slowest_ps(n_bytes) if machine.is_exact() else None
+    closed = Cost(p - 1, [p - 1] * p, [(p - 1) * n_bytes] * p, exact, exact)
+
+    def steps(rank: int) -> Iterator[Step]:
+        for step in range(1, p):
+            yield Step((rank + step) % p, n_bytes, (rank - step) % p)
+
+    return closed if machine.is_exact() else cost_of_steps(machine, steps, closed)
+
+
+def bruck_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """The rounds of exchange_by_bruck, in each of which the same number of blocks moves everywhere."""
+    p, n_bytes = machine.p, n_items // machine.p * itemsize
+
+    distances = [1 << k for k in range((p - 1).bit_length())]
+    sizes = [n_bytes * sum(row & distance != 0 for row in range(p)) for distance in distances]
+    if machine.is_exact():
+        time_ps = sum(map(machine.slowest_ps, sizes))
+        return Cost(len(sizes), [len(sizes)] * p, [sum(sizes)] * p, time_ps, time_ps)
+    return scheduled_cost(
+        machine,
+        lambda rank: (
+            Step((rank + distance) % p, size, (rank - distance) % p)
+            for distance, size in zip(distances, sizes, strict=True)
+        ),
+    )

@@ -10,6 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from collectives.all_to_all import (
+    bruck_alltoall,
+    bruck_alltoall_cost,
+    linear_alltoall,
+    linear_alltoall_cost,
+    pairwise_alltoall,
+    pairwise_alltoall_cost,
+)
+from collectives.allgather import (
+    bruck_allgather,
+    bruck_allgather_cost,
+    neighbour_exchange_allgather,
+    neighbour_exchange_allgather_cost,
+    recursive_doubling_allgather,
+    recursive_doubling_allgather_cost,
+)
 from collectives.barriers import (
     butterfly_barrier,
     butterfly_barrier_cost,
@@ -31,6 +47,13 @@ from collectives.broadcast import (
     scatter_allgather_broadcast_cost,
 )
 from collectives.costs import Cost, Formula, Machine
+from collectives.exscan import (
+    linear_exscan,
+    linear_exscan_cost,
+    recursive_doubling_exscan,
+    recursive_doubling_exscan_cost,
+)
+from collectives.gather import binomial_gather, binomial_gather_cost, linear_gather, linear_gather_cost
 from collectives.halving import (
     halving_doubling_allreduce,
     halving_doubling_allreduce_cost,
@@ -41,6 +64,12 @@ from collectives.halving import (
 )
 from collectives.naive import naive_allreduce, naive_allreduce_cost
 from collectives.reduce import binomial_reduce, binomial_reduce_cost
+from collectives.reduce_scatter import (
+    pairwise_reduce_scatter,
+    pairwise_reduce_scatter_cost,
+    recursive_halving_reduce_scatter,
+    recursive_halving_reduce_scatter_cost,
+)
 from collectives.ring import (
     ring_allgather,
     ring_allgather_cost,
@@ -49,6 +78,8 @@ from collectives.ring import (
     ring_reduce_scatter,
     ring_reduce_scatter_cost,
 )
+from collectives.scan import linear_scan, linear_scan_cost, recursive_doubling_scan, recursive_doubling_scan_cost
+from collectives.scatter import binomial_scatter, binomial_scatter_cost, linear_scatter, linear_scatter_cost
 from collectives.shared import flag_barrier, flag_barrier_cost, staged_allreduce, staged_allreduce_cost
 from ranks import Network
 
@@ -84,9 +115,37 @@ CATALOGUE: dict[str, dict[str, Algorithm]] = {
     },
     "reduce_scatter": {
         "ring": Algorithm(ring_reduce_scatter, ring_reduce_scatter_cost, commutative=True),
+        "recursive_halving": Algorithm(
+            recursive_halving_reduce_scatter, recursive_halving_reduce_scatter_cost, commutative=True
+        ),
+        "pairwise": Algorithm(pairwise_reduce_scatter, pairwise_reduce_scatter_cost),
     },
     "allgather": {
         "ring": Algorithm(ring_allgather, ring_allgather_cost),
+        "recursive_doubling": Algorithm(recursive_doubling_allgather, recursive_doubling_allgather_cost),
+        "bruck": Algorithm(bruck_allgather, bruck_allgather_cost),
+        "neighbour_exchange": Algorithm(neighbour_exchange_allgather, neighbour_exchange_allgather_cost),
+    },
+    "gather": {
+        "linear": Algorithm(linear_gather, linear_gather_cost),
+        "binomial": Algorithm(binomial_gather, binomial_gather_cost),
+    },
+    "scatter": {
+        "linear": Algorithm(linear_scatter, linear_scatter_cost),
+        "binomial": Algorithm(binomial_scatter, binomial_scatter_cost),
+    },
+    "alltoall": {
+        "linear": Algorithm(linear_alltoall, linear_alltoall_cost),
+        "pairwise": Algorithm(pairwise_alltoall, pairwise_alltoall_cost),
+        "bruck": Algorithm(bruck_alltoall, bruck_alltoall_cost),
+    },
+    "scan": {
+        "linear": Algorithm(linear_scan, linear_scan_cost),
+        "recursive_doubling": Algorithm(recursive_doubling_scan, recursive_doubling_scan_cost),
+    },
+    "exscan": {
+        "linear": Algorithm(linear_exscan, linear_exscan_cost),
+        "recursive_doubling": Algorithm(recursive_doubling_exscan, recursive_doubling_exscan_cost),
     },
     "barrier": {
         "central": Algorithm(central_barrier, central_barrier_cost),

@@ -8,13 +8,13 @@ once more and each rank keeps a copy. One after the other they are an all-reduce
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
-from operator import index
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, finish, flat_input, output, same_memory, wire_view
+from collectives.arrays import Array, block_bounds, finish, flat_input, output, wire_view
+from collectives.blocks import begin_allgather, begin_reduce_scatter
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
 from ranks import announce, region
@@ -23,27 +23,26 @@ from ranks import announce, region
 _REDUCE_SCATTER, _ALLGATHER = 32_001, 32_002
 
 
-def ring_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
+def ring_reduce_scatter(
+    comm: Any, x: Array, op: Op = np.add, *, counts: Sequence[int] | None = None, out: Array | None = None
+) -> Array:
     """Return this rank's block of the elementwise `op` of `x` over all ranks of `comm`.
 
         ranks.run(lambda comm: ring_reduce_scatter(comm, np.arange(4) * 10**comm.rank), 3).results
         # [array([  0, 111]), array([222]), array([333])]
 
-    Shape:   x (...,) -> (n,): block `rank` of the p blocks of x.ravel(), the first x.size % p of which are one
-             element longer (`np.array_split`). Any size, also smaller than p. `x` is kept unless out is part of it.
-    Cost:    p-1 sends a rank; x.nbytes less its own block sent; (p-1)(alpha + n/p beta + n/p gamma).
+    Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
+             rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
+    Cost:    p-1 sends a rank; x.nbytes less its own block sent; (p-1)(alpha + n/p beta + n/p gamma), n/p the bytes
+             of the largest block.
     Order:   block b is reduced in rank order b+1, b+2, ..., b, so op must be commutative.
-    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
     """
-    flat, p, rank = flat_input("ring_reduce_scatter", x), comm.size, comm.rank
-    require_commutative("ring_reduce_scatter", op)
-    reduce = reducer("ring_reduce_scatter", comm, op, flat.dtype)
-    bounds = block_bounds(flat.size, p)
-    mine = bounds[rank + 1] - bounds[rank]
-    result, own = output("ring_reduce_scatter", out, (mine,), flat.dtype)
-    announce(comm, "ring_reduce_scatter", op=op_name(op), shape=x.shape, dtype=x.dtype)
-    with region(comm, "ring_reduce_scatter"):
+    who = "ring_reduce_scatter"
+    require_commutative(who, op)
+    flat, bounds, reduce, result, own = begin_reduce_scatter(who, comm, x, op, counts, out)
+    with region(comm, who):
         _reduce_scatter(comm, flat, bounds, reduce, own)
     return finish(result, own)
 
@@ -56,8 +55,9 @@ def _reduce_scatter(comm: Any, x: Array, bounds: list[int], reduce: Reduce, own:
         own[...] = x
         return
     wire = wire_view(x.dtype)
-    free, spare = np.empty(bounds[1], x.dtype), np.empty(bounds[1], x.dtype)
-    uneven = x.size % p
+    sizes = {end - begin for begin, end in pairwise(bounds)}
+    free, spare = np.empty(max(sizes), x.dtype), np.empty(max(sizes), x.dtype)
+    uneven = len(sizes) > 1
     block = (rank - 1) % p
     partial = x[bounds[block] : bounds[block + 1]]
     for step in range(p - 1):
@@ -88,33 +88,10 @@ def ring_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, 
     Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
-    flat, p, rank = flat_input("ring_allgather", x), comm.size, comm.rank
-    sizes = [flat.size] * p if counts is None else _integers(counts)
-    if len(sizes) != p or min(sizes) < 0 or sizes[rank] != flat.size:
-        raise ValueError(
-            f"ring_allgather: got counts {counts} and, on rank {rank}, {flat.size} elements, expected one count for "
-            f"each of {p} ranks, that of this rank being its number of elements; remedy: pass the same, true counts "
-            "on all ranks"
-        )
-    bounds = [0, *accumulate(sizes)]
-    shape = (p, *x.shape) if counts is None else (bounds[-1],)
-    result, whole = output("ring_allgather", out, shape, flat.dtype)
-    alike = {"shape": x.shape} if counts is None else {"counts": tuple(sizes)}
-    announce(comm, "ring_allgather", dtype=x.dtype, **alike)
-    own = whole[bounds[rank] : bounds[rank + 1]]
-    if not same_memory(own, flat):
-        own[...] = flat
+    bounds, result, whole = begin_allgather("ring_allgather", comm, x, counts, out)
     with region(comm, "ring_allgather"):
-        allgather_round(comm, whole, bounds, rank)
+        allgather_round(comm, whole, bounds, comm.rank)
     return finish(result, whole)
-
-
-def _integers(counts: Any) -> list[int]:
-    """Return the counts as a list, an empty one if they are no integers."""
-    try:
-        return [index(count) for count in counts]
-    except TypeError:
-        return []
 
 
 def allgather_round(comm: Any, whole: Array, bounds: list[int], mine: int) -> None:

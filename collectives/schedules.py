@@ -34,6 +34,9 @@ class Step(NamedTuple):
 
 Schedule = Callable[[int], Iterable[Step]]
 
+# Playing this many takes about a quarter of a second; the choice of an algorithm must not take longer.
+MOST_MESSAGES = 50_000
+
 
 def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = None) -> Cost:
     """Return the cost of `schedule(rank)` on every rank of `machine`; exact on any network without jitter.
@@ -50,6 +53,11 @@ def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = Non
     exact = None if machine.network.jitter_ps else max(clock.now)
     times = p // (alike or p)
     return Cost(max(clock.depth), clock.sends * times, clock.bytes_sent * times, exact, exact)
+
+
+def cost_of_steps(machine: Machine, schedule: Schedule, otherwise: Cost) -> Cost:
+    """Return the cost of `schedule`, or the cost `otherwise` if it has too many messages to be played."""
+    return scheduled_cost(machine, schedule) if sum(otherwise.sends) <= MOST_MESSAGES else otherwise
 
 
 class _Message:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
 
 import collectives
+from orders import BLOCK_ORDERS, ORDERS, SCAN_ORDERS, rank_order
 
 OPS: dict[str, Any] = {
     "add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "fmax": np.fmax,
@@ -51,6 +51,9 @@ def values(case: Case, rank: int) -> np.ndarray:
     """Return the elements of a rank's x, C-ordered."""
     rng = np.random.default_rng([case.seed, rank])
     dtype = np.dtype(case.dtype)
+    if dtype.kind == "c" and case.op == "multiply":
+        # NumPy rounds a complex product in one way or another, as the arrays lie in memory: let nothing be rounded.
+        return np.array([1, -1, 1j, -1j], dtype)[rng.integers(0, 4, case.shape)].reshape(case.shape)
     if dtype.kind in "fc":
         made = rng.standard_normal(case.shape)
         return np.asarray(made + 1j * rng.standard_normal(case.shape) if dtype.kind == "c" else made, dtype)
@@ -73,60 +76,12 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
     return made
 
 
-def ring_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
-    """Return the reduction as the ring's docstring orders it: block b over ranks b+1, b+2, ..., b."""
-    p = len(parts)
-    blocks = [np.array_split(part.reshape(-1), p) for part in parts]
-    folded = [reduce(op, [blocks[(b + 1 + k) % p][b] for k in range(p)]) for b in range(p)]
-    return np.concatenate(folded).astype(parts[0].dtype).reshape(parts[0].shape)
-
-
-def rank_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
-    """Return the reduction over ranks 0, 1, ..., p-1."""
-    return np.asarray(reduce(op, parts)).astype(parts[0].dtype)
-
-
 def same(got: Any, expected: np.ndarray) -> None:
     """Compare bit for bit: shape, dtype, and every byte but the sign and payload of NaN."""
     assert isinstance(got, np.ndarray), f"got a {type(got).__name__}"
     assert got.shape == expected.shape, f"got shape {got.shape}, expected {expected.shape}"
     assert got.dtype == expected.dtype, f"got dtype {got.dtype}, expected {expected.dtype}"
     assert np.array_equal(got, expected, equal_nan=got.dtype.kind in "fcmM"), f"got {got}, expected {expected}"
-
-
-def balanced_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
-    """Return the reduction in rank order as a balanced tree; before, the first pairs make p a power of two."""
-    p = len(parts)
-    q = 1 << (p.bit_length() - 1)
-    pairs = [op(parts[2 * k], parts[2 * k + 1]) for k in range(p - q)]
-    left = [*pairs, *parts[2 * (p - q) :]]
-    while len(left) > 1:
-        left = [op(left[k], left[k + 1]) for k in range(0, len(left), 2)]
-    return np.asarray(left[0]).astype(parts[0].dtype)
-
-
-def binomial_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
-    """Return the reduction in rank order as a binomial tree: each rank takes in subtrees of 1, 2, 4, ... ranks."""
-
-    def subtree(first: int, size: int) -> np.ndarray:
-        whole, width = parts[first], 1
-        while width < size and first + width < len(parts):
-            whole = op(whole, subtree(first + width, width))
-            width *= 2
-        return whole
-
-    return np.asarray(subtree(0, len(parts))).astype(parts[0].dtype)
-
-
-# The order in which each reduction is documented to go.
-ORDERS: dict[str, Callable[..., np.ndarray]] = {
-    "naive_allreduce": rank_order,
-    "ring_allreduce": ring_order,
-    "recursive_doubling_allreduce": balanced_order,
-    "halving_doubling_allreduce": balanced_order,
-    "binomial_reduce": binomial_order,
-    "rabenseifner_reduce": balanced_order,
-}
 
 
 def claim_call(case: Case, part: np.ndarray, call: Callable[..., Any], expected: np.ndarray | None) -> None:
@@ -178,28 +133,73 @@ def claim_broadcast(comm: Any, case: Case, broadcast: Callable[..., Any]) -> Non
     claim_call(case, part, lambda x, out: broadcast(comm, x, root=root, out=out), expected)
 
 
-def claim_reduce_scatter(comm: Any, case: Case, reduce_scatter: Callable[..., Any]) -> None:
-    """Rank r gets block r of the reduction; x is kept."""
-    parts = [values(case, rank) for rank in range(comm.size)]
-    x = laid_out(parts[comm.rank], case.layout)
-    expected = np.array_split(ring_order(parts, OPS[case.op]).reshape(-1), comm.size)[comm.rank]
-    out = np.empty_like(expected) if case.out == "fresh" else None
-    result = reduce_scatter(comm, x, OPS[case.op], out=out)
+def claim_reduce_scatter(
+    comm: Any, case: Case, reduce_scatter: Callable[..., Any], order: Any = None, counts: list[int] | None = None
+) -> None:
+    """Rank r gets block r of the reduction in the documented order; x is kept."""
+    p, rank, op = comm.size, comm.rank, OPS[case.op]
+    parts = [values(case, source) for source in range(p)]
+    x = laid_out(parts[rank], case.layout)
+    ends = np.cumsum(counts or [len(block) for block in np.array_split(parts[0].reshape(-1), p)]).tolist()
+    place = slice(ends[rank - 1] if rank else 0, ends[rank])
+    shares = [part.reshape(-1)[place] for part in parts]
+    expected = (order or BLOCK_ORDERS[reduce_scatter.__name__])(shares, op, rank).astype(x.dtype)
+    out = {"fresh": np.empty_like(expected), "strided": laid_out(np.zeros_like(expected), "strided")}.get(case.out)
+    given = {} if counts is None else {"counts": counts}
+    result = reduce_scatter(comm, x, op, out=out, **given)
     same(result, expected)
     assert out is None or result is out, "out was given, and something else came back"
-    same(x, parts[comm.rank])
+    assert not np.shares_memory(result, x), "the result is a view of the argument"
+    same(x, parts[rank])
+    if case.out == "itself":
+        own = parts[rank].copy().reshape(-1)
+        same(reduce_scatter(comm, own, op, out=own[place], **given), expected)
+
+
+def claim_reduce_scatter_of_any_counts(comm: Any, case: Case, reduce_scatter: Callable[..., Any]) -> None:
+    """Blocks are as np.array_split cuts them, or of the sizes given."""
+    claim_reduce_scatter(comm, case, reduce_scatter)
+    size = int(np.prod(case.shape))
+    cuts = np.sort(np.random.default_rng(case.seed).integers(0, size + 1, comm.size - 1))
+    claim_reduce_scatter(comm, case, reduce_scatter, counts=np.diff([0, *cuts, size]).tolist())
 
 
 def claim_allgather(comm: Any, case: Case, allgather: Callable[..., Any]) -> None:
     """Everybody gets all blocks in rank order: equal ones stacked, unequal ones with counts joined; x is kept."""
-    parts = [values(case, rank) for rank in range(comm.size)]
-    x = laid_out(parts[comm.rank], case.layout)
-    same(allgather(comm, x), np.stack(parts).astype(x.dtype))
-    same(x, parts[comm.rank])
-    counts = [(3 * rank + case.seed) % 5 for rank in range(comm.size)]
+    p, rank = comm.size, comm.rank
+    parts = [values(case, source) for source in range(p)]
+    x, expected = laid_out(parts[rank], case.layout), np.stack(parts).astype(case.dtype)
+    out = {"fresh": np.empty_like(expected), "strided": laid_out(np.zeros_like(expected), "strided")}.get(case.out)
+    result = allgather(comm, x, out=out)
+    same(result, expected)
+    assert out is None or result is out, "out was given, and something else came back"
+    assert not np.shares_memory(result, x), "the result is a view of the argument"
+    same(x, parts[rank])
+    counts = [(3 * source + case.seed) % 5 for source in range(p)]
     uneven = [np.resize(part, count).astype(part.dtype) if part.size else np.zeros(count, part.dtype)
               for part, count in zip(parts, counts, strict=True)]  # fmt: skip
-    same(allgather(comm, uneven[comm.rank], counts=counts), np.concatenate(uneven).astype(x.dtype))
+    whole = np.concatenate(uneven).astype(x.dtype)
+    same(allgather(comm, uneven[rank], counts=counts), whole)
+    begun = np.zeros_like(whole)
+    begun[sum(counts[:rank]) :][: counts[rank]] = uneven[rank]
+    same(allgather(comm, begun[sum(counts[:rank]) :][: counts[rank]], counts=counts, out=begun), whole)
+
+
+def claim_scan(comm: Any, case: Case, scan: Callable[..., Any]) -> None:
+    """Rank r gets the reduction over ranks 0, ..., r in the documented order."""
+    parts, op = [values(case, rank) for rank in range(comm.size)], OPS[case.op]
+    expected = SCAN_ORDERS[scan.__name__](parts, op)[comm.rank]
+    claim_call(case, parts[comm.rank], lambda x, out: scan(comm, x, op, out=out), expected)
+
+
+def claim_exscan(comm: Any, case: Case, exscan: Callable[..., Any]) -> None:
+    """Rank r gets the reduction over ranks 0, ..., r-1 in the documented order; rank 0 what it is told."""
+    parts, op = [values(case, rank) for rank in range(comm.size)], OPS[case.op]
+    first = np.ones((), case.dtype)
+    given = {} if getattr(op, "identity", None) is not None and case.seed % 2 else {"first": first[()]}
+    lowest = np.full(case.shape, first if given else np.asarray(op.identity).astype(case.dtype), case.dtype)
+    expected = [lowest, *SCAN_ORDERS[exscan.__name__](parts, op)][comm.rank]
+    claim_call(case, parts[comm.rank], lambda x, out: exscan(comm, x, op, out=out, **given), expected)
 
 
 def claim_barriers_leave_nothing_behind(comm: Any, case: Case, barrier: Callable[[Any], None]) -> None:
@@ -215,8 +215,10 @@ CLAIMS_OF: dict[str, Callable[[Any, Case, Callable[..., Any]], None]] = {
     "allreduce": claim_allreduce,
     "reduce": claim_reduce,
     "broadcast": claim_broadcast,
-    "reduce_scatter": claim_reduce_scatter,
+    "reduce_scatter": claim_reduce_scatter_of_any_counts,
     "allgather": claim_allgather,
+    "scan": claim_scan,
+    "exscan": claim_exscan,
     "barrier": claim_barriers_leave_nothing_behind,
 }
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import collectives
-from claims import Case, laid_out, same, values
+from claims import Case, laid_out, rows, same, values
 
 
 def sizes(case: Case, rank: int, p: int, most: int = 4) -> list[int]:
@@ -85,16 +86,84 @@ def claim_alltoall_along_one_axis(comm: Any, case: Case, alltoall: Callable[...,
     same(x, parts[comm.rank])
 
 
+def claim_gather(comm: Any, case: Case, gather: Callable[..., Any]) -> None:
+    """The root gets all blocks in rank order: equal ones stacked, unequal ones with counts joined; others get None."""
+    p, rank, root = comm.size, comm.rank, case.seed % comm.size
+    parts = [values(case, source) for source in range(p)]
+    counts = sizes(case, 0, p)
+    uneven = [values(replace(case, shape=(count,)), source) for source, count in enumerate(counts)]
+    claim_gathered(comm, case, gather, root, parts, np.stack(parts).astype(case.dtype), {})
+    claim_gathered(comm, case, gather, root, uneven, np.concatenate(uneven).astype(case.dtype), {"counts": counts})
+    begun = np.zeros(sum(counts), case.dtype)
+    own = begun[sum(counts[:rank]) :][: counts[rank]]
+    own[...] = uneven[rank]
+    gather(comm, own, root=root, counts=counts, out=begun)
+    if rank == root:
+        same(begun, np.concatenate(uneven).astype(case.dtype))
+
+
+def claim_gathered(
+    comm: Any, case: Case, gather: Any, root: int, parts: list[np.ndarray], expected: np.ndarray, given: Any
+) -> None:
+    x = laid_out(parts[comm.rank], case.layout)
+    out = {"fresh": np.empty_like(expected), "strided": laid_out(np.zeros_like(expected), "strided")}.get(case.out)
+    result = gather(comm, x, root=root, out=out, **given)
+    if comm.rank == root:
+        same(result, expected)
+        assert out is None or result is out, "out was given, and something else came back"
+        assert not np.shares_memory(result, x), "the result is a view of the argument"
+    else:
+        assert result is None, f"got {result} on a rank that is not the root"
+    same(x, parts[comm.rank])
+
+
+def claim_scatter(comm: Any, case: Case, scatter: Callable[..., Any]) -> None:
+    """Each rank gets its block of the root's x: equal ones along the first axis, unequal ones by counts."""
+    p, root = comm.size, case.seed % comm.size
+    counts = sizes(case, 0, p)
+    even = values(replace(case, shape=(p, *case.shape)), root)
+    uneven = values(replace(case, shape=(sum(counts),)), root)
+    claim_scattered(comm, case, scatter, root, even, list(even), {})
+    claim_scattered(comm, case, scatter, root, uneven, np.split(uneven, np.cumsum(counts)[:-1]), {"counts": counts})
+
+
+def claim_scattered(
+    comm: Any, case: Case, scatter: Any, root: int, whole: np.ndarray, blocks: list[Any], given: Any
+) -> None:
+    rank = comm.rank
+    expected = np.asarray(blocks[rank], whole.dtype)
+    x = laid_out(whole, case.layout) if rank == root else None
+    out = laid_out(np.zeros_like(expected), "strided") if case.out == "strided" else np.empty_like(expected)
+    if rank == root and case.out == "none":
+        out = None
+    inside = case.out == "itself" and x is not None and x.flags.writeable
+    if inside:
+        out = x[rank, ...] if not given else x[sum(map(len, blocks[:rank])) :][: len(expected)]
+    result = scatter(comm, x, root=root, out=out, **given)
+    same(result, expected)
+    assert out is None or result is out, "out was given, and something else came back"
+    if x is not None:
+        same(x, whole)
+        assert inside or not np.shares_memory(result, x), "the result is a view of the argument"
+
+
+# What is claimed of every algorithm of an operation.
+MOVER_CLAIMS_OF: dict[str, Callable[[Any, Case, Callable[..., Any]], None]] = {
+    "alltoall": claim_alltoall,
+    "gather": claim_gather,
+    "scatter": claim_scatter,
+}
 MOVER_CLAIMS: dict[str, Callable[[Any, Case], None]] = {
-    "linear_alltoall": lambda comm, case: claim_alltoall(comm, case, collectives.linear_alltoall),
-    "pairwise_alltoall": lambda comm, case: claim_alltoall(comm, case, collectives.pairwise_alltoall),
-    "bruck_alltoall": lambda comm, case: claim_alltoall(comm, case, collectives.bruck_alltoall),
+    row.function.__name__: lambda comm, case, claim=claim, row=row: claim(comm, case, row.function)
+    for operation, claim in MOVER_CLAIMS_OF.items()
+    for row in rows(operation)
+} | {
     "alltoallv": lambda comm, case: claim_alltoallv(comm, case, collectives.alltoallv),
     "linear_alltoallv": lambda comm, case: claim_alltoallv(
-        comm, case, lambda *args, **given: collectives.alltoallv(*args, **given, algorithm="linear")
+        comm, case, partial(collectives.alltoallv, algorithm="linear")
     ),
     "alltoall_of_axes": lambda comm, case: claim_alltoall_of_axes(comm, case, collectives.alltoall),
     "linear_alltoall_of_axes": lambda comm, case: claim_alltoall_of_axes(
-        comm, case, lambda *args, **given: collectives.alltoall(*args, **given, algorithm="linear")
+        comm, case, partial(collectives.alltoall, algorithm="linear")
     ),
 }

@@ -11,7 +11,8 @@ import pytest
 import ranks
 from broken import collectives_wrong as wrong
 from claims import Case, claim_allgather, claim_allreduce, claim_barriers_leave_nothing_behind, claim_reduce_scatter
-from claims import ring_order as order
+from orders import ring_block_order
+from orders import ring_order as order
 
 CASES = [Case((n,), "i8", "add", seed=n) for n in (0, 1, 5, 8, 12, 20_000)]
 
@@ -44,7 +45,7 @@ def test_a_wrong_allreduce_is_rejected(variant: Any) -> None:
 @pytest.mark.parametrize("variant", wrong.REDUCE_SCATTERS, ids=lambda f: f.__name__)
 def test_a_wrong_reduce_scatter_is_rejected(variant: Any) -> None:
     with pytest.raises((AssertionError, ranks.RanksError)):
-        data_claims(claim_reduce_scatter, variant)
+        data_claims(claim_reduce_scatter, variant, ring_block_order)
 
 
 @pytest.mark.parametrize("variant", wrong.ALLGATHERS, ids=lambda f: f.__name__)

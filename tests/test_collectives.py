@@ -213,9 +213,9 @@ def test_wrong_arguments_say_who_got_what_expected_what_and_what_to_do() -> None
     fails(lambda c: naive(c, np.arange(6), lambda a, b: a + 0.5), TypeError, "got float64 of shape (6,)")
     fails(lambda c: naive(c, X, lambda a, b: np.add(a, b, out=b)), ValueError, "read-only")
     fails(lambda c: naive(c, X, root=None), ValueError, "got root=None, expected 0 to 2")
-    fails(lambda c: gather(c, X, counts=2), ValueError, "got counts 2 and")
-    fails(lambda c: gather(c, X, counts=[6.0, 6, 6]), ValueError, "got counts [6.0, 6, 6] and")
-    fails(lambda c: gather(c, X, counts=[6, 6]), ValueError, "one count for each of 3 ranks")
+    fails(lambda c: gather(c, X, counts=2), ValueError, "got counts 2, expected an integer from 0 up")
+    fails(lambda c: gather(c, X, counts=[6.0, 6, 6]), ValueError, "ring_allgather: got counts [6.0, 6, 6]")
+    fails(lambda c: gather(c, X, counts=[6, 6]), ValueError, "for each of 3 ranks")
     fails(lambda c: gather(c, X, counts=[6, 6, 5]), ValueError, "on rank 2, 6 elements")
 
 

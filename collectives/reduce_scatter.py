@@ -1,0 +1,165 @@
+"""Reduce-scatter in few rounds, by recursive halving, and with no rank between, pairwise; `ring.py` has the ring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from collectives.arrays import Array, block_bounds, block_sizes, finish, wire_view
+from collectives.blocks import begin_reduce_scatter
+from collectives.costs import Cost, Machine
+from collectives.fold import Fold
+from collectives.reduction import Op, Reduce, require_commutative
+from collectives.schedules import Step, cost_of_steps, scheduled_cost
+from ranks import region
+
+_PAIRWISE, _HALVING, _FOLD = 32_111, 32_112, 32_113
+
+
+def pairwise_reduce_scatter(
+    comm: Any, x: Array, op: Op = np.add, *, counts: Sequence[int] | None = None, out: Array | None = None
+) -> Array:
+    """Return this rank's block of the elementwise `op` of `x` over all ranks; each sends each its block.
+
+        ranks.run(lambda comm: pairwise_reduce_scatter(comm, np.arange(4) * 10**comm.rank), 3).results
+        # [array([  0, 111]), array([222]), array([333])]
+
+    Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
+             rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
+    Cost:    p-1 sends a rank; x.nbytes less its own block sent; at most (p-1)(alpha + n/p beta) + n gamma.
+    Order:   block b is op(op(x0, op(x1, ... xb)), op(xb+1, ... op(xp-2, xp-1))): ranks in order, so op only has to be
+             associative.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
+    Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
+    """
+    who = "pairwise_reduce_scatter"
+    flat, bounds, reduce, result, own = begin_reduce_scatter(who, comm, x, op, counts, out)
+    with region(comm, who):
+        _pairwise(comm, flat, bounds, reduce, own)
+    return finish(result, own)
+
+
+def _pairwise(comm: Any, x: Array, bounds: list[int], reduce: Reduce, own: Array) -> None:
+    """Reduce block `rank` of all ranks' `x` into `own`, which may be part of `x`."""
+    p, rank = comm.size, comm.rank
+    wire = wire_view(x.dtype) or np.asarray
+    low, low_room = x[bounds[rank] : bounds[rank + 1]], np.empty_like(own)
+    high, spare = np.empty_like(own), np.empty_like(own)
+    for step in range(1, p):
+        # First from rank-1, ..., 0, each left of what is in `low`; then from p-1, ..., rank+1, left of `high`.
+        dest, source = (rank + step) % p, (rank - step) % p
+        came = high if source == p - 1 else spare
+        comm.Sendrecv(wire(x[bounds[dest] : bounds[dest + 1]]), dest, _PAIRWISE, wire(came), source, _PAIRWISE)
+        if source < rank:
+            reduce(came, low, out=low_room)
+            low = low_room
+        elif source != p - 1:
+            reduce(came, high, out=high)
+    # Only now: `own` may lie where something was still to be sent from.
+    if rank < p - 1:
+        reduce(low, high, out=own)
+    else:
+        own[...] = low
+
+
+def recursive_halving_reduce_scatter(
+    comm: Any, x: Array, op: Op = np.add, *, counts: Sequence[int] | None = None, out: Array | None = None
+) -> Array:
+    """Return this rank's block of the elementwise `op` of `x` over all ranks; each round halves what is left to do.
+
+        ranks.run(lambda comm: recursive_halving_reduce_scatter(comm, np.arange(4) * 10**comm.rank), 3).results
+        # [array([  0, 111]), array([222]), array([333])]
+
+    Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
+             rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
+    Cost:    lg p alpha + (p-1)/p n (beta + gamma) if p is a power of two. Otherwise, with q the one below, the first
+             2(p-q) ranks work in pairs: one message of n bytes before and one of a block after, lg q rounds between.
+    Order:   pairs first, then x of i and i+q/2, of i and i+q/4, ...: op must be commutative.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
+    Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
+    """
+    who = "recursive_halving_reduce_scatter"
+    require_commutative(who, op)
+    flat, bounds, reduce, result, own = begin_reduce_scatter(who, comm, x, op, counts, out)
+    with region(comm, who):
+        _halving(comm, flat, bounds, reduce, own)
+    return finish(result, own)
+
+
+def _halving(comm: Any, x: Array, bounds: list[int], reduce: Reduce, own: Array) -> None:
+    """Reduce block `rank` of all ranks' `x` into `own`, which may be part of `x`."""
+    p, rank = comm.size, comm.rank
+    fold, wire = Fold.of(rank, p), wire_view(x.dtype) or np.asarray
+    if fold.number is None:
+        comm.Send(wire(x), fold.mate, _FOLD)
+        comm.Recv(wire(own), fold.mate, _FOLD)
+        return
+    partial = x
+    if fold.mate is not None:
+        partial = np.empty_like(x)
+        comm.Recv(wire(partial), fold.mate, _FOLD)
+        reduce(x, partial, out=partial)
+    # Of a pair the first one goes on, so a number works for the blocks from its rank up to the next number's.
+    edges = [bounds[fold.rank_of(number, p)] for number in range(fold.q + 1)]
+    first, half = 0, fold.q // 2
+    while half:
+        # `partial`: the blocks of numbers first, first+1, ... 2 half of them, over the numbers alike modulo 2 half.
+        cut, upper = edges[first + half] - edges[first], bool(fold.number & half)
+        kept, given = (partial[cut:], partial[:cut]) if upper else (partial[:cut], partial[cut:])
+        came, partner = np.empty_like(kept), fold.rank_of(fold.number ^ half, p)
+        comm.Sendrecv(wire(given), partner, _HALVING, wire(came), partner, _HALVING)
+        reduce(*((came, kept) if upper else (kept, came)), out=came)
+        partial, first, half = came, first + half * upper, half // 2
+    if fold.mate is not None:
+        comm.Send(wire(partial[own.size :]), fold.mate, _FOLD)
+    own[...] = partial[: own.size]
+
+
+# -- costs ---------------------------------------------------------------------------------------------------------
+
+
+def pairwise_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """A rank has nothing to reduce when its first block from above comes, so ranks fall out of step: a schedule."""
+    p = machine.p
+    sizes = [itemsize * size for size in block_sizes(n_items, p)]
+
+    def steps(rank: int) -> Iterator[Step]:
+        for step in range(1, p):
+            dest, source = (rank + step) % p, (rank - step) % p
+            yield Step(dest, sizes[dest], source, 0 if source == p - 1 else sizes[rank])
+        if rank < p - 1:
+            yield Step(None, 0, None, sizes[rank])
+
+    bytes_sent = [sum(sizes) - size for size in sizes]
+    # In step, but for one reduction of those that had nothing to reduce once.
+    at_most_ps = (p - 1) * machine.slowest_ps(sizes[0]) + p * machine.network.reduce_ps(sizes[0])
+    bound = Cost(p - 1, [p - 1] * p, bytes_sent, None, at_most_ps if machine.is_exact() else None)
+    return cost_of_steps(machine, steps, bound)
+
+
+def recursive_halving_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """The rounds of _halving, as a schedule."""
+    p = machine.p
+    bounds = [itemsize * bound for bound in block_bounds(n_items, p)]
+
+    def steps(rank: int) -> Iterator[Step]:
+        fold = Fold.of(rank, p)
+        if fold.number is None:
+            yield Step(fold.mate, bounds[p], None)
+            yield Step(None, 0, fold.mate)
+            return
+        if fold.mate is not None:
+            yield Step(None, 0, fold.mate, bounds[p])
+        first, half = 0, fold.q // 2
+        while half:
+            edges = [bounds[fold.rank_of(first + part * half, p)] for part in range(3)]
+            lower, higher = edges[1] - edges[0], edges[2] - edges[1]
+            upper, partner = bool(fold.number & half), fold.rank_of(fold.number ^ half, p)
+            yield Step(partner, lower if upper else higher, partner, higher if upper else lower)
+            first, half = first + half * upper, half // 2
+        if fold.mate is not None:
+            yield Step(fold.mate, bounds[rank + 2] - bounds[rank + 1], None)
+
+    return scheduled_cost(machine, steps)
