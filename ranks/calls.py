@@ -6,6 +6,7 @@ Nothing is noted while calls succeed, so diagnoses cost nothing until they are n
 from __future__ import annotations
 
 import contextlib
+import linecache
 import os
 import sys
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ _NAMES = {"source": {ANY_SOURCE: "ANY_SOURCE", PROC_NULL: "PROC_NULL"}, "dest": 
 class Call:
     """An MPI call: its text, such as "Send(dest=1, tag=0, 800 B)", and where it stands.
 
-    path, line and function of the statement that made the call; `caller` is where that function was called
-    from ("file.py:12"), empty at the top of the program.
+    path, line and function of the statement that made the call. caller: the program's outermost line ("file.py:12")
+    and within: the library's function that it came to, or the one it called; both empty if it made the call itself.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Call:
     line: int
     function: str
     caller: str
+    within: str = ""
 
     @property
     def site(self) -> str:
@@ -45,6 +47,11 @@ class Call:
     def where(self) -> str:
         """The site and, if it is inside of something that the program called, the program's line too."""
         return f"{self.site} (called at {self.caller})" if self.caller else self.site
+
+    @property
+    def source(self) -> str:
+        """The statement's first line, empty if it is not to be had."""
+        return linecache.getline(self.path, self.line).strip()
 
 
 def current_call() -> Call:
@@ -60,17 +67,21 @@ def call_of(frame: FrameType | None) -> Call:
     text = _text(public) if public is not None else "?"
     if frame is None:
         return Call(text, "", 0, "?", "")
-    caller = _program_line(frame.f_back)
-    return Call(text, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, caller)
+    return Call(text, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, *_program_line(frame))
 
 
-def _program_line(frame: FrameType | None) -> str:
-    """Return the outermost line of the program below its call by `ranks.run`."""
-    outermost = ""
-    while frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
-        outermost = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        frame = frame.f_back
-    return outermost
+def _program_line(frame: FrameType) -> tuple[str, str]:
+    """Return the outermost line of the program below its call by `ranks.run`, and the first function of a library."""
+    frames: list[FrameType] = []
+    outer: FrameType | None = frame
+    while outer is not None and not outer.f_code.co_filename.startswith(_PACKAGE):
+        frames.insert(0, outer)
+        outer = outer.f_back
+    if len(frames) == 1:
+        return "", ""
+    path = frames[0].f_code.co_filename
+    library = (each.f_code.co_name for each in frames if each.f_code.co_filename != path)
+    return f"{Path(path).name}:{frames[0].f_lineno}", next(library, frames[1].f_code.co_name)
 
 
 def calling_lines() -> str:

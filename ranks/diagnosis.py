@@ -20,7 +20,7 @@ from ranks.network import Network, presets
 if TYPE_CHECKING:
     from ranks.world import RankState, World
 
-# Reports show so many ranks of a core, and so many of the others, in full.
+# Reports show so many ranks of a core in full, only the first ones of a larger core, and so many groups of others.
 _SHOWN = 16
 # Near misses shown for one operation.
 _NEAR = 2
@@ -71,7 +71,7 @@ def deadlock(world: World, program: str, passes: Callable[[str], bool] | None) -
     return kind(
         "\n".join(lines), core=cores[0] if cores else [], blocked=blocked, time_ps=time_ps,
         buffering=world.buffering, seed=world.seed, passes_with=other, replay=replay, lost=[t.strip() for t in lost],
-        **({"failed": failed} if failed else {}),
+        trace=world.trace, **({"failed": failed} if failed else {}),
     )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def _body(cores: list[list[int]], blocked: list[Blocked]) -> list[str]:
     by_rank = {each.rank: each for each in blocked}
     in_core = [by_rank[rank] for core in cores for rank in core]
     others = [each for each in blocked if each not in in_core]
-    shown = in_core[:_SHOWN]
+    shown = in_core[: _SHOWN if len(in_core) <= _SHOWN else 2]
     widths = (
         max(len(f"rank {each.rank}") for each in shown),
         max(len(each.call.text) for each in shown),
@@ -135,14 +135,23 @@ def _body(cores: list[list[int]], blocked: list[Blocked]) -> list[str]:
     for each in shown:
         lines.append(each.line(widths))
         lines += [f"  {'':<{widths[0]}}  nearly: {text}" for text in each.near]
-    if len(in_core) > len(shown):
-        lines.append(f"  and {ranks_text(each.rank for each in in_core[_SHOWN:])} of the same core")
+    for site, source in dict.fromkeys((each.call.site, each.call.source) for each in shown):
+        lines += [f"  {site} is: {source}"] if source else []
+    lines += _grouped("of the same core", in_core[len(shown) :])
+    return lines + _grouped("behind them", others)
+
+
+def _grouped(what: str, blocked: list[Blocked]) -> list[str]:
+    """Return a line for each place in the program at which some of these ranks are."""
     groups: dict[str, list[int]] = {}
-    for each in others:
-        groups.setdefault(f"{each.call.text.partition('(')[0]} at {each.call.site}", []).append(each.rank)
-    for text, ranks in list(groups.items())[:_SHOWN]:
-        lines.append(f"  behind them: {ranks_text(ranks)} in {text}")
-    return lines
+    for each in blocked:
+        call, name = each.call, each.call.text.partition("(")[0]
+        within = f" of {call.within}" if call.within not in ("", name) else ""
+        called = f", called at {call.caller}" if call.caller else ""
+        groups.setdefault(f"{name}{within} at {call.site}{called}", []).append(each.rank)
+    lines = [f"  {what}: {ranks_text(ranks)} in {text}" for text, ranks in groups.items()]
+    more = [f"  {what}: ranks in {len(lines) - _SHOWN} other places"] if len(lines) > _SHOWN else []
+    return lines[:_SHOWN] + more
 
 
 def _blocked(state: RankState) -> Blocked:

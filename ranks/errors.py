@@ -92,7 +92,7 @@ class DeadlockError(RanksError):
     Attributes: core (world ranks that wait for each other, or for one that has returned), blocked (one
     `diagnosis.Blocked` per rank that waits), time_ps, buffering, seed, passes_with (a buffering mode in which
     the program finishes, or None), lost (lines on messages that faults have lost), replay (the call that shows it
-    again).
+    again), trace (the events up to there, if the run was traced). A notebook shows it with a picture.
     """
 
     def __init__(self, text: str, **facts: Any) -> None:
@@ -104,8 +104,20 @@ class DeadlockError(RanksError):
         self.seed: int = facts["seed"]
         self.passes_with: str | None = facts["passes_with"]
         self.lost: list[str] = facts["lost"]
+        self.trace: Any = facts["trace"]
         self.replay: str = facts["replay"]
         Exception.__init__(self, text)
+
+    def _repr_html_(self) -> str:
+        from ranks.report_html import report
+
+        return report(self)
+
+    def picture(self, path: Any = None, *, title: str = "") -> Any:
+        """Return the space-time picture of a traced run up to its end, a matplotlib Figure; save it if told where."""
+        if self.trace is None:
+            raise ValueError("picture: got a run without trace, expected trace=True; remedy: run it with trace=True")
+        return self.trace.picture(path, title=title, hang=self)
 
 
 class RankFailedError(DeadlockError):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ranks.communicator import Comm
 
 if TYPE_CHECKING:
+    from ranks.errors import DeadlockError
     from ranks.matching import Message, Operation
 
 
@@ -148,11 +149,16 @@ class Trace:
 
         Path(path).write_text(json.dumps({"traceEvents": chrome_events(self), "displayTimeUnit": "ns"}))
 
-    def picture(self, path: str | PathLike[str] | None = None, *, title: str = "") -> Any:
-        """Return the space-time picture, a matplotlib Figure; save it to `path` (.svg or .png) if given."""
+    def picture(
+        self, path: str | PathLike[str] | None = None, *, title: str = "", hang: DeadlockError | None = None
+    ) -> Any:
+        """Return the space-time picture, a matplotlib Figure; save it to `path` (.svg or .png) if given.
+
+        Messages that nobody received end in a cross. hang: the error that ended the run; its ranks stand out.
+        """
         from ranks.pictures import space_time
 
-        figure = space_time(self, title)
+        figure = space_time(self, title, hang)
         if path is not None:
             figure.savefig(path, bbox_inches="tight")
         return figure

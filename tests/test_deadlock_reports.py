@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import collectives
 import ranks
 from broken.ranks_unsafe import HANGS, Hang, another_tag, both_send_first, hangs_in_a_helper, helper, waitany_of_two
 from oracle import blocks_itself
@@ -56,6 +57,7 @@ def test_report_of_an_unsafe_exchange_reads_as_pinned() -> None:
         "DeadlockError at t=0.2 us: ranks 0 and 1 wait for each other (buffering=none, seed=7)\n"
         f"  rank 0  Send(dest=1, tag=0, 800 B)  ranks_unsafe.py:{line}  waits for rank 1 to receive (source=0, tag=0)\n"
         f"  rank 1  Send(dest=0, tag=0, 800 B)  ranks_unsafe.py:{line}  waits for rank 0 to receive (source=1, tag=0)\n"
+        f"  ranks_unsafe.py:{line} is: comm.Send(np.zeros(100), 1 - comm.rank)  # rank 0, rank 1\n"
         '  passes with buffering="infinite": the program relies on buffered sends\n'
         "  replay: ranks.run(both_send_first, 2, network='infiniband', buffering='none', seed=7)"
     )
@@ -69,6 +71,8 @@ def test_report_of_a_wrong_tag_reads_as_pinned() -> None:
         f"  rank 0  Recv(source=1, tag=4, 16 B)  ranks_unsafe.py:{zero}  waits for rank 1 to send (dest=0, tag=4)\n"
         f"  rank 1  Recv(source=0, tag=5, 16 B)  ranks_unsafe.py:{one}  waits for rank 0 to send (dest=1, tag=5)\n"
         "          nearly: rank 0 has sent 16 B of float64 (tag=4)\n"
+        f"  ranks_unsafe.py:{zero} is: comm.Recv(np.zeros(2), 1, tag=4)  # rank 0\n"
+        f"  ranks_unsafe.py:{one} is: comm.Recv(np.zeros(2), 0, tag=5)  # rank 1\n"
         "  replay: ranks.run(another_tag, 2, network='infiniband', buffering='eager', seed=0)"
     )
 
@@ -128,8 +132,25 @@ def test_core_of_many_ranks_is_shown_in_part_and_named_in_full() -> None:
     error = hang_of(lambda comm: comm.recv(source=(comm.rank + 1) % comm.size), 100)
     assert error.core == list(range(100))
     assert "ranks 0-99 wait for each other" in str(error)
-    assert "  and ranks 16-99 of the same core" in str(error)
-    assert len(str(error).splitlines()) < 30
+    assert "  of the same core: ranks 2-99 in recv at test_deadlock_reports.py:" in str(error)
+    assert len(str(error).splitlines()) < 10
+
+
+def test_many_ranks_are_grouped_by_the_collective_and_the_line_they_are_in() -> None:
+    def program(comm: ranks.Comm) -> None:
+        if comm.rank == 0:
+            comm.recv(source=0, tag=3)  # rank 0
+        inner(comm)
+
+    def inner(comm: ranks.Comm) -> None:
+        collectives.ring_allgather(comm, np.zeros(1))
+
+    text = str(hang_of(program, 64))
+    assert "rank 0 waits for itself" in text.splitlines()[0]
+    groups = [line for line in text.splitlines() if "behind them" in line]
+    assert len(groups) == 1
+    assert groups[0].startswith("  behind them: ranks 1-63 in Sendrecv of ring_allgather at ring.py:")
+    assert len(text.splitlines()) == 7
 
 
 def test_a_line_in_a_library_is_shown_with_the_line_of_the_program_that_called_it() -> None:
