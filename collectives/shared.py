@@ -6,6 +6,7 @@ reduce in rank order, so these take any op, and every rank gets the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,12 +17,15 @@ from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer
 from ranks import SharedArray, announce, can_share_memory, kept, region, shared_array
 
+QuickCall = Callable[[Array, Array | None], Array]
+
 # Bytes that a rank stages at a time: much fewer would wait for each other more often, much more leave the cache.
 _STAGED = 1 << 20
 _ALL_STAGED = 16 << 20  # and no more than this by all ranks together
 # Up to here more than two ranks each reduce all of a piece: twice the work, but one sync instead of two.
 _WHOLE = 128 << 10
 _IN_CACHE = 256 << 10  # bytes, of all ranks' arrays together, that are reduced and then written back at once
+_QUICK_CALLS = 1000  # kept for so many kinds of arrays
 _NOWHERE = nullcontext()
 
 
@@ -92,6 +96,9 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
     Raises:  TypeError, ValueError if x, op or out do not fit, or ranks share no memory; CollectiveMismatchError if
              simulated ranks differ.
     """
+    quick = quick_call(comm, x, op)
+    if quick is not None:
+        return quick(x, out)
     flat = flat_input("staged_allreduce", x)
     reduce = reducer("staged_allreduce", comm, op, flat.dtype)
     result, whole = output("staged_allreduce", out, x.shape, flat.dtype)
@@ -110,7 +117,48 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
                 stage.reduce_whole(piece, target, reduce)
             else:
                 stage.reduce_blocks(piece, target, reduce)
+    # On real MPI every microsecond counts: what was found right is not looked at again.
+    small = 0 < flat.nbytes <= (stage.size if comm.size == 2 else _WHOLE)
+    if small and type(op) is np.ufunc and _is_plain(comm):
+        calls: dict[Any, QuickCall] = kept(comm, quick_call, dict)
+        if len(calls) == _QUICK_CALLS:
+            calls.clear()
+        calls[type(comm), x.shape, x.dtype, op] = _quick_call(comm, stage, x, op)
     return finish(result, whole)
+
+
+def quick_call(comm: Any, x: Any, op: Any) -> QuickCall | None:
+    """Return what does staged_allreduce(comm, x, op, out=out) as call(x, out), if it was done once for such an x.
+
+    All that could be wrong was found right then.
+    """
+    if type(x) is not np.ndarray or type(op) is not np.ufunc:
+        return None
+    calls: dict[Any, QuickCall] = kept(comm, quick_call, dict)
+    return calls.get((type(comm), x.shape, x.dtype, op))
+
+
+def _quick_call(comm: Any, stage: Stage, x: Array, op: np.ufunc) -> QuickCall:
+    """Return what does for arrays like x what `stage.reduce_whole` does, with all that can be prepared prepared."""
+    shape, dtype, rank, sync = x.shape, x.dtype, stage.rank, stage.shared.sync
+    slots = [[slot.reshape(shape) for slot in stage.slots(x, turn)] for turn in (0, 1)]
+    prepared = [(turn[rank], turn[0], turn[1], turn[2:]) for turn in slots]
+
+    def call(x: Array, out: Array | None) -> Array:
+        if out is None:
+            out = np.empty(shape, dtype)
+        elif type(out) is not np.ndarray or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
+            output("staged_allreduce", out, shape, dtype)  # says what is wrong
+        stage.turn = turn = 1 - stage.turn
+        own, first, second, more = prepared[turn]
+        own[...] = x
+        sync()
+        op(first, second, out)
+        for part in more:
+            op(out, part, out)
+        return out
+
+    return call
 
 
 def _slot_size(p: int) -> int:
@@ -141,19 +189,22 @@ class Stage:
         self.turn, self.rank = 0, comm.rank
         self.others = [rank for rank in range(comm.size) if rank != comm.rank]
 
-    def _slots(self, piece: Array) -> list[Array]:
-        """Return the next slot of each rank, as arrays like `piece`."""
+    def slots(self, piece: Array, turn: int) -> list[Array]:
+        """Return one of the two slots of each rank, as arrays like `piece`."""
         if piece.nbytes > self.size:
             raise ValueError(
                 f"staged_allreduce: got items of {piece.itemsize} bytes, expected at most {self.size}; remedy: use an "
                 "algorithm that sends messages"
             )
+        return [array[turn, : piece.nbytes].view(piece.dtype) for array in self.shared.arrays]
+
+    def _next_slots(self, piece: Array) -> list[Array]:
         self.turn = 1 - self.turn
-        return [array[self.turn, : piece.nbytes].view(piece.dtype) for array in self.shared.arrays]
+        return self.slots(piece, self.turn)
 
     def reduce_whole(self, piece: Array, target: Array, reduce: Reduce) -> None:
         """Put the reduction of all ranks' `piece` into `target`; each rank reduces all of it."""
-        slots = self._slots(piece)
+        slots = self._next_slots(piece)
         slots[self.rank][...] = piece
         self.shared.sync()
         if len(slots) == 2:
@@ -172,7 +223,7 @@ class Stage:
 
     def reduce_blocks(self, piece: Array, target: Array, reduce: Reduce) -> None:
         """The same, but each rank reduces its block of it, and copies those of the others."""
-        slots, rank = self._slots(piece), self.rank
+        slots, rank = self._next_slots(piece), self.rank
         bounds = block_bounds(piece.size, len(slots))
         begin, end = bounds[rank], bounds[rank + 1]
         own = slots[rank]
@@ -200,9 +251,26 @@ def flag_barrier(comm: Any) -> None:
     Cost:    one sync: p-1 flags, max(2(p-1) o, L + p o). On real MPI a flag is a word of shared memory.
     Raises:  ValueError if ranks share no memory; CollectiveMismatchError if simulated ranks differ.
     """
+    latest, sync = _latest[0]
+    if latest is comm:
+        sync()
+        return
     announce(comm, "flag_barrier")
-    if comm.size > 1:
-        kept(comm, Stage, lambda: Stage(comm, "flag_barrier")).shared.sync()
+    if comm.size == 1:
+        return
+    sync = kept(comm, Stage, lambda: Stage(comm, "flag_barrier")).shared.sync
+    if _is_plain(comm):
+        _latest[0] = comm, sync
+    sync()
+
+
+# The communicator of the latest flag_barrier and its sync: looking that up would take as long as the barrier.
+_latest: list[tuple[Any, Callable[[], None]]] = [(None, lambda: None)]
+
+
+def _is_plain(comm: Any) -> bool:
+    """Return whether `comm` is mpi4py's own: then nobody hears what is announced, and all is done on the spot."""
+    return type(comm).__module__ == "mpi4py.MPI"
 
 
 # -- costs -----------------------------------------------------------------------------------------------------

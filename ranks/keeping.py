@@ -26,14 +26,13 @@ def kept(comm: Any, key: Hashable, make: Callable[[], T]) -> T:
 
         ranks.run(program, 2).results  # [True, True]
 
-    If `make` communicates, all ranks must ask in the same order. A duplicate of `comm` begins with nothing.
+    If `make` communicates, all ranks must ask in the same order. A duplicate of `comm` begins with nothing. None is
+    not kept.
     """
-    things = _of_real.get(comm.handle) if not isinstance(comm, Comm) else _simulated(comm)
-    if things is None:
-        things = _real(comm)
-    if key not in things:
-        things[key] = make()
-    thing: T = things[key]
+    things = _simulated(comm) if isinstance(comm, Comm) else _of_real.get(comm.handle) or _real(comm)
+    thing: T | None = things.get(key)
+    if thing is None:
+        thing = things[key] = make()
     return thing
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -36,6 +37,8 @@ def claims():
     for allreduce in (collectives.staged_allreduce, in_shared_memory):
         for case in fixed_cases():
             claim_allreduce(comm, case, allreduce, rank_order)
+            # What the first call has prepared serves the second, whose arrays may lie in memory in another way.
+            claim_allreduce(comm, replace(case, layout="strided", out="fresh"), allreduce, rank_order)
     claim_barriers_leave_nothing_behind(comm, None, collectives.flag_barrier)
     collectives.shared._slot_size = lambda p: 4096
     collectives.shared._WHOLE = 1024
@@ -91,6 +94,26 @@ def wrong_calls():
     ]:
         with pytest.raises(ValueError, match=text):
             make()
+
+
+def prepared_calls():
+    """A call like an earlier one is prepared, and still checks its out; so are they forgotten when they are many."""
+    x = np.arange(6.0) + rank
+    expected = np.arange(6.0) * p + p * (p - 1) / 2
+    same(collectives.staged_allreduce(comm, x), expected)
+    assert collectives.shared.quick_call(comm, x, np.add) is not None
+    assert collectives.shared.quick_call(comm, x, np.maximum) is None
+    for out in (np.empty(5), np.empty((2, 6)), np.empty(6, "f4"), np.broadcast_to(0.0, 6), [0]):
+        with pytest.raises((TypeError, ValueError), match="staged_allreduce: got out"):
+            collectives.staged_allreduce(comm, x, out=out)
+    assert collectives.staged_allreduce(comm, x, out=x) is x
+    same(x, expected)
+    for n in range(1, 1100):
+        same(collectives.staged_allreduce(comm, np.full(n, rank)), np.full(n, p * (p - 1) // 2))
+    assert len(ranks.kept(comm, collectives.shared.quick_call, dict)) < 1000
+    large = np.arange(700_000) + rank
+    for _ in range(2):
+        same(collectives.staged_allreduce(comm, large), np.arange(700_000) * p + p * (p - 1) // 2)
 
 
 def lost_peer():
