@@ -12,27 +12,37 @@ by its weights as Megatron does. Every strategy gives the result and the gradien
 """
 
 from parallel.attention import attention, attention_backward
-from parallel.block import block, block_backward, random_parameters
+from parallel.block import block, block_backward
 from parallel.blockwise import blockwise_attention, blockwise_attention_backward, merge_attention
+from parallel.local import local_attention
 from parallel.loss import mean_token_loss
+from parallel.megatron import SequenceParallel, TensorParallel
+from parallel.parameters import BlockSizes, random_parameters, split_parameters
 from parallel.ring_attention import ring_attention, ring_attention_backward
 from parallel.shards import shard, token_positions, unshard
+from parallel.strategies import SequenceSharded
 from parallel.ulysses import ulysses_attention, ulysses_attention_backward
 from parallel.usp import unshard_grid, usp_attention, usp_attention_backward, usp_grid
 
 __all__ = [
+    "BlockSizes",
+    "SequenceParallel",
+    "SequenceSharded",
+    "TensorParallel",
     "attention",
     "attention_backward",
     "block",
     "block_backward",
     "blockwise_attention",
     "blockwise_attention_backward",
+    "local_attention",
     "mean_token_loss",
     "merge_attention",
     "random_parameters",
     "ring_attention",
     "ring_attention_backward",
     "shard",
+    "split_parameters",
     "token_positions",
     "ulysses_attention",
     "ulysses_attention_backward",

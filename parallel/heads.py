@@ -40,8 +40,9 @@ class Heads:
 def split_heads(heads: int, kv_heads: int, p: int) -> list[Heads]:
     """Return the heads of each of p ranks: query heads as evenly as can be, K/V heads wherever they are needed.
 
-    XX
-        A K/V head that several ranks need is replicated on them. Query head h uses K/V head h // (heads / kv_heads).
+        split_heads(4, 2, 4)[3].kv_lo  # 1: the last of four ranks has query head 3, which uses K/V head 1
+
+    A K/V head that several ranks need is replicated on them. Query head h uses K/V head h // (heads / kv_heads).
     """
     group = heads // max(kv_heads, 1)
     return [

@@ -22,7 +22,8 @@ def linear(x: Array, w: Array, b: Array | None = None) -> Array:
 
 def linear_backward(x: Array, w: Array, d_y: Array) -> tuple[Array, Array, Array]:
     """Return the gradients of x, w and b, given that of linear(x, w, b)."""
-    rows, d_rows = x.reshape(-1, x.shape[-1]), d_y.reshape(-1, d_y.shape[-1])
+    n = x.shape[0] * x.shape[1]
+    rows, d_rows = x.reshape(n, x.shape[2]), d_y.reshape(n, d_y.shape[2])
     return d_y @ w.T, rows.T @ d_rows, d_rows.sum(0)
 
 

@@ -24,39 +24,40 @@ _KV, _D_KV = 32_701, 32_702
 
 
 @dataclass(frozen=True, slots=True)
-class SavedRing:
-    """What the backward needs: this rank's arrays, and where the tokens of all ranks are."""
+class Shards:
+    """Where the tokens of all ranks are, and who sees whom."""
 
-    q: Array
-    kv: Array
-    out: Array
-    lse: Array
-    where: Where
-    kernel: Kernel
-    overlap: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """The positions and documents of all ranks' tokens, and what they say about a block."""
-
-    rank: int
-    positions: list[Array]
+    layout: str
+    lengths: list[int]
     segments: list[Array] | None
     causal: bool
     scale: float
 
-    def of(self, block: int) -> dict[str, Any]:
-        """Return the kernel's keywords for this rank's queries and the keys of rank `block`."""
-        keywords: dict[str, Any] = {
-            "causal": self.causal,
-            "scale": self.scale,
-            "q_positions": self.positions[self.rank],
-            "k_positions": self.positions[block],
-        }
+    def seen_by(self, rank: int) -> list[dict[str, Any]]:
+        """Return the kernel's keywords for the queries of `rank` and the keys of every rank."""
+        positions = held_positions("ring_attention", self.layout, self.lengths)
+        keywords: list[dict[str, Any]] = [
+            {"causal": self.causal, "scale": self.scale, "q_positions": positions[rank], "k_positions": held}
+            for held in positions
+        ]
         if self.segments is not None:
-            keywords |= {"q_segments": self.segments[self.rank], "k_segments": self.segments[block]}
+            for each, segments in zip(keywords, self.segments, strict=True):
+                each |= {"q_segments": self.segments[rank], "k_segments": segments}
         return keywords
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRing:
+    """What the backward needs: this rank's arrays, and where tokens are."""
+
+    q: Array
+    k: Array
+    v: Array
+    out: Array
+    lse: Array
+    shards: Shards
+    kernel: Kernel
+    overlap: bool
 
 
 def ring_attention(
@@ -96,19 +97,19 @@ def ring_attention(
     who, p, rank = "ring_attention", comm.size, comm.rank
     sizes = check_shards(who, q, k, v, segments)
     lengths = agree(comm, who, q.shape[1], lengths, **alike(sizes, q.dtype, causal, scale, segments))
-    positions = held_positions(who, layout, lengths)
     documents = None if segments is None else gather_tokens(comm, segments, lengths)
-    where = Where(rank, positions, documents, causal, check_scale(who, scale, sizes.dim))
-    kv = here = _in_one_piece(k, v)
+    shards = Shards(layout, lengths, documents, causal, check_scale(who, scale, sizes.dim))
+    seen = shards.seen_by(rank)
+    here = _in_one_piece(k, v)
     so_far: tuple[Array, Array] | None = None
     for step in range(p):
         block = (rank - step) % p
         moving = _Move(comm, here, lengths[block - 1], _KV, overlap) if step < p - 1 else None
-        so_far = kernel.forward(q, here[0], here[1], into=so_far, **where.of(block))
+        so_far = kernel.forward(q, here[0], here[1], into=so_far, **seen[block])
         here = moving.end() if moving else here
     assert so_far is not None  # p is at least 1
     out, lse = so_far
-    return out, SavedRing(q, kv, out, lse, where, kernel, overlap)
+    return out, SavedRing(q, k, v, out, lse, shards, kernel, overlap)
 
 
 def ring_attention_backward(comm: Any, saved: SavedRing, d_out: Array) -> tuple[Array, Array, Array]:
@@ -120,8 +121,8 @@ def ring_attention_backward(comm: Any, saved: SavedRing, d_out: Array) -> tuple[
     """
     check_like("ring_attention_backward", "d_out", d_out, saved.out.shape, saved.out.dtype, written=False)
     p, rank, overlap = comm.size, comm.rank, saved.overlap
-    lengths = [len(held) for held in saved.where.positions]
-    here, d_q = saved.kv, np.zeros(saved.q.shape, saved.q.dtype)
+    lengths, seen = saved.shards.lengths, saved.shards.seen_by(rank)
+    here, d_q = _in_one_piece(saved.k, saved.v), np.zeros(saved.q.shape, saved.q.dtype)
     moving_d: _Move | None = None
     for step in range(p):
         block = (rank - step) % p
@@ -129,7 +130,7 @@ def ring_attention_backward(comm: Any, saved: SavedRing, d_out: Array) -> tuple[
         d_here = np.zeros_like(here)
         saved.kernel.backward(
             saved.q, here[0], here[1], saved.out, saved.lse, d_out, into=(d_q, d_here[0], d_here[1]),
-            **saved.where.of(block),
+            **seen[block],
         )  # fmt: skip
         if step == 0:
             d_own = d_here

@@ -9,19 +9,21 @@ import numpy as np
 
 from collectives import ring_allreduce
 from collectives.arrays import Array
+from parallel.heads import Heads
 from parallel.layers import linear, linear_backward
 from parallel.local import Attention
-
-Parameters = Mapping[str, Array]
+from parallel.parameters import BlockSizes
 
 
 class Strategy(Protocol):
     """A block calls column, then works on features by themselves (heads, GELU), then calls row.
 
-    Both return (y, saved); their backwards take (saved, w, d_y) to (d_x, d_w, d_b). `attention` takes this rank's
-    heads. `finish` makes a rank's gradients those of the whole batch.
+    Both return (y, saved); their backwards take (saved, w, d_y) to (d_x, d_w, d_b). heads: those of this rank, which
+    `attention` takes. `finish` makes a rank's gradients those of the whole batch.
     """
 
+    sizes: BlockSizes
+    heads: Heads
     attention: Attention
 
     def column(self, x: Array, w: Array, b: Array) -> tuple[Array, Array]:
@@ -46,8 +48,9 @@ class SequenceSharded:
     attention: Ulysses, a ring or both; or of one rank, with comm=None, if this rank has all tokens.
     """
 
-    def __init__(self, comm: Any, attention: Attention) -> None:
-        self.comm, self.attention = comm, attention
+    def __init__(self, comm: Any, sizes: BlockSizes, attention: Attention) -> None:
+        self.comm, self.sizes, self.attention = comm, sizes, attention
+        self.heads = Heads(0, sizes.heads, 0, sizes.kv_heads)
 
     def column(self, x: Array, w: Array, b: Array) -> tuple[Array, Array]:
         """Return x @ w + b."""

@@ -77,7 +77,7 @@ def usp_attention(
         ranks.run(program, 4).results  # [(1, 4, 6, 8), (1, 4, 6, 8), (1, 4, 6, 8), (1, 4, 6, 8)]
 
     layout:   which tokens a row holds, as in `ring_attention`; `Grid.shard` cuts accordingly.
-    lengths:  how many tokens each rank of this row holds, if known. Other keywords as in `ring_attention`.
+    lengths:  how many tokens each rank holds, row after row, if known. Other keywords as in `ring_attention`.
 
     Shape:   as `ulysses_attention`.
     Cost:    that of Ulysses on a row of u ranks, and of a ring over p/u ranks of their heads and the row's tokens.
@@ -86,12 +86,24 @@ def usp_attention(
     """
     who, row = "usp_attention", grid.row
     sizes = check_shards(who, q, k, v, segments)
-    lengths = agree(row, who, q.shape[1], lengths, **alike(sizes, q.dtype, causal, scale, segments))
-    of_row = None if segments is None else np.concatenate(gather_tokens(row, segments, lengths), 1)
+    keywords = alike(sizes, q.dtype, causal, scale, segments)
+    by_row = None if lengths is None else _rows(who, grid, lengths)
+    of_ranks = agree(row, who, q.shape[1], None if by_row is None else by_row[grid.column.rank], **keywords)
+    of_row = None if segments is None else np.concatenate(gather_tokens(row, segments, of_ranks), 1)
     around = ring(
-        grid.column, causal=causal, scale=scale, segments=of_row, layout=layout, overlap=overlap, kernel=kernel
-    )
-    return ulysses_attention(row, q, k, v, lengths=lengths, attention=around)
+        grid.column, causal=causal, scale=scale, segments=of_row, layout=layout, overlap=overlap, kernel=kernel,
+        lengths=None if by_row is None else [*map(sum, by_row)],
+    )  # fmt: skip
+    return ulysses_attention(row, q, k, v, lengths=of_ranks, attention=around)
+
+
+def _rows(who: str, grid: Grid, lengths: Sequence[int]) -> list[Sequence[int]]:
+    """Return the lengths of the shards, row by row."""
+    u, p = grid.row.size, grid.row.size * grid.column.size
+    if len(lengths) != p:
+        remedy = "pass the same, true lengths on all ranks, or none"
+        refuse(ValueError, who, f"lengths={lengths}", f"one for each of {p} ranks, row after row", remedy)
+    return [lengths[i : i + u] for i in range(0, p, u)]
 
 
 def usp_attention_backward(grid: Grid, saved: SavedUlysses, d_out: Array) -> tuple[Array, Array, Array]:

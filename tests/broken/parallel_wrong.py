@@ -1,0 +1,272 @@
+"""Wrong ways to share out a sequence or a block, most of them seen in hand-written code; none may pass the claims."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import collectives
+import parallel
+from parallel.heads import unpack_heads
+from parallel.local import BLOCKWISE, Attention, Kernel
+from parallel.megatron import SequenceParallel, TensorParallel
+from parallel_claims import WAYS, Case, any_lengths
+
+# -- attention: (comm, case) -> (tokens, segments -> Attention) --------------------------------------------------
+
+
+def _with_ulysses(forward: Any, backward: Any = parallel.ulysses_attention_backward) -> Any:
+    def way(comm: Any, case: Case) -> Any:
+        return any_lengths(comm, case), lambda segments: Attention(
+            partial(forward, comm, causal=case.causal, segments=segments), partial(backward, comm)
+        )
+
+    return way
+
+
+def _equal_heads_only(comm: Any, q: Any, k: Any, v: Any, **keywords: Any) -> Any:
+    """Each rank takes heads // p heads: those left over come out as zeros, and get no gradient."""
+    many = q.shape[2] // comm.size * comm.size
+    kept = np.arange(many) * k.shape[2] // q.shape[2]  # a K/V head for each query head: that much is right
+    out, saved = parallel.ulysses_attention(comm, q[:, :, :many], k[:, :, kept], v[:, :, kept], **keywords)
+    whole = np.zeros_like(q)
+    whole[:, :, :many] = out
+    return whole, (saved, many, kept, k)
+
+
+def _equal_heads_only_backward(comm: Any, saved: Any, d_out: Any) -> Any:
+    inner, many, kept, k = saved
+    d_q, (d_k, d_v) = np.zeros_like(d_out), np.zeros((2, *k.shape), k.dtype)
+    d_q[:, :, :many], of_k, of_v = parallel.ulysses_attention_backward(comm, inner, d_out[:, :, :many])
+    for head, kv_head in enumerate(kept):
+        d_k[:, :, kv_head] += of_k[:, :, head]
+        d_v[:, :, kv_head] += of_v[:, :, head]
+    return d_q, d_k, d_v
+
+
+def _equal_shards_only(comm: Any, q: Any, k: Any, v: Any, **keywords: Any) -> Any:
+    """Takes every shard to be as long as its own."""
+    return parallel.ulysses_attention(comm, q, k, v, lengths=[q.shape[1]] * comm.size, **keywords)
+
+
+def _kv_head_by_rank(comm: Any, q: Any, k: Any, v: Any, **keywords: Any) -> Any:
+    """K/V heads are dealt out in turn, whoever needs them."""
+    turned = np.roll(k, 1, 2), np.roll(v, 1, 2)
+    kv = turned if k.shape[2] % comm.size else (k, v)
+    return parallel.ulysses_attention(comm, q, *kv, **keywords)
+
+
+def _sends_to_itself(comm: Any, q: Any, k: Any, v: Any, **keywords: Any) -> Any:
+    """Its own block goes by message too, before it is received: fails where nobody buffers it, p = 1 included."""
+    comm.Send(np.ascontiguousarray(q), comm.rank)
+    comm.Recv(np.empty(q.shape, q.dtype), comm.rank)
+    return parallel.ulysses_attention(comm, q, k, v, **keywords)
+
+
+def _last_kv_share_only(comm: Any, saved: Any, d_out: Any) -> Any:
+    """A K/V head's gradient is that of the last rank that had it, not the sum."""
+    lengths, heads = saved.lengths, saved.heads
+    widths, queries = [each.width for each in heads], [each.hi - each.lo for each in heads]
+    d_mine = collectives.alltoall(comm, d_out, 2, 1, split_sizes=queries, concat_sizes=lengths)
+    packed = np.concatenate(saved.attention.backward(saved.inner, d_mine), 2)
+    came = collectives.alltoall(comm, packed, 1, 2, split_sizes=lengths, concat_sizes=widths)
+    d_q, d_k, d_v = unpack_heads(heads, came, saved.shape[2], saved.kv_heads)
+    end = 0
+    for each in heads:
+        middle, end = end + each.hi - each.lo, end + each.width
+        last = middle + each.kv_hi - each.kv_lo
+        d_k[:, :, each.kv], d_v[:, :, each.kv] = came[:, :, middle:last], came[:, :, last:end]
+    return d_q, d_k, d_v
+
+
+def _ring(kernel_of: Any, layout: str = "plain") -> Any:
+    def way(comm: Any, case: Case) -> Any:
+        mine, _ = WAYS[f"ring_{layout}"](comm, case)
+        return mine, lambda segments: Attention(
+            partial(
+                parallel.ring_attention, comm, causal=case.causal, layout=layout, segments=segments, kernel=kernel_of()
+            ),
+            partial(parallel.ring_attention_backward, comm),
+        )
+
+    return way
+
+
+def _first_kv_again() -> Kernel:
+    """The backward of every step uses the K and V of the first."""
+    first: list[Any] = []
+
+    def backward(q: Any, k: Any, v: Any, *rest: Any, **keywords: Any) -> Any:
+        first.extend([k, v] if not first else [])
+        if first[0].shape == k.shape:
+            k, v = first[0], first[1]
+        return BLOCKWISE.backward(q, k, v, *rest, **keywords)
+
+    return Kernel(BLOCKWISE.forward, backward)
+
+
+def _mean_of_blocks() -> Kernel:
+    """Blocks are averaged as if the weights of each added up to the same."""
+
+    def forward(q: Any, k: Any, v: Any, into: Any = None, **keywords: Any) -> Any:
+        out, lse = BLOCKWISE.forward(q, k, v, **keywords)
+        if into is not None:
+            parallel.merge_attention(into[0], np.zeros_like(into[1]), out, np.zeros_like(lse))
+            into[1][...] = np.logaddexp(into[1], lse)
+            return into
+        return out, lse
+
+    return Kernel(forward, BLOCKWISE.backward)
+
+
+def _local_positions() -> Kernel:
+    """The causal mask compares places inside of the shards."""
+
+    def here(keywords: dict[str, Any]) -> dict[str, Any]:
+        return keywords | {"q_positions": 0, "k_positions": 0}
+
+    return Kernel(
+        lambda *arrays, into=None, **keywords: BLOCKWISE.forward(*arrays, into=into, **here(keywords)),
+        lambda *arrays, into=None, **keywords: BLOCKWISE.backward(*arrays, into=into, **here(keywords)),
+    )
+
+
+def _striped_taken_for_plain(comm: Any, case: Case) -> Any:
+    mine, _ = WAYS["ring_striped"](comm, case)
+    return mine, lambda segments: Attention(
+        partial(parallel.ring_attention, comm, causal=case.causal, segments=segments),
+        partial(parallel.ring_attention_backward, comm),
+    )
+
+
+def _documents_of_this_rank() -> Kernel:
+    """Documents of the keys are taken to be those of this rank's tokens, where there are as many."""
+
+    def here(keywords: dict[str, Any]) -> dict[str, Any]:
+        mine, other = keywords.get("q_segments"), keywords.get("k_segments")
+        return keywords | ({} if mine is None or mine.shape != other.shape else {"k_segments": mine})
+
+    return Kernel(
+        lambda *arrays, into=None, **keywords: BLOCKWISE.forward(*arrays, into=into, **here(keywords)),
+        lambda *arrays, into=None, **keywords: BLOCKWISE.backward(*arrays, into=into, **here(keywords)),
+    )
+
+
+ATTENTION = {
+    "heads that p does not divide": _with_ulysses(_equal_heads_only, _equal_heads_only_backward),
+    "shards of equal length only": _with_ulysses(_equal_shards_only),
+    "K/V heads dealt out in turn": _with_ulysses(_kv_head_by_rank),
+    "sends to itself": _with_ulysses(_sends_to_itself),
+    "last K/V share only": _with_ulysses(parallel.ulysses_attention, _last_kv_share_only),
+    "first K and V again": _ring(_first_kv_again),
+    "mean of blocks": _ring(_mean_of_blocks),
+    "local positions": _ring(_local_positions),
+    "local positions, zigzag": _ring(_local_positions, "zigzag"),
+    "striped taken for plain": _striped_taken_for_plain,
+    "documents of this rank only": _ring(_documents_of_this_rank, "striped"),
+}
+
+# -- blocks: strategies ------------------------------------------------------------------------------------------------
+
+
+class BiasOnEveryRank(TensorParallel):
+    """The bias is added before the sum: p times."""
+
+    def row(self, x: Any, w: Any, b: Any) -> Any:
+        return collectives.ring_allreduce(self.comm, x @ w + b), x
+
+
+class NoAllReduceBackward(TensorParallel):
+    """The gradient of x is that of this rank's features."""
+
+    def column_backward(self, saved: Any, w: Any, d_y: Any) -> Any:
+        return parallel.layers.linear_backward(saved, w, d_y)
+
+
+class SharedKvNotSummed(TensorParallel):
+    """Each rank keeps its share of the gradient of a K/V head that others have too."""
+
+    def finish(self, gradients: Any) -> Any:
+        return gradients
+
+
+class AllReducedAndScattered(SequenceParallel):
+    """The sum over ranks is taken twice: p times too big."""
+
+    def row(self, x: Any, w: Any, b: Any) -> Any:
+        return self._scatter(collectives.ring_allreduce(self.comm, x @ w)) + b, x
+
+
+class MlpWithoutAllGather(SequenceParallel):
+    """Each rank applies its columns and rows of the MLP to its own tokens."""
+
+    def column(self, x: Any, w: Any, b: Any) -> Any:
+        return super().column(x, w, b) if w.shape[1] != _mlp_width(self) else (x @ w + b, x)
+
+    def row(self, x: Any, w: Any, b: Any) -> Any:
+        return super().row(x, w, b) if w.shape[0] != _mlp_width(self) else (x @ w + b, x)
+
+    def column_backward(self, saved: Any, w: Any, d_y: Any) -> Any:
+        if w.shape[1] != _mlp_width(self):
+            return super().column_backward(saved, w, d_y)
+        return parallel.layers.linear_backward(saved, w, d_y)
+
+    def row_backward(self, saved: Any, w: Any, d_y: Any) -> Any:
+        if w.shape[0] != _mlp_width(self):
+            return super().row_backward(saved, w, d_y)
+        return parallel.layers.linear_backward(saved, w, d_y)
+
+
+def _mlp_width(strategy: Any) -> int:
+    bounds = collectives.arrays.block_bounds(strategy.sizes.ffn, strategy.comm.size)
+    return bounds[strategy.comm.rank + 1] - bounds[strategy.comm.rank]
+
+
+class NormsNotSummed(SequenceParallel):
+    """Replicated parameters get the gradient of this rank's tokens."""
+
+    replicated = ()
+
+
+class GradientsNotSummed(parallel.SequenceSharded):
+    """Parameters get the gradient of this rank's tokens."""
+
+    def finish(self, gradients: Any) -> Any:
+        return gradients
+
+
+TENSOR = [BiasOnEveryRank, NoAllReduceBackward, SharedKvNotSummed]
+SEQUENCE = [AllReducedAndScattered, MlpWithoutAllGather, NormsNotSummed]
+
+# -- losses ------------------------------------------------------------------------------------------------------------
+
+
+def mean_of_means(comm: Any, logits: Any, labels: Any) -> Any:
+    """Ranks with few tokens count as much as those with many."""
+    if comm is None:
+        return parallel.mean_token_loss(None, logits, labels)
+    counted = (labels >= 0).any()
+    loss, d_logits = parallel.mean_token_loss(None, logits, labels) if counted else (0.0, np.zeros_like(logits))
+    sums = collectives.ring_allreduce(comm, np.array([loss, float(counted)]))
+    return sums[0] / sums[1], d_logits / sums[1]
+
+
+def gradient_of_the_local_mean(comm: Any, logits: Any, labels: Any) -> Any:
+    """The loss is right; its gradient is that of the mean over this rank's tokens."""
+    loss, d_logits = parallel.mean_token_loss(comm, logits, labels)
+    if comm is not None and (labels >= 0).any():
+        d_logits = parallel.mean_token_loss(None, logits, labels)[1]
+    return loss, d_logits
+
+
+def largest_of_the_batch(comm: Any, logits: Any, labels: Any) -> Any:
+    """Subtracts the largest logit of the whole batch: tokens far below it lose their softmax."""
+    exponentials = np.exp(logits - logits.max(initial=-np.inf))
+    chances = exponentials / exponentials.sum(-1, keepdims=True)
+    loss = -np.log(np.take_along_axis(chances, labels[..., None], -1)).mean()
+    return loss, chances - np.eye(logits.shape[2])[labels]
+
+
+SHARDED_LOSSES = [mean_of_means, gradient_of_the_local_mean]

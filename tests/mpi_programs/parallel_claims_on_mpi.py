@@ -1,0 +1,42 @@
+"""Run under mpiexec: every way to share out a sequence or a block, on real MPI. Prints "held" once per rank."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+import parallel
+from block_claims import STRATEGIES, cases, claim_equals_one_rank
+from parallel_claims import WAYS, claim_equals_dense, fixed_cases
+from ranks.real import world
+
+comm = world()
+held = 0
+for claim, ways, every in (
+    (claim_equals_dense, WAYS, list(fixed_cases())),
+    (claim_equals_one_rank, STRATEGIES, cases()),
+):
+    for name, way in ways.items():
+        for case in every:
+            try:
+                claim(comm, case, way)
+            except BaseException as problem:
+                problem.add_note(f"{claim.__name__} of {name} on rank {comm.rank} of {comm.size}, {case}")
+                raise
+            held += 1
+
+# Ranks that disagree on more than tokens all get the same error, and go on.
+q = np.zeros((1, 4 + comm.rank, 4 if comm.rank else 6, 2))
+for function in (parallel.ulysses_attention, parallel.ring_attention):
+    try:
+        function(comm, q, q, q)
+        told = "nothing"
+    except ValueError as problem:
+        told = str(problem)
+    assert "heads=6" in told or "heads=4" in told, f"ranks with different heads were told {told}"
+    held += 1
+comm.Barrier()
+# One write, so that lines of different ranks cannot mix.
+sys.stdout.write(f"rank {comm.rank} held {held} claims\n")
