@@ -15,13 +15,12 @@ from weakref import WeakKeyDictionary
 
 from greenlet import getcurrent, greenlet
 
-from ranks.background_comm import background_comm, tag_block
+from ranks.background_comm import Posted, background_comm, tag_block
 from ranks.calls import current_call
 from ranks.communicator import Comm, announce
 from ranks.constants import mpi_of
 from ranks.errors import InvalidHandleError
 from ranks.keeping import kept
-from ranks.request import Request
 
 # What each rank, that is each greenlet that called `start`, has begun and not yet waited for.
 _STARTED: WeakKeyDictionary[greenlet, list[Started]] = WeakKeyDictionary()
@@ -74,8 +73,8 @@ class Started:
 
     def __init__(self, operation: Callable[..., Any], comm: Any, args: Any, kwargs: Any) -> None:
         self._name = getattr(operation, "__name__", repr(operation))
-        self._comm, self._requests = comm, mpi_of(comm).Request
-        self._pending: list[Any] = []
+        self._comm, self._mpi = comm, mpi_of(comm)
+        self._pending: list[Posted] = []
         self._ended = self._waited = False
         self._result: Any = None
         self._problem: Exception | None = None
@@ -107,11 +106,12 @@ class Started:
         self._check_owner()
         while not self._ended:
             running = [each for each in _STARTED[getcurrent()] if not each._ended]
-            pending = [request for each in running for request in each._pending]
+            pending = [posted for each in running for posted in each._pending]
             if len(running) == 1:
-                self._requests.Waitall(pending)
+                self._finish_all(pending)
             else:
-                self._requests.Waitany(pending)
+                status = self._mpi.Status()
+                pending[self._mpi.Request.Waitany([posted.request for posted in pending], status)].note(status)
             _advance(running)
         return self._finish()
 
@@ -124,8 +124,13 @@ class Started:
         self._check_owner()
         while not self._ended:
             running = [each for each in _STARTED[getcurrent()] if not each._ended]
-            if not self._requests.Testsome([request for each in running for request in each._pending]):
+            pending = [posted for each in running for posted in each._pending]
+            statuses: list[Any] = []
+            complete = self._mpi.Request.Testsome([posted.request for posted in pending], statuses)
+            if not complete:
                 return False, None
+            for index, status in zip(complete, statuses, strict=False):
+                pending[index].note(status)
             _advance(running)
         return True, self._finish()
 
@@ -165,7 +170,7 @@ class Started:
             if callable(asked):
                 resume = self._answer(asked)
                 continue
-            self._pending = [request for request in asked if request]
+            self._pending = [posted for posted in asked if posted]
             if not self._finish_what_is_sent():
                 return
             resume = self._greenlet.switch
@@ -182,23 +187,38 @@ class Started:
         On simulated ranks that can be said of sends: what has been received by now is known only to a Test, which
         takes time.
         """
-        if not isinstance(self._comm, Comm):
-            return bool(self._requests.Testall(self._pending))
-        if not all(map(_is_sent, self._pending)):
-            return False
-        return bool(self._requests.Waitall(self._pending))
+        if isinstance(self._comm, Comm):
+            are_sent = all(map(_is_sent, self._pending))
+            if are_sent:
+                self._finish_all(self._pending)
+            return are_sent
+        statuses: list[Any] = []
+        complete = bool(self._mpi.Request.Testall([posted.request for posted in self._pending], statuses))
+        if complete:
+            _note_all(self._pending, statuses)
+        return complete
+
+    def _finish_all(self, pending: list[Posted]) -> None:
+        statuses: list[Any] = []
+        self._mpi.Request.Waitall([posted.request for posted in pending], statuses)
+        _note_all(pending, statuses)
 
 
-def _is_sent(request: Request) -> bool:
-    operation = request._operation
+def _note_all(pending: list[Posted], statuses: list[Any]) -> None:
+    for posted, status in zip(pending, statuses, strict=False):
+        posted.note(status)
+
+
+def _is_sent(posted: Posted) -> bool:
+    operation = posted.request._operation
     if operation is None or operation.what != "send" or operation.ready_ps is None:
         return operation is None
-    return operation.ready_ps <= operation.state.now
+    return bool(operation.ready_ps <= operation.state.now)
 
 
 def _advance(running: list[Started]) -> None:
     """Let those operations go on that have nothing left to wait for."""
     for each in running:
-        each._pending = [request for request in each._pending if request]
+        each._pending = [posted for posted in each._pending if posted]
         if not each._pending:
             each._go_on(each._greenlet.switch)

@@ -57,8 +57,8 @@ class _Deferred:
     def Ssend(self, buf: Any, dest: int, tag: int = 0) -> None:
         self._wait([self._post("Issend", buf, dest, tag)])
 
-    def Recv(self, buf: Any, source: int | None = None, tag: int | None = None, status: None = None) -> None:
-        self._wait([self._post("Irecv", buf, source, tag, status)])
+    def Recv(self, buf: Any, source: int | None = None, tag: int | None = None, status: Noted | None = None) -> None:
+        self._wait([self._post("Irecv", buf, source, tag)], status)
 
     def Sendrecv(
         self,
@@ -68,61 +68,90 @@ class _Deferred:
         recvbuf: Any = None,
         source: int | None = None,
         recvtag: int | None = None,
-        status: None = None,
+        status: Noted | None = None,
     ) -> None:
         sending = self._post("Isend", sendbuf, dest, sendtag)
-        self._wait([sending, self._post("Irecv", recvbuf, source, recvtag, status)])
+        receiving = self._post("Irecv", recvbuf, source, recvtag)
+        self._wait([receiving, sending], status)
 
     def Isend(self, buf: Any, dest: int, tag: int = 0) -> Posted:
-        return Posted(self, self._post("Isend", buf, dest, tag))
+        return self._post("Isend", buf, dest, tag)
 
     def Issend(self, buf: Any, dest: int, tag: int = 0) -> Posted:
-        return Posted(self, self._post("Issend", buf, dest, tag))
+        return self._post("Issend", buf, dest, tag)
 
     def Irecv(self, buf: Any, source: int | None = None, tag: int | None = None) -> Posted:
-        return Posted(self, self._post("Irecv", buf, source, tag))
+        return self._post("Irecv", buf, source, tag)
 
-    def _post(self, call: str, buf: Any, peer: int | None, tag: int | None, status: None = None) -> Any:
-        if not isinstance(tag, (int, np.integer)) or not 0 <= tag < TAGS or status is not None:
+    def _post(self, call: str, buf: Any, peer: int | None, tag: int | None) -> Posted:
+        if not isinstance(tag, (int, np.integer)) or not 0 <= tag < TAGS:
             raise InvalidTagError(
-                self._plain.rank, f"{call} in the background", got=f"tag={tag}, status={status}",
-                expected=f"a tag from 0 to {TAGS - 1}, by which operations under way are told apart, and no status",
+                self._plain.rank, f"{call} in the background", got=f"tag={tag}",
+                expected=f"a tag from 0 to {TAGS - 1}, by which operations under way are told apart",
                 remedy="name the tag, or call the operation itself instead of starting it",
             )  # fmt: skip
         peer = self._mpi.ANY_SOURCE if peer is None else peer
-        return on_rank(getattr(self._plain, call), buf, peer, tag + self._shift)
+        return Posted(self, on_rank(getattr(self._plain, call), buf, peer, tag + self._shift))
 
     def _where(self) -> Any:
         """Return what a checked communicator says of this call: the rank's own lines."""
         return on_rank(calling_lines)
 
-    def _wait(self, requests: Iterable[Any]) -> None:
-        """Go back to the rank until the requests are complete."""
-        _rank().switch(list(requests))
+    def _wait(self, posted: Iterable[Posted], *statuses: Any) -> None:
+        """Go back to the rank until all that was posted is complete; `statuses` are for the first ones."""
+        waiting = list(posted)
+        for each, status in zip(waiting, statuses, strict=False):
+            if not isinstance(status, Noted | None):
+                raise TypeError(
+                    f"status: got a {type(status).__name__} in the background, expected mpi_of(comm).Status(); "
+                    "remedy: make it so"
+                )
+            each.status = status
+        _rank().switch(waiting)
+
+
+class Noted:
+    """A status in the background: that of MPI, but for the tag, which is as the operation knows it."""
+
+    def __init__(self) -> None:
+        self._status: Any = None
+        self._shift = 0
+
+    def Get_tag(self) -> int:
+        """Return the message's tag."""
+        return int(self._status.Get_tag()) - self._shift
+
+    tag = property(Get_tag)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._status, name)
 
 
 class Posted:
     """A nonblocking send or receive that an operation in the background has posted."""
 
-    __slots__ = ("_comm", "_request")
-
     def __init__(self, comm: _Deferred, request: Any) -> None:
-        self._comm, self._request = comm, request
+        self._comm, self.request = comm, request
+        self.status: Noted | None = None
 
     def __bool__(self) -> bool:
-        return bool(self._request)
+        return bool(self.request)
 
-    def Wait(self) -> Literal[True]:
+    def note(self, status: Any) -> None:
+        """Pass on the status of the message, which is complete now."""
+        if self.status is not None:
+            self.status._status, self.status._shift = status, self._comm._shift
+
+    def Wait(self, status: Noted | None = None) -> Literal[True]:
         """Wait until the message is sent or received."""
-        self._comm._wait([self._request])
-        return True
+        return self.Waitall([self], [status])
 
     @classmethod
-    def Waitall(cls, requests: Iterable[Posted]) -> Literal[True]:
+    def Waitall(cls, requests: Iterable[Posted], statuses: list[Any] | None = None) -> Literal[True]:
         """Wait until all messages are sent or received."""
         posted = list(requests)
         if posted:
-            posted[0]._comm._wait(each._request for each in posted)
+            posted[0]._comm._wait(posted, *statuses or ())
         return True
 
     def __getattr__(self, name: str) -> Any:
@@ -130,9 +159,9 @@ class Posted:
 
 
 class _Names:
-    """The names of MPI that fit a communicator in the background: requests are its own."""
+    """The names of MPI that fit a communicator in the background: requests and statuses are its own."""
 
-    Request = Posted
+    Request, Status = Posted, Noted
 
     def __init__(self, names: Any) -> None:
         self._names = names
