@@ -12,66 +12,41 @@ from hypothesis import strategies as st
 
 import collectives
 import ranks
-from claims import Case, claim_allgather, claim_allreduce, claim_reduce_scatter, rank_order, ring_order, same
+from claims import Case, same
+from in_background import ALGORITHMS, claim, polled_for, waited_for
 from ranks import background
-from test_collectives import MIXED, NETWORKS, cases
+from test_collective_costs import MIXED, ROWS, call
+from test_collectives import NETWORKS, cases
 
 BUFFERINGS = ["none", "eager", "infinite"]
 ALPHA_BETA = ranks.presets["alpha-beta"]  # 1 us and 10 GB/s, nothing else
 
 
-def waited_for(function: Any) -> Any:
-    """Return the function that starts `function` and waits for it."""
-    return lambda *args, **kwargs: ranks.start(function, *args, **kwargs).wait()
-
-
-def polled_for(function: Any) -> Any:
-    """Return the function that starts `function` and tests it until it is complete."""
-
-    def poll(*args: Any, **kwargs: Any) -> Any:
-        request = ranks.start(function, *args, **kwargs)
-        while True:
-            complete, result = request.test()
-            assert complete is not bool(request)
-            if complete:
-                return result
-
-    return poll
-
-
 @settings(max_examples=40)
 @given(
-    case=cases, p=st.sampled_from([1, 2, 3, 5, 8]), network=st.sampled_from([*NETWORKS, MIXED]),
+    case=cases, p=st.sampled_from([1, 2, 3, 4, 5, 8]), network=st.sampled_from([*NETWORKS, MIXED]),
     buffering=st.sampled_from(BUFFERINGS), way=st.sampled_from([waited_for, polled_for]),
+    names=st.lists(st.sampled_from(sorted(ALGORITHMS)), min_size=4, max_size=4),
 )  # fmt: skip
 def test_what_holds_of_a_collective_holds_in_the_background(
-    case: Case, p: int, network: Any, buffering: str, way: Any
+    case: Case, p: int, network: Any, buffering: str, way: Any, names: list[str]
 ) -> None:
     def program(comm: Any) -> None:
-        claim_allreduce(comm, case, way(collectives.ring_allreduce), ring_order)
-        claim_allreduce(comm, case, way(collectives.naive_allreduce), rank_order)
-        claim_reduce_scatter(comm, case, way(collectives.ring_reduce_scatter))
-        claim_allgather(comm, case, way(collectives.ring_allgather))
+        for name in names:
+            claim(comm, case, name, way)
 
     ranks.run(program, p, network=network, buffering=buffering)
 
 
 @pytest.mark.parametrize("buffering", BUFFERINGS)
-@pytest.mark.parametrize("p", [1, 2, 3, 4, 7, 8, 16])
+@pytest.mark.parametrize("p", [1, 2, 5, 8])
 def test_starting_and_waiting_at_once_costs_what_the_blocking_call_costs(p: int, buffering: str) -> None:
-    def program(comm: Any, operation: str, row: Any, do: Any) -> Any:
-        return do(row.function)(comm, *(() if operation == "barrier" else (np.zeros((p, 125)),)))
-
-    for operation, rows in collectives.CATALOGUE.items():
-        for row in rows.values():
-            if row.one_node:  # these share memory, which needs more than messages
-                continue
-            for network in (ALPHA_BETA, ranks.presets["infiniband"], MIXED):
-                one, other = (
-                    ranks.run(program, p, operation, row, do, network=network, buffering=buffering)
-                    for do in (lambda f: f, waited_for)
-                )
-                assert (one.times_ps, one.sends, one.bytes_sent) == (other.times_ps, other.sends, other.bytes_sent)
+    for name in ROWS:
+        program = call(name, 1000)
+        for network in (ranks.presets["infiniband"], MIXED):
+            one = ranks.run(program, p, network=network, buffering=buffering)
+            other = ranks.run(waited_for(program), p, network=network, buffering=buffering)
+            assert (one.times_ps, one.sends, one.bytes_sent) == (other.times_ps, other.sends, other.bytes_sent), name
 
 
 OPERATIONS = [

@@ -1,7 +1,6 @@
 """Run under mpiexec: operations in the background on real MPI. Each rank says on one line that it is done."""
 
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,15 @@ import numpy as np
 
 import collectives
 import ranks
-from claims import claim_allgather, claim_allreduce, fixed_cases, rank_order, ring_order, same
+from claims import fixed_cases, same
+from in_background import ALGORITHMS, claim, polled_for, waited_for
 from ranks.real import world
 
 
-def waited_for(function: Any) -> Any:
-    return lambda *args, **kwargs: ranks.start(function, *args, **kwargs).wait()
-
-
-def polled_for(function: Any) -> Any:
-    def poll(*args: Any, **kwargs: Any) -> Any:
-        request = ranks.start(function, *args, **kwargs)
-        complete = False
-        while not complete:
-            complete, result = request.test()
-        return result
-
-    return poll
-
-
 def claims_hold(comm: Any) -> None:
-    for index, case in enumerate(islice(fixed_cases(), 0, None, 3)):
-        way = (waited_for, polled_for)[index % 2]
-        claim_allreduce(comm, case, way(collectives.ring_allreduce), ring_order)
-        claim_allreduce(comm, case, way(collectives.naive_allreduce), rank_order)
-        claim_allgather(comm, case, way(collectives.ring_allgather))
-    for barrier in (collectives.butterfly_barrier, collectives.central_barrier):
-        waited_for(barrier)(comm)
+    for index, case in enumerate(fixed_cases()):
+        name = sorted(ALGORITHMS)[index % len(ALGORITHMS)]
+        claim(comm, case, name, (waited_for, polled_for)[index // len(ALGORITHMS) % 2])
 
 
 def several_under_way(comm: Any) -> None:
