@@ -32,7 +32,7 @@ def linear_exscan(comm: Any, x: Array, op: Op = np.add, *, first: Any = None, ou
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
     filling = _first("linear_exscan", first, op, x)
-    flat, reduce, result, whole = begin_scan("linear_exscan", comm, x, op, out)
+    flat, reduce, result, whole = begin_scan("linear_exscan", comm, x, op, out, first=repr(filling))
     p, rank, wire = comm.size, comm.rank, wire_view(flat.dtype) or np.asarray
     with region(comm, "linear_exscan"):
         below = np.empty_like(flat)
@@ -68,7 +68,7 @@ def recursive_doubling_exscan(
     Source:  Hillis & Steele, CACM 29(12), 1986.
     """
     filling = _first("recursive_doubling_exscan", first, op, x)
-    flat, reduce, result, whole = begin_scan("recursive_doubling_exscan", comm, x, op, out)
+    flat, reduce, result, whole = begin_scan("recursive_doubling_exscan", comm, x, op, out, first=repr(filling))
     rank, wire = comm.rank, wire_view(flat.dtype) or np.asarray
     nobody = mpi_of(comm).PROC_NULL
     with region(comm, "recursive_doubling_exscan"):
@@ -86,21 +86,27 @@ def recursive_doubling_exscan(
     return finish(result, whole)
 
 
-def _first(who: str, first: Any, op: Op, x: Any) -> Any:
+def _first(who: str, first: Any, op: Op, x: Any) -> Array:
     """Return what rank 0 gets, in the dtype of x; ValueError if nothing was given and op has no identity."""
-    dtype = getattr(x, "dtype", None)
+    dtype = x.dtype if isinstance(x, np.ndarray) else None  # begin_scan refuses anything else
     if first is None:
         identity = op.identity if isinstance(op, np.ufunc) else None
         if identity is None:
             raise ValueError(
-                f"{who}: got first=None and op {op_name(op)}, expected what rank 0 gets, since this op has no identity "
-                "that NumPy knows; remedy: pass first=..."
+                f"{who}: got first=None and op {op_name(op)}, expected what rank 0 gets, since NumPy knows no identity "
+                "of this op; remedy: pass first=..."
             )
-        return np.asarray(identity).astype(dtype)
-    filling = np.asarray(first).astype(dtype)
-    if filling.ndim or not (filling == first or filling != filling):
+        with np.errstate(invalid="ignore"):  # begin_scan refuses an op that does not fit the dtype
+            return np.asarray(identity).astype(dtype)
+    given = np.asarray(first)
+    try:
+        filling = given.astype(dtype)
+        fits = given.ndim == 0 and bool(filling == given or filling != filling)
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
         raise ValueError(
-            f"{who}: got first={first!r}, expected one value that {dtype} can hold; remedy: convert it, or x"
+            f"{who}: got first={first!r:.60}, expected one value that {dtype} can hold; remedy: convert it, or x"
         )
     return filling
 

@@ -77,12 +77,14 @@ def doublings(rank: int, p: int, nobody: Any) -> Iterator[tuple[Any, Any, bool]]
         distance *= 2
 
 
-def begin_scan(who: str, comm: Any, x: Array, op: Op, out: Array | None) -> tuple[Array, Reduce, Array, Array]:
+def begin_scan(
+    who: str, comm: Any, x: Array, op: Op, out: Array | None, **more: Any
+) -> tuple[Array, Reduce, Array, Array]:
     """Return x in one piece, the reduction, the result, and where to compute it."""
     flat = flat_input(who, x)
     reduce = reducer(who, comm, op, flat.dtype)
     result, whole = output(who, out, x.shape, x.dtype)
-    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype)
+    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype, **more)
     return flat, reduce, result, whole
 
 

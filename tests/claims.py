@@ -185,20 +185,20 @@ def claim_allgather(comm: Any, case: Case, allgather: Callable[..., Any]) -> Non
     same(allgather(comm, begun[sum(counts[:rank]) :][: counts[rank]], counts=counts, out=begun), whole)
 
 
-def claim_scan(comm: Any, case: Case, scan: Callable[..., Any]) -> None:
+def claim_scan(comm: Any, case: Case, scan: Callable[..., Any], order: Any = None) -> None:
     """Rank r gets the reduction over ranks 0, ..., r in the documented order."""
     parts, op = [values(case, rank) for rank in range(comm.size)], OPS[case.op]
-    expected = SCAN_ORDERS[scan.__name__](parts, op)[comm.rank]
+    expected = (order or SCAN_ORDERS[scan.__name__])(parts, op)[comm.rank]
     claim_call(case, parts[comm.rank], lambda x, out: scan(comm, x, op, out=out), expected)
 
 
-def claim_exscan(comm: Any, case: Case, exscan: Callable[..., Any]) -> None:
+def claim_exscan(comm: Any, case: Case, exscan: Callable[..., Any], order: Any = None) -> None:
     """Rank r gets the reduction over ranks 0, ..., r-1 in the documented order; rank 0 what it is told."""
     parts, op = [values(case, rank) for rank in range(comm.size)], OPS[case.op]
     first = np.ones((), case.dtype)
     given = {} if getattr(op, "identity", None) is not None and case.seed % 2 else {"first": first[()]}
     lowest = np.full(case.shape, first if given else np.asarray(op.identity).astype(case.dtype), case.dtype)
-    expected = [lowest, *SCAN_ORDERS[exscan.__name__](parts, op)][comm.rank]
+    expected = [lowest, *(order or SCAN_ORDERS[exscan.__name__])(parts, op)][comm.rank]
     claim_call(case, parts[comm.rank], lambda x, out: exscan(comm, x, op, out=out, **given), expected)
 
 

@@ -1,4 +1,4 @@
-"""All-to-all, gather and scatter: their claims in both worlds, unique tokens, errors."""
+"""All-to-all, all-gather, gather and scatter: claims in both worlds, unique tokens, errors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 import collectives
 import ranks
-from claims import DTYPES, LAYOUTS, OUTS, Case, fixed_cases, same
+from claims import DTYPES, LAYOUTS, OUTS, Case, fixed_cases, rows, same
 from claims_of_movers import MOVER_CLAIMS
 from ranks.real import launch
-from test_collectives import MIXED, NETWORKS, SIZES, X, fails
+from test_collectives import MIXED, NETWORKS, SIZES, X
 
 MPI_PROGRAM = Path(__file__).parent / "mpi_programs" / "mover_claims.py"
-ALLTOALLS = [collectives.linear_alltoall, collectives.pairwise_alltoall, collectives.bruck_alltoall]
+ALLTOALLS = [row.function for row in rows("alltoall")]
+ALLGATHERS = [row.function for row in rows("allgather")]
+GATHERS = [row.function for row in rows("gather")]
+SCATTERS = [row.function for row in rows("scatter")]
 
 cases = st.builds(
     Case,
@@ -127,64 +130,66 @@ def test_alltoallv_sends_each_block_once_and_asks_only_if_it_must(p: int) -> Non
     assert asked.bytes_sent == [a + b for a, b in zip(run.bytes_sent, told.bytes_sent, strict=True)]
 
 
-# -- wrong calls -----------------------------------------------------------------------------------------------
+# -- all-gather, gather, scatter -------------------------------------------------------------------------------
 
 
-def test_wrong_arguments_of_alltoall_say_who_got_what_expected_what_and_what_to_do() -> None:
-    pairwise, of_axes, v = collectives.pairwise_alltoall, collectives.alltoall, collectives.alltoallv
-    fails(lambda c: pairwise(c, X), ValueError, "pairwise_alltoall: got x of shape (6,) on rank 0, expected (3, ...)")
-    fails(lambda c: pairwise(c, np.array(3)), ValueError, "got x of shape ()", "remedy: reshape it")
-    fails(lambda c: pairwise(c, [1, 2, 3]), TypeError, "pairwise_alltoall: got x of type list")
-    fails(lambda c: pairwise(c, X[:3], out=np.empty(2)), ValueError, "got out with shape (2,)")
-    fails(lambda c: of_axes(c, [X]), TypeError, "alltoall: got x of type list")
-    fails(lambda c: of_axes(c, X, 1), ValueError, "alltoall: got split_axis=1 for x of shape (6,)")
-    fails(lambda c: of_axes(c, X, 0, -2), ValueError, "got concat_axis=-2", "remedy: choose one of 1")
-    fails(lambda c: of_axes(c, X, 0, None), ValueError, "got concat_axis=None")
-    fails(lambda c: of_axes(c, np.array(1)), ValueError, "got split_axis=0 for x of shape ()")
-    fails(lambda c: of_axes(c, X, algorithm="ring"), ValueError, "got algorithm 'ring', expected pairwise or linear")
-    fails(lambda c: of_axes(c, X, split_sizes=[1, 2, 4]), ValueError, "got split_sizes [1, 2, 4]", "adding up to 6")
-    fails(lambda c: of_axes(c, X, split_sizes=[1, 5]), ValueError, "for each of 3 ranks")
-    fails(lambda c: of_axes(c, X, split_sizes=[-1, 5, 2]), ValueError, "an integer from 0 up")
-    fails(lambda c: of_axes(c, X, concat_sizes=[1, 1, 1]), ValueError, "got concat_sizes=[1, 1, 1] on rank 0")
-    fails(lambda c: of_axes(c, X, concat_sizes=[2.0, 2, 2]), ValueError, "got concat_sizes [2.0, 2, 2]")
-    fails(lambda c: of_axes(c, X[:5], algorithm="bruck"), ValueError, "expected equal ones for algorithm 'bruck'")
-    fails(lambda c: of_axes(c, X, out=np.empty(5)), ValueError, "alltoall: got out with shape (5,)")
-    fails(lambda c: v(c, X, [1, 2, 2]), ValueError, "alltoallv: got counts [1, 2, 2]", "adding up to 6")
-    fails(lambda c: v(c, X, 2), ValueError, "alltoallv: got counts 2")
-    fails(lambda c: v(c, X, [2, 2, 2], [1, 2, 2]), ValueError, "got receive_counts=[1, 2, 2] on rank 0")
-    fails(lambda c: v(c, X, [2, 2, 2], algorithm="bruck"), ValueError, "expected pairwise or linear")
-    fails(lambda c: v(c, X, [2, 2, 2], out=np.empty(7)), ValueError, "got out with shape (7,)")
+def uneven_tokens(p: int) -> tuple[list[int], np.ndarray]:
+    """Return a size for each rank, some 0, and so many tokens that are all different."""
+    counts = [(3 * rank + 1) % 4 for rank in range(p)]
+    return counts, np.arange(sum(counts))
 
 
-@pytest.mark.parametrize("algorithm", ["pairwise", "linear"])
-def test_a_block_of_another_size_than_expected_is_refused_where_it_comes(algorithm: str) -> None:
-    def expecting(comm: Any, size: int) -> Any:
-        counts = [2, 2, 2]
-        expected = [2, size, 2] if comm.rank == 0 else counts
-        return collectives.alltoallv(comm, X, counts, expected, algorithm=algorithm)
-
-    fails(lambda c: expecting(c, 3), ValueError, "alltoallv: got 16 bytes from rank 1 on rank 0, expected 24")
-    fails(lambda c: expecting(c, 1), ranks.TruncationError, "16 B", "8 B")
+def block_of(tokens: np.ndarray, counts: list[int], rank: int) -> np.ndarray:
+    return np.split(tokens, np.cumsum(counts)[:-1])[rank]
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda c, odd: collectives.pairwise_alltoall(c, np.zeros(5, "f4" if odd else "f8")),
-        lambda c, odd: collectives.bruck_alltoall(c, np.zeros((5, 2) if odd else (5, 3))),
-        lambda c, odd: collectives.alltoall(c, np.zeros((5, 5)), 0, 0 if odd else 1),
-        lambda c, odd: collectives.alltoall(c, np.zeros((5, 5)), 1 if odd else 0, 1),
-        lambda c, odd: collectives.alltoall(c, np.zeros((5, 5 + odd)), 0, 1),
-        lambda c, odd: collectives.alltoall(c, np.zeros((5 + odd, 5)), 0, 1),
-        lambda c, odd: collectives.alltoall(c, np.zeros((5, 5)), 0, 1, concat_sizes=[5, 5, 5, 5, 5 + odd]),
-        lambda c, odd: collectives.alltoall(c, np.zeros((5, 5)), 0, 1, split_sizes=[1, 1, 1, 1 + odd, 1 - odd]),
-        lambda c, odd: collectives.alltoall(c, np.zeros((5, 5)), 0, 1, algorithm="bruck" if odd else "linear"),
-        lambda c, odd: collectives.alltoall(c, np.zeros((5, 5), "i8" if odd else "f8"), 0, 1),
-        lambda c, odd: collectives.alltoallv(c, np.zeros(5, "i8" if odd else "f8"), [1] * 5),
-        lambda c, odd: collectives.alltoallv(c, np.zeros(5), [1] * 5, [1] * 5 if odd else None),
-    ],
-)
-def test_ranks_that_differ_in_any_argument_of_a_mover_are_told_so(call: Any) -> None:
-    with pytest.raises(ranks.CollectiveMismatchError) as caught:
-        ranks.run(lambda comm: call(comm, comm.rank == 3), 5)
-    assert list(caught.value.calls.values()) == [[0, 1, 2, 4], [3]]
+@pytest.mark.parametrize("allgather", ALLGATHERS)
+@pytest.mark.parametrize("p", [*range(1, 18), 31, 32])
+def test_each_allgather_moves_each_token_to_its_place(allgather: Any, p: int) -> None:
+    for n in (0, 1, 5):
+        run = ranks.run(lambda comm, n=n: allgather(comm, np.arange(n) + n * comm.rank), p, buffering="none")
+        for result in run.results:
+            same(result, np.arange(n * p).reshape(p, n))
+    counts, tokens = uneven_tokens(p)
+    run = ranks.run(lambda comm: allgather(comm, block_of(tokens, counts, comm.rank), counts=counts), p)
+    for result in run.results:
+        same(result, tokens)
+
+
+@pytest.mark.parametrize("gather", GATHERS)
+@pytest.mark.parametrize("p", range(1, 18))
+def test_gather_moves_each_token_to_its_place_at_any_root(gather: Any, p: int) -> None:
+    counts, tokens = uneven_tokens(p)
+    for root in range(p):
+        run = ranks.run(
+            lambda comm, root=root: gather(comm, block_of(tokens, counts, comm.rank), counts=counts, root=root),
+            p,
+            buffering="none",
+        )
+        for rank, result in enumerate(run.results):
+            if rank == root:
+                same(result, tokens)
+            else:
+                assert result is None
+
+
+@pytest.mark.parametrize("scatter", SCATTERS)
+@pytest.mark.parametrize("p", range(1, 18))
+def test_scatter_moves_each_token_to_its_place_from_any_root(scatter: Any, p: int) -> None:
+    counts, tokens = uneven_tokens(p)
+
+    def program(comm: Any, root: int) -> Any:
+        out = np.empty(counts[comm.rank], int)
+        return scatter(comm, tokens if comm.rank == root else None, counts=counts, root=root, out=out)
+
+    for root in range(p):
+        for rank, result in enumerate(ranks.run(program, p, root, buffering="none").results):
+            same(result, block_of(tokens, counts, rank))
+
+
+def test_scatter_looks_at_x_on_the_root_only() -> None:
+    for scatter in SCATTERS:
+        run = ranks.run(
+            lambda c, f=scatter: f(c, [X, "nothing", 3][c.rank], counts=[1, 2, 3], out=np.empty(c.rank + 1)), 3
+        )
+        same(np.concatenate(run.results), X)
