@@ -29,14 +29,16 @@ class UsageError(Exception):
 # -- options -------------------------------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see --help")
 
 
 def parser(description: str, examples: str, ranks_help: str) -> argparse.ArgumentParser:
     """Return a parser with the options that all experiments have."""
-    made = _Parser(
+    made = Parser(
         description=description,
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -46,11 +48,9 @@ def parser(description: str, examples: str, ranks_help: str) -> argparse.Argumen
     made.add_argument("--network", choices=ranks.presets, metavar="PRESET", help=f"simulate {presets}")
     made.add_argument("--mpi", action="store_true", help="run on real MPI: P processes under mpiexec")
     made.add_argument(
-        "--plot", type=_picture, metavar="FILE", help="draw time into FILE (.png or .svg) and messages beside it"
+        "--plot", type=picture, metavar="FILE", help="draw time into FILE (.png or .svg) and messages beside it"
     )
-    made.add_argument(
-        "--trace", type=_writable, metavar="FILE", help="write a trace that https://ui.perfetto.dev opens"
-    )
+    made.add_argument("--trace", type=writable, metavar="FILE", help="write a trace that https://ui.perfetto.dev opens")
     return made
 
 
@@ -60,17 +60,19 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _writable(text: str) -> Path:
+def writable(text: str) -> Path:
+    """Return the path of a file that can be written; a type for options."""
     path = Path(text)
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a file that can be written")
     return path
 
 
-def _picture(text: str) -> Path:
+def picture(text: str) -> Path:
+    """Return the path of a picture that can be written; a type for options."""
     if Path(text).suffix not in (".png", ".svg"):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a file name that ends in .png or .svg")
-    return _writable(text)
+    return writable(text)
 
 
 # -- the way in ----------------------------------------------------------------------------------------------
@@ -103,6 +105,30 @@ def main(options: argparse.ArgumentParser, prepare: Prepare, experiment: Experim
     return 0
 
 
+def guarded(options: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], argv: list[str]) -> int:
+    """Run a script that has no ranks of its own; return 0, 2 after a UsageError, or 130 after Ctrl-C."""
+    try:
+        args = options.parse_args(argv[1:])
+        _require("rich")
+        if args.plot or getattr(args, "html", None):
+            _require("matplotlib")
+        run(args)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except UsageError as problem:
+        print(f"{options.prog}: {problem}", file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
+def _require(library: str) -> None:
+    if find_spec(library) is None:
+        raise UsageError(
+            f'{library} is not installed; remedy: install the extra "show", in a checkout pip install -e ".[show]"'
+        )
+
+
 def require_memory(what: str, n_bytes: int, remedy: str) -> None:
     """Raise UsageError if this much memory is more than four fifths of the machine's."""
     limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 4 // 5
@@ -115,11 +141,9 @@ def require_memory(what: str, n_bytes: int, remedy: str) -> None:
 
 def _start(options: argparse.ArgumentParser, prepare: Prepare, argv: list[str]) -> tuple[argparse.Namespace, Any]:
     args = options.parse_args(argv[1:])
-    for library, needed in (("rich", True), ("matplotlib", args.plot)):
-        if needed and find_spec(library) is None:
-            raise UsageError(
-                f'{library} is not installed; remedy: install the extra "show", in a checkout pip install -e ".[show]"'
-            )
+    _require("rich")
+    if args.plot:
+        _require("matplotlib")
     if real.under_mpi():
         p = real.world().size
         if args.ranks not in (None, p):

@@ -80,6 +80,8 @@ def _program_line(frame: FrameType) -> tuple[str, str]:
     if len(frames) == 1:
         return "", ""
     path = frames[0].f_code.co_filename
+    if (path, frames[0].f_lineno) == (frame.f_code.co_filename, frame.f_lineno):
+        return "", ""  # a generator or lambda on one line
     library = (each.f_code.co_name for each in frames if each.f_code.co_filename != path)
     return f"{Path(path).name}:{frames[0].f_lineno}", next(library, frames[1].f_code.co_name)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ranks.agreement import ranks_text
 from ranks.calls import call_of, site_of
-from ranks.choosing import Asleep, Chooser, ChoosingWorld, Option, Question
+from ranks.choosing import Asleep, Chooser, ChoosingWorld, Option
 from ranks.errors import DeadlockError, NondeterminismError
 from ranks.matching import Message, Operation
 from ranks.network import Network, network_named
@@ -188,39 +188,35 @@ class _Explorer:
         depth = last_good(reaches_good, choices)
         if depth is None:
             return None
-        texts: list[str] = []
+        texts: list[tuple[str, str]] = []
 
         def notice(at: int, options: list[Option]) -> None:
             if at == depth:
                 texts.extend(option_text(option) for option in options)
 
         self.play(mode, repeat(choices, notice))
+        who, what = texts[choices[depth]]
         good = [
-            text
-            for index, text in enumerate(texts)
+            other if other_who == who else f"{other_who} {other}"
+            for index, (other_who, other) in enumerate(texts)
             if index != choices[depth] and reaches_good([*choices[:depth], index])
         ]
-        better = f"; it can still end well if {' or if '.join(good[:3])}" if good else ""
-        return f"critical is choice {depth + 1} of {len(choices)}: {texts[choices[depth]]}{better}"
+        better = f"; it could still end well if it {' or '.join(good[:3])}" if good else ""
+        return f"critical is choice {depth + 1} of {len(choices)}: {who} {what}{better}"
 
 
-def option_text(option: Option) -> str:
-    """Return in words what an option lets happen; its run must still stand where it could be chosen."""
-    rank, answer = option.key[0], option.answer
-    if isinstance(option.subject, Question):
-        call = call_of(option.subject.state.greenlet.gr_frame)  # type: ignore[union-attr]  # it is parked
-        said = f"sees {_message_text(answer)}" if isinstance(answer, Message) else f"says {answer!r}"
-        if option.key[2] == "no":
-            said = "sees nothing yet"
-        return f"rank {rank}'s {call.text} at {call.site} {said}"
-    operation: Operation = option.subject
-    if operation.site is None:
-        call = call_of(operation.state.greenlet.gr_frame)  # type: ignore[union-attr]
-        text, site = call.text, call.site
-    else:
-        text, site = "Irecv", site_of(operation.site)
-    verb = "sees" if operation.what == "probe" else "gets"
-    return f"rank {rank}'s {text} at {site} {verb} {_message_text(answer)}"
+def option_text(option: Option) -> tuple[str, str]:
+    """Return in words whose call an option serves and how; its run must still stand where it could be chosen."""
+    rank, subject, answer = option.key[0], option.subject, option.answer
+    if isinstance(subject, Operation) and subject.site is not None:
+        return f"rank {rank}'s Irecv at {site_of(subject.site)}", f"gets {_message_text(answer)}"
+    call = call_of(subject.state.greenlet.gr_frame)  # the rank is parked in it
+    who = f"rank {rank}'s {call.text} at {call.site}"
+    if isinstance(subject, Operation):
+        return who, f"{'sees' if subject.what == 'probe' else 'gets'} {_message_text(answer)}"
+    if option.key[2] == "no":
+        return who, "sees nothing yet"
+    return who, f"sees {_message_text(answer)}" if isinstance(answer, Message) else f"says {answer!r}"
 
 
 def _message_text(message: Message) -> str:

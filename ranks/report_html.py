@@ -47,6 +47,11 @@ def page(title: str, pieces: list[str]) -> str:
     return f"{head}<body>{''.join(pieces)}</body></html>"
 
 
+def piece(element: str, text: str) -> str:
+    """Return an HTML element with text in it."""
+    return f"<{element}>{escape(text)}</{element}>"
+
+
 def _row(error: DeadlockError, index: int) -> str:
     each = sorted(error.blocked, key=lambda blocked: (blocked.rank not in error.core, blocked.rank))[index]
     source = f"<br><code>{escape(each.call.source)}</code>" if each.call.source else ""

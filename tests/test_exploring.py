@@ -164,7 +164,8 @@ def test_a_failure_has_a_replay_and_a_critical_choice() -> None:
     line = first + next(i for i, text in enumerate(lines) if "# critical" in text)
     call = f"rank 0's recv(source=ANY_SOURCE, tag=ANY_TAG) at test_exploring.py:{line} gets the message of rank"
     assert failure.critical == (
-        f"critical is choice 1 of 1: {call} 2 with tag 0; it can still end well if {call} 1 with tag 0"
+        f"critical is choice 1 of 1: {call} 2 with tag 0; "
+        "it could still end well if it gets the message of rank 1 with tag 0"
     )
     with pytest.raises(ranks.DeadlockError, match=r"replay='eager:1'\)") as caught:
         ranks.run(steals, 3, replay=failure.replay)
