@@ -8,6 +8,7 @@ bitonic_sort(np.array([3, 1, 2]))  # array([1, 2, 3])
 """
 
 from sorting.bitonic import bitonic_argsort, bitonic_sort, bitonic_sort_by_key
+from sorting.merge_split import bitonic_block_sort, odd_even_block_sort
 from sorting.networks import (
     NETWORKS,
     ComparatorNetwork,
@@ -17,17 +18,23 @@ from sorting.networks import (
     pairwise,
 )
 from sorting.proof import smallest_unsorted, sorts
+from sorting.sample import partition_sort, sample_bound, sample_sort
 
 __all__ = [
     "NETWORKS",
     "ComparatorNetwork",
     "bitonic",
     "bitonic_argsort",
+    "bitonic_block_sort",
     "bitonic_sort",
     "bitonic_sort_by_key",
+    "odd_even_block_sort",
     "odd_even_merge",
     "odd_even_transposition",
     "pairwise",
+    "partition_sort",
+    "sample_bound",
+    "sample_sort",
     "smallest_unsorted",
     "sorts",
 ]

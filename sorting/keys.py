@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+CHUNK = 2**15
+
 
 def check_sortable(who: str, x: Any) -> Array:
     """Return `x` if it is an array of real values with at least one axis.
@@ -78,9 +80,12 @@ def _misplaced(dtype: np.dtype[Any]) -> Any:
 
 def _mirror_negatives(keys: Array) -> None:
     """Reverse the order of the negative ones: floats are a sign and a magnitude, integers are not."""
-    flip = keys >> (8 * keys.itemsize - 1)
-    flip &= np.iinfo(keys.dtype).max
-    keys ^= flip
+    flat = keys.reshape(-1)
+    for begin in range(0, flat.size, CHUNK):  # in the cache, one after the other
+        part = flat[begin : begin + CHUNK]
+        flip = part >> (8 * part.itemsize - 1)
+        flip &= np.iinfo(part.dtype).max
+        part ^= flip
 
 
 def digits(x: Array) -> list[Array]:

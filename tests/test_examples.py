@@ -69,7 +69,14 @@ def namespace() -> dict[str, Any]:
     for package in packages:
         names |= {name: getattr(package, name) for name in package.__all__}
     helpers = ("ranks.datatypes", "ranks.core", "collectives.arrays", "collectives.costs")
-    for module in (*helpers, "parallel.costs", "parallel.heads", "parallel.layers", "parallel.shards"):
+    for module in (
+        *helpers,
+        "parallel.costs",
+        "parallel.heads",
+        "parallel.layers",
+        "parallel.shards",
+        "sorting.blocks",
+    ):
         names |= {n: v for n, v in vars(importlib.import_module(module)).items() if not n.startswith("_")}
     return names
 

@@ -95,3 +95,77 @@ SORTS = [
     sorts_its_argument,
     descending_by_negation,
 ]
+
+# -- distributed sorts -----------------------------------------------------------------------------------------------
+
+
+def _by_network(comm: Any, x: Any, network: ComparatorNetwork, *, keep: Any = None) -> Any:
+    """Merge-split after a network; keep(merged, own size, is low) is what stays, the own size by default."""
+    block = np.sort(x)
+    for stage in network.stages:
+        for low, high in stage:
+            if comm.rank in (low, high):
+                partner = high if comm.rank == low else low
+                merged = np.sort(np.concatenate([block, comm.sendrecv(block, partner, source=partner)]))
+                is_low = comm.rank == low
+                if keep:
+                    block = keep(merged, block, is_low)
+                else:
+                    block = merged[: block.size] if is_low else merged[merged.size - block.size :]
+    return block
+
+
+def blocks_of_their_own_sizes(comm: Any, x: Any) -> Any:
+    """A network of blocks of different sizes: an empty one lets nothing through."""
+    return _by_network(comm, x, bitonic(comm.size))
+
+
+def one_round_short(comm: Any, x: Any) -> Any:
+    """Odd-even transposition of p-1 rounds."""
+    return _by_network(comm, x, transposition_one_round_short(comm.size))
+
+
+def keeps_the_wrong_half(comm: Any, x: Any) -> Any:
+    """Descending by rank."""
+    return _by_network(comm, x, bitonic(comm.size), keep=lambda m, b, low: m[m.size - b.size :] if low else m[: b.size])
+
+
+def cuts_at_the_own_median(comm: Any, x: Any) -> Any:
+    """Each side keeps what lies on its side of its own middle element: elements are lost or doubled."""
+
+    def keep(merged: Any, block: Any, low: bool) -> Any:
+        pivot = block[block.size // 2] if block.size else 0
+        return merged[merged <= pivot][: block.size] if low else merged[merged >= pivot][-block.size :]
+
+    return _by_network(comm, x, bitonic(comm.size), keep=keep)
+
+
+def sorts_the_argument_in_place(comm: Any, x: Any) -> Any:
+    """Right for equal blocks, but x is sorted."""
+    x.sort()
+    return _by_network(comm, x, bitonic(comm.size))
+
+
+def only_sorts_locally(comm: Any, x: Any) -> Any:
+    """Right for one rank."""
+    return np.sort(x)
+
+
+BLOCK_SORTS = [
+    blocks_of_their_own_sizes,
+    one_round_short,
+    keeps_the_wrong_half,
+    cuts_at_the_own_median,
+    sorts_the_argument_in_place,
+    only_sorts_locally,
+]
+
+
+def sample_sort_by_value_alone(comm: Any, x: Any) -> Any:
+    """All that equals a splitter goes to one rank."""
+    block = np.sort(x)
+    others = np.concatenate([comm.sendrecv(block, (comm.rank + s) % comm.size, source=(comm.rank - s) % comm.size)
+                             for s in range(comm.size)])  # fmt: skip
+    every = np.sort(others)
+    splitters = every[[every.size * r // comm.size for r in range(1, comm.size)]]
+    return every[np.searchsorted(splitters, every, side="right") == comm.rank]
