@@ -17,7 +17,7 @@ from parallel.attention import finite, too_long
 from parallel.visibility import Tile, Visibility, visibility
 
 # A tile of scores stays in the second-level cache.
-_ROWS, _COLS = 128, 512
+_ROWS, _COLS = 256, 512
 
 
 def blockwise_attention(
@@ -220,18 +220,23 @@ def _backward(
     work, d_work = np.empty((2, _ROWS * _COLS), q.dtype)
     for b in range(seen.sizes.batch):
         keys, values = _heads_first(k[b], column=1), _heads_first(v[b], column=1)
+        d_keys, d_values = np.zeros_like(keys[..., :-1]), np.zeros_like(values[..., :-1])
         for h, rows, tiles in seen.blocks(b, _ROWS, _COLS):
             g = h // seen.sizes.group
             # exp(score - base) is 0 for a query that sees nothing. Not inf: BLAS pads with zeros, and 0 inf is NaN.
             base = np.where(np.isneginf(lse[b, rows, h]), np.finfo(q.dtype).max / 4, lse[b, rows, h])
             queries = _beside(q[b, rows, h] * factor, -base)
             d_outs = _beside(d_out[b, rows, h], -(out[b, rows, h] * d_out[b, rows, h]).sum(axis=1))
+            d_queries = np.zeros_like(queries[:, :-1])
             for tile in tiles:
                 weights = _scores(queries, keys[g], tile, work)
                 np.exp(weights, out=weights)
-                dv[b, tile.cols, g] += weights.T @ d_outs[:, :-1]
+                d_values[g, tile.cols] += weights.T @ d_outs[:, :-1]
                 d_scores = d_work[: weights.size].reshape(weights.shape)
                 np.matmul(d_outs, values[g, tile.cols].T, out=d_scores)
                 d_scores *= weights
-                dk[b, tile.cols, g] += d_scores.T @ queries[:, :-1]
-                dq[b, rows, h] += (d_scores @ keys[g, tile.cols, :-1]) * factor
+                d_keys[g, tile.cols] += d_scores.T @ queries[:, :-1]
+                d_queries += d_scores @ keys[g, tile.cols, :-1]
+            dq[b, rows, h] += d_queries * factor
+        dk[b] += d_keys.transpose(1, 0, 2)
+        dv[b] += d_values.transpose(1, 0, 2)

@@ -12,6 +12,9 @@ import numpy as np
 from collectives.arrays import Array
 from parallel.arguments import Sizes, check_mask, refuse
 
+# A head's keys and values serve this many blocks of queries while they are in the cache.
+_BAND = 4
+
 
 class Tile(NamedTuple):
     """Keys `cols` for a block of queries; `hidden` says which queries do not see which keys of `edge`.
@@ -41,15 +44,15 @@ class Visibility:
 
         The tiles, of at most `width` keys, hold every key that a query of `rows` sees. Heads that see alike share them.
         """
-        heads = range(self.sizes.heads)
         per_head = self.mask is not None and self.mask.strides[1] != 0
-        for start in range(0, self.sizes.queries, height):
-            rows = slice(start, min(start + height, self.sizes.queries))
-            tiles: list[Tile] = []
-            for h in heads:
+        for band in range(0, self.sizes.queries, _BAND * height):
+            stop = min(band + _BAND * height, self.sizes.queries)
+            blocks = [slice(start, min(start + height, stop)) for start in range(band, stop, height)]
+            tiles: list[list[Tile]] = []
+            for h in range(self.sizes.heads):
                 if per_head or h == 0:
-                    tiles = list(self._tiles(b, h, rows, width))
-                yield h, rows, tiles
+                    tiles = [list(self._tiles(b, h, rows, width)) for rows in blocks]
+                yield from ((h, rows, seen) for rows, seen in zip(blocks, tiles, strict=True))
 
     def hidden(self, b: int, h: int, rows: slice, cols: slice) -> Array:
         """Return which of the keys `cols` each of the queries `rows` does not see: (rows, cols) of bool."""

@@ -198,6 +198,39 @@ def claim_backward(case: Case, forward: Callable[..., Any], backward: Callable[.
     q, k, v, d_out = case.arrays()
     allowed = tolerances(case, q, k, v, d_out)
     out, lse = forward(q, k, v, **case.keywords())
+    out.flags.writeable = lse.flags.writeable = False
     got = backward(q, k, v, out, lse, d_out, **case.keywords())
     for name, mine, exact in zip(("dq", "dk", "dv"), got, row_by_row_backward(case, q, k, v, d_out), strict=True):
         assert_close(name, mine, exact, allowed[name], case.dtype)
+
+
+def claim_parts(case: Case, parts: int, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
+    """Assert that keys dealt out at random to parts give the whole: each merges, and adds gradients, as it comes by."""
+    q, k, v, d_out = case.arrays()
+    keywords = case.keywords()
+    mask = np.broadcast_to(keywords.pop("mask", True), case.seen().shape)
+    first = keywords.pop("k_positions", 0)
+    positions = first + np.arange(case.keys) if np.ndim(first) == 0 else first
+    segments = keywords.pop("k_segments", None)
+    owner = np.random.default_rng(case.seed + 2).integers(0, parts, case.keys)
+    total = np.zeros((*q.shape[:3], case.v_dim), q.dtype), np.full(q.shape[:3], -np.inf, q.dtype)
+    shares = []
+    for part in range(parts):
+        mine = np.flatnonzero(owner == part)
+        share = keywords | {"k_positions": positions[mine], "mask": mask[..., mine]}
+        if segments is not None:
+            share["k_segments"] = segments[..., mine]
+        shares.append((mine, share))
+        assert forward(q, k[:, mine], v[:, mine], **share, into=total) is total
+    # Each merging rounds anew.
+    allowed = {name: (parts + 2) * most for name, most in tolerances(case, q, k, v, d_out).items()}
+    for name, got, exact in zip(("out", "lse"), total, row_by_row(case, q, k, v), strict=True):
+        assert_close(name, got, exact, allowed[name], case.dtype)
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    for mine, share in shares:
+        grads = dq, np.zeros_like(k[:, mine]), np.zeros_like(v[:, mine])
+        assert backward(q, k[:, mine], v[:, mine], *total, d_out, **share, into=grads) is grads
+        dk[:, mine], dv[:, mine] = grads[1:]
+    exact_grads = row_by_row_backward(case, q, k, v, d_out)
+    for name, got, exact in zip(("dq", "dk", "dv"), (dq, dk, dv), exact_grads, strict=True):
+        assert_close(name, got, exact, allowed[name], case.dtype)

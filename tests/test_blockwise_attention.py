@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 from unittest import mock
 
@@ -16,10 +17,9 @@ from attention_claims import (
     assert_close,
     claim_backward,
     claim_forward,
-    row_by_row,
-    row_by_row_backward,
+    claim_parts,
     tolerances,
-)  # fmt: skip
+)
 from parallel import (
     attention,
     attention_backward,
@@ -27,7 +27,9 @@ from parallel import (
     blockwise_attention,
     blockwise_attention_backward,
     merge_attention,
-)  # fmt: skip
+)
+from parallel.arguments import Sizes
+from parallel.visibility import visibility
 
 BLOCKS = st.integers(1, 5)
 
@@ -59,38 +61,9 @@ def test_equals_dense_at_its_real_block_sizes(causal: bool, dtype: str) -> None:
 
 
 @settings(max_examples=100)
-@given(CASES, st.integers(1, 4), st.integers(0, 99))
-def test_parts_of_the_keys_merge_into_the_whole_in_any_order(case: Case, parts: int, seed: int) -> None:
-    """What a ring does: each part of the keys with its positions and segments, merged as it comes by."""
-    q, k, v, d_out = case.arrays()
-    keywords = case.keywords()
-    heads = case.kv_heads * case.group
-    mask = np.broadcast_to(keywords.pop("mask", True), (case.batch, heads, case.queries, case.keys))
-    first = keywords.pop("k_positions", 0)
-    positions = first + np.arange(case.keys) if np.ndim(first) == 0 else first
-    segments = keywords.pop("k_segments", None)
-    owner = np.random.default_rng(seed).integers(0, parts, case.keys)
-    total = np.zeros((*q.shape[:3], case.v_dim), q.dtype), np.full(q.shape[:3], -np.inf, q.dtype)
-    shares = []
-    for part in range(parts):
-        mine = np.flatnonzero(owner == part)
-        share = keywords | {"k_positions": positions[mine], "mask": mask[..., mine]}
-        if segments is not None:
-            share["k_segments"] = segments[..., mine]
-        shares.append((mine, share))
-        assert blockwise_attention(q, k[:, mine], v[:, mine], **share, into=total) is total
-    allowed = {name: (parts + 2) * most for name, most in tolerances(case, q, k, v, d_out).items()}
-    for name, mine, exact in zip(("out", "lse"), total, row_by_row(case, q, k, v), strict=True):
-        assert_close(name, mine, exact, allowed[name], case.dtype)
-    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
-    for mine, share in shares:
-        own = np.zeros((case.batch, mine.size, *k.shape[2:]), k.dtype), np.zeros_like(v[:, mine])
-        grads = (dq, *own)
-        assert blockwise_attention_backward(q, k[:, mine], v[:, mine], *total, d_out, **share, into=grads) is grads
-        dk[:, mine], dv[:, mine] = own
-    exact = row_by_row_backward(case, q, k, v, d_out)
-    for name, got, expected in zip(("dq", "dk", "dv"), (dq, dk, dv), exact, strict=True):
-        assert_close(name, got, expected, allowed[name], case.dtype)
+@given(CASES, st.integers(1, 4))
+def test_parts_of_the_keys_merge_into_the_whole(case: Case, parts: int) -> None:
+    claim_parts(case, parts, blockwise_attention, blockwise_attention_backward)
 
 
 def test_merging_is_symmetric_and_nothing_is_its_neutral_element() -> None:
@@ -108,6 +81,97 @@ def test_merging_is_symmetric_and_nothing_is_its_neutral_element() -> None:
         merge_attention(*got, *second)
         for mine, expected in zip(got, a if first is not second else nothing, strict=True):
             np.testing.assert_array_equal(mine, expected)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-18, 1.0, 1e18, 1e30])
+@pytest.mark.parametrize("score", [-200.0, -85.0, -60.0, -30.0, 0.0, 30.0, 60.0, 85.0, 200.0])
+def test_exp_neither_overflows_nor_underflows_whatever_the_scores_and_values(score: float, size: float) -> None:
+    """All scores of a query nearly alike and far from 0: exp(score) times v would leave float32's range."""
+    rng = np.random.default_rng(1)
+    q, k = np.full((1, 3, 1, 1), score, "f4"), (1 + 0.01 * rng.standard_normal((1, 40, 1, 1))).astype("f4")
+    v = (size * rng.uniform(1, 2, (1, 40, 1, 2))).astype("f4")
+    out, lse = blockwise_attention(q, k, v, scale=1)
+    exact = attention(q.astype("f8"), k.astype("f8"), v.astype("f8"), scale=1)
+    # Products, sums and exp of scores known to eps |score|.
+    relative = np.finfo("f4").eps * (2 * abs(score) + 60)
+    np.testing.assert_allclose(out, exact, rtol=relative)
+    np.testing.assert_allclose(lse, np.log(np.exp((score * k[0, :, 0, 0]).astype("f8")).sum()), rtol=relative)
+    d_out = np.ones_like(out)
+    dv = blockwise_attention_backward(q, k, v, out, lse, d_out, scale=1)[2]
+    exact_dv = attention_backward(*(x.astype("f8") for x in (q, k, v, d_out)), scale=1)[2]
+    np.testing.assert_allclose(dv, exact_dv, rtol=4 * relative)
+
+
+@pytest.mark.parametrize("below", [0.5, 1.5, 3.0, 6.0])
+def test_a_sum_of_very_many_safe_terms_does_not_overflow(below: float) -> None:
+    """One exp is `below` e-folds under the largest float32; a thousand of them are not."""
+    q = np.full((1, 1, 1, 1), np.log(np.finfo("f4").max) - below, "f4")
+    k, v = np.ones((1, 1000, 1, 1), "f4"), np.ones((1, 1000, 1, 1), "f4")
+    out, lse = blockwise_attention(q, k, v)
+    np.testing.assert_allclose(out.ravel(), 1, rtol=1e-4)
+    np.testing.assert_allclose(lse.ravel(), q.ravel() + np.log(1000), rtol=1e-6)
+
+
+def test_one_head_with_wild_scores_does_not_change_another() -> None:
+    q, k, v, _ = Case(queries=9, keys=9, kv_heads=2, group=2, dim=8, v_dim=8, dtype="f4").arrays()
+    wild = q * np.array([1, 1000, 1, 1], "f4")[:, None]
+    tame, mixed = blockwise_attention(q, k, v)[0], blockwise_attention(wild, k, v)[0]
+    np.testing.assert_array_equal(mixed[:, :, [0, 2, 3]], tame[:, :, [0, 2, 3]])
+    np.testing.assert_allclose(mixed, attention(wild, k, v), rtol=0, atol=1e-3)
+
+
+def area(seq: int, **keywords: Any) -> tuple[int, int]:
+    """Return how many pairs are computed, and how many of them are looked at for being hidden."""
+    arguments = dict.fromkeys(("mask", "q_segments", "k_segments")) | {"q_positions": 0, "k_positions": 0} | keywords
+    seen = visibility("test", Sizes(1, seq, seq, 1, 1, 1, 1), **{"causal": False} | arguments)
+    tiles = [(rows, tile) for _, rows, tiles in seen.blocks(0, 16, 32) for tile in tiles]
+    assert all(tile.cols.stop - tile.cols.start <= 32 for _, tile in tiles)
+    length = [rows.stop - rows.start for rows, _ in tiles]
+    return (
+        sum(n * (tile.cols.stop - tile.cols.start) for n, (_, tile) in zip(length, tiles, strict=True)),
+        sum(n * (tile.edge.stop - tile.edge.start) for n, (_, tile) in zip(length, tiles, strict=True)),
+    )
+
+
+@pytest.mark.parametrize("seq", [16, 128, 320])
+def test_work_on_what_nobody_sees_is_left_out(seq: int) -> None:
+    # The first key of the last tile is seen by the whole block, so 15 of 16 columns are looked at.
+    n, ids = seq // 16, np.arange(seq) // 16
+    causal = 16 * 16 * n * (n + 1) // 2
+    assert area(seq) == (seq * seq, 0)
+    assert area(seq, causal=True) == (causal, 15 * seq)
+    assert area(seq, causal=True, q_positions=seq) == (seq * seq, 0)
+    assert area(seq, causal=True, k_positions=seq) == (0, 0)
+    assert area(seq, q_segments=ids, k_segments=ids) == (16 * seq, 0)
+    assert area(seq, q_segments=ids, k_segments=ids[::-1]) == (16 * seq, 0)
+    assert area(seq, mask=np.zeros((seq, seq), bool)) == (0, 0)
+    # A striped rank of two holds every other token: nearly the same work against itself and against its neighbour.
+    striped = {"causal": True, "q_positions": 2 * np.arange(seq)}
+    assert area(seq, **striped, k_positions=2 * np.arange(seq)) == (causal, 15 * seq)
+    assert area(seq, **striped, k_positions=2 * np.arange(seq) + 1) == (causal - 16 * n, 15 * seq)
+
+
+@pytest.mark.parametrize("keywords", [{}, {"causal": True}, {"causal": True, "positions": "shuffled"}], ids=str)
+def test_memory_grows_with_the_sequence_and_not_with_its_square(keywords: dict[str, Any]) -> None:
+    def peaks(seq: int) -> tuple[int, int]:
+        case = Case(queries=seq, keys=seq, kv_heads=2, dim=16, v_dim=16, dtype="f4", **keywords)
+        q, k, v, d_out = case.arrays()
+        given = case.keywords()
+        out, lse = blockwise_attention(q, k, v, **given)
+        found = []
+        for call in (
+            lambda: blockwise_attention(q, k, v, **given),
+            lambda: blockwise_attention_backward(q, k, v, out, lse, d_out, **given),
+        ):
+            tracemalloc.start()
+            call()
+            found.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        return found[0], found[1]
+
+    with blocks_of(64, 64):
+        for small, large in zip(peaks(256), peaks(1024), strict=True):
+            assert large < 4.4 * small
 
 
 WRONG_NUMBERS = st.sampled_from([np.nan, np.inf, -np.inf, 1e200])
