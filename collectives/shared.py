@@ -282,7 +282,8 @@ class _Clocks:
     def __init__(self, machine: Machine) -> None:
         self.machine, self.syncs = machine, 0
         self.now = np.zeros(machine.p, np.int64)
-        self.link = machine.network.intra
+        # A network that was measured knows its memory apart from its messages.
+        self.link = getattr(machine.network, "memory", None) or machine.network.intra
 
     def sync(self) -> None:
         """Let each rank raise p-1 flags, o each, and see those of the others, L later."""

@@ -1,28 +1,82 @@
-"""What the messages of a communicator cost, measured by ping-pong: the network model of the MPI underneath."""
+"""What the messages of a communicator cost, measured: the network model of the MPI underneath.
+
+A straight line alpha + n*beta is wrong by a factor of two or three between caches and memory, and where an MPI
+changes its protocol. So times are kept as tables, and what lies between two sizes is taken from the line between them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from ranks.communicator import Comm
 from ranks.constants import mpi_of
 from ranks.network import PS_PER_S, Link, Network
+from ranks.shared import can_share_memory, shared_array
 
 _TAG = 32_031
-# From nothing to 4 MiB: alpha shows in the small ones, beta in the large ones.
-SIZES = (0, 1024, 16_384, 262_144, 1_048_576, 4_194_304)
+_KIB = 1024
+# Four times as much each time: protocols and caches change about so.
+SIZES = (0, *(_KIB << shift for shift in range(0, 16, 2)))  # 1 KiB to 16 MiB
+STAGED_SIZES = (0, *(_KIB << shift for shift in range(0, 12, 2)))  # to 1 MiB, which is what is staged at a time
+_BATCH_BYTES = 1 << 18  # small messages are timed in batches, since a clock is read in 0.1 us
+_ALL_BYTES = 1 << 26  # large ones are timed less often
+
+Table = tuple[tuple[int, int], ...]
 
 
-def calibrate(comm: Any, repeats: int = 30) -> Network:
-    """Return, on every rank of `comm`, the network without ports that best explains a ping-pong of ranks 0 and 1.
+def looked_up(table: Table, n_bytes: int) -> int:
+    """Return the time of n_bytes by a table of (bytes, time), linear in between and beyond.
+
+    looked_up(((0, 0), (10, 100), (20, 400)), 15)  # 250
+    looked_up(((0, 0), (10, 100), (20, 400)), 30)  # 700
+    """
+    for (below, early), (above, late) in pairwise(table):
+        if n_bytes <= above or above == table[-1][0]:
+            return early + (late - early) * (n_bytes - below) // (above - below)
+    return table[0][1]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredLink(Link):
+    """A link whose transfer times were measured: (bytes, picoseconds beyond those of nothing), by size."""
+
+    table: Table = ((0, 0), (1, 0))
+
+    def transfer_ps(self, n_bytes: int) -> int:
+        """Return how long `n_bytes` take beyond the latency."""
+        return looked_up(self.table, n_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredNetwork(Network):
+    """A network whose reductions were measured too, and its shared memory, if its ranks have some.
+
+    reductions: (bytes, picoseconds). memory: latency is that of a sync of all ranks, transfer_ps(n) the time in which
+    a rank writes n bytes and reads those of another, beyond that of reducing them; None without shared memory.
+    """
+
+    reductions: Table = ((0, 0), (1, 0))
+    memory: Link | None = None
+
+    def reduce_ps(self, n_bytes: int) -> int:
+        """Return the time to reduce `n_bytes` into another `n_bytes`."""
+        return looked_up(self.reductions, n_bytes)
+
+
+def calibrate(comm: Any, repeats: int = 25) -> MeasuredNetwork:
+    """Return, on every rank of `comm`, the network that it runs on, without ports, as measured by rank 0.
 
         network = ranks.calibrate(mpi4py.MPI.COMM_WORLD)
-        network.inter  # Link(latency_ps=..., fs_per_byte=...)
+        network.inter.transfer_ps(1_000_000)  # picoseconds of 1 MB, beyond those of an empty message
 
-    alpha and beta minimise the relative errors of the median times of messages of 0 B to 4 MiB; gamma is the time
-    of np.add on 1 MiB of float64, o is part of alpha. Takes about 0.1 s on shared memory.
+    Messages: all ranks pass 0 B to 16 MiB on to the right at once, as they do in a ring; o is part of alpha.
+    Reduction: np.add of float32 of these sizes. Memory: pieces up to 1 MiB, where all ranks share memory.
+    A time is the median of `repeats`, fewer for large messages. Takes about half a second on shared memory.
     Raises:  ValueError if comm has one rank, or repeats is below 1.
     """
     if comm.size < 2 or repeats < 1:
@@ -30,55 +84,111 @@ def calibrate(comm: Any, repeats: int = 30) -> Network:
             f"ranks.calibrate: got {comm.size} ranks and repeats={repeats}, expected at least 2 and 1; remedy: start "
             "more processes"
         )
-    times_s = [_one_way_s(comm, np.zeros(n_bytes, np.uint8), repeats) for n_bytes in SIZES]
+    clock = _Stopwatch(comm, repeats)
+    passed = _table(SIZES, lambda n: _time_passing_on(clock, n))
+    reduced = _table(SIZES, lambda n: _time_reduction(clock, n) if n else 0)
+    staged = _staged(clock, reduced) if can_share_memory(comm) else None
+    made = MeasuredNetwork(
+        name="calibrated",
+        inter=_link(passed),
+        ports=False,
+        reduce_fs_per_byte=_fs_per_byte(reduced),
+        reductions=reduced,
+        memory=None if staged is None else _link(staged),
+        source=f"measured by {comm.size} ranks that pass messages on at once",
+    )
     if comm.rank == 0:
-        alpha_s, beta_s = _fit(np.array(SIZES), np.array(times_s))
-        gamma_s = _reduction_s(mpi_of(comm).Wtime, repeats)
-        network = Network(
-            name="calibrated",
-            inter=Link(round(alpha_s * PS_PER_S), round(beta_s * PS_PER_S * 1000)),
-            reduce_fs_per_byte=round(gamma_s * PS_PER_S * 1000),
-            ports=False,
-            source=f"ping-pong of {comm.size} ranks",
-        )
         for other in range(1, comm.size):
-            comm.send(network, other, _TAG)
-        return network
-    received: Network = comm.recv(source=0, tag=_TAG)
+            comm.send(made, other, _TAG)
+        return made
+    received: MeasuredNetwork = comm.recv(source=0, tag=_TAG)
     return received
 
 
-def _one_way_s(comm: Any, buffer: np.ndarray[Any, Any], repeats: int) -> float:
-    """Return the median of half a round trip between ranks 0 and 1, the first one left out."""
-    if comm.rank > 1:
-        return 0.0
-    wtime, other = mpi_of(comm).Wtime, 1 - comm.rank
-    half_trips = []
-    for _ in range(repeats + 1):
-        begin_s = wtime()
-        if comm.rank == 0:
-            comm.Send(buffer, other, _TAG)
-            comm.Recv(buffer, other, _TAG)
-        else:
-            comm.Recv(buffer, other, _TAG)
-            comm.Send(buffer, other, _TAG)
-        half_trips.append((wtime() - begin_s) / 2)
-    return float(np.median(half_trips[1:]))
+def _table(sizes: tuple[int, ...], time_ps: Callable[[int], int]) -> Table:
+    """Return times by size, none shorter than that of a smaller size."""
+    times = np.maximum.accumulate([time_ps(n_bytes) for n_bytes in sizes]).tolist()
+    return tuple(zip(sizes, times, strict=True))
 
 
-def _fit(sizes: np.ndarray[Any, Any], times_s: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """Return the alpha and beta, neither below 0, for which alpha + n*beta is relatively nearest to the times."""
-    weights = 1 / times_s
-    (alpha_s, beta_s), *_ = np.linalg.lstsq(np.column_stack([weights, sizes * weights]), np.ones(len(sizes)))
-    return max(float(alpha_s), 0.0), max(float(beta_s), 0.0)
+def _link(table: Table) -> MeasuredLink:
+    latency_ps = table[0][1]
+    beyond = tuple((n_bytes, time_ps - latency_ps) for n_bytes, time_ps in table)
+    return MeasuredLink(latency_ps, _fs_per_byte(table), beyond)
 
 
-def _reduction_s(wtime: Callable[[], float], repeats: int) -> float:
-    """Return the seconds that reducing one byte takes."""
-    left, right = np.zeros(131_072), np.zeros(131_072)
-    times = []
-    for _ in range(repeats):
-        begin_s = wtime()
-        np.add(left, right, out=left)
-        times.append(wtime() - begin_s)
-    return float(np.median(times)) / left.nbytes
+def _fs_per_byte(table: Table) -> int:
+    """Return the slope between the two largest sizes."""
+    (below, early), (above, late) = table[-2:]
+    return round((late - early) * 1000 / (above - below))
+
+
+class _Stopwatch:
+    """Times what all ranks of a communicator do together."""
+
+    def __init__(self, comm: Any, repeats: int) -> None:
+        self.comm, self.repeats, self.wtime = comm, repeats, mpi_of(comm).Wtime
+
+    def median_ps(self, step: Callable[[], None], n_bytes: int) -> int:
+        """Return the median time of a step that handles n_bytes, after one that warms up."""
+        batch = 1 if isinstance(self.comm, Comm) else max(1, min(20, _BATCH_BYTES // max(n_bytes, 1)))
+        step()
+        times_s = []
+        for _ in range(max(3, min(self.repeats, _ALL_BYTES // max(n_bytes, 1)))):
+            begin_s = self.wtime()
+            for _ in range(batch):
+                step()
+            times_s.append((self.wtime() - begin_s) / batch)
+        return round(float(np.median(times_s)) * PS_PER_S)
+
+
+def _time_passing_on(clock: _Stopwatch, n_bytes: int) -> int:
+    """Return the time in which every rank sends to its right neighbour and receives from its left one."""
+    comm = clock.comm
+    p, rank = comm.size, comm.rank
+    # As in an algorithm, what is sent and received are parts of larger arrays: cutting them takes time too.
+    sent, came = np.zeros(n_bytes + 1, np.uint8), np.zeros(n_bytes + 1, np.uint8)
+
+    def step() -> None:
+        left, right = (rank - 1) % p, (rank + 1) % p
+        comm.Sendrecv(sent[:n_bytes], right, _TAG, came[:n_bytes], left, _TAG)
+
+    return clock.median_ps(step, n_bytes)
+
+
+def _time_reduction(clock: _Stopwatch, n_bytes: int) -> int:
+    """Return the time of adding n_bytes to others, which all ranks do at once: they share caches and memory."""
+    left, right, total = (np.zeros(n_bytes // 4, np.float32) for _ in range(3))
+
+    def step() -> None:
+        np.add(left, right, out=total)
+
+    return clock.median_ps(step, n_bytes)
+
+
+def _staged(clock: _Stopwatch, reduced: Table) -> Table:
+    """Return the times in which all ranks write n bytes, sync, and read those of another: reducing them left out."""
+    comm = clock.comm
+    shared = shared_array(comm, (2, STAGED_SIZES[-1]), np.uint8)
+    others = [(comm.rank + distance) % comm.size for distance in range(1, comm.size)]
+    turn = 0
+
+    def write_and_reduce(n_bytes: int) -> None:
+        nonlocal turn
+        turn = 1 - turn
+        slots = [array[turn, :n_bytes].view(np.float32) for array in shared.arrays]
+        slots[comm.rank][...] = own[: n_bytes // 4]
+        shared.sync()
+        for other in others:
+            np.add(total[: n_bytes // 4], slots[other], out=total[: n_bytes // 4])
+            if shared.charge:
+                shared.charge(other, n_bytes)
+
+    own, total = (np.zeros(STAGED_SIZES[-1] // 4, np.float32) for _ in range(2))
+    sync_ps = clock.median_ps(shared.sync, 0)
+
+    def time_ps(n_bytes: int) -> int:
+        all_ps = clock.median_ps(lambda: write_and_reduce(n_bytes), n_bytes)
+        return sync_ps + max(0, (all_ps - sync_ps) // len(others) - looked_up(reduced, n_bytes))
+
+    return _table(STAGED_SIZES, lambda n_bytes: time_ps(n_bytes) if n_bytes else sync_ps)
