@@ -190,7 +190,7 @@ class _Clock:
     def _leave(self, time_ps: int, message: _Message) -> None:
         """Let a message take its out-port, as soon as that is free; its rank goes on when it has left."""
         source, link = message.source, self.machine.link(message.source, message.dest)
-        transfer_ps = message.n_bytes * link.fs_per_byte // 1000
+        transfer_ps = link.transfer_ps(message.n_bytes)
         if self.ports:
             port = self.alike + self.machine.nodes[source] if self._goes_through_node(message) else source
             time_ps = max(self.out_free[port], time_ps)
@@ -203,7 +203,7 @@ class _Clock:
     def _arrive(self, time_ps: int, message: _Message) -> None:
         """Let a message whose first byte is there take its in-port, as soon as that is free."""
         dest, link = message.dest, self.machine.link(message.source, message.dest)
-        transfer_ps = message.n_bytes * link.fs_per_byte // 1000
+        transfer_ps = link.transfer_ps(message.n_bytes)
         if self.ports:
             like = dest % self.alike
             port = self.alike + self.machine.nodes[like] if self._goes_through_node(message) else like
