@@ -14,7 +14,7 @@ import numpy as np
 
 from collectives.arrays import Array, finish, flat_input, output, wire_view
 from collectives.costs import Cost, Machine
-from collectives.schedules import MOST_MESSAGES, Step, cost_of_steps, scheduled_cost
+from collectives.schedules import MOST_MESSAGES, Step, cost_in_step, cost_of_steps, scheduled_cost
 from ranks import announce, mpi_of, region
 
 _DIRECT, _BRUCK = 32_101, 32_102
@@ -205,29 +205,24 @@ def _all_at_once_ps(machine: Machine, n_bytes: int) -> int:
 def pairwise_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Where all links are alike, ranks stay in step."""
     p, n_bytes = machine.p, n_items // machine.p * itemsize
-    exact = (p - 1) * machine.slowest_ps(n_bytes) if machine.is_exact() else None
-    closed = Cost(p - 1, [p - 1] * p, [(p - 1) * n_bytes] * p, exact, exact)
 
     def steps(rank: int) -> Iterator[Step]:
         for step in range(1, p):
             yield Step((rank + step) % p, n_bytes, (rank - step) % p)
 
-    return closed if machine.is_exact() else cost_of_steps(machine, steps, closed)
+    if machine.is_exact():
+        return cost_in_step(machine, steps(0))
+    return cost_of_steps(machine, steps, Cost(p - 1, [p - 1] * p, [(p - 1) * n_bytes] * p, None, None))
 
 
 def bruck_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """The rounds of exchange_by_bruck, in each of which the same number of blocks moves everywhere."""
     p, n_bytes = machine.p, n_items // machine.p * itemsize
-
     distances = [1 << k for k in range((p - 1).bit_length())]
     sizes = [n_bytes * sum(row & distance != 0 for row in range(p)) for distance in distances]
-    if machine.is_exact():
-        time_ps = sum(map(machine.slowest_ps, sizes))
-        return Cost(len(sizes), [len(sizes)] * p, [sum(sizes)] * p, time_ps, time_ps)
-    return scheduled_cost(
-        machine,
-        lambda rank: (
-            Step((rank + distance) % p, size, (rank - distance) % p)
-            for distance, size in zip(distances, sizes, strict=True)
-        ),
-    )
+
+    def steps(rank: int) -> Iterator[Step]:
+        for distance, size in zip(distances, sizes, strict=True):
+            yield Step((rank + distance) % p, size, (rank - distance) % p)
+
+    return cost_in_step(machine, steps(0)) if machine.is_exact() else scheduled_cost(machine, steps)

@@ -12,7 +12,7 @@ from collectives.blocks import begin_allgather, turn_back, turned_bounds
 from collectives.costs import Cost, Machine
 from collectives.fold import Fold
 from collectives.ring import ring_allgather, ring_allgather_cost
-from collectives.schedules import Step, cost_of_steps, scheduled_cost
+from collectives.schedules import Step, cost_in_step, cost_of_steps, scheduled_cost
 from ranks import region
 
 _DOUBLING, _FOLD, _BRUCK, _NEIGHBOUR = 32_121, 32_122, 32_123, 32_124
@@ -139,15 +139,19 @@ def _swaps(rank: int, p: int) -> Iterator[tuple[int, range, range]]:
     """Yield the partner of each round, the blocks that it gets, and those that come from it, for even p."""
     mate = rank ^ 1
     yield mate, range(rank, rank + 1), range(mate, mate + 1)
-    outward = -1 if rank % 2 == 0 else 1  # away from the mate
-    pair = latest = rank // 2
+    latest = rank // 2
     for turn in range(1, p // 2):
-        # Pairs come in turns from outside and through the mate, each time one farther away on that side.
-        outside = turn % 2 == 1
-        came = (pair + outward * (turn + 1) // 2 if outside else pair - outward * (turn // 2)) % (p // 2)
-        partner = (rank + outward) % p if outside else mate
-        yield partner, range(2 * latest, 2 * latest + 2), range(2 * came, 2 * came + 2)
-        latest = came
+        pair = _pair_that_comes(rank, turn, p)
+        partner = mate if turn % 2 == 0 else (2 * rank - mate) % p
+        yield partner, range(2 * latest, 2 * latest + 2), range(2 * pair, 2 * pair + 2)
+        latest = pair
+
+
+def _pair_that_comes(rank: int, turn: int, p: int) -> int:
+    """Return k, if blocks 2k and 2k+1 come in a turn: from outside and through the mate by turns, ever farther ones."""
+    outward = 1 if rank % 2 else -1
+    away = (turn + 1) // 2 if turn % 2 else -(turn // 2)
+    return (rank // 2 + outward * away) % (p // 2)
 
 
 # -- costs ---------------------------------------------------------------------------------------------------------
@@ -171,22 +175,26 @@ def recursive_doubling_allgather_cost(machine: Machine, n_items: int, itemsize: 
         if fold.mate is not None:
             yield Step(fold.mate, bounds[p], None)
 
-    return scheduled_cost(machine, steps)
+    in_step = machine.is_exact() and n_items % p == 0 and p & (p - 1) == 0
+    return cost_in_step(machine, steps(0)) if in_step else scheduled_cost(machine, steps)
 
 
 def bruck_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """The rounds of _bruck, as a schedule."""
-    p = machine.p
+    p, n_bytes = machine.p, n_items * itemsize
     bounds = [itemsize * bound for bound in block_bounds(n_items, p)]
 
     def steps(rank: int) -> Iterator[Step]:
-        places, have = turned_bounds(bounds, rank), 1
+        have = 1
         while have < p:
             more = min(have, p - have)
-            yield Step((rank - have) % p, places[more], (rank + have) % p)
+            end = rank + more
+            size = bounds[end] - bounds[rank] if end <= p else n_bytes - bounds[rank] + bounds[end - p]
+            yield Step((rank - have) % p, size, (rank + have) % p)
             have += more
 
-    return scheduled_cost(machine, steps)
+    in_step = machine.is_exact() and n_items % p == 0
+    return cost_in_step(machine, steps(0)) if in_step else scheduled_cost(machine, steps)
 
 
 def neighbour_exchange_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
@@ -200,7 +208,11 @@ def neighbour_exchange_allgather_cost(machine: Machine, n_items: int, itemsize: 
         for partner, sent, _ in _swaps(rank, p):
             yield Step(partner, bounds[sent.stop] - bounds[sent.start], partner)
 
-    sent = [sum(step.n_bytes for step in steps(rank)) for rank in range(p)]
+    if machine.is_exact() and n_items % p == 0:
+        return cost_in_step(machine, steps(0))
     at_most_ps = machine.slowest_ps(bounds[1]) + (p // 2 - 1) * machine.slowest_ps(bounds[2])
-    bound = Cost(p // 2, [p // 2] * p, sent, None, at_most_ps if machine.is_exact() else None)
+    # Its own block, then all pairs but the last one that comes.
+    last = [2 * _pair_that_comes(rank, p // 2 - 1, p) for rank in range(p)]
+    bytes_sent = [bounds[r + 1] - bounds[r] + bounds[p] - bounds[last[r] + 2] + bounds[last[r]] for r in range(p)]
+    bound = Cost(p // 2, [p // 2] * p, bytes_sent, None, at_most_ps if machine.is_exact() else None)
     return cost_of_steps(machine, steps, bound)

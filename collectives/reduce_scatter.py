@@ -12,7 +12,7 @@ from collectives.blocks import begin_reduce_scatter
 from collectives.costs import Cost, Machine
 from collectives.fold import Fold
 from collectives.reduction import Op, Reduce, require_commutative
-from collectives.schedules import Step, cost_of_steps, scheduled_cost
+from collectives.schedules import Step, cost_in_step, cost_of_steps, scheduled_cost
 from ranks import region
 
 _PAIRWISE, _HALVING, _FOLD = 32_111, 32_112, 32_113
@@ -162,4 +162,5 @@ def recursive_halving_reduce_scatter_cost(machine: Machine, n_items: int, itemsi
         if fold.mate is not None:
             yield Step(fold.mate, bounds[rank + 2] - bounds[rank + 1], None)
 
-    return scheduled_cost(machine, steps)
+    in_step = machine.is_exact() and n_items % p == 0 and p & (p - 1) == 0
+    return cost_in_step(machine, steps(0)) if in_step else scheduled_cost(machine, steps)

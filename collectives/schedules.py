@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 Schedule = Callable[[int], Iterable[Step]]
 
-# Playing this many takes about a quarter of a second; the choice of an algorithm must not take longer.
+# Playing this many takes about a second; the choice of an algorithm must not take longer.
 MOST_MESSAGES = 50_000
 
 
@@ -53,6 +53,14 @@ def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = Non
     exact = None if machine.network.jitter_ps else max(clock.now)
     times = p // (alike or p)
     return Cost(max(clock.depth), clock.sends * times, clock.bytes_sent * times, exact, exact)
+
+
+def cost_in_step(machine: Machine, steps: Iterable[Step]) -> Cost:
+    """Return the cost if every rank does steps of these sizes, where links are all alike: then no rank waits."""
+    done = list(steps)
+    time_ps = sum(machine.slowest_ps(step.n_bytes) + machine.network.reduce_ps(step.reduced) for step in done)
+    p, n_bytes = machine.p, sum(step.n_bytes for step in done)
+    return Cost(len(done), [len(done)] * p, [n_bytes] * p, time_ps, time_ps)
 
 
 def cost_of_steps(machine: Machine, schedule: Schedule, otherwise: Cost) -> Cost:
