@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import replace
 from itertools import permutations
 from math import factorial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -315,6 +317,14 @@ def test_a_report_says_verdict_runs_outcomes_and_replay() -> None:
         "fails after 2 runs (eager: 2)",
         "  DeadlockError: rank 0 hangs  in 1 run (eager)  replay='eager:1'",
     ]
+
+
+def test_the_exploration_in_the_readme_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    shown = re.search(r"```python\n([^`]*ranks\.explore[^`]*)```\n\n```\n(.*?)```", text, re.DOTALL)
+    assert shown is not None
+    exec(compile(shown[1], "steals.py", "exec"), {"ranks": ranks})
+    assert capsys.readouterr().out == shown[2]
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------

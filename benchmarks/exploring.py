@@ -1,0 +1,201 @@
+"""How fast are schedules explored, what does the reduction save, and what does a trace cost?"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from _measure import machine
+from _report import Table
+from rich.console import Console
+
+import collectives
+import ranks
+from ranks.choosing import ChoosingWorld
+from ranks.running import carry_out
+from ranks.schedules import Search
+
+EXPLANATION = """
+how it is measured:
+  A run is one schedule: ranks are made, run and ended in it. Times are medians of interleaved repetitions in this
+  process. Without the reduction a search is cut off after 20,000 runs. The fan-in: p-1 ranks send one message each to
+  a rank that takes them from ANY_SOURCE, which has (p-1)! schedules, none like another.
+"""
+LIMIT = 20_000
+
+
+def fan_in(comm: Any) -> Any:
+    """Receive one message of each of the others, in any order."""
+    return [comm.recv() for _ in range(1, comm.size)] if comm.rank == 0 else comm.send(comm.rank, 0)
+
+
+def neighbours(comm: Any) -> Any:
+    """Take a message of each neighbour in a ring, in any order: choices of different ranks commute."""
+    requests = [comm.isend(comm.rank, (comm.rank + side) % comm.size) for side in (-1, 1)]
+    got = [comm.recv(), comm.recv()]
+    ranks.Request.waitall(requests)
+    return got
+
+
+def pairs(comm: Any) -> Any:
+    """Let each even rank wait for the first of two requests from its neighbour."""
+    if comm.rank % 2:
+        return [comm.send(tag, comm.rank - 1, tag) for tag in (0, 1)]
+    requests = [comm.irecv(source=comm.rank + 1, tag=tag) for tag in (0, 1)]
+    first = ranks.Request.waitany(requests)[0]
+    ranks.Request.waitall(requests)
+    return first
+
+
+def polls(comm: Any) -> Any:
+    """Poll for a message of each of the others."""
+    if comm.rank:
+        return comm.send(comm.rank, 0)
+    got = []
+    while len(got) < comm.size - 1:
+        if comm.iprobe():
+            got.append(comm.recv())
+    return got
+
+
+def master(comm: Any) -> Any:
+    """Hand out four tasks to whoever asks."""
+    if comm.rank:
+        done = []
+        while (task := comm.sendrecv(comm.rank, 0, source=0)) is not None:
+            done.append(task)
+        return done
+    for task in [*range(4), *[None] * (comm.size - 1)]:
+        comm.send(task, comm.recv())
+    return None
+
+
+PROGRAMS: list[tuple[Callable[[Any], Any], int]] = [
+    (fan_in, 5), (polls, 3), (master, 4), (pairs, 6), (pairs, 10), (neighbours, 3), (neighbours, 4),
+]  # fmt: skip
+
+
+def search_of(program: Callable[[Any], Any], size: int, *, reduction: bool = True) -> Search[Any]:
+    """Return the search through a program's schedules, sends buffered."""
+
+    def play(choose: Any) -> Any:
+        world = ChoosingWorld(size, ranks.presets[ranks.network.DEFAULT], "infinite", choose)
+        return repr(carry_out(world, program, (), None).results)
+
+    return Search(play, reduction=reduction)
+
+
+def outcomes(search: Search[Any], limit: int = LIMIT) -> set[str]:
+    """Return the different results of a search that is cut off after `limit` runs."""
+    found = set()
+    for result in search:
+        found.add(result)
+        if search.n_runs >= limit:
+            break
+    return found
+
+
+def reduction_table() -> Table:
+    """Return how many runs a fixed set of programs needs, with and without sleep sets."""
+    table = Table("Runs needed", ["program", "p", "outcomes", "with sleep sets", "cut short", "without", "ratio"])
+    for program, size in PROGRAMS:
+        reduced, full = search_of(program, size), search_of(program, size, reduction=False)
+        few, many = outcomes(reduced), outcomes(full)
+        assert few == many or not full.is_exhausted, f"{program.__name__}: the reduction loses outcomes"
+        least = "" if full.is_exhausted else "> "
+        ratio = f"{least}{full.n_runs / (reduced.n_runs + reduced.n_pruned):.1f}"
+        counts = [f"{n:,}" for n in (size, len(few), reduced.n_runs, reduced.n_pruned)]
+        table.rows.append([program.__name__, *counts, f"{least}{full.n_runs:,}", ratio])
+    return table
+
+
+def speed_table(runs: int) -> Table:
+    """Return how many schedules a second are explored."""
+    table = Table("Schedules explored", ["program", "p", "schedules/s", "us each"])
+    seconds: dict[tuple[str, int], list[float]] = {}
+    for _ in range(runs):
+        for program, size in [(fan_in, 3), *PROGRAMS]:
+            search = search_of(program, size)
+            start = perf_counter()
+            outcomes(search, 300)
+            each = (perf_counter() - start) / (search.n_runs + search.n_pruned)
+            seconds.setdefault((program.__name__, size), []).append(each)
+    for (name, size), each in seconds.items():
+        middle = statistics.median(each)
+        table.rows.append([name, str(size), f"{1 / middle:,.0f}", f"{1e6 * middle:.0f}"])
+    return table
+
+
+def fan_in_table(budget_s: float) -> Table:
+    """Return the largest fan-in whose schedules are all tried within a time."""
+    table = Table(f"Fan-ins exhausted within {budget_s:g} s", ["ranks that send", "schedules", "seconds", "exhausted"])
+    for size in range(4, 20):
+        search, start = search_of(fan_in, size), perf_counter()
+        for _ in search:
+            if perf_counter() - start > budget_s:
+                break
+        taken = perf_counter() - start
+        table.rows.append([str(size - 1), f"{search.n_runs:,}", f"{taken:.2f}", "yes" if search.is_exhausted else "no"])
+        if not search.is_exhausted:
+            break
+    return table
+
+
+def trace_table(runs: int) -> Table:
+    """Return what it costs to keep a trace, and what exploring's and faults' hooks cost a run without them."""
+    table = Table("A ring all-reduce of 64 ranks, 3 calls", ["run", "median ms", "x plain, quick paths off"])
+    slow = ranks.Network(name="jitter", inter=ranks.presets["infiniband"].inter, overhead_ps=200_000, jitter_ps=1)
+    x = np.ones(256)
+
+    def program(comm: Any) -> None:
+        for _ in range(3):
+            collectives.ring_allreduce(comm, x)
+
+    variants: dict[str, dict[str, Any]] = {
+        "plain, quick paths off": {"network": slow},
+        "trace=True": {"network": slow, "trace": True},
+        "plain, as everybody runs": {},
+        "trace=True, default network": {"trace": True},
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(runs):
+        for name, options in variants.items():
+            start = perf_counter()
+            ranks.run(program, 64, **options)
+            seconds[name].append(perf_counter() - start)
+    base = statistics.median(seconds["plain, quick paths off"])
+    for name, values in seconds.items():
+        middle = statistics.median(values)
+        table.rows.append([name, f"{1e3 * middle:.1f}", f"{middle / base:.2f}"])
+    return table
+
+
+def main() -> None:
+    """Read the options, run the benchmarks, print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXPLANATION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=7, metavar="N", help="repetitions of what is timed (default: 7)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="for the fan-in (default: 10)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write machine and tables to FILE")
+    options = parser.parse_args()
+    if options.runs < 1 or options.seconds <= 0:
+        parser.error(f"got --runs {options.runs} --seconds {options.seconds:g}, expected both above 0")
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    tables = []
+    for make in (partial(speed_table, options.runs), partial(trace_table, options.runs),
+                 partial(fan_in_table, options.seconds), reduction_table):  # fmt: skip
+        tables.append(make())
+        tables[-1].show(console)
+    if options.markdown:
+        text = "\n".join(table.markdown() for table in tables)
+        options.markdown.write_text("\n".join([*machine(), "", text]))
+
+
+if __name__ == "__main__":
+    main()
