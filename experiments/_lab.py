@@ -44,7 +44,7 @@ def parser(description: str, examples: str, ranks_help: str) -> argparse.Argumen
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     presets = ", ".join(ranks.presets)
-    made.add_argument("--ranks", type=_count, metavar="P", help=ranks_help)
+    made.add_argument("--ranks", type=count, metavar="P", help=ranks_help)
     made.add_argument("--network", choices=ranks.presets, metavar="PRESET", help=f"simulate {presets}")
     made.add_argument("--mpi", action="store_true", help="run on real MPI: P processes under mpiexec")
     made.add_argument(
@@ -54,7 +54,8 @@ def parser(description: str, examples: str, ranks_help: str) -> argparse.Argumen
     return made
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Return a whole number from 1 up; a type for options."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1 up")
     return int(text)
@@ -273,6 +274,7 @@ def curves(
 ) -> None:
     """Draw points (x, time_ps) as measured over lines as expected; without any lines, points are joined."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot(title=title, xlabel=horizontal, ylabel="time")
@@ -290,6 +292,10 @@ def curves(
         axes.plot(*zip(*points[name], strict=True), color=colour, **look, label=f"{name}, measured")
     axes.xaxis.set_major_formatter(lambda x, _: nice_x(x))
     axes.yaxis.set_major_formatter(lambda time_ps, _: re.sub(r"\.0*(?= )", "", nice_time(time_ps)))
+    low, high = axes.get_ylim()
+    if high < 100 * low:  # too few powers of ten to read the scale by
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_formatter("")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     save(path, figure.savefig)

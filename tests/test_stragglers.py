@@ -1,0 +1,76 @@
+"""Claims about the experiment on stragglers: its formulas hold to the rounding, for any sizes, and it can fail."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ranks
+from experiments import stragglers
+
+
+def call(monkeypatch: Any, *argv: object) -> int:
+    monkeypatch.setattr("sys.argv", ["stragglers.py", *map(str, argv)])
+    return stragglers.main()
+
+
+@pytest.mark.parametrize("p", [4, 8, 16, 32])
+@pytest.mark.parametrize(("n_bytes", "late_ps", "factor"), [(0, 1, 2), (4096, 10**9, 7), (2**18, 5_000_000, 16)])
+def test_what_a_late_rank_and_a_slow_link_add_is_as_expected(p: int, n_bytes: int, late_ps: int, factor: int) -> None:
+    setting = stragglers.Setting(p, n_bytes, ranks.presets["alpha-beta"], late_ps, factor)
+    for algorithm in stragglers.ALGORITHMS.values():
+        plain = stragglers.measured(algorithm, setting)
+        late, slow = (stragglers.measured(algorithm, setting, **{kind: True}) for kind in ("late", "slow"))
+        assert late - plain == pytest.approx(algorithm.late(setting, plain), abs=2 * p)
+        assert slow - plain == pytest.approx(algorithm.slow(setting, plain), abs=2 * p * factor)
+
+
+def test_with_ports_a_slow_link_makes_a_ring_of_large_messages_as_slow_and_the_others_less() -> None:
+    network = replace(ranks.presets["alpha-beta"], ports=True)
+    setting = stragglers.Setting(16, 2**22, network, 0, 8)
+    times = {
+        name: stragglers.measured(algorithm, setting, slow=True) / stragglers.measured(algorithm, setting)
+        for name, algorithm in stragglers.ALGORITHMS.items()
+    }
+    assert times["ring"] > 7.5
+    assert max(times["recursive doubling"], times["halving-doubling"], times["broadcast"]) < 5
+
+
+def test_it_prints_expected_beside_measured_and_draws(monkeypatch: Any, capsys: Any, tmp_path: Path) -> None:
+    assert call(monkeypatch, "--ranks", 4, "--bytes", 1000, "--plot", tmp_path / "slow.svg") == 0
+    out = capsys.readouterr().out
+    for name in stragglers.ALGORITHMS:
+        cells = re.split(
+            r"\s{2,}", next(line for line in out.splitlines() if re.match(rf" {name}  .* µs", line)).strip()
+        )
+        assert cells[2] == cells[3]
+        assert cells[4] == cells[5]
+    assert (tmp_path / "slow.svg").read_text().startswith("<?xml")
+
+
+def test_a_wrong_expectation_fails(monkeypatch: Any) -> None:
+    ring = stragglers.ALGORITHMS["ring"]
+    monkeypatch.setitem(stragglers.ALGORITHMS, "ring", replace(ring, slow=lambda s, t: 3 * ring.slow(s, t)))
+    with pytest.raises(AssertionError, match="ring, slow"):
+        call(monkeypatch, "--ranks", 4)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--ranks", "6"], "got 6, expected a power of two"),
+        (["--ranks", "2"], "got 2, expected a power of two from 4 up"),
+        (["--factor", "0.5"], "expected a whole number from 1 up"),
+        (["--bytes", "99999999999999"], "remedy: fewer --ranks or --bytes"),
+        (["--plot", "x.gif"], "expected a file name that ends in .png or .svg"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_status_2(argv: list[str], says: str, monkeypatch: Any, capsys: Any) -> None:
+    assert call(monkeypatch, *argv) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert len(err.splitlines()) == 1
