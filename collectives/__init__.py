@@ -19,9 +19,13 @@ from collectives.barriers import (
     tournament_barrier,
     tree_barrier,
 )
+from collectives.bcube import bcube_allreduce
+from collectives.block_doors import allgather, exscan, gather, reduce_scatter, scan, scatter
 from collectives.broadcast import binomial_broadcast, chain_broadcast, scatter_allgather_broadcast
 from collectives.catalogue import CATALOGUE, Algorithm, cost
+from collectives.choice import Choice, choose, explain, machine_of
 from collectives.costs import Cost, Machine
+from collectives.doors import allreduce, barrier, broadcast, reduce
 from collectives.exscan import linear_exscan, recursive_doubling_exscan
 from collectives.gather import binomial_gather, linear_gather
 from collectives.halving import halving_doubling_allreduce, rabenseifner_reduce, recursive_doubling_allreduce
@@ -33,35 +37,47 @@ from collectives.ring import ring_allgather, ring_allreduce, ring_reduce_scatter
 from collectives.scan import linear_scan, recursive_doubling_scan
 from collectives.scatter import binomial_scatter, linear_scatter
 from collectives.schedules import Step, scheduled_cost
+from collectives.segmented import segmented_ring_allreduce
 from collectives.shared import flag_barrier, shared_allreduce, staged_allreduce
 
 __all__ = [
     "CATALOGUE",
     "Algorithm",
+    "Choice",
     "Cost",
     "Machine",
     "Step",
+    "allgather",
+    "allreduce",
     "alltoall",
     "alltoallv",
+    "barrier",
+    "bcube_allreduce",
     "binomial_broadcast",
     "binomial_gather",
     "binomial_reduce",
     "binomial_scatter",
+    "broadcast",
     "bruck_allgather",
     "bruck_alltoall",
     "butterfly_barrier",
     "central_barrier",
     "chain_broadcast",
+    "choose",
     "commutative",
     "cost",
     "dissemination_barrier",
+    "explain",
+    "exscan",
     "flag_barrier",
+    "gather",
     "halving_doubling_allreduce",
     "linear_alltoall",
     "linear_exscan",
     "linear_gather",
     "linear_scan",
     "linear_scatter",
+    "machine_of",
     "naive_allreduce",
     "neighbour_exchange_allgather",
     "pairwise_alltoall",
@@ -72,12 +88,16 @@ __all__ = [
     "recursive_doubling_exscan",
     "recursive_doubling_scan",
     "recursive_halving_reduce_scatter",
+    "reduce",
     "reduce_scatter",
     "ring_allgather",
     "ring_allreduce",
     "ring_reduce_scatter",
+    "scan",
+    "scatter",
     "scatter_allgather_broadcast",
     "scheduled_cost",
+    "segmented_ring_allreduce",
     "shared_allreduce",
     "staged_allreduce",
     "tournament_barrier",

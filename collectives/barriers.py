@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -140,11 +141,17 @@ def _up_and_down(comm: Any, parent: int | None, children: list[int], tag_in: int
 
 
 def dissemination_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
-    """Return the cost of `dissemination_barrier`."""
+    """Return the cost of `dissemination_barrier`: all ranks do the same, seen from where they are."""
     p = machine.p
     rounds = (p - 1).bit_length()
     at_most_ps = rounds * machine.slowest_ps(0)
-    return Cost(rounds, [rounds] * p, [0] * p, at_most_ps if machine.is_exact() else None, at_most_ps)
+    if machine.is_exact() or machine.network.jitter_ps:
+        return Cost(rounds, [rounds] * p, [0] * p, at_most_ps if machine.is_exact() else None, at_most_ps)
+
+    def steps(rank: int) -> list[Step]:
+        return [Step((rank + (1 << k)) % p, 0, (rank - (1 << k)) % p) for k in range(rounds)]
+
+    return replace(scheduled_cost(machine, steps, machine.ranks_alike), at_most_ps=at_most_ps)
 
 
 def central_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:

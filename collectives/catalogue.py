@@ -38,6 +38,7 @@ from collectives.barriers import (
     tree_barrier,
     tree_barrier_cost,
 )
+from collectives.bcube import bcube_allreduce, bcube_allreduce_cost
 from collectives.broadcast import (
     binomial_broadcast,
     binomial_broadcast_cost,
@@ -80,14 +81,16 @@ from collectives.ring import (
 )
 from collectives.scan import linear_scan, linear_scan_cost, recursive_doubling_scan, recursive_doubling_scan_cost
 from collectives.scatter import binomial_scatter, binomial_scatter_cost, linear_scatter, linear_scatter_cost
+from collectives.segmented import segmented_ring_allreduce, segmented_ring_allreduce_cost
 from collectives.shared import flag_barrier, flag_barrier_cost, staged_allreduce, staged_allreduce_cost
 from ranks import Network
 
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """A function and its cost formula. commutative: whether it refuses an op that is not. one_node: whether it wants
-    all ranks on one node.
+    """A function and its cost formula.
+
+    commutative: whether it refuses an op that is not. one_node: whether it wants all ranks on one node.
     """
 
     function: Callable[..., Any]
@@ -103,6 +106,8 @@ CATALOGUE: dict[str, dict[str, Algorithm]] = {
         "recursive_doubling": Algorithm(recursive_doubling_allreduce, recursive_doubling_allreduce_cost),
         "halving_doubling": Algorithm(halving_doubling_allreduce, halving_doubling_allreduce_cost),
         "staged": Algorithm(staged_allreduce, staged_allreduce_cost, one_node=True),
+        "segmented_ring": Algorithm(segmented_ring_allreduce, segmented_ring_allreduce_cost, commutative=True),
+        "bcube": Algorithm(bcube_allreduce, bcube_allreduce_cost),
     },
     "broadcast": {
         "binomial": Algorithm(binomial_broadcast, binomial_broadcast_cost),

@@ -17,7 +17,7 @@ class Cost:
 
     rounds: messages in the longest chain of which each waits for the one before. sends, bytes_sent: by rank.
     time_ps: picoseconds until the last rank is done, None where no formula is claimed. at_most_ps: no longer than
-    this, None where no bound is claimed.
+    this, None where no bound is claimed. about_ps: an estimate, where neither is good enough to choose by.
     """
 
     rounds: int
@@ -25,6 +25,12 @@ class Cost:
     bytes_sent: list[int]
     time_ps: int | None
     at_most_ps: int | None
+    about_ps: int | None = None
+
+    @property
+    def expected_ps(self) -> int | None:
+        """The best that is known of the time: exact, estimated, or a bound."""
+        return next((ps for ps in (self.time_ps, self.about_ps, self.at_most_ps) if ps is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,15 @@ class Machine:
     def p(self) -> int:
         """The number of ranks."""
         return len(self.nodes)
+
+    @property
+    def ranks_alike(self) -> int:
+        """The smallest number by which ranks can be shifted without changing who shares a node with whom."""
+        if self.is_uniform():
+            return 1
+        width = self.nodes.count(self.nodes[0])
+        regular = all(node == rank // width for rank, node in enumerate(self.nodes)) and self.p % width == 0
+        return width if regular else self.p
 
     def link(self, source: int, dest: int) -> Link:
         """Return the link class between two different ranks."""

@@ -9,6 +9,7 @@ import numpy as np
 from collectives.arrays import Array, check_root, finish, flat_input, output, wire_view
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, op_name, reducer
+from collectives.schedules import Step, scheduled_cost
 from ranks import announce, region
 
 _REDUCE, _BROADCAST = 32_011, 32_012
@@ -56,29 +57,10 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
 def naive_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `naive_allreduce`: the root takes in p-1 messages through one port, then sends p-1."""
     p, n_bytes = machine.p, n_items * itemsize
-    sends = [p - 1 if rank == 0 else 1 for rank in range(p)]
-    bytes_sent = [n_bytes * count for count in sends]
-    if p == 1:
-        return Cost(0, [0], [0], 0, 0)
-    time_ps = _through_root_ps(machine, n_bytes) if machine.is_exact() else None
-    return Cost(2, sends, bytes_sent, time_ps, time_ps)
 
+    def steps(rank: int) -> list[Step]:
+        if rank:
+            return [Step(0, n_bytes, None), Step(None, 0, 0)]
+        return [Step(None, 0, k, n_bytes) for k in range(1, p)] + [Step(k, n_bytes, None) for k in range(1, p)]
 
-def _through_root_ps(machine: Machine, n_bytes: int) -> int:
-    """Return the time of both halves; the last rank is as far from the root as any.
-
-    Buffered, messages queue at the root's port while it reduces: each costs the slower of the two. Unbuffered,
-    each starts only when the root has asked for it.
-    """
-    p, network = machine.p, machine.network
-    link, o = machine.link(0, p - 1), network.overhead_ps
-    transfer = link.transfer_ps(n_bytes)
-    work = o + network.reduce_ps(n_bytes)
-    port = transfer if network.ports else 0
-    if machine.is_eager(n_bytes):
-        into = o + link.latency_ps + transfer + work + (p - 2) * max(port, work)
-        back = o + (p - 2) * max(port, o) + link.latency_ps + transfer + o
-    else:
-        into = o + (p - 1) * (link.latency_ps + transfer + work)
-        back = (p - 1) * (o + transfer) + link.latency_ps + o
-    return into + back
+    return scheduled_cost(machine, steps)

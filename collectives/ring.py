@@ -7,7 +7,7 @@ once more and each rank keeps a copy. One after the other they are an all-reduce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ from collectives.arrays import Array, block_bounds, finish, flat_input, output, 
 from collectives.blocks import begin_allgather, begin_reduce_scatter
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
+from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
 from ranks import announce, region
 
 # Tags of this file's messages, out of the way of a program's own.
@@ -157,7 +158,10 @@ def ring_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
 
 
 def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathers: bool) -> Cost:
-    """Every step takes as long as the largest block does: that block is on its way in each, so no step is shorter."""
+    """Every step takes as long as the largest block does: that block is on its way in each, so no step is shorter.
+
+    Across nodes, links differ: then the steps are played, of a few nodes' ranks if there are many.
+    """
     p = machine.p
     bounds = block_bounds(n_items, p)
     sizes = [(bounds[b + 1] - bounds[b]) * itemsize for b in range(p)]
@@ -165,5 +169,24 @@ def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathe
     bytes_sent = [reduces * (n_bytes - sizes[rank]) + gathers * (n_bytes - sizes[(rank + 1) % p]) for rank in range(p)]
     reduce_ps = machine.network.reduce_ps(sizes[0]) if reduces else 0
     at_most_ps = (p - 1) * (phases * machine.slowest_ps(sizes[0]) + reduce_ps)
-    exact = at_most_ps if machine.is_exact() else None
-    return Cost(phases * (p - 1), [phases * (p - 1)] * p, bytes_sent, exact, at_most_ps)
+    sends = [phases * (p - 1)] * p
+    if machine.is_exact():
+        return Cost(phases * (p - 1), sends, bytes_sent, at_most_ps, at_most_ps)
+    if machine.network.jitter_ps:
+        return Cost(phases * (p - 1), sends, bytes_sent, None, at_most_ps)
+    few = p * sends[0] <= MOST_MESSAGES
+    # Blocks as large as the largest, so that ranks are alike: exact if all are, otherwise nearly.
+    blocks = sizes if few else [sizes[0]] * p
+
+    def steps(rank: int) -> Iterator[Step]:
+        left, right = (rank - 1) % p, (rank + 1) % p
+        if reduces:
+            for step in range(p - 1):
+                yield Step(right, blocks[(rank - 1 - step) % p], left, blocks[(rank - 2 - step) % p])
+        if gathers:
+            for step in range(p - 1):
+                yield Step(right, blocks[(rank - step) % p], left)
+
+    played = scheduled_cost(machine, steps, None if few else machine.ranks_alike).time_ps
+    exact = played if few or n_items % p == 0 else None
+    return Cost(phases * (p - 1), sends, bytes_sent, exact, at_most_ps, played)

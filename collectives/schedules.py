@@ -20,13 +20,14 @@ _LEAVE, _ARRIVE = range(2)
 class Step(NamedTuple):
     """What a rank does next: send n_bytes to `to`, receive from `source` meanwhile, then reduce `reduced` bytes.
 
-    to, source: a rank, None, or a list of ranks that are sent to, or received from, all at once (n_bytes each).
+    to, source: a rank, None, or a list of ranks that are sent to, or received from, all at once; n_bytes: to each, or
+    a list of what each gets.
     waits: whether the step ends only when its sends have left; otherwise they are waited for after the last step.
     Messages of one rank to another are received in the order in which they are sent.
     """
 
     to: int | list[int] | None
-    n_bytes: int
+    n_bytes: int | list[int]
     source: int | list[int] | None
     reduced: int = 0
     waits: bool = True
@@ -127,7 +128,9 @@ class _Clock:
         now, depth, reduce_ps = self.now, self.depth, self.machine.network.reduce_ps
         late: list[_Message] = []
         for to, n_bytes, source, reduced, waits in steps:
-            sent = [self._send(rank, dest, n_bytes) for dest in _listed(to)]
+            dests = _listed(to)
+            sizes = [n_bytes] * len(dests) if isinstance(n_bytes, int) else n_bytes
+            sent = [self._send(rank, dest, size) for dest, size in zip(dests, sizes, strict=True)]
             for came in [self._receive(each, rank) for each in _listed(source)]:
                 while came.arrival_ps is None:
                     yield

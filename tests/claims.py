@@ -39,7 +39,8 @@ class Case:
     def makes_sense(self) -> bool:
         """Return whether NumPy's op takes this dtype to itself."""
         op, dtype = OPS[self.op], np.dtype(self.dtype).newbyteorder("=")
-        if not isinstance(op, np.ufunc):
+        # NumPy rounds the product of one pair of complex numbers differently in place: not comparable bit for bit.
+        if not isinstance(op, np.ufunc) or (op is np.multiply and dtype.kind == "c"):
             return dtype.kind != "c"
         try:
             return bool(op.resolve_dtypes((dtype, dtype, None))[2] == dtype)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from collectives.bcube import BASE, sides
+
 
 def ring_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
     """Return the reduction as the ring's docstring orders it: block b over ranks b+1, b+2, ..., b."""
@@ -71,12 +73,23 @@ def binomial_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
     return np.asarray(subtree(0, len(parts))).astype(parts[0].dtype)
 
 
+def cube_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
+    """Return the reduction in rank order by the lines of the cube: neighbours first, then lines of what these made."""
+    left = list(parts)
+    for side in sides(len(parts), BASE):
+        left = [reduce(op, left[k : k + side]) for k in range(0, len(left), side)]
+    return np.asarray(left[0]).astype(parts[0].dtype)
+
+
 # The order in which each reduction is documented to go.
 ORDERS: dict[str, Callable[..., np.ndarray]] = {
     "naive_allreduce": rank_order,
+    "staged_allreduce": rank_order,
     "ring_allreduce": ring_order,
     "recursive_doubling_allreduce": balanced_order,
     "halving_doubling_allreduce": balanced_order,
+    "segmented_ring_allreduce": ring_order,
+    "bcube_allreduce": cube_order,
     "binomial_reduce": binomial_order,
     "rabenseifner_reduce": balanced_order,
 }

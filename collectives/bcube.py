@@ -1,0 +1,148 @@
+"""All-reduce on a cube of more than two ranks a side: in each round a rank exchanges with all others on its line."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from collectives.arrays import Array, block_bounds, check_positive, finish, flat_input, output, wire_view
+from collectives.costs import Cost, Machine
+from collectives.reduction import Op, Reduce, op_name, reducer
+from collectives.schedules import Step, scheduled_cost
+from ranks import announce, region
+
+_SCATTER, _GATHER = 32_053, 32_054
+
+BASE = 4
+
+
+class Line(NamedTuple):
+    """A round of a rank: the ranks on its line in order, its place among them, and the bounds of their parts."""
+
+    ranks: list[int]
+    place: int
+    bounds: list[int]
+
+
+def bcube_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None, base: int = BASE) -> Array:
+    """Return the elementwise `op` of `x` over all ranks of `comm`, on a cube with about `base` ranks a side.
+
+        ranks.run(lambda comm: bcube_allreduce(comm, np.array([comm.rank + 1])), 3).results
+        # [array([6]), array([6]), array([6])]
+
+    p is written as a product of sides up to base, as far as its prime factors allow; each round has one side. Lines
+    of b ranks reduce-scatter what is left, each rank sending b-1 parts at once; the way back is an all-gather.
+
+    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
+    Cost:    2 log_b p rounds of b-1 sends a rank; 2(p-1)/p n bytes sent; about 2 log_b p alpha + 2(p-1)/p n beta +
+             (p-1)/p n gamma.
+    Order:   rank order, grouped by lines, each element on one rank: floats are bit-identical on all ranks, op must
+             be associative.
+    Raises:  TypeError, ValueError if x, op, out or base do not fit; CollectiveMismatchError if simulated ranks differ.
+    Source:  gloo's allreduce_bcube (docs/algorithms.md).
+    """
+    who = "bcube_allreduce"
+    flat = flat_input(who, x)
+    reduce = reducer(who, comm, op, flat.dtype)
+    check_positive(who, "base", base)
+    result, whole = output(who, out, x.shape, x.dtype)
+    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype, base=base)
+    lines = lines_of(comm.rank, comm.size, flat.size, base)
+    with region(comm, who):
+        whole[...] = flat
+        for line in lines:
+            _reduce_scatter(comm, whole, reduce, line)
+        for line in reversed(lines):
+            _allgather(comm, whole, line)
+    return finish(result, whole)
+
+
+def sides(p: int, base: int) -> list[int]:
+    """Return factors of p, none above `base` but primes: as few as small primes put together greedily make.
+
+    sides(24, 4)  # [4, 2, 3]
+    """
+    found: list[int] = []
+    prime = 2
+    while p > 1:
+        if p % prime:
+            prime += 1
+            continue
+        p //= prime
+        if found and found[-1] * prime <= base:
+            found[-1] *= prime
+        else:
+            found.append(prime)
+    return found
+
+
+def lines_of(rank: int, p: int, n: int, base: int) -> list[Line]:
+    """Return the rounds of a rank for n elements: lines of neighbours first, then of ranks ever further away.
+
+    lines_of(2, 6, 60, 4)[1]  # Line(ranks=[0, 2, 4], place=1, bounds=[0, 10, 20, 30])
+    """
+    found, distance, first, end = [], 1, 0, n
+    for side in sides(p, base):
+        place = rank // distance % side
+        start = rank - place * distance
+        bounds = [first + bound for bound in block_bounds(end - first, side)]
+        found.append(Line([start + k * distance for k in range(side)], place, bounds))
+        first, end = bounds[place], bounds[place + 1]
+        distance *= side
+    return found
+
+
+def _reduce_scatter(comm: Any, whole: Array, reduce: Reduce, line: Line) -> None:
+    """Send every other rank of the line its part, and reduce what comes for the own one, in rank order.
+
+    Before, `whole` is over the neighbours that earlier rounds have joined; after, the own part is over all the line's.
+    """
+    ranks, place, bounds = line
+    wire = wire_view(whole.dtype) or np.asarray
+    own = whole[bounds[place] : bounds[place + 1]]
+    shares = np.empty((len(ranks), own.size), own.dtype)
+    others = _others(line)
+    sent = [comm.Isend(wire(whole[bounds[k] : bounds[k + 1]]), ranks[k], _SCATTER) for k in others]
+    coming = [comm.Irecv(wire(shares[k]), ranks[k], _SCATTER) for k in reversed(others)]
+    for request in [*coming, *sent]:
+        request.Wait()
+    shares[place] = own
+    own[...] = shares[0]
+    for share in shares[1:]:
+        reduce(own, share, out=own)
+
+
+def _allgather(comm: Any, whole: Array, line: Line) -> None:
+    ranks, place, bounds = line
+    wire = wire_view(whole.dtype) or np.asarray
+    others = _others(line)
+    own = whole[bounds[place] : bounds[place + 1]]
+    sent = [comm.Isend(wire(own), ranks[k], _GATHER) for k in others]
+    coming = [comm.Irecv(wire(whole[bounds[k] : bounds[k + 1]]), ranks[k], _GATHER) for k in reversed(others)]
+    for request in [*coming, *sent]:
+        request.Wait()
+
+
+def _others(line: Line) -> list[int]:
+    """Return the places of the others from the next one on, so that no two ranks begin with the same one."""
+    side = len(line.ranks)
+    return [(line.place + k) % side for k in range(1, side)]
+
+
+def bcube_allreduce_cost(machine: Machine, n_items: int, itemsize: int, base: int = BASE) -> Cost:
+    """Return the cost of `bcube_allreduce` of n_items on each rank."""
+
+    def steps(rank: int) -> list[Step]:
+        down, back = [], []
+        for line in lines_of(rank, machine.p, n_items, base):
+            others = _others(line)
+            sizes = [(end - first) * itemsize for first, end in pairwise(line.bounds)]
+            own = sizes[line.place]
+            to, source = [line.ranks[k] for k in others], [line.ranks[k] for k in reversed(others)]
+            down += [Step(to, [sizes[k] for k in others], source, own)] + [Step(None, 0, None, own)] * (len(others) - 1)
+            back.append(Step(to, own, source))
+        return down + back[::-1]
+
+    return scheduled_cost(machine, steps)

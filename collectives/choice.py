@@ -1,0 +1,93 @@
+"""Which algorithm is fastest, by its formula: what "auto" goes by, and how it explains itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from collectives.catalogue import CATALOGUE
+from collectives.costs import Machine
+from collectives.reduction import is_commutative
+from ranks import placement
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The algorithms of an operation by predicted time, fastest first, and why others were left out.
+
+    candidates: (algorithm, picoseconds). left_out: (algorithm, reason). n_bytes: what `n_items` of it take.
+    """
+
+    operation: str
+    machine: Machine
+    n_bytes: int
+    candidates: tuple[tuple[str, int], ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    @property
+    def algorithm(self) -> str:
+        """The fastest one."""
+        return self.candidates[0][0]
+
+    def __str__(self) -> str:
+        network, p, n_nodes = self.machine.network, self.machine.p, len(set(self.machine.nodes))
+        where = f"{p} ranks on {n_nodes} node{'s' * (n_nodes > 1)} of {network.name}"
+        lines = [f"{self.operation} of {self.n_bytes:,} B, {where}: {self.algorithm}"]
+        width = max(len(name) for name, _ in (*self.candidates, *self.left_out))
+        lines += [f"  {name:<{width}}  {time_ps / 1e6:>12,.3f} us" for name, time_ps in self.candidates]
+        lines += [f"  {name:<{width}}  left out: {reason}" for name, reason in self.left_out]
+        return "\n".join(lines)
+
+
+@lru_cache(maxsize=4096)
+def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any_op: bool = False) -> Choice:
+    """Return how the algorithms of `operation` compare on `machine`, by their formulas.
+
+        machine = Machine.of(ranks.presets["ethernet"], 8)
+        choose("allreduce", machine, 1_000_000, 4).algorithm  # 'ring'
+        choose("allreduce", machine, 1_000_000, 4, any_op=True).algorithm  # 'halving_doubling'
+
+    any_op: whether the operation may not be commutative. n_items, itemsize: as in `cost`. Jitter is left aside.
+    """
+    calm = replace(machine, network=replace(machine.network, jitter_ps=0))
+    times, left_out = [], []
+    for name, row in CATALOGUE[operation].items():
+        if any_op and row.commutative:
+            left_out.append((name, "the op is not known to be commutative"))
+            continue
+        if row.one_node and len(set(machine.nodes)) > 1:
+            left_out.append((name, "the ranks are on several nodes"))
+            continue
+        time_ps = row.cost(calm, n_items, itemsize).expected_ps
+        if time_ps is None:
+            left_out.append((name, "no time is predicted"))
+        else:
+            times.append((name, time_ps))
+    # Sorting is stable: of equally fast ones the first of the catalogue.
+    candidates = tuple(sorted(times, key=lambda entry: entry[1]))
+    return Choice(operation, machine, n_items * itemsize, candidates, tuple(left_out))
+
+
+def machine_of(comm: Any) -> Machine:
+    """Return what `comm` runs on, the same on all ranks; on real MPI the first call is collective (`placement`)."""
+    return Machine(*placement(comm))
+
+
+def explain(comm: Any, operation: str, x: Any = None, op: Any = np.add, *, n_items: int | None = None) -> Choice:
+    """Return what `algorithm="auto"` would pick for `x` on `comm`, with the predicted time of each candidate.
+
+        ranks.run(lambda comm: explain(comm, "barrier").algorithm, 8).results[0]  # 'dissemination'
+        print(ranks.run(lambda comm: collectives.explain(comm, "allreduce", np.zeros(1000)), 8).results[0])
+
+    n_items: the size that counts, if it is not x.size: that of the whole for gather, scatter and allgather.
+    Raises:  ValueError if there is no such operation.
+    """
+    if operation not in CATALOGUE:
+        raise ValueError(
+            f"explain: got operation {operation!r}, expected one of {', '.join(CATALOGUE)}; remedy: choose one of these"
+        )
+    n = n_items if n_items is not None else 0 if x is None else x.size
+    return choose(operation, machine_of(comm), n, 1 if x is None else x.itemsize, any_op=not is_commutative(op))

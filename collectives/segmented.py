@@ -1,0 +1,120 @@
+"""The ring in segments: a block goes on in parts, so that ranks reduce one part while others are on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from collectives.arrays import Array, block_bounds, check_positive, finish, flat_input, output, same_memory, wire_view
+from collectives.broadcast import SEGMENT_BYTES, segment_bounds
+from collectives.costs import Cost, Machine
+from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
+from collectives.ring import ring_allreduce_cost
+from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
+from ranks import announce, region
+
+_PARTIAL, _COMPLETE = 32_051, 32_052
+
+
+def segmented_ring_allreduce(
+    comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None, segment_bytes: int = SEGMENT_BYTES
+) -> Array:
+    """Return the elementwise `op` of `x` over all ranks of `comm`: the ring, in segments on their way at once.
+
+        ranks.run(lambda comm: segmented_ring_allreduce(comm, np.array([comm.rank + 1])), 3).results
+        # [array([6]), array([6]), array([6])]
+
+    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
+    Cost:    2(p-1) sends a rank for each of s = ceil(n/p / segment_bytes) segments; bytes as the ring. A step takes
+             the longer of sending and reducing a block, not their sum, once segments are many.
+    Order:   as ring_allreduce: block b in rank order b+1, b+2, ..., b, so op must be commutative.
+    Raises:  TypeError, ValueError if x, op, out or segment_bytes do not fit; CollectiveMismatchError if simulated
+             ranks differ.
+    Source:  Patarasuk & Yuan, JPDC 69(2), 2009, in the segments of gloo's chunked ring.
+    """
+    who = "segmented_ring_allreduce"
+    flat, p = flat_input(who, x), comm.size
+    require_commutative(who, op)
+    reduce = reducer(who, comm, op, flat.dtype)
+    check_positive(who, "segment_bytes", segment_bytes)
+    result, whole = output(who, out, x.shape, x.dtype)
+    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype, segment_bytes=segment_bytes)
+    if not same_memory(whole, flat) and np.may_share_memory(whole, flat):
+        flat = flat.copy()  # `whole` is written before all of x is read
+    with region(comm, who):
+        if p == 1:
+            whole[...] = flat
+        else:
+            _go_round(comm, flat, whole, reduce, segments_of_blocks(flat.size, flat.itemsize, p, segment_bytes))
+    return finish(result, whole)
+
+
+def segments_of_blocks(n: int, itemsize: int, p: int, segment_bytes: int) -> list[list[tuple[int, int]]]:
+    """Return (first, end) of the segments of each of p blocks of n elements, as many in each."""
+    bounds = block_bounds(n, p)
+    n_segments = len(segment_bounds(bounds[1], itemsize, segment_bytes))
+    blocks = []
+    for block in range(p):
+        inner = block_bounds(bounds[block + 1] - bounds[block], n_segments)
+        blocks.append([(bounds[block] + inner[s], bounds[block] + inner[s + 1]) for s in range(n_segments)])
+    return blocks
+
+
+def _go_round(comm: Any, x: Array, whole: Array, reduce: Reduce, blocks: list[list[tuple[int, int]]]) -> None:
+    """Send the own block's segments, then each segment as soon as it came and was reduced; at last only pass it on."""
+    p, rank = comm.size, comm.rank
+    left, right = (rank - 1) % p, (rank + 1) % p
+    wire = wire_view(x.dtype) or np.asarray
+    spare = np.empty(max(end - first for first, end in blocks[0]), x.dtype)
+    sent: dict[tuple[int, int], Any] = {}
+    for number, (first, end) in enumerate(blocks[left]):
+        sent[left, number] = comm.Isend(wire(x[first:end]), right, _PARTIAL)
+    for step in range(2 * p - 2):
+        # In steps 0 ... p-2 block rank-2-s comes, reduced over s+1 ranks; after that it is complete.
+        block = (rank - 2 - step) % p
+        for number, (first, end) in enumerate(blocks[block]):
+            part = whole[first:end]
+            if step < p - 1:
+                came = spare[: end - first]
+                comm.Recv(wire(came), left, _PARTIAL)
+                reduce(came, x[first:end], out=part)
+            else:
+                sent.pop((block, number)).Wait()  # it has long left: what comes was made of it
+                comm.Recv(wire(part), left, _COMPLETE)
+            if step < 2 * p - 3:
+                tag = _PARTIAL if step < p - 2 else _COMPLETE
+                sent[block, number] = comm.Isend(wire(part), right, tag)
+    for request in sent.values():
+        request.Wait()
+
+
+def segmented_ring_allreduce_cost(
+    machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES
+) -> Cost:
+    """Return the cost of `segmented_ring_allreduce` of n_items on each rank."""
+    p = machine.p
+    if p == 1:
+        return Cost(0, [0], [0], 0, 0)
+    blocks = segments_of_blocks(n_items, itemsize, p, segment_bytes)
+    few = 2 * p * (p - 1) * len(blocks[0]) <= MOST_MESSAGES
+    # Many are played as if all were as large as the largest: then ranks are alike.
+    sizes = [[(end - first) * itemsize for first, end in (block if few else blocks[0])] for block in blocks]
+
+    def steps(rank: int) -> Iterator[Step]:
+        left, right = (rank - 1) % p, (rank + 1) % p
+        for size in sizes[left]:
+            yield Step(right, size, None, waits=False)
+        for step in range(2 * p - 2):
+            for size in sizes[(rank - 2 - step) % p]:
+                yield Step(None, 0, left, size if step < p - 1 else 0)
+                if step < 2 * p - 3:
+                    yield Step(right, size, None, waits=False)
+
+    played = scheduled_cost(machine, steps, None if few else machine.ranks_alike)
+    if few or n_items % p == 0:
+        return played
+    bytes_sent = ring_allreduce_cost(machine, n_items, itemsize).bytes_sent
+    return replace(played, bytes_sent=bytes_sent, time_ps=None, at_most_ps=None, about_ps=played.time_ps)

@@ -1,0 +1,129 @@
+"""What "auto" picks: never much slower than the best algorithm there is, the same on all ranks, and explained."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+import collectives
+import ranks
+from claims import ORDERS, same
+from collectives import CATALOGUE
+
+
+def call(comm: Any, operation: str, n: int, algorithm: str) -> Any:
+    """Call an operation by its front door on what n_items = n says of it."""
+    door = getattr(collectives, operation)
+    if operation == "barrier":
+        return door(comm, algorithm=algorithm)
+    counts = [len(block) for block in np.array_split(np.zeros(n), comm.size)]
+    if operation in ("allgather", "gather"):
+        return door(comm, np.zeros(counts[comm.rank], "f4"), counts=counts, algorithm=algorithm)
+    if operation == "scatter":
+        return door(comm, np.zeros(n, "f4"), counts=counts, out=np.empty(counts[comm.rank], "f4"), algorithm=algorithm)
+    return door(comm, np.zeros(n, "f4"), algorithm=algorithm)
+
+
+OPERATIONS = [operation for operation in CATALOGUE if operation != "alltoall"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("network", ranks.presets)
+def test_auto_is_at_most_5_percent_slower_than_the_best_algorithm(operation: str, network: str) -> None:
+    draw = random.Random(f"{operation} {network}")
+    sizes = [0] if operation == "barrier" else [0, 1, 40, 1_000, 9_001, 20_000, 70_000, 300_000]
+    for n in sizes:
+        p = draw.choice([2, 3, 5, 7, 8, 9, 12, 16, 17, 24])
+        buffering = draw.choice(["none", "eager", "eager", "infinite"])
+
+        def time_ps(name: str, n: int = n, p: int = p, buffering: str = buffering) -> int:
+            return ranks.run(call, p, operation, n, name, network=network, buffering=buffering).time_ps
+
+        one_node = p <= ranks.presets[network].ranks_per_node
+        times = {name: time_ps(name) for name, row in CATALOGUE[operation].items() if one_node or not row.one_node}
+        assert time_ps("auto") <= 1.05 * min(times.values()), (n, p, buffering, times)
+
+
+def test_auto_gives_what_the_algorithm_that_it_names_gives() -> None:
+    parts = np.random.default_rng(0).standard_normal((6, 999))
+
+    def program(comm: Any) -> Any:
+        choice = collectives.explain(comm, "allreduce", parts[0])
+        return choice.algorithm, collectives.allreduce(comm, parts[comm.rank])
+
+    for network in ranks.presets:
+        for name, result in ranks.run(program, 6, network=network).results:
+            same(result, ORDERS[CATALOGUE["allreduce"][name].function.__name__](list(parts), np.add))
+
+
+def test_an_op_that_is_not_known_to_be_commutative_gets_an_algorithm_that_keeps_rank_order() -> None:
+    def first(a: Any, b: Any) -> Any:
+        return a
+
+    for network in ("ethernet", "dgx-h100"):
+        for n in (1, 100_000):
+            run = ranks.run(
+                lambda comm, n=n: collectives.allreduce(comm, np.full(n, comm.rank), first), 16, network=network
+            )
+            for result in run.results:
+                same(result, np.zeros(n, int))
+
+
+def test_a_part_of_the_ranks_is_judged_by_the_nodes_it_is_on() -> None:
+    def program(comm: Any) -> Any:
+        alone = comm.Split(comm.rank % 8, comm.rank)  # one of each node
+        together = comm.Split(comm.rank // 8, comm.rank)
+        return [collectives.machine_of(part).nodes for part in (comm, alone, together)]
+
+    for nodes in ranks.run(program, 16, network="dgx-h100").results:
+        assert nodes == [(0,) * 8 + (1,) * 8, (0, 1), (0,) * 8]
+
+
+def test_explain_shows_every_candidate_and_why_others_were_left_out() -> None:
+    def program(comm: Any) -> Any:
+        return collectives.explain(comm, "allreduce", np.zeros(1000), np.subtract)
+
+    choice = ranks.run(program, 8).results[7]
+    assert str(choice).splitlines()[0] == "allreduce of 8,000 B, 8 ranks on 8 nodes of infiniband: " + choice.algorithm
+    names = {name for name, _ in (*choice.candidates, *choice.left_out)}
+    assert names == set(CATALOGUE["allreduce"])
+    assert dict(choice.left_out)["ring"] == "the op is not known to be commutative"
+    for name, time_ps in choice.candidates:
+        function = CATALOGUE["allreduce"][name].function
+        assert ranks.run(lambda comm, f=function: f(comm, np.zeros(1000), np.subtract), 8).time_ps == time_ps
+        assert f"{name} " in str(choice)
+        assert f"{time_ps / 1e6:,.3f} us" in str(choice)
+    assert [time_ps for _, time_ps in choice.candidates] == sorted(time_ps for _, time_ps in choice.candidates)
+
+
+def test_jitter_does_not_keep_auto_from_choosing() -> None:
+    network = ranks.Network(name="jitter", inter=ranks.Link.of(1e-6, 1e9), jitter_ps=1000)
+    calm = ranks.Network(name="calm", inter=ranks.Link.of(1e-6, 1e9))
+
+    def chosen(on: ranks.Network) -> list[str]:
+        return [collectives.choose("allreduce", collectives.Machine.of(on, 8), n, 4).algorithm for n in (1, 10**6)]
+
+    assert chosen(network) == chosen(calm)
+
+
+def test_wrong_calls_say_so() -> None:
+    def fails(call: Any, kind: type[Exception], text: str) -> None:
+        with pytest.raises(kind, match=text):
+            ranks.run(call, 2)
+
+    x = np.zeros(3)
+    fails(
+        lambda c: collectives.allreduce(c, x, algorithm="rings"), ValueError, "got algorithm 'rings', expected auto, "
+    )
+    fails(lambda c: collectives.allreduce(c, [1]), TypeError, "allreduce: got x of type list")
+    fails(lambda c: collectives.explain(c, "all", x), ValueError, "got operation 'all', expected one of allreduce")
+    fails(lambda c: collectives.barrier(c, algorithm="ring"), ValueError, "barrier: got algorithm 'ring'")
+    fails(lambda c: collectives.broadcast(c, x, root=2), ValueError, "got root=2, expected 0 to 1")
+
+
+def test_ranks_that_disagree_under_auto_are_told_so() -> None:
+    with pytest.raises(ranks.CollectiveMismatchError):
+        ranks.run(lambda comm: collectives.allreduce(comm, np.zeros(10**6 if comm.rank == 2 else 1)), 4)
