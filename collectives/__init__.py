@@ -26,6 +26,7 @@ from collectives.catalogue import CATALOGUE, Algorithm, cost
 from collectives.choice import Choice, choose, explain, machine_of
 from collectives.costs import Cost, Machine
 from collectives.doors import allreduce, barrier, broadcast, reduce
+from collectives.double_tree import double_tree_allreduce
 from collectives.exscan import linear_exscan, recursive_doubling_exscan
 from collectives.gather import binomial_gather, linear_gather
 from collectives.halving import halving_doubling_allreduce, rabenseifner_reduce, recursive_doubling_allreduce
@@ -39,6 +40,7 @@ from collectives.scatter import binomial_scatter, linear_scatter
 from collectives.schedules import Step, scheduled_cost
 from collectives.segmented import segmented_ring_allreduce
 from collectives.shared import flag_barrier, shared_allreduce, staged_allreduce
+from collectives.two_level import two_level_allreduce
 
 __all__ = [
     "CATALOGUE",
@@ -67,6 +69,7 @@ __all__ = [
     "commutative",
     "cost",
     "dissemination_barrier",
+    "double_tree_allreduce",
     "explain",
     "exscan",
     "flag_barrier",
@@ -102,4 +105,5 @@ __all__ = [
     "staged_allreduce",
     "tournament_barrier",
     "tree_barrier",
+    "two_level_allreduce",
 ]

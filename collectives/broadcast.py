@@ -17,7 +17,7 @@ from collectives.arrays import (
     wire_view,
 )
 from collectives.costs import Cost, Machine
-from collectives.ring import allgather_round
+from collectives.ring import Ring, allgather_round
 from collectives.schedules import Step, scheduled_cost
 from collectives.trees import binomial_children, binomial_end, binomial_parent
 from ranks import announce, region
@@ -82,7 +82,8 @@ def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Arra
         for child in binomial_children(v, p):
             part = whole[bounds[child] : bounds[binomial_end(child, p)]]
             comm.Send(wire(part), (child + root) % p, _SCATTER)
-        allgather_round(comm, whole, bounds, v)
+        # Number v is rank root+v: the same neighbours, in another place.
+        allgather_round(comm, Ring.of(comm)._replace(place=v), whole, bounds)
     return finish(result, whole)
 
 

@@ -48,6 +48,7 @@ from collectives.broadcast import (
     scatter_allgather_broadcast_cost,
 )
 from collectives.costs import Cost, Formula, Machine
+from collectives.double_tree import double_tree_allreduce, double_tree_allreduce_cost
 from collectives.exscan import (
     linear_exscan,
     linear_exscan_cost,
@@ -83,6 +84,7 @@ from collectives.scan import linear_scan, linear_scan_cost, recursive_doubling_s
 from collectives.scatter import binomial_scatter, binomial_scatter_cost, linear_scatter, linear_scatter_cost
 from collectives.segmented import segmented_ring_allreduce, segmented_ring_allreduce_cost
 from collectives.shared import flag_barrier, flag_barrier_cost, staged_allreduce, staged_allreduce_cost
+from collectives.two_level import two_level_allreduce, two_level_allreduce_cost
 from ranks import Network
 
 
@@ -108,6 +110,8 @@ CATALOGUE: dict[str, dict[str, Algorithm]] = {
         "staged": Algorithm(staged_allreduce, staged_allreduce_cost, one_node=True),
         "segmented_ring": Algorithm(segmented_ring_allreduce, segmented_ring_allreduce_cost, commutative=True),
         "bcube": Algorithm(bcube_allreduce, bcube_allreduce_cost),
+        "two_level": Algorithm(two_level_allreduce, two_level_allreduce_cost, commutative=True),
+        "double_tree": Algorithm(double_tree_allreduce, double_tree_allreduce_cost, commutative=True),
     },
     "broadcast": {
         "binomial": Algorithm(binomial_broadcast, binomial_broadcast_cost),

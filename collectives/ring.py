@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,29 @@ from ranks import announce, region
 
 # Tags of this file's messages, out of the way of a program's own.
 _REDUCE_SCATTER, _ALLGATHER = 32_001, 32_002
+
+
+class Ring(NamedTuple):
+    """A ring of p ranks as one of them sees it: its neighbours, and its place from 0."""
+
+    p: int
+    place: int
+    left: int
+    right: int
+
+    @classmethod
+    def of(cls, comm: Any) -> Ring:
+        """Return the ring of all ranks of `comm`."""
+        p, rank = comm.size, comm.rank
+        return cls(p, rank, (rank - 1) % p, (rank + 1) % p)
+
+    @classmethod
+    def through(cls, members: list[int], place: int) -> Ring:
+        """Return the ring of these ranks, of which the caller is members[place].
+
+        Ring.through([4, 5, 9], 2)  # Ring(p=3, place=2, left=5, right=4)
+        """
+        return cls(len(members), place, members[place - 1], members[(place + 1) % len(members)])
 
 
 def ring_reduce_scatter(
@@ -44,14 +67,13 @@ def ring_reduce_scatter(
     require_commutative(who, op)
     flat, bounds, reduce, result, own = begin_reduce_scatter(who, comm, x, op, counts, out)
     with region(comm, who):
-        _reduce_scatter(comm, flat, bounds, reduce, own)
+        reduce_scatter_round(comm, Ring.of(comm), flat, bounds, reduce, own)
     return finish(result, own)
 
 
-def _reduce_scatter(comm: Any, x: Array, bounds: list[int], reduce: Reduce, own: Array) -> None:
-    """Reduce block `rank` of all ranks' `x` into `own`, which may be that block of `x`."""
-    p, rank = comm.size, comm.rank
-    left, right = (rank - 1) % p, (rank + 1) % p
+def reduce_scatter_round(comm: Any, ring: Ring, x: Array, bounds: list[int], reduce: Reduce, own: Array) -> None:
+    """Reduce block `place` of the `x` of all on the ring into `own`, which may be that block of `x`."""
+    p, place, left, right = ring
     if p == 1:
         own[...] = x
         return
@@ -59,11 +81,11 @@ def _reduce_scatter(comm: Any, x: Array, bounds: list[int], reduce: Reduce, own:
     sizes = {end - begin for begin, end in pairwise(bounds)}
     free, spare = np.empty(max(sizes), x.dtype), np.empty(max(sizes), x.dtype)
     uneven = len(sizes) > 1
-    block = (rank - 1) % p
+    block = (place - 1) % p
     partial = x[bounds[block] : bounds[block + 1]]
     for step in range(p - 1):
-        # Before step s, `partial` is block rank-1-s reduced over ranks rank-s ... rank.
-        block = (rank - 2 - step) % p
+        # Before step s, `partial` is block place-1-s reduced over places place-s ... place.
+        block = (place - 2 - step) % p
         share = x[bounds[block] : bounds[block + 1]]
         came = free[: share.size] if uneven else free
         if wire is None:
@@ -91,19 +113,18 @@ def ring_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, 
     """
     bounds, result, whole = begin_allgather("ring_allgather", comm, x, counts, out)
     with region(comm, "ring_allgather"):
-        allgather_round(comm, whole, bounds, comm.rank)
+        allgather_round(comm, Ring.of(comm), whole, bounds)
     return finish(result, whole)
 
 
-def allgather_round(comm: Any, whole: Array, bounds: list[int], mine: int) -> None:
-    """Let every rank's block of `whole` go round; block `mine` is here at the start, the next one to the right."""
-    p, rank = comm.size, comm.rank
-    left, right = (rank - 1) % p, (rank + 1) % p
+def allgather_round(comm: Any, ring: Ring, whole: Array, bounds: list[int]) -> None:
+    """Let the blocks of `whole` go round the ring; block `place` is here at the start."""
+    p, place, left, right = ring
     wire = wire_view(whole.dtype)
-    latest = whole[bounds[mine] : bounds[mine + 1]]
+    latest = whole[bounds[place] : bounds[place + 1]]
     for step in range(p - 1):
-        # Before step s, blocks mine-s ... mine are here.
-        block = (mine - 1 - step) % p
+        # Before step s, blocks place-s ... place are here.
+        block = (place - 1 - step) % p
         came = whole[bounds[block] : bounds[block + 1]]
         if wire is None:
             comm.Sendrecv(latest, right, _ALLGATHER, came, left, _ALLGATHER)
@@ -133,9 +154,9 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = 
     bounds = block_bounds(flat.size, p)
     announce(comm, "ring_allreduce", op=op_name(op), shape=x.shape, dtype=x.dtype)
     with region(comm, "ring_reduce_scatter"):
-        _reduce_scatter(comm, flat, bounds, reduce, whole[bounds[rank] : bounds[rank + 1]])
+        reduce_scatter_round(comm, Ring.of(comm), flat, bounds, reduce, whole[bounds[rank] : bounds[rank + 1]])
     with region(comm, "ring_allgather"):
-        allgather_round(comm, whole, bounds, rank)
+        allgather_round(comm, Ring.of(comm), whole, bounds)
     return finish(result, whole)
 
 

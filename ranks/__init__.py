@@ -56,7 +56,7 @@ from ranks.faults import Crash, Delay, Drop, Duplicate, Fault, Partition, SlowLi
 from ranks.group import Group
 from ranks.keeping import kept
 from ranks.network import Link, Network, network_named, presets
-from ranks.placement import placement
+from ranks.places import nodes_of, placement
 from ranks.request import REQUEST_NULL, Message, Prequest, Request
 from ranks.running import Run, run
 from ranks.shared import LostPeerError, SharedArray, can_share_memory, shared_array
@@ -72,7 +72,7 @@ __all__ = [
     "Network", "NondeterminismError", "Outcome", "Partition", "Prequest", "RankFailedError", "RanksError", "Request",
     "Run", "SendBufferChangedError", "SharedArray", "SlowLink", "Started", "Status", "Straggler", "Trace",
     "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce", "calibrate",
-    "can_share_memory", "checked", "explore", "kept", "mpi_of", "network_named", "placement", "presets",
+    "can_share_memory", "checked", "explore", "kept", "mpi_of", "network_named", "nodes_of", "placement", "presets",
     "reduction_clock", "region", "run", "shared_array", "spend", "start",
 ]  # fmt: skip
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 import collectives
-from orders import BLOCK_ORDERS, ORDERS, SCAN_ORDERS, rank_order
+import ranks
+from orders import BLOCK_ORDERS, ORDERS, SCAN_ORDERS, rank_order, two_level_order
 
 OPS: dict[str, Any] = {
     "add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "fmax": np.fmax,
@@ -105,7 +106,10 @@ def claim_call(case: Case, part: np.ndarray, call: Callable[..., Any], expected:
 def claim_allreduce(comm: Any, case: Case, allreduce: Callable[..., Any], order: Any = None) -> None:
     """The result is the reduction in the documented order."""
     parts, op = [values(case, rank) for rank in range(comm.size)], OPS[case.op]
-    expected = (order or ORDERS[allreduce.__name__])(parts, op)
+    if allreduce is collectives.two_level_allreduce:
+        expected = two_level_order(parts, op, ranks.nodes_of(comm))
+    else:
+        expected = (order or ORDERS[allreduce.__name__])(parts, op)
     claim_call(case, parts[comm.rank], lambda x, out: allreduce(comm, x, op, out=out), expected)
 
 

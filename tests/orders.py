@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from collectives.bcube import BASE, sides
+from collectives.double_tree import families
 
 
 def ring_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
@@ -81,6 +82,37 @@ def cube_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
     return np.asarray(left[0]).astype(parts[0].dtype)
 
 
+def double_tree_order(parts: list[np.ndarray], op: Any) -> np.ndarray:
+    """Return the reduction of each half up its tree: an inner node takes in one child, then the other."""
+
+    def up(rank: int, tree: int, halves: list[np.ndarray]) -> np.ndarray:
+        whole = halves[rank]
+        for child in families(rank, len(parts))[tree].children:
+            whole = op(whole, up(child, tree, halves))
+        return whole
+
+    cut = [np.array_split(part.reshape(-1), 2) for part in parts]
+    roots = [next(r for r in range(len(parts)) if families(r, len(parts))[tree].parent is None) for tree in range(2)]
+    halves = [up(root, tree, [both[tree] for both in cut]) for tree, root in enumerate(roots)]
+    return np.concatenate(halves).astype(parts[0].dtype).reshape(parts[0].shape)
+
+
+def two_level_order(parts: list[np.ndarray], op: Any, nodes: tuple[int, ...]) -> np.ndarray:
+    """Return the reduction round each node, by blocks, then round the nodes, by blocks of these."""
+    members: dict[int, list[int]] = {}
+    for rank, node in enumerate(nodes):
+        members.setdefault(node, []).append(rank)
+    width = min(map(len, members.values()))
+    flats = [part.reshape(-1) for part in parts]
+    by_node = [
+        [reduce(op, [flats[r] for r in own[k::width]]) for k in range(width)] for own in members.values()
+    ]  # each carrier takes in what further ranks of its node hand over
+    inside = [ring_order(carriers, op) for carriers in by_node]
+    blocks = [np.array_split(whole, width) for whole in inside]
+    across = [ring_order([each[block] for each in blocks], op) for block in range(width)]
+    return np.concatenate(across).astype(parts[0].dtype).reshape(parts[0].shape)
+
+
 # The order in which each reduction is documented to go.
 ORDERS: dict[str, Callable[..., np.ndarray]] = {
     "naive_allreduce": rank_order,
@@ -90,6 +122,7 @@ ORDERS: dict[str, Callable[..., np.ndarray]] = {
     "halving_doubling_allreduce": balanced_order,
     "segmented_ring_allreduce": ring_order,
     "bcube_allreduce": cube_order,
+    "double_tree_allreduce": double_tree_order,
     "binomial_reduce": binomial_order,
     "rabenseifner_reduce": balanced_order,
 }

@@ -16,6 +16,27 @@ Placement = tuple[Network, tuple[int, ...], str]
 _calibrated: dict[tuple[int, ...], Network] = {}
 
 
+def nodes_of(comm: Any) -> tuple[int, ...]:
+    """Return the node of each rank of `comm`, the same on all its ranks; nodes count from 0 in the order of ranks.
+
+        ranks.run(nodes_of, 3, network="ethernet").results[2]  # (0, 1, 2)
+
+    On real MPI the first call is collective.
+    """
+    return kept(comm, nodes_of, lambda: _simulated_nodes(comm) if isinstance(comm, Comm) else _real_nodes(comm))
+
+
+def _simulated_nodes(comm: Comm) -> tuple[int, ...]:
+    return _numbered([box.owner.node for box in comm._boxes])
+
+
+def _real_nodes(comm: Any) -> tuple[int, ...]:
+    node = comm.Split_type(mpi_of(comm).COMM_TYPE_SHARED)
+    first = node.bcast(comm.rank)
+    node.Free()
+    return _numbered(comm.allgather(first))
+
+
 def placement(comm: Any) -> Placement:
     """Return (network, node of each rank, buffering) of `comm`, the same on all its ranks; nodes count from 0.
 
@@ -28,14 +49,11 @@ def placement(comm: Any) -> Placement:
 
 
 def _simulated(comm: Comm) -> Placement:
-    return comm._world.network, _numbered([box.owner.node for box in comm._boxes]), comm._world.buffering
+    return comm._world.network, nodes_of(comm), comm._world.buffering
 
 
 def _real(comm: Any) -> Placement:
-    node = comm.Split_type(mpi_of(comm).COMM_TYPE_SHARED)
-    first = node.bcast(comm.rank)
-    node.Free()
-    nodes = _numbered(comm.allgather(first))
+    nodes = nodes_of(comm)
     network: Network | None = comm.bcast(_calibrated.get(nodes))
     if network is None:
         network = calibrate(comm) if comm.size > 1 else network_named(None)

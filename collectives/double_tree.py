@@ -1,0 +1,174 @@
+"""All-reduce on two binary trees at once: who is a leaf in one is an inner node in the other, so all links are busy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from collectives.arrays import Array, block_bounds, check_positive, finish, flat_input, output, wire_view
+from collectives.broadcast import SEGMENT_BYTES, segment_bounds
+from collectives.costs import Cost, Machine
+from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
+from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
+from ranks import announce, region
+
+_UP, _DOWN = 32_057, 32_059  # and the next one each, for the second tree
+
+# So many segments fill the pipeline of any tree: from there on, each takes as long as the one before.
+_FEW = 64
+
+
+class Family(NamedTuple):
+    """The parent of a rank in one of the trees, None for the root, and its children."""
+
+    parent: int | None
+    children: list[int]
+
+
+def families(rank: int, p: int) -> list[Family]:
+    """Return the family of a rank in each of the two trees.
+
+    Both are the in-order tree, in which odd numbers are leaves; in the second one ranks are numbered from the other
+    end if p is even, from rank 1 on if it is odd. So odd ranks are leaves in the first, even ones in the second.
+
+        families(1, 4)  # [Family(parent=2, children=[]), Family(parent=3, children=[2, 0])]
+    """
+    turned = in_order_family((rank - 1) % p if p % 2 else p - 1 - rank, p)
+
+    def name(v: int) -> int:
+        return (v + 1) % p if p % 2 else p - 1 - v
+
+    parent = None if turned.parent is None else name(turned.parent)
+    return [in_order_family(rank, p), Family(parent, [name(child) for child in turned.children])]
+
+
+def in_order_family(v: int, p: int) -> Family:
+    """Return the family of number v in the tree whose nodes lie between those of their two subtrees; 0 is the root.
+
+    in_order_family(4, 7)  # Family(parent=0, children=[2, 6])
+    """
+    if v == 0:
+        top = 1 << max(p - 1, 0).bit_length()
+        return Family(None, [top // 2] if p > 1 else [])
+    low = v & -v
+    # Above v is the node of the next level, on the side where v is a child; beyond the end there is none.
+    above = (v ^ low) | (low << 1)
+    parent = above if above < p else v ^ low
+    if low == 1:
+        return Family(parent, [])
+    right = next((v + step for step in _halves(low) if v + step < p), None)
+    return Family(parent, [v - low // 2] + ([right] if right is not None else []))
+
+
+def _halves(n: int) -> Iterator[int]:
+    while n > 1:
+        n //= 2
+        yield n
+
+
+def double_tree_allreduce(
+    comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None, segment_bytes: int = SEGMENT_BYTES
+) -> Array:
+    """Return the elementwise `op` of `x` over all ranks of `comm`: each half up and down its own tree, in segments.
+
+        ranks.run(lambda comm: double_tree_allreduce(comm, np.array([comm.rank + 1])), 3).results
+        # [array([6]), array([6]), array([6])]
+
+    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
+    Cost:    about 2 n beta + 2 lg p (alpha + m beta) for segments of m bytes: as few bytes as a ring through each port,
+             nearly, and as few rounds as a tree.
+    Order:   up each tree, each element once, so floats are bit-identical on all ranks; op must be commutative.
+    Raises:  TypeError, ValueError if x, op, out or segment_bytes do not fit; CollectiveMismatchError if simulated
+             ranks differ.
+    Source:  Sanders, Speck, Träff, Parallel Computing 35(12), 2009.
+    """
+    who = "double_tree_allreduce"
+    flat = flat_input(who, x)
+    require_commutative(who, op)
+    reduce = reducer(who, comm, op, flat.dtype)
+    check_positive(who, "segment_bytes", segment_bytes)
+    result, whole = output(who, out, x.shape, x.dtype)
+    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype, segment_bytes=segment_bytes)
+    with region(comm, who):
+        whole[...] = flat
+        if comm.size > 1:
+            _up_and_down(comm, whole, reduce, tree_segments(whole.size, whole.itemsize, segment_bytes))
+    return finish(result, whole)
+
+
+def tree_segments(n: int, itemsize: int, segment_bytes: int) -> list[tuple[int, int, int]]:
+    """Return (tree, first, end) of each segment of n elements, the two trees in turn.
+
+    tree_segments(5, 8, 16)  # [(0, 0, 2), (1, 3, 4), (0, 2, 3), (1, 4, 5)]
+    """
+    half = block_bounds(n, 2)[1]
+    n_segments = len(segment_bounds(half, itemsize, segment_bytes))
+    bounds = [block_bounds(half, n_segments), [half + bound for bound in block_bounds(n - half, n_segments)]]
+    return [(tree, bounds[tree][s], bounds[tree][s + 1]) for s in range(n_segments) for tree in range(2)]
+
+
+def _up_and_down(comm: Any, whole: Array, reduce: Reduce, segments: list[tuple[int, int, int]]) -> None:
+    """Reduce each segment of `whole` up its tree, then send it down."""
+    trees = families(comm.rank, comm.size)
+    wire = wire_view(whole.dtype) or np.asarray
+    spare = np.empty(max(end - first for _, first, end in segments), whole.dtype)
+    up, down = [], []
+    for tree, first, end in segments:
+        part, came = whole[first:end], spare[: end - first]
+        for child in trees[tree].children:
+            comm.Recv(wire(came), child, _UP + tree)
+            reduce(part, came, out=part)
+        if trees[tree].parent is not None:
+            up.append(comm.Isend(wire(part), trees[tree].parent, _UP + tree))
+    gone = iter(up)
+    for tree, first, end in segments:
+        part = whole[first:end]
+        if trees[tree].parent is not None:
+            next(gone).Wait()  # it has long left: what comes was made of it
+            comm.Recv(wire(part), trees[tree].parent, _DOWN + tree)
+        down += [comm.Isend(wire(part), child, _DOWN + tree) for child in trees[tree].children]
+    for request in down:
+        request.Wait()
+
+
+def double_tree_allreduce_cost(
+    machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES
+) -> Cost:
+    """Return the cost of `double_tree_allreduce` of n_items on each rank.
+
+    Of many segments only as many are played as show the time that one more takes.
+    """
+    p = machine.p
+    segments = tree_segments(n_items, itemsize, segment_bytes)
+    if 2 * p * len(segments) <= MOST_MESSAGES or len(segments) <= 2 * _FEW:
+        return _played(machine, segments, itemsize)
+    shorter, longer = (_played(machine, segments[:few], itemsize) for few in (_FEW, 2 * _FEW))
+    about_ps = None
+    if shorter.time_ps is not None and longer.time_ps is not None:
+        about_ps = longer.time_ps + (longer.time_ps - shorter.time_ps) * (len(segments) - 2 * _FEW) // _FEW
+    half = block_bounds(n_items, 2)[1] * itemsize
+    links = [[(f.parent is not None) + len(f.children) for f in families(rank, p)] for rank in range(p)]
+    sends = [sum(both) * len(segments) // 2 for both in links]
+    bytes_sent = [first * half + second * (n_items * itemsize - half) for first, second in links]
+    rounds = longer.rounds + (longer.rounds - shorter.rounds) * (len(segments) - 2 * _FEW) // _FEW
+    return Cost(rounds, sends, bytes_sent, None, None, about_ps)
+
+
+def _played(machine: Machine, segments: list[tuple[int, int, int]], itemsize: int) -> Cost:
+    def steps(rank: int) -> Iterator[Step]:
+        trees = families(rank, machine.p)
+        sizes = [(trees[tree], (end - first) * itemsize) for tree, first, end in segments]
+        for (parent, children), size in sizes:
+            for child in children:
+                yield Step(None, 0, child, size)
+            if parent is not None:
+                yield Step(parent, size, None, waits=False)
+        for (parent, children), size in sizes:
+            if parent is not None:
+                yield Step(None, 0, parent)
+            for child in children:
+                yield Step(child, size, None, waits=False)
+
+    return scheduled_cost(machine, steps if machine.p > 1 else lambda rank: [])

@@ -1,0 +1,161 @@
+"""All-reduce in two levels: rings inside nodes, where links are fast, and rings between nodes for what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from collectives.arrays import Array, block_bounds, finish, flat_input, output, wire_view
+from collectives.costs import Cost, Machine
+from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
+from collectives.ring import Ring, allgather_round, reduce_scatter_round
+from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
+from ranks import announce, nodes_of, region
+
+_FOLD, _UNFOLD = 32_055, 32_056
+
+
+class Place(NamedTuple):
+    """Where a rank is. Nodes have `carriers`, as many as the smallest node has ranks; further ranks hand over to one.
+
+    inside: the carriers of its node. across: the carriers with its number, of all nodes. number: which carrier it is,
+    None if it is none. helps: the rank that it hands over to. helped: the ranks that hand over to it.
+    """
+
+    inside: list[int]
+    across: list[int]
+    number: int | None
+    helps: int | None
+    helped: list[int]
+
+    @classmethod
+    def of(cls, rank: int, nodes: tuple[int, ...]) -> Place:
+        """Return the place of `rank`, given the node of every rank.
+
+        Place.of(4, (0, 0, 1, 1, 1))  # Place(inside=[2, 3], across=[0, 2], number=None, helps=2, helped=[])
+        """
+        members: dict[int, list[int]] = {}
+        for each, node in enumerate(nodes):
+            members.setdefault(node, []).append(each)
+        width = min(map(len, members.values()))
+        own = members[nodes[rank]]
+        number = own.index(rank)
+        across = [others[number % width] for others in members.values()]
+        if number >= width:
+            return cls(own[:width], across, None, own[number % width], [])
+        return cls(own[:width], across, number, None, own[number + width :: width])
+
+
+def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
+    """Return the elementwise `op` of `x` over all ranks of `comm`, by rings inside nodes and rings between them.
+
+        ranks.run(lambda comm: two_level_allreduce(comm, np.array([comm.rank + 1])), 16, network="dgx-h100").results[0]
+        # array([136])
+
+    A reduce-scatter inside each node, an all-reduce of each block between the nodes, and an all-gather inside. Nodes
+    may have different numbers of ranks: those that the smallest has not hand their data to one that goes on.
+
+    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
+    Cost:    N nodes of k ranks: 2(k-1)(alpha1 + n/k beta1) + 2(N-1)(alpha2 + n/(N k) beta2), alpha1 and beta1 inside,
+             and (k-1)/k n + (N-1)/(N k) n bytes reduced.
+    Order:   each element is reduced once, round the node and then round the nodes, so floats are bit-identical on all
+             ranks, and op must be commutative.
+    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
+    Source:  Jia et al., arXiv 1807.11205 (hierarchical all-reduce).
+    """
+    who = "two_level_allreduce"
+    flat = flat_input(who, x)
+    require_commutative(who, op)
+    reduce = reducer(who, comm, op, flat.dtype)
+    result, whole = output(who, out, x.shape, x.dtype)
+    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype)
+    place = Place.of(comm.rank, nodes_of(comm))
+    wire = wire_view(flat.dtype) or np.asarray
+    with region(comm, who):
+        whole[...] = flat
+        if place.number is None:
+            comm.Send(wire(whole), place.helps, _FOLD)
+            comm.Recv(wire(whole), place.helps, _UNFOLD)
+            return finish(result, whole)
+        came = np.empty_like(whole) if place.helped else whole
+        for other in place.helped:
+            comm.Recv(wire(came), other, _FOLD)
+            reduce(whole, came, out=whole)
+        _in_two_levels(comm, whole, reduce, place)
+        for other in place.helped:
+            comm.Send(wire(whole), other, _UNFOLD)
+    return finish(result, whole)
+
+
+def _in_two_levels(comm: Any, whole: Array, reduce: Reduce, place: Place) -> None:
+    """All-reduce `whole` over all carriers."""
+    number = place.number
+    assert number is not None
+    inside, across = Ring.through(place.inside, number), Ring.through(place.across, place.across.index(comm.rank))
+    bounds = block_bounds(whole.size, inside.p)
+    block = whole[bounds[number] : bounds[number + 1]]
+    inner = block_bounds(block.size, across.p)
+    reduce_scatter_round(comm, inside, whole, bounds, reduce, block)
+    reduce_scatter_round(comm, across, block, inner, reduce, block[inner[across.place] : inner[across.place + 1]])
+    allgather_round(comm, across, block, inner)
+    allgather_round(comm, inside, whole, bounds)
+
+
+def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Return the cost of `two_level_allreduce` of n_items on each rank."""
+    p, n_nodes = machine.p, len(set(machine.nodes))
+    regular = machine.nodes == tuple(rank * n_nodes // p for rank in range(p))
+    few = 2 * p * (n_nodes + p // n_nodes) <= MOST_MESSAGES
+    # Many messages are played by the ranks of one node for all, as if all blocks were as large as the largest.
+    alike = None if few or not regular else p // n_nodes
+    n = n_items if alike is None else -(-n_items // p) * p
+
+    def steps(rank: int) -> Iterator[Step]:
+        place = Place.of(rank, machine.nodes)
+        if place.number is None:
+            yield Step(place.helps, n * itemsize, None)
+            yield Step(None, 0, place.helps)
+            return
+        for other in place.helped:
+            yield Step(None, 0, other, n * itemsize)
+        bounds = block_bounds(n, len(place.inside))
+        inner = block_bounds(bounds[place.number + 1] - bounds[place.number], len(place.across))
+        turn = place.across.index(rank)
+        yield from _round_steps(Ring.through(place.inside, place.number), bounds, itemsize, reduces=True)
+        yield from _round_steps(Ring.through(place.across, turn), inner, itemsize, reduces=True)
+        yield from _round_steps(Ring.through(place.across, turn), inner, itemsize, reduces=False)
+        yield from _round_steps(Ring.through(place.inside, place.number), bounds, itemsize, reduces=False)
+        for other in place.helped:
+            yield Step(other, n * itemsize, None)
+
+    played = scheduled_cost(machine, steps, alike)
+    if n == n_items:
+        return played
+    bytes_sent = [_items_sent(Place.of(rank, machine.nodes), rank, n_items) * itemsize for rank in range(p)]
+    return replace(played, bytes_sent=bytes_sent, time_ps=None, at_most_ps=None, about_ps=played.time_ps)
+
+
+def _items_sent(place: Place, rank: int, n: int) -> int:
+    """Return the elements that a carrier sends: round each ring twice, all but one block each time."""
+    total = 0
+    for members in (place.inside, place.across):
+        turn, bounds = members.index(rank), block_bounds(n, len(members))
+        sizes = [end - first for first, end in pairwise(bounds)]
+        total += 2 * n - sizes[turn] - sizes[(turn + 1) % len(members)]
+        n = sizes[turn]
+    return total
+
+
+def _round_steps(ring: Ring, bounds: list[int], itemsize: int, *, reduces: bool) -> Iterator[Step]:
+    """Yield the steps of a rank in a reduce-scatter, or an all-gather, round a ring."""
+    p, place, left, right = ring
+    sizes = [(bounds[block + 1] - bounds[block]) * itemsize for block in range(p)]
+    for step in range(p - 1):
+        if reduces:
+            yield Step(right, sizes[(place - 1 - step) % p], left, sizes[(place - 2 - step) % p])
+        else:
+            yield Step(right, sizes[(place - step) % p], left)
