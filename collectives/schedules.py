@@ -10,7 +10,7 @@ import inspect
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from collectives.costs import Cost, Machine
 
@@ -57,11 +57,14 @@ def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = Non
 
 
 def cost_in_step(machine: Machine, steps: Iterable[Step]) -> Cost:
-    """Return the cost if every rank does steps of these sizes, where links are all alike: then no rank waits."""
-    done = list(steps)
-    time_ps = sum(machine.slowest_ps(step.n_bytes) + machine.network.reduce_ps(step.reduced) for step in done)
-    p, n_bytes = machine.p, sum(step.n_bytes for step in done)
-    return Cost(len(done), [len(done)] * p, [n_bytes] * p, time_ps, time_ps)
+    """Return the cost if every rank does steps of these sizes, where links are all alike: then no rank waits.
+
+    Each step sends to one rank and receives from one.
+    """
+    sizes = [(cast(int, step.n_bytes), step.reduced) for step in steps]
+    time_ps = sum(machine.slowest_ps(sent) + machine.network.reduce_ps(reduced) for sent, reduced in sizes)
+    p, n_bytes = machine.p, sum(sent for sent, _ in sizes)
+    return Cost(len(sizes), [len(sizes)] * p, [n_bytes] * p, time_ps, time_ps)
 
 
 def cost_of_steps(machine: Machine, schedule: Schedule, otherwise: Cost) -> Cost:

@@ -175,6 +175,16 @@ def test_no_rank_leaves_a_barrier_before_every_rank_has_entered(
     assert run.trace.left_before_entered("barrier") == []
 
 
+@pytest.mark.parametrize("buffering", ["none", "eager"])
+def test_no_buffer_is_written_while_it_is_being_sent(buffering: str) -> None:
+    network = ranks.Network(name="nodes", inter=ranks.Link.of(1e-6, 1e9), ranks_per_node=3)
+    for name, claim in CLAIMS.items():
+        if not name.endswith("barrier"):
+            for p, n in ((2, 5), (6, 100_000), (7, 40)):
+                case = Case((n,), "i8", "add", out="itself", seed=1)
+                ranks.run(claim, p, case, network=network, buffering=buffering, check=True)
+
+
 # -- nodes -------------------------------------------------------------------------------------------------------
 
 
