@@ -4,6 +4,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -147,31 +148,21 @@ def fan_in_table(budget_s: float) -> Table:
 
 
 def trace_table(runs: int) -> Table:
-    """Return what it costs to keep a trace, and what exploring's and faults' hooks cost a run without them."""
-    table = Table("A ring all-reduce of 64 ranks, 3 calls", ["run", "median ms", "x plain, quick paths off"])
-    slow = ranks.Network(name="jitter", inter=ranks.presets["infiniband"].inter, overhead_ps=200_000, jitter_ps=1)
+    """Return what it costs to keep a trace: on the default network, and on one where no run takes the quick paths."""
+    table = Table("A ring all-reduce of 64 ranks, 256 float64", ["network", "plain, ms", "trace=True, ms", "ratio"])
+    default = ranks.presets[ranks.network.DEFAULT]
+    uneven = replace(default, name="two ranks a node", intra=ranks.Link(1, 1), ranks_per_node=2)
     x = np.ones(256)
 
-    def program(comm: Any) -> None:
-        for _ in range(3):
-            collectives.ring_allreduce(comm, x)
+    def seconds(network: ranks.Network, *, trace: bool) -> float:
+        start = perf_counter()
+        ranks.run(lambda comm: collectives.ring_allreduce(comm, x), 64, network=network, trace=trace)
+        return perf_counter() - start
 
-    variants: dict[str, dict[str, Any]] = {
-        "plain, quick paths off": {"network": slow},
-        "trace=True": {"network": slow, "trace": True},
-        "plain, as everybody runs": {},
-        "trace=True, default network": {"trace": True},
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(runs):
-        for name, options in variants.items():
-            start = perf_counter()
-            ranks.run(program, 64, **options)
-            seconds[name].append(perf_counter() - start)
-    base = statistics.median(seconds["plain, quick paths off"])
-    for name, values in seconds.items():
-        middle = statistics.median(values)
-        table.rows.append([name, f"{1e3 * middle:.1f}", f"{middle / base:.2f}"])
+    for network in (default, uneven):
+        pairs = [(seconds(network, trace=False), seconds(network, trace=True)) for _ in range(2 * runs)]
+        plain, traced = (statistics.median(values) for values in zip(*pairs, strict=True))
+        table.rows.append([network.name, f"{1e3 * plain:.1f}", f"{1e3 * traced:.1f}", f"{traced / plain:.2f}"])
     return table
 
 

@@ -76,7 +76,8 @@ def run(
     seed:      draws the network's jitter, if it has any.
     trace:     keep the events.
     check:     find send buffers that are written too early, and run twice to compare.
-    replay:    make the choices of a run that `explore` found, in its buffering mode, whatever the clock says.
+    replay:    make the choices of a run that `explore` found, in its buffering mode, whatever the clock says;
+               `seed` draws nothing then.
     faults:    what breaks: Crash, Delay, Drop, Duplicate, Straggler, SlowLink, Partition; drawn from the seed.
     Raises:    what a rank raised, with a note that names the rank; DeadlockError if none can move; errors for
                messages nobody received and requests nobody completed. No other rank is left hanging.
@@ -84,6 +85,11 @@ def run(
     chosen = network_named(network)
     mode, choices = (buffering, None) if replay is None else read_replay(replay)
     check_arguments(program, size, mode)
+    if choices is not None and (faults or buffering not in ("eager", mode)):
+        raise ValueError(
+            f"ranks.run: got replay={replay!r} with buffering={buffering!r} and {len(faults)} faults, expected the "
+            "replay's buffering and no faults; remedy: leave them out"
+        )
     runs = []
     for _ in range(2 if check else 1):
         recorded = Trace(size) if trace else None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
+import sys
 from dataclasses import replace
 from itertools import permutations
 from math import factorial
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import collectives
 import ranks
 from interleaver import ANY, NETWORK, Op, Program, outcomes, play, random_program
 from ranks.choosing import ChoosingWorld
@@ -327,6 +330,45 @@ def test_the_exploration_in_the_readme_prints_what_is_shown(capsys: pytest.Captu
     assert capsys.readouterr().out == shown[2]
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_long_exploration_shows_its_progress_on_a_terminal_and_leaves_nothing(monkeypatch: Any) -> None:
+    shown = []
+    for p in (3, 7):
+        terminal = Terminal()
+        monkeypatch.setattr("sys.stderr", terminal)
+        assert ranks.explore(gathers, p, modes=["eager"]).verdict == "holds"
+        shown.append(terminal.getvalue())
+    assert shown[0] == ""
+    assert "exploring eager" in shown[1]
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    ranks.explore(gathers, 7, modes=["eager"])
+    assert sys.stderr.getvalue() == ""
+
+
+def test_the_fraction_done_grows_to_one() -> None:
+    search = Search(lambda choose: carry_out(ChoosingWorld(5, NETWORK, "none", choose), gathers, (), None))
+    fractions = [search.fraction() for _ in search]
+    assert fractions == sorted(fractions)
+    assert fractions[11] == pytest.approx(12 / 24)
+    assert fractions[-1] == 1
+
+
+def test_what_was_started_in_the_background_is_explored_too() -> None:
+    def program(comm: Any) -> Any:
+        first = ranks.start(collectives.ring_allreduce, comm, np.full(3, comm.rank))
+        second = ranks.start(collectives.dissemination_barrier, comm)
+        second.wait()
+        return first.wait().tolist()
+
+    found = ranks.explore(program, 3, max_runs=200)
+    assert found.verdict != "fails", found
+    assert [outcome.results for outcome in found.outcomes] == [[[3] * 3] * 3]
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------
 
 
@@ -345,6 +387,13 @@ def test_a_program_that_takes_something_from_outside_is_found() -> None:
 def test_a_replay_that_is_none_is_refused(replay: Any) -> None:
     with pytest.raises(ValueError, match=r"remedy: take it from an outcome of ranks\.explore"):
         ranks.run(gathers, 3, replay=replay)
+
+
+@pytest.mark.parametrize("options", [{"buffering": "infinite"}, {"faults": [ranks.Crash(rank=0, send=1)]}])
+def test_a_replay_does_not_go_with_another_buffering_or_faults(options: Any) -> None:
+    with pytest.raises(ValueError, match="remedy: leave them out"):
+        ranks.run(gathers, 3, replay="none:0", **options)
+    assert ranks.run(gathers, 3, replay="none:0", buffering="none").results[0] == [1, 2]
 
 
 def test_a_replay_of_another_program_is_refused() -> None:

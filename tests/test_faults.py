@@ -131,10 +131,27 @@ def test_a_crashed_rank_neither_sends_nor_receives_in_its_finally_blocks() -> No
         try:
             return comm.sendrecv(comm.rank, 1 - comm.rank)
         finally:
+            heard.append((comm.rank, comm.recv(source=1 - comm.rank)))
             comm.send("last words", 1 - comm.rank)
 
+    heard: list[Any] = []
     error = fails_with(ranks.RankFailedError, program, 2, Crash(rank=0, send=1))
     assert list(error.failed) == [0]
+    assert [each.rank for each in error.blocked] == [1]
+    assert heard == []
+
+
+def test_a_send_to_a_rank_that_crashed_after_it_had_posted_its_receive_never_returns() -> None:
+    def program(comm: Any) -> None:
+        if comm.rank == 0:
+            comm.irecv(source=1)
+            comm.send("never", 1)
+        else:
+            ranks.spend(comm, US)
+            comm.ssend("into the void", 0)
+            raise AssertionError("the send has returned")
+
+    error = fails_with(ranks.RankFailedError, program, 2, Crash(rank=0, send=1))
     assert [each.rank for each in error.blocked] == [1]
 
 
