@@ -20,6 +20,7 @@ import ranks
 ANY = -2  # a source or tag that matches all, in programs
 EAGER_LIMIT, LARGE = 64, 100  # bytes; elements of a large message: a small one has 2
 NETWORK = ranks.Network(name="limit 64", inter=ranks.Link(1000, 10), eager_limit=EAGER_LIMIT)
+POLLS = ("Probe", "Iprobe", "Iprobe", "Test", "Test", "Testall", "Testany", "Testsome", "Waitany", "Waitsome")
 SENDS, RECEIVES = ("Send", "Ssend", "Isend", "Issend"), ("Recv", "Irecv")
 
 
@@ -280,7 +281,7 @@ def random_program(seed: int, n_ranks: int, n_messages: int, n_polls: int) -> Pr
         put(source, 2 * turn, send)
         put(dest, 2 * turn, Op(draw.choice(["Recv", "Irecv"]), *wanted))
     for _ in range(n_polls):
-        call = draw.choice(["Probe", "Iprobe", "Iprobe", "Test", "Test", "Testany", "Testsome", "Waitany", "Waitsome"])
+        call = draw.choice(POLLS)
         put(draw.randrange(n_ranks), 2 * n_messages * draw.random(), Op(call, draw.choice([ANY, ANY, 0, 1]), ANY))
     return [finished([op for *_, op in sorted(entries, key=lambda e: e[:2])], draw) for entries in keyed]
 

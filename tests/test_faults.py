@@ -122,8 +122,9 @@ def test_a_crash_at_a_time_comes_in_the_first_call_at_or_after_it() -> None:
 
     for time_ps, arrived in ((0, 0), (10 * US, 0), (10 * US + 1, 1), (30 * US, 2), (45 * US, 4)):
         got: list[int] = []
-        fails_with(ranks.RankFailedError, program, 2, Crash(rank=1, time_ps=time_ps), network=FREE)
+        error = fails_with(ranks.RankFailedError, program, 2, Crash(rank=1, time_ps=time_ps), network=FREE)
         assert len(got) == arrived
+        assert "waits for rank 1, which has crashed, to send" in str(error)
 
 
 def test_a_crashed_rank_neither_sends_nor_receives_in_its_finally_blocks() -> None:
@@ -188,6 +189,19 @@ def test_a_straggler_is_slower_at_its_work_and_its_side_of_messages_only(factor:
     assert receiver[1] == max(arrival, round(1000 * factor)) + round(10 * factor)
 
 
+@pytest.mark.parametrize("factor", [1, 2.5])
+def test_a_straggler_is_slower_at_reductions(factor: float) -> None:
+    network = ranks.Network(name="reduces", inter=ranks.Link(1000, 1000), ports=False, reduce_fs_per_byte=500_000)
+
+    def program(comm: Any) -> None:
+        charge = ranks.reduction_clock(comm)
+        assert charge is not None
+        charge(80)
+
+    times = ranks.run(program, 2, network=network, faults=[Straggler(rank=1, factor=factor)]).times_ps
+    assert times == [40_000, round(40_000 * factor)]
+
+
 # -- messages --------------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +256,48 @@ def test_a_message_in_the_place_of_a_lost_one_is_an_error() -> None:
     error = fails_with(ranks.MessageLostError, stream, 2, Drop(source=0, nth=2))
     assert "got message 3 of rank 0 in the place of its message 2, which was lost (Drop(source=0, nth=2))" in str(error)
     assert error.rank == 1
+
+
+def test_a_lost_message_with_another_tag_is_no_reason_to_refuse_one() -> None:
+    def program(comm: Any) -> Any:
+        if comm.rank == 0:
+            comm.send("lost", 1, tag=1)
+            return comm.send("arrived", 1, tag=2)
+        got.append(comm.recv(source=0, tag=2))
+        return comm.recv(source=0, tag=1)
+
+    got: list[str] = []
+    error = fails_with(ranks.DeadlockError, program, 2, Drop(tag=1))
+    assert len(error.lost) == 1
+    assert got == ["arrived"]
+
+
+@pytest.mark.parametrize("network", [FREE, None])
+@pytest.mark.parametrize("buffering", BUFFERINGS)
+def test_a_wildcard_does_not_see_a_lost_message(network: Any, buffering: str) -> None:
+    def program(comm: Any) -> Any:
+        return comm.send("lost", 1) if comm.rank == 0 else comm.recv()
+
+    error = fails_with(ranks.DeadlockError, program, 2, Drop(), network=network, buffering=buffering)
+    assert len(error.lost) == 1
+
+
+def test_a_trace_has_both_copies_of_a_message() -> None:
+    def program(comm: Any) -> Any:
+        return comm.send("twice", 1) if comm.rank == 0 else [comm.recv(), comm.recv()]
+
+    run = ranks.run(program, 2, trace=True, faults=[Duplicate(tolerated=True)])
+    assert run.results[1] == ["twice", "twice"]
+    assert run.sends == [2, 0]
+    assert [event.kind for event in run.trace.events if event.kind in ("send", "receive")].count("send") == 2
+    assert len({event.message for event in run.trace.events}) == 2
+
+
+def test_a_message_that_is_lost_does_not_come_twice() -> None:
+    faults = Duplicate(nth=1, tolerated=True), Drop(nth=1, tolerated=True)
+    error = fails_with(ranks.DeadlockError, stream, 2, *faults, args=(1,))
+    assert len(error.lost) == 1
+    assert [each.rank for each in error.blocked] == [1]
 
 
 def test_a_lost_message_that_nobody_waits_for_is_an_error() -> None:
