@@ -71,21 +71,19 @@ def on_heads(attention: Attention, mine: Heads, group: int) -> Attention:
     return Attention(forward, backward)
 
 
-def pack_heads(ranks: list[Heads], q: Array, k: Array, v: Array) -> Array:
-    """Return, for one rank after the other, the heads of q, k and v that it needs, joined along the axis of heads."""
-    parts = [part for each in ranks for part in (q[:, :, each.query], k[:, :, each.kv], v[:, :, each.kv])]
-    return np.concatenate(parts, 2)
+def of_ranks(ranks: list[Heads], q: Array, k: Array, v: Array) -> list[list[Array]]:
+    """Return the heads of q, k and v that each rank needs."""
+    return [[q[:, :, each.query], k[:, :, each.kv], v[:, :, each.kv]] for each in ranks]
 
 
-def unpack_heads(ranks: list[Heads], packed: Array, heads: int, kv_heads: int) -> tuple[Array, Array, Array]:
-    """Return the q, k and v that `pack_heads` joined; of a K/V head that occurs more than once, the sum."""
-    shape, end = packed.shape, 0
-    q = np.empty((*shape[:2], heads, shape[3]), packed.dtype)
-    k, v = (np.zeros((*shape[:2], kv_heads, shape[3]), packed.dtype) for _ in range(2))
-    for each in ranks:
-        begin, middle, end = end, end + each.hi - each.lo, end + each.width
-        q[:, :, each.query] = packed[:, :, begin:middle]
-        last = middle + each.kv_hi - each.kv_lo
-        k[:, :, each.kv] += packed[:, :, middle:last]
-        v[:, :, each.kv] += packed[:, :, last:end]
+def from_ranks(ranks: list[Heads], came: list[Array], heads: int, kv_heads: int) -> tuple[Array, Array, Array]:
+    """Return q, k and v from what `of_ranks` gave each rank, joined; of a K/V head on more than one, the sum."""
+    (batch, n, _, head_dim), dtype = came[0].shape, came[0].dtype
+    q = np.empty((batch, n, heads, head_dim), dtype)
+    k, v = (np.zeros((batch, n, kv_heads, head_dim), dtype) for _ in range(2))
+    for each, part in zip(ranks, came, strict=True):
+        of_query, of_kv = each.hi - each.lo, each.kv_hi - each.kv_lo
+        q[:, :, each.query] = part[:, :, :of_query]
+        k[:, :, each.kv] += part[:, :, of_query : of_query + of_kv]
+        v[:, :, each.kv] += part[:, :, of_query + of_kv :]
     return q, k, v

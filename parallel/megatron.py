@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives import alltoallv, ring_allgather, ring_allreduce
+from collectives import pairwise_reduce_scatter, ring_allgather, ring_allreduce
 from collectives.arrays import Array
 from parallel.arguments import refuse
 from parallel.heads import on_heads, split_heads
@@ -150,10 +150,8 @@ class SequenceParallel(TensorParallel):
 
     def _scatter(self, x: Array) -> Array:
         """Return this rank's tokens of the sum of `x` over all ranks."""
-        counts, p, rank = self._counts(x), self.comm.size, self.comm.rank
-        came = alltoallv(self.comm, _tokens_first(x), counts, [counts[rank]] * p)
-        mine: Array = came.reshape(p, counts[rank]).sum(0)
-        return mine.reshape(self.lengths[rank], x.shape[0], x.shape[2]).swapaxes(0, 1)
+        mine = pairwise_reduce_scatter(self.comm, _tokens_first(x), counts=self._counts(x))
+        return mine.reshape(self.lengths[self.comm.rank], x.shape[0], x.shape[2]).swapaxes(0, 1)
 
     def _counts(self, x: Array) -> list[int]:
         """Return how many elements of arrays like x each rank has."""

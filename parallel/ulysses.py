@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from collectives import alltoall
 from collectives.arrays import Array
 from parallel.arguments import check_like
-from parallel.heads import Heads, on_heads, pack_heads, split_heads, unpack_heads
+from parallel.exchange import heads_to_tokens, tokens_to_heads
+from parallel.heads import Heads, from_ranks, of_ranks, on_heads, split_heads
 from parallel.local import Attention, local_attention
 from parallel.shards import agree, alike, check_shards, gather_tokens
 
@@ -73,13 +73,11 @@ def ulysses_attention(
     if attention is None:
         whole = None if segments is None else np.concatenate(gather_tokens(comm, segments, lengths), 1)
         attention = local_attention(causal=causal, scale=scale, q_segments=whole, k_segments=whole)
-    mine = alltoall(
-        comm, pack_heads(heads, q, k, v), 2, 1, split_sizes=[each.width for each in heads], concat_sizes=lengths
-    )
+    mine = tokens_to_heads(comm, of_ranks(heads, q, k, v), lengths)
     attention = on_heads(attention, heads[rank], sizes.group)
     of_query, of_kv = heads[rank].hi - heads[rank].lo, heads[rank].kv_hi - heads[rank].kv_lo
     out, inner = attention.forward(*np.split(mine, [of_query, of_query + of_kv], 2))
-    out = alltoall(comm, out, 1, 2, split_sizes=lengths, concat_sizes=[each.hi - each.lo for each in heads])
+    out = np.concatenate(heads_to_tokens(comm, out, lengths, [each.hi - each.lo for each in heads]), 2)
     return out, SavedUlysses(lengths, heads, q.shape, q.dtype, sizes.kv_heads, attention, inner)
 
 
@@ -91,8 +89,9 @@ def ulysses_attention_backward(comm: Any, saved: SavedUlysses, d_out: Array) -> 
     Raises:  ValueError if d_out has not the shape of q.
     """
     check_like("ulysses_attention_backward", "d_out", d_out, saved.shape, saved.dtype, written=False)
-    heads = saved.heads
-    d_mine = alltoall(comm, d_out, 2, 1, split_sizes=[each.hi - each.lo for each in heads], concat_sizes=saved.lengths)
-    packed = np.concatenate(saved.attention.backward(saved.inner, d_mine), 2)
-    came = alltoall(comm, packed, 1, 2, split_sizes=saved.lengths, concat_sizes=[each.width for each in heads])
-    return unpack_heads(heads, came, saved.shape[2], saved.kv_heads)
+    heads, lengths = saved.heads, saved.lengths
+    d_mine = tokens_to_heads(comm, [[d_out[:, :, each.query]] for each in heads], lengths)
+    d_qkv = np.concatenate(saved.attention.backward(saved.inner, d_mine), 2)
+    del d_mine  # while gradients are on their way, memory is short
+    came = heads_to_tokens(comm, d_qkv, lengths, [each.width for each in heads])
+    return from_ranks(heads, came, saved.shape[2], saved.kv_heads)

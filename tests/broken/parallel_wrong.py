@@ -9,7 +9,8 @@ import numpy as np
 
 import collectives
 import parallel
-from parallel.heads import unpack_heads
+from parallel.exchange import heads_to_tokens, tokens_to_heads
+from parallel.heads import from_ranks
 from parallel.local import BLOCKWISE, Attention, Kernel
 from parallel.megatron import SequenceParallel, TensorParallel
 from parallel_claims import WAYS, Case, any_lengths
@@ -68,16 +69,14 @@ def _sends_to_itself(comm: Any, q: Any, k: Any, v: Any, **keywords: Any) -> Any:
 def _last_kv_share_only(comm: Any, saved: Any, d_out: Any) -> Any:
     """A K/V head's gradient is that of the last rank that had it, not the sum."""
     lengths, heads = saved.lengths, saved.heads
-    widths, queries = [each.width for each in heads], [each.hi - each.lo for each in heads]
-    d_mine = collectives.alltoall(comm, d_out, 2, 1, split_sizes=queries, concat_sizes=lengths)
-    packed = np.concatenate(saved.attention.backward(saved.inner, d_mine), 2)
-    came = collectives.alltoall(comm, packed, 1, 2, split_sizes=lengths, concat_sizes=widths)
-    d_q, d_k, d_v = unpack_heads(heads, came, saved.shape[2], saved.kv_heads)
-    end = 0
-    for each in heads:
-        middle, end = end + each.hi - each.lo, end + each.width
-        last = middle + each.kv_hi - each.kv_lo
-        d_k[:, :, each.kv], d_v[:, :, each.kv] = came[:, :, middle:last], came[:, :, last:end]
+    d_mine = tokens_to_heads(comm, [[d_out[:, :, each.query]] for each in heads], lengths)
+    d_qkv = np.concatenate(saved.attention.backward(saved.inner, d_mine), 2)
+    came = heads_to_tokens(comm, d_qkv, lengths, [each.width for each in heads])
+    d_q, d_k, d_v = from_ranks(heads, came, saved.shape[2], saved.kv_heads)
+    for each, part in zip(heads, came, strict=True):
+        of_query, of_kv = each.hi - each.lo, each.kv_hi - each.kv_lo
+        d_k[:, :, each.kv] = part[:, :, of_query : of_query + of_kv]
+        d_v[:, :, each.kv] = part[:, :, of_query + of_kv :]
     return d_q, d_k, d_v
 
 
