@@ -1,0 +1,158 @@
+"""How long a sequence fits into a rank's memory, and what do more ranks buy?
+
+Forward and backward of causal attention, real numbers: dense on one rank, blockwise on one, Ulysses and a ring on
+all. A rank's memory is all that it allocates, its own arrays included, as tracemalloc sees it. Dense attention keeps
+scores of every pair, so memory grows with the square of the sequence; the others grow with the tokens that a rank
+has, so that p ranks take about p times as many. A few short sequences give the curve; the longest one that it allows
+is then run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import parallel
+from experiments import _attention, _lab
+from experiments._worlds import World
+from parallel.local import Attention
+
+EXAMPLES = """\
+  python experiments/long_context.py                            2 processes, 32 MiB each; about a minute
+  python experiments/long_context.py --ranks 4 --mib 16 --plot context.png"""
+EXPECTED = """
+Expected of a rank, n of N tokens on it, in numbers of 4 bytes, h = {hidden}, a = {heads} heads:
+  dense       some a N^2, and 8 N h for q, k, v, the output and the four gradients
+  blockwise   some 8 N h
+  Ulysses     some 8 n h, and as much again for the arrays by heads and for what is on its way
+  ring        some 8 n h, and the blocks of keys, values and their gradients that come and go
+"""
+HEADS, HEAD_DIM = 4, 32
+PROBES = (512, 1024, 2048)
+DENSE_PROBES = (128, 256, 384)
+
+Make = Callable[[Any], Attention]
+
+
+def dense(comm: Any) -> Attention:
+    """Return dense attention on one rank."""
+
+    def backward(saved: Any, d_out: Any) -> Any:
+        return parallel.attention_backward(*saved, d_out, causal=True)
+
+    return Attention(lambda q, k, v: (parallel.attention(q, k, v, causal=True), (q, k, v)), backward)
+
+
+METHODS: dict[str, tuple[Make, bool]] = {
+    "dense": (dense, False),
+    "blockwise": (lambda comm: parallel.local_attention(causal=True), False),
+    "Ulysses": (lambda comm: _attention.by_name("Ulysses", comm, 1, None), True),
+    "ring": (lambda comm: _attention.by_name("ring", comm, 1, None), True),
+}
+"""How to attend, and whether all ranks do."""
+
+
+def peak_bytes(comm: Any, name: str, n: int) -> int:
+    """Return the most memory that a rank allocates for forward and backward over n tokens."""
+    make, shared = METHODS[name]
+    used = 0
+    if shared or comm.rank == 0:
+        p = comm.size if shared else 1
+        attention, rng = make(comm), np.random.default_rng(comm.rank)
+        # Once before it counts: what is loaded or kept at the first call belongs to no sequence.
+        _attention.attend(attention, [np.zeros((1, 2, HEADS, HEAD_DIM), np.float32)] * 4)
+        tracemalloc.start()
+        arrays = [rng.standard_normal((1, n // p, HEADS, HEAD_DIM), np.float32) for _ in range(4)]
+        _attention.attend(attention, arrays)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return max(comm.allgather(used))
+
+
+def longest(comm: Any, name: str, budget: int, step: int) -> tuple[int, Callable[[float], float]]:
+    """Return the longest sequence, a multiple of `step`, that the curve through the probes allows, and the curve."""
+    probes = [n - n % step for n in (DENSE_PROBES if name == "dense" else PROBES)]
+    degree = 2 if name == "dense" else 1
+    curve = np.polynomial.Polynomial.fit(probes, [peak_bytes(comm, name, n) for n in probes], degree)
+    n = step
+    while curve(n + step) <= budget:
+        n += step
+    return n, curve
+
+
+def experiment(world: World, args: argparse.Namespace, job: None) -> None:
+    """Probe, predict, run the longest, compare, draw."""
+    comm, budget = world.comm, args.mib * 2**20
+    if world.first:
+        print(__doc__.partition("\n")[0], EXPECTED.format(hidden=HEADS * HEAD_DIM, heads=HEADS), sep="\n")
+        print(f"Ranks: {world.p} processes, {args.mib} MiB each\n")
+    rows, curves = [], {}
+    step = 2 * world.p
+    for name in _lab.track([*METHODS], "running") if world.first else METHODS:
+        n, curve = longest(comm, name, budget, step)
+        while (measured := peak_bytes(comm, name, n)) > budget:
+            n -= step * max(1, round(n * (measured / budget - 1) / step))  # the curve was a little too hopeful
+        expected = float(curve(n))
+        assert abs(measured - expected) <= 0.1 * budget, f"{name}: {measured} bytes at {n} tokens, expected {expected}"
+        curves[name] = n, measured, curve
+        ranks_used = world.p if METHODS[name][1] else 1
+        sizes = [_lab.nice_bytes(each) for each in (expected, measured)]
+        rows.append([name, f"{ranks_used}", f"{n:,}", f"{n / curves['dense'][0]:.1f}", *sizes])
+    if world.first:
+        header = ["causal, forward and backward", "ranks", "longest", "times dense", "memory\nexpected", "\nmeasured"]
+        _lab.table(header, rows)
+        print(f"{world.p} ranks take {curves['Ulysses'][0] / curves['blockwise'][0]:.2f} times (Ulysses) and")
+        print(f"{curves['ring'][0] / curves['blockwise'][0]:.2f} times (ring) as many tokens as one.")
+        if args.plot:
+            draw(args.plot, budget, curves)
+    comm.Barrier()
+
+
+def draw(path: Path, budget: int, curves: dict[str, Any]) -> None:
+    """Draw memory against the length of the sequence: curves expected, marks measured."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    axes = figure.add_subplot(title="Memory of a rank, forward and backward", xlabel="tokens in the whole sequence")
+    for (name, (n, measured, curve)), colour in zip(
+        curves.items(), ("#000000", "#0072b2", "#d55e00", "#009e73"), strict=True
+    ):
+        lengths = np.geomspace(64, n, 100)
+        axes.plot(lengths, [curve(each) for each in lengths], color=colour, label=f"{name}, fitted")
+        axes.plot([n], [measured], marker="o", fillstyle="none", color=colour)
+    axes.axhline(budget, color="grey", linestyle=":", label="the rank's memory")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter(lambda n, _: _lab.nice_bytes(n))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    _lab.save(path, figure.savefig)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Ask for real ranks: simulated ones share the memory of one process."""
+    if args.network or args.trace:
+        raise _lab.UsageError(
+            "--network and --trace are for simulated ranks, and these share one memory; leave them out"
+        )
+    args.mpi, args.ranks = True, args.ranks or 2
+    if args.mib < 8:
+        raise _lab.UsageError(f"--mib: got {args.mib}, expected 8 or more: the probes need as much")
+
+
+def main() -> int:
+    """Run the experiment from the command line."""
+    options = _lab.parser(__doc__, EXAMPLES, "MPI processes (default: 2)")
+    options.add_argument("--mib", type=_lab.count, default=32, metavar="M", help="MiB a rank may use (default: 32)")
+    return _lab.main(options, prepare, experiment, sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

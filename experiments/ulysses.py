@@ -1,0 +1,214 @@
+"""What must each rank send when ranks and tokens grow together, and which way to share out attention wins?
+
+A rank has a fixed number of tokens, so p ranks have p times as many. Ulysses swaps tokens for heads by all-to-alls: a
+rank sends what it has, however many ranks there are. A ring passes all keys and values by every rank, and Megatron's
+sequence parallelism gathers all tokens on every rank: both send p times as much. But a ring can send while it
+computes, Ulysses keeps no more ranks busy than there are heads, and messages between nodes are slow. USP does both:
+Ulysses inside a node, a ring between nodes. Long sequences are played through: messages and their times are exact,
+numbers are not computed; at a size that fits they are, and compared with dense attention.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import parallel
+import ranks
+from experiments import _attention, _lab
+from experiments._attention import BYTES, Shrunk
+from experiments._worlds import World
+from parallel import costs
+
+EXAMPLES = """\
+  python experiments/ulysses.py                                 up to 64 ranks, 1 M tokens; about a minute
+  python experiments/ulysses.py --ranks 32 --network ethernet --tokens 4096
+  python experiments/ulysses.py --plot growth.png               pictures of what is sent and of time
+  python experiments/ulysses.py --mpi --ranks 2                 the numbers, on real MPI"""
+EXPECTED = """
+Expected of each of p ranks, forward, N tokens in all, hidden h, in elements:
+  Ulysses               4 N h (p-1)/p^2     the same, however large p, if N/p is fixed
+  ring                  2 N h (p-1)/p       grows with p, but is sent while computing
+  USP, rows of u        4 N h (u-1)/(pu) + 2 N h (p/u - 1)/p
+  Megatron, sequence    4 N h (p-1)/p       grows with p: 2 all-gathers and 2 reduce-scatters a block
+"""
+HEADS, HEAD_DIM, NODE = 32, 128, 8
+PLAYED = 8  # tokens that a rank's are played with
+SIZES = (2, 4, 8, 16, 32, 64)
+NAMES = ("Ulysses", "ring", "USP", "Megatron")
+WINNERS = (("nvlink", "dgx-h100", "ethernet"), (1024, 16384), (8, 32, 64))
+
+
+def sent(name: str, p: int, tokens: int) -> int:
+    """Return the elements that the busiest rank is expected to send, forward."""
+    lengths = [tokens] * p
+    row = min(p, NODE)
+    traffic = {
+        "Ulysses": lambda: costs.ulysses_traffic(lengths, HEADS, HEADS, HEAD_DIM),
+        "ring": lambda: costs.ring_traffic(lengths, HEADS, HEAD_DIM),
+        "USP": lambda: costs.usp_traffic(lengths, row, HEADS, HEADS, HEAD_DIM),
+        "Megatron": lambda: costs.sequence_parallel_traffic(lengths, HEADS * HEAD_DIM),
+    }
+    return max(traffic[name]().forward)
+
+
+def play(
+    name: str, network: ranks.Network, p: int, tokens: int, *, compute: bool = True, trace: bool = False
+) -> ranks.Run:
+    """Return the run of one forward of attention (Megatron: of a block) with `tokens` a rank, on shrunk arrays."""
+    shrunk = Shrunk(tokens // PLAYED, HEAD_DIM)
+
+    def program(comm: Any) -> None:
+        kernel = shrunk.kernel(comm) if compute else _attention.free_kernel(comm)
+        q, lengths = np.zeros((1, PLAYED, HEADS, 1), np.float32), [PLAYED] * p
+        if name == "Megatron":
+            sizes = parallel.BlockSizes(HEADS, HEADS, HEADS, HEADS)
+            attention = parallel.local_attention(kernel, causal=True)
+            strategy = parallel.SequenceParallel(comm, sizes, attention, tokens=PLAYED, lengths=lengths)
+            whole = parallel.random_parameters(np.random.default_rng(0), sizes, np.float32)
+            parallel.block(strategy, parallel.split_parameters(whole, sizes, p, comm.rank), q[..., 0])
+        else:
+            _attention.by_name(name, comm, min(p, NODE), lengths, kernel).forward(q, q, q)
+
+    return ranks.run(program, p, network=shrunk.network(network), trace=trace)
+
+
+def growth(world: World, tokens: int, sizes: list[int]) -> dict[tuple[str, int], ranks.Run]:
+    """Print what is sent and how long it takes as ranks and tokens grow together; return the runs."""
+    runs, rows = {}, []
+    for p in _lab.track(sizes, "playing"):
+        for name in NAMES:
+            run = runs[name, p] = play(name, world.network, p, tokens)
+            silent = play(name, world.network, p, tokens, compute=False)
+            elements = max(run.bytes_sent) // 4 * (tokens // PLAYED) * HEAD_DIM
+            assert elements == sent(name, p, tokens), f"{name}, {p} ranks: sent {elements}"
+            wire = [_lab.nice_bytes(n * BYTES) for n in (sent(name, p, tokens), elements)]
+            times = [_lab.nice_time(each.time_ps) for each in (silent, run)]
+            rows.append([f"{p:>3} {name}", f"{p * tokens:,}", *wire, *times])
+    _lab.table(["ranks", "tokens", "sent a rank\nexpected", "\nmeasured", "messages\nalone", "with\nattention"], rows)
+    return runs
+
+
+def winners() -> None:
+    """Print which strategy is fastest where, and how much slower the second is."""
+    networks, lengths, sizes = WINNERS
+    rows = []
+    for network, tokens, p in _lab.track([*product(networks, lengths, sizes)], "comparing"):
+        names = [name for name in NAMES if name != "USP" or p > NODE]  # within a node USP is Ulysses
+        times = sorted((play(name, ranks.presets[network], p, tokens).time_ps, name) for name in names)
+        (first_ps, first), (second_ps, second) = times[:2]
+        slower = f"{second}, {second_ps / first_ps:.2f} times as long"
+        rows.append([network, f"{tokens:,}", f"{p}", first, _lab.nice_time(first_ps), slower])
+    _lab.table(["fastest forward on", "tokens a rank", "ranks", "first", "time", "second"], rows)
+
+
+def numbers(world: World) -> None:
+    """Compare output and gradients with dense attention at a size that fits."""
+    p, heads, head_dim = world.p, 8, 16
+    n = 16 * p
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((1, n, heads, head_dim)) for _ in range(4)]
+    expected = [
+        parallel.attention(*arrays[:3], causal=True),
+        *parallel.attention_backward(*arrays, causal=True),
+    ]
+    for name in NAMES[:3]:
+        layout = "plain" if name == "Ulysses" else "zigzag"
+        row = next(u for u in range(min(p, NODE), 0, -1) if p % u == 0)
+
+        def program(comm: Any, name: str = name, layout: str = layout, row: int = row) -> Any:
+            mine = np.arange(n)[None]
+            if name == "USP":
+                held = parallel.usp_grid(comm, row).shard(mine, layout)[0]
+            else:
+                held = parallel.shard(mine, p, comm.rank, layout)[0]
+            attention = _attention.by_name(name, comm, row, None)
+            got = _attention.attend(attention, [x[:, held] for x in arrays])
+            return max(float(abs(a - b[:, held]).max()) for a, b in zip(got, expected, strict=True))
+
+        measured = world.measure(program, lambda rank, error: error < 1e-12)
+        assert measured.right, f"{name}: not the numbers of dense attention"
+        if world.first:
+            print(f"  {name:<8} {n} tokens on {p} ranks, forward and backward: equal to dense attention within 1e-12")
+
+
+def experiment(world: World, args: argparse.Namespace, job: None) -> None:
+    """Play, compare, compute, draw."""
+    if world.first:
+        print(__doc__.partition("\n")[0], EXPECTED, f"Ranks: {world.name}", sep="\n")
+    if not world.real:
+        sizes = [p for p in SIZES if p < args.ranks] + [args.ranks]
+        print(f"Model: {HEADS} heads of {HEAD_DIM}, causal, 2 bytes an element, {args.tokens:,} tokens a rank;")
+        print(f"       attention at {_attention.FLOPS_PER_S / 1e12:g} TFLOP/s, other work left out\n")
+        runs = growth(world, args.tokens, sizes)
+        winners()
+        if args.plot:
+            draw(args.plot, world.network.name, args.tokens, sizes, runs)
+        if args.trace:
+            _lab.save(
+                args.trace, play("ring", world.network, min(args.ranks, 8), args.tokens, trace=True).trace.to_chrome
+            )
+    if world.first:
+        print("Numbers:")
+    numbers(world)
+
+
+def draw(path: Path, network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, int], ranks.Run]) -> None:
+    """Draw what a rank sends and how long attention takes against the number of ranks, and a ring's messages."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), dpi=150, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    styles = zip(NAMES, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), ("o", "s", "^", "x"), strict=True)
+    for name, colour, marker in styles:
+        look: dict[str, Any] = {"color": colour, "label": name}
+        played = [max(runs[name, p].bytes_sent) // 4 * (tokens // PLAYED) * HEAD_DIM * BYTES for p in sizes]
+        left.plot(sizes, [sent(name, p, tokens) * BYTES for p in sizes], **look)
+        left.plot(sizes, played, color=colour, marker=marker, linestyle="", fillstyle="none", markersize=8)
+        right.plot(sizes, [runs[name, p].time_ps for p in sizes], marker=marker, fillstyle="none", **look)
+    left.set_title("Sent by each rank, forward (lines expected, marks measured)")
+    right.set_title(f"Time of a forward on {network}, with attention")
+    for axes, nice, base in ((left, _lab.nice_bytes, 2), (right, _lab.nice_time, 10)):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=base)
+        axes.yaxis.set_major_formatter(lambda y, _, nice=nice: nice(y))
+        axes.set_xticks(sizes, [f"{p}" for p in sizes])
+        axes.set_xlabel(f"ranks of {tokens:,} tokens each")
+        axes.grid(alpha=0.3)
+    left.legend(frameon=False)
+    _lab.save(path, figure.savefig)
+    p = min(sizes[-1], 8)
+    trace = play("ring", ranks.presets[network], p, tokens, trace=True).trace
+    title = f"Ring attention, {p} ranks, {tokens:,} tokens each: blocks move while ranks compute"
+    _lab.save(_lab.beside(path), partial(trace.picture, title=title))
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Set args.ranks and check args.tokens."""
+    if args.tokens % PLAYED:
+        raise _lab.UsageError(f"--tokens: got {args.tokens}, expected a multiple of {PLAYED}")
+    if args.mpi and args.plot:
+        raise _lab.UsageError("--plot is for simulated ranks; remedy: leave it out")
+    args.ranks = args.ranks or (2 if args.mpi else 64)
+    if not args.mpi and args.ranks > NODE and args.ranks % NODE:
+        raise _lab.UsageError(f"--ranks: got {args.ranks}, expected up to {NODE}, or a multiple of {NODE}: full nodes")
+    args.network = args.network or (None if args.mpi else "dgx-h100")
+
+
+def main() -> int:
+    """Run the experiment from the command line."""
+    options = _lab.parser(__doc__, EXAMPLES, "largest number of ranks (default: 64, on real MPI 2)")
+    options.add_argument(
+        "--tokens", type=_lab.count, default=16384, metavar="N", help="tokens on each rank (default: 16384)"
+    )
+    return _lab.main(options, prepare, experiment, sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
