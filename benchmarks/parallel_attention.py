@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import statistics
 import sys
 import time
@@ -57,7 +58,8 @@ def report(comm: Any, lengths: list[int], runs: int) -> None:
     """Print a table for each length of the sequence, each mask, forward and with backward."""
     console = Console() if sys.stdout.isatty() else Console(width=120)
     if comm.rank == 0:
-        console.print(*machine(), sep="\n", highlight=False)
+        blas = f"one BLAS thread a process, OPENBLAS_CORETYPE {os.environ.get('OPENBLAS_CORETYPE', 'not set')}"
+        console.print(*machine()[:2], blas, sep="\n", highlight=False)
     for n in lengths:
         for causal in (False, True):
             table = Table(
