@@ -17,7 +17,7 @@ from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer
 from ranks import SharedArray, announce, can_share_memory, kept, region, shared_array
 
-QuickCall = Callable[[Array, Array | None], Array]
+PreparedCall = Callable[[Array, Array | None], Array]
 
 # Bytes that a rank stages at a time: much fewer would wait for each other more often, much more leave the cache.
 _STAGED = 1 << 20
@@ -25,7 +25,7 @@ _ALL_STAGED = 16 << 20  # and no more than this by all ranks together
 # Up to here more than two ranks each reduce all of a piece: twice the work, but one sync instead of two.
 _WHOLE = 128 << 10
 _IN_CACHE = 256 << 10  # bytes, of all ranks' arrays together, that are reduced and then written back at once
-_QUICK_CALLS = 1000  # kept for so many kinds of arrays
+_PREPARED = 1000  # calls, for so many kinds of arrays
 _NOWHERE = nullcontext()
 
 
@@ -96,9 +96,9 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
     Raises:  TypeError, ValueError if x, op or out do not fit, or ranks share no memory; CollectiveMismatchError if
              simulated ranks differ.
     """
-    quick = quick_call(comm, x, op)
-    if quick is not None:
-        return quick(x, out)
+    call = prepared(comm, staged_allreduce, x, op)
+    if call is not None:
+        return call(x, out)
     flat = flat_input("staged_allreduce", x)
     reduce = reducer("staged_allreduce", comm, op, flat.dtype)
     result, whole = output("staged_allreduce", out, x.shape, flat.dtype)
@@ -120,29 +120,34 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
     # On real MPI every microsecond counts: what was found right is not looked at again.
     small = 0 < flat.nbytes <= (stage.size if comm.size == 2 else _WHOLE)
     if small and type(op) is np.ufunc and _is_plain(comm):
-        calls: dict[Any, QuickCall] = kept(comm, quick_call, dict)
-        if len(calls) == _QUICK_CALLS:
-            calls.clear()
-        calls[type(comm), x.shape, x.dtype, op] = _quick_call(comm, stage, x, op)
+        prepare(comm, staged_allreduce, x, op, _prepared_call(stage, x, op))
     return finish(result, whole)
 
 
-def quick_call(comm: Any, x: Any, op: Any) -> QuickCall | None:
-    """Return what does staged_allreduce(comm, x, op, out=out) as call(x, out), if it was done once for such an x.
+def prepared(comm: Any, door: Any, x: Any, op: Any) -> PreparedCall | None:
+    """Return what does door(comm, x, op, out=out) as call(x, out), if that was prepared for such an x.
 
-    All that could be wrong was found right then.
+    All that could be wrong, but for `out`, was found right then.
     """
     if type(x) is not np.ndarray or type(op) is not np.ufunc:
         return None
-    calls: dict[Any, QuickCall] = kept(comm, quick_call, dict)
+    calls: dict[Any, PreparedCall] = kept(comm, door, dict)
     return calls.get((type(comm), x.shape, x.dtype, op))
 
 
-def _quick_call(comm: Any, stage: Stage, x: Array, op: np.ufunc) -> QuickCall:
+def prepare(comm: Any, door: Any, x: Array, op: Op, call: PreparedCall) -> None:
+    """Let `prepared` find a call."""
+    calls: dict[Any, PreparedCall] = kept(comm, door, dict)
+    if len(calls) == _PREPARED:
+        calls.clear()
+    calls[type(comm), x.shape, x.dtype, op] = call
+
+
+def _prepared_call(stage: Stage, x: Array, op: np.ufunc) -> PreparedCall:
     """Return what does for arrays like x what `stage.reduce_whole` does, with all that can be prepared prepared."""
     shape, dtype, rank, sync = x.shape, x.dtype, stage.rank, stage.shared.sync
     slots = [[slot.reshape(shape) for slot in stage.slots(x, turn)] for turn in (0, 1)]
-    prepared = [(turn[rank], turn[0], turn[1], turn[2:]) for turn in slots]
+    by_turn = [(turn[rank], turn[0], turn[1], turn[2:]) for turn in slots]
 
     def call(x: Array, out: Array | None) -> Array:
         if out is None:
@@ -150,7 +155,7 @@ def _quick_call(comm: Any, stage: Stage, x: Array, op: np.ufunc) -> QuickCall:
         elif type(out) is not np.ndarray or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
             output("staged_allreduce", out, shape, dtype)  # says what is wrong
         stage.turn = turn = 1 - stage.turn
-        own, first, second, more = prepared[turn]
+        own, first, second, more = by_turn[turn]
         own[...] = x
         sync()
         op(first, second, out)

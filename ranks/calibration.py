@@ -56,27 +56,30 @@ class MeasuredLink(Link):
 class MeasuredNetwork(Network):
     """A network whose reductions were measured too, and its shared memory, if its ranks have some.
 
+    calls: (function, picoseconds that its own code takes in one call), as far as they were timed.
     reductions: (bytes, picoseconds). memory: latency is that of a sync of all ranks, transfer_ps(n) the time in which
     a rank writes n bytes and reads those of another, beyond that of reducing them; None without shared memory.
     """
 
     reductions: Table = ((0, 0), (1, 0))
     memory: Link | None = None
+    calls: tuple[tuple[str, int], ...] = ()
 
     def reduce_ps(self, n_bytes: int) -> int:
         """Return the time to reduce `n_bytes` into another `n_bytes`."""
         return looked_up(self.reductions, n_bytes)
 
 
-def calibrate(comm: Any, repeats: int = 25) -> MeasuredNetwork:
-    """Return, on every rank of `comm`, the network that it runs on, without ports, as measured by rank 0.
+def calibrate(comm: Any, repeats: int = 100) -> MeasuredNetwork:
+    """Return, on every rank of `comm`, the network that it runs on, as measured by rank 0.
 
         network = ranks.calibrate(mpi4py.MPI.COMM_WORLD)
         network.inter.transfer_ps(1_000_000)  # picoseconds of 1 MB, beyond those of an empty message
 
     Messages: all ranks pass 0 B to 16 MiB on to the right at once, as they do in a ring; o is part of alpha.
     Reduction: np.add of float32 of these sizes. Memory: pieces up to 1 MiB, where all ranks share memory.
-    A time is the median of `repeats`, fewer for large messages. Takes about half a second on shared memory.
+    Of `repeats` times, fewer for large messages, the lowest tenth ends at the one that is taken: others may have used
+    the processors meanwhile, and what is slow by chance now will not be slow later. Takes half a second on one node.
     Raises:  ValueError if comm has one rank, or repeats is below 1.
     """
     if comm.size < 2 or repeats < 1:
@@ -91,7 +94,6 @@ def calibrate(comm: Any, repeats: int = 25) -> MeasuredNetwork:
     made = MeasuredNetwork(
         name="calibrated",
         inter=_link(passed),
-        ports=False,
         reduce_fs_per_byte=_fs_per_byte(reduced),
         reductions=reduced,
         memory=None if staged is None else _link(staged),
@@ -129,9 +131,9 @@ class _Stopwatch:
     def __init__(self, comm: Any, repeats: int) -> None:
         self.comm, self.repeats, self.wtime = comm, repeats, mpi_of(comm).Wtime
 
-    def median_ps(self, step: Callable[[], None], n_bytes: int) -> int:
-        """Return the median time of a step that handles n_bytes, after one that warms up."""
-        batch = 1 if isinstance(self.comm, Comm) else max(1, min(20, _BATCH_BYTES // max(n_bytes, 1)))
+    def undisturbed_ps(self, step: Callable[[], None], n_bytes: int) -> int:
+        """Return the first tenth of the times of a step that handles n_bytes, after one that warms up."""
+        batch = 1 if isinstance(self.comm, Comm) else max(1, min(8, _BATCH_BYTES // max(n_bytes, 1)))
         step()
         times_s = []
         for _ in range(max(3, min(self.repeats, _ALL_BYTES // max(n_bytes, 1)))):
@@ -139,31 +141,35 @@ class _Stopwatch:
             for _ in range(batch):
                 step()
             times_s.append((self.wtime() - begin_s) / batch)
-        return round(float(np.median(times_s)) * PS_PER_S)
+        return round(float(np.quantile(times_s, 0.1)) * PS_PER_S)
 
 
 def _time_passing_on(clock: _Stopwatch, n_bytes: int) -> int:
     """Return the time in which every rank sends to its right neighbour and receives from its left one."""
     comm = clock.comm
     p, rank = comm.size, comm.rank
-    # As in an algorithm, what is sent and received are parts of larger arrays: cutting them takes time too.
-    sent, came = np.zeros(n_bytes + 1, np.uint8), np.zeros(n_bytes + 1, np.uint8)
+    # As in an algorithm, messages are parts of larger arrays: they are cut out, and the next is not in a cache by then.
+    # Ones, since zeros that nobody has written all lie in one page.
+    sent, came = np.ones(p * n_bytes + 1, np.uint8), np.ones(p * n_bytes + 1, np.uint8)
+    block = 0
 
     def step() -> None:
-        left, right = (rank - 1) % p, (rank + 1) % p
-        comm.Sendrecv(sent[:n_bytes], right, _TAG, came[:n_bytes], left, _TAG)
+        nonlocal block
+        block = (block + 1) % p
+        begin, end = block * n_bytes, (block + 1) * n_bytes
+        comm.Sendrecv(sent[begin:end], (rank + 1) % p, _TAG, came[begin:end], (rank - 1) % p, _TAG)
 
-    return clock.median_ps(step, n_bytes)
+    return clock.undisturbed_ps(step, n_bytes)
 
 
 def _time_reduction(clock: _Stopwatch, n_bytes: int) -> int:
     """Return the time of adding n_bytes to others, which all ranks do at once: they share caches and memory."""
-    left, right, total = (np.zeros(n_bytes // 4, np.float32) for _ in range(3))
+    left, right, total = (np.ones(n_bytes // 4, np.float32) for _ in range(3))
 
     def step() -> None:
         np.add(left, right, out=total)
 
-    return clock.median_ps(step, n_bytes)
+    return clock.undisturbed_ps(step, n_bytes)
 
 
 def _staged(clock: _Stopwatch, reduced: Table) -> Table:
@@ -184,11 +190,11 @@ def _staged(clock: _Stopwatch, reduced: Table) -> Table:
             if shared.charge:
                 shared.charge(other, n_bytes)
 
-    own, total = (np.zeros(STAGED_SIZES[-1] // 4, np.float32) for _ in range(2))
-    sync_ps = clock.median_ps(shared.sync, 0)
+    own, total = (np.ones(STAGED_SIZES[-1] // 4, np.float32) for _ in range(2))
+    sync_ps = clock.undisturbed_ps(shared.sync, 0)
 
     def time_ps(n_bytes: int) -> int:
-        all_ps = clock.median_ps(lambda: write_and_reduce(n_bytes), n_bytes)
+        all_ps = clock.undisturbed_ps(lambda: write_and_reduce(n_bytes), n_bytes)
         return sync_ps + max(0, (all_ps - sync_ps) // len(others) - looked_up(reduced, n_bytes))
 
     return _table(STAGED_SIZES, lambda n_bytes: time_ps(n_bytes) if n_bytes else sync_ps)

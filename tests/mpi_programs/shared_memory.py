@@ -15,6 +15,7 @@ import collectives
 import collectives.shared
 import ranks
 from claims import claim_allreduce, claim_barriers_leave_nothing_behind, fixed_cases, rank_order, same
+from collectives.shared import prepared
 from ranks import keeping
 from ranks.real import world
 
@@ -101,8 +102,8 @@ def prepared_calls():
     x = np.arange(6.0) + rank
     expected = np.arange(6.0) * p + p * (p - 1) / 2
     same(collectives.staged_allreduce(comm, x), expected)
-    assert collectives.shared.quick_call(comm, x, np.add) is not None
-    assert collectives.shared.quick_call(comm, x, np.maximum) is None
+    assert prepared(comm, collectives.staged_allreduce, x, np.add) is not None
+    assert prepared(comm, collectives.staged_allreduce, x, np.maximum) is None
     for out in (np.empty(5), np.empty((2, 6)), np.empty(6, "f4"), np.broadcast_to(0.0, 6), [0]):
         with pytest.raises((TypeError, ValueError), match="staged_allreduce: got out"):
             collectives.staged_allreduce(comm, x, out=out)
@@ -110,7 +111,7 @@ def prepared_calls():
     same(x, expected)
     for n in range(1, 1100):
         same(collectives.staged_allreduce(comm, np.full(n, rank)), np.full(n, p * (p - 1) // 2))
-    assert len(ranks.kept(comm, collectives.shared.quick_call, dict)) < 1000
+    assert len(ranks.kept(comm, collectives.staged_allreduce, dict)) < 1000
     large = np.arange(700_000) + rank
     for _ in range(2):
         same(collectives.staged_allreduce(comm, large), np.arange(700_000) * p + p * (p - 1) // 2)
