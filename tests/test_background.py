@@ -84,6 +84,7 @@ def two_steps(comm: Any, n: int, mark: int) -> int:
     """Exchange n elements one way and one the other way, then return the other rank's mark."""
     sizes, other, got = [1, n], 1 - comm.rank, np.zeros(1, int)
     comm.Sendrecv(np.zeros(sizes[other]), other, 1, np.zeros(sizes[comm.rank]), other, 1)
+    ranks.announce(comm, "second step", mark=mark)  # in another order on each rank, and still no disagreement
     comm.Sendrecv(np.array([mark]), other, 2, got, other, 2)
     return int(got[0])
 
@@ -134,6 +135,37 @@ def test_messages_travel_while_the_rank_computes_and_each_wait_or_test_starts_th
     assert ranks.run(blocking, 2, network=network).time_ps == 2 * step + 10 * US
     assert ranks.run(overlapped, 2, 0, network=network).time_ps == 10 * US + step  # the first step is hidden
     assert ranks.run(overlapped, 2, 1, network=network).time_ps == 10 * US + network.poll_ps  # both; Test looks again
+
+
+def test_start_sends_all_that_is_buffered_and_receives_nothing_without_a_test() -> None:
+    def two_sends(comm: Any) -> None:
+        for dest in (1, 2) if comm.rank == 0 else ():
+            comm.Send(np.zeros(1), dest, 0)
+        if comm.rank:
+            comm.Recv(np.zeros(1), 0, 0)
+
+    def early(comm: Any) -> None:
+        request = ranks.start(two_sends, comm)
+        ranks.spend(comm, 50 * US if comm.rank == 0 else 0)
+        request.Wait()
+
+    network = ranks.Network(name="alpha", inter=ranks.Link(US, 0), intra=ranks.Link(US, 0), ports=False)
+    assert ranks.run(early, 3, network=network).times_ps == [50 * US, US, US]
+
+    def answer(comm: Any) -> None:
+        if comm.rank:
+            comm.Recv(np.zeros(1), 0, 0)
+        comm.Send(np.zeros(1), 1 - comm.rank, 0)
+        if not comm.rank:
+            comm.Recv(np.zeros(1), 1, 0)
+
+    def late(comm: Any) -> None:
+        ranks.spend(comm, 10 * US * comm.rank)
+        request = ranks.start(answer, comm)  # on rank 1 the message is there already
+        ranks.spend(comm, 10 * US * comm.rank)
+        request.Wait()
+
+    assert ranks.run(late, 2, network=network).times_ps == [21 * US, 20 * US]
 
 
 def test_a_test_that_finds_nothing_takes_the_time_of_a_poll() -> None:
