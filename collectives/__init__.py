@@ -31,6 +31,7 @@ from collectives.exscan import linear_exscan, recursive_doubling_exscan
 from collectives.gather import binomial_gather, linear_gather
 from collectives.halving import halving_doubling_allreduce, rabenseifner_reduce, recursive_doubling_allreduce
 from collectives.naive import naive_allreduce
+from collectives.nonblocking import iallreduce, ialltoall, ibroadcast
 from collectives.reduce import binomial_reduce
 from collectives.reduce_scatter import pairwise_reduce_scatter, recursive_halving_reduce_scatter
 from collectives.reduction import commutative
@@ -75,6 +76,9 @@ __all__ = [
     "flag_barrier",
     "gather",
     "halving_doubling_allreduce",
+    "iallreduce",
+    "ialltoall",
+    "ibroadcast",
     "linear_alltoall",
     "linear_exscan",
     "linear_gather",

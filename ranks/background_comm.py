@@ -18,6 +18,8 @@ from ranks.calls import calling_lines
 from ranks.communicator import Comm
 from ranks.constants import TAG_UB, mpi_of
 from ranks.errors import InvalidTagError
+from ranks.keeping import kept
+from ranks.places import nodes_of, placement
 
 # Tags of one operation: as many as every MPI has.
 TAGS = 32_768
@@ -31,7 +33,9 @@ def background_comm(comm: Any, number: int) -> Any:
     kind = _kind_like(base)
     made = kind(comm._state, comm._context, comm.rank) if isinstance(comm, Comm) else kind(comm)
     made._plain, made._number, made._nested = comm, number, count()
-    made._mpi, made._kept = _Names(mpi_of(comm)), {}
+    made._mpi = _Names(mpi_of(comm))
+    known = {key: kept(comm, key, lambda: None) for key in (nodes_of, placement)}
+    made._kept = {key: fact for key, fact in known.items() if fact is not None}
     return made
 
 

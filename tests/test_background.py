@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import collectives
 import ranks
-from claims import Case, same
+from claims import OPS, Case, same, values
+from collectives.reduction import is_commutative
 from in_background import ALGORITHMS, claim, polled_for, waited_for
 from ranks import background
 from test_collective_costs import MIXED, ROWS, call
@@ -108,6 +109,42 @@ def test_operations_whose_steps_end_in_another_order_on_each_rank_need_tags_of_t
     monkeypatch.setattr(background, "tag_block", lambda comm, number: SameForAll(32_768))
     mixed = ranks.run(program, 2, network=ALPHA_BETA, buffering="infinite")
     assert mixed.results == [[2, 1], [2, 1]]
+
+
+# -- front doors ---------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(
+    case=cases, p=st.sampled_from([1, 2, 3, 5, 8, 9]), network=st.sampled_from(NETWORKS),
+    algorithm=st.sampled_from(["auto", "ring"]), way=st.sampled_from([waited_for, polled_for]),
+)  # fmt: skip
+def test_front_doors_give_what_their_blocking_namesakes_give(
+    case: Case, p: int, network: Any, algorithm: str, way: Any
+) -> None:
+    def done(request: Any) -> Any:
+        while way is polled_for and not request.Test():
+            pass
+        return request.wait() if way is waited_for else None
+
+    def program(comm: Any) -> None:
+        op, x, root = OPS[case.op], values(case, comm.rank), case.seed % comm.size
+        kept, out, rows = x.copy(), np.empty_like(x), collectives.CATALOGUE["allreduce"]
+        # In the background "auto" takes the fastest that shares no memory.
+        ranked = [name for name, _ in collectives.explain(comm, "allreduce", x, op).candidates]
+        picked = next(name for name in ranked if not rows[name].one_node)
+        chosen = picked if algorithm == "auto" or not is_commutative(op) else algorithm
+        done(collectives.iallreduce(comm, x, op, algorithm="auto" if chosen == picked else chosen, out=out))
+        same(out, rows[chosen].function(comm, x, op))
+        done(collectives.ibroadcast(comm, x, root=root, out=out))
+        same(out, collectives.broadcast(comm, x, root=root))
+        blocks = np.stack([x] * comm.size)
+        target = np.empty_like(blocks)
+        done(collectives.ialltoall(comm, blocks, out=target))
+        same(target, collectives.alltoall(comm, blocks))
+        same(x, kept)
+
+    ranks.run(program, p, network=network)
 
 
 # -- overlap ---------------------------------------------------------------------------------------------------

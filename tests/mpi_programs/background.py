@@ -35,6 +35,19 @@ def several_under_way(comm: Any) -> None:
     other.Free()
 
 
+def front_doors(comm: Any) -> None:
+    x = np.arange(5.0) + comm.rank
+    requests = [
+        collectives.iallreduce(comm, x), collectives.ibroadcast(comm, x, root=comm.size - 1),
+        collectives.ialltoall(comm, np.stack([x] * comm.size)), collectives.iallreduce(comm, x, algorithm="two_level"),
+    ]  # fmt: skip
+    total, last, every, again = [request.wait() for request in requests]
+    same(total, np.arange(5.0) * comm.size + sum(range(comm.size)))
+    same(again, total)
+    same(last, np.arange(5.0) + comm.size - 1)
+    same(every, np.arange(5.0) + np.arange(comm.size)[:, None])
+
+
 def keeps(comm: Any, mark: int) -> list[int]:
     scratch = ranks.kept(comm, keeps, lambda: np.zeros(1, int))
     comm.Sendrecv(np.array([mark]), (comm.rank + 1) % comm.size, 1, scratch, (comm.rank - 1) % comm.size, 1)
@@ -44,6 +57,7 @@ def keeps(comm: Any, mark: int) -> list[int]:
 if __name__ == "__main__":
     claims_hold(world())
     several_under_way(world())
+    front_doors(world())
     both = [ranks.start(keeps, world(), mark) for mark in (1, 2)]
     assert [request.wait() for request in both] == [[1, 1], [2, 2]]
     sys.stdout.write(f"rank {world().rank} is done\n")
