@@ -36,8 +36,15 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see --help")
 
 
-def parser(description: str, examples: str, ranks_help: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that all experiments have."""
+def parser(
+    description: str,
+    examples: str,
+    ranks_help: str,
+    *,
+    plot: str | None = "time into FILE (.png or .svg) and messages beside it",
+    trace: bool = True,
+) -> argparse.ArgumentParser:
+    """Return a parser with the options that all experiments have. plot: what --plot draws, None: no such option."""
     made = Parser(
         description=description,
         epilog=f"examples:\n{examples}",
@@ -47,10 +54,12 @@ def parser(description: str, examples: str, ranks_help: str) -> argparse.Argumen
     made.add_argument("--ranks", type=count, metavar="P", help=ranks_help)
     made.add_argument("--network", choices=ranks.presets, metavar="PRESET", help=f"simulate {presets}")
     made.add_argument("--mpi", action="store_true", help="run on real MPI: P processes under mpiexec")
-    made.add_argument(
-        "--plot", type=picture, metavar="FILE", help="draw time into FILE (.png or .svg) and messages beside it"
-    )
-    made.add_argument("--trace", type=writable, metavar="FILE", help="write a trace that https://ui.perfetto.dev opens")
+    if plot:
+        made.add_argument("--plot", type=picture, metavar="FILE", help=f"draw {plot}")
+    if trace:
+        made.add_argument(
+            "--trace", type=writable, metavar="FILE", help="write a trace that https://ui.perfetto.dev opens"
+        )
     return made
 
 
@@ -142,19 +151,21 @@ def require_memory(what: str, n_bytes: int, remedy: str) -> None:
 
 def _start(options: argparse.ArgumentParser, prepare: Prepare, argv: list[str]) -> tuple[argparse.Namespace, Any]:
     args = options.parse_args(argv[1:])
-    _require("rich")
-    if args.plot:
-        _require("matplotlib")
+    for library, needed in (("rich", True), ("matplotlib", getattr(args, "plot", None))):
+        if needed and find_spec(library) is None:
+            raise UsageError(
+                f'{library} is not installed; remedy: install the extra "show", in a checkout pip install -e ".[show]"'
+            )
     if real.under_mpi():
         p = real.world().size
         if args.ranks not in (None, p):
             raise UsageError(f"got {p} MPI processes, expected --ranks {args.ranks}; remedy: mpiexec -n {args.ranks}")
         args.mpi, args.ranks = True, p
     for name in ("network", "trace") if args.mpi else ():
-        if getattr(args, name):
+        if getattr(args, name, None):
             raise UsageError(f"--{name} is for simulated ranks, and real MPI was asked for; remedy: leave one out")
     job = prepare(args)
-    if args.plot and args.ranks == 1:
+    if getattr(args, "plot", None) and args.ranks == 1:
         raise UsageError("--plot: got 1 rank, expected 2 or more, since one alone sends nothing")
     return args, job
 

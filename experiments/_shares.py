@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add --bytes and --npy."""
     data = parser.add_mutually_exclusive_group()
     what = "bytes of random float32 on each rank: 25MiB (default), 64KiB, 1e6"
-    data.add_argument("--bytes", type=_size, default="25MiB", metavar="N", help=what)
+    data.add_argument("--bytes", type=size_in_bytes, default="25MiB", metavar="N", help=what)
     what = "arrays from files instead: one a rank, or one that the ranks share out along its first axis"
     data.add_argument("--npy", nargs="+", type=Path, metavar="FILE", help=what)
 
@@ -55,7 +55,7 @@ def random_share(n_bytes: int) -> Share:
     return lambda rank: np.random.default_rng(rank).random(n_bytes // 4, np.float32)
 
 
-def _size(text: str) -> int:
+def size_in_bytes(text: str) -> int:
     """Return the bytes that "25MiB", "64KiB", "1e6" or "4096" stand for."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?) ?([KMG]i?)?B?", text, re.IGNORECASE)
     if not found:

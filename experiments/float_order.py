@@ -1,0 +1,185 @@
+"""What does the order of a reduction do to sums of floating-point numbers?
+
+Addition of floats is not associative: every algorithm adds the ranks in an order of its own and rounds at every step.
+If an element passes through at most d additions, its error is at most d u of the sum of magnitudes (u is half the
+distance from 1 to the next float): d is p-1 in a chain and lg p in a balanced tree. Rounding errors also cancel:
+they behave like independent random ones, so that what is seen grows like sqrt(p) in a chain, and hardly at all in a
+tree. This script finds d and the expected error by running the algorithms themselves, on numbers that carry both
+along, and measures against exact sums. It also asks who gets the same bits: other ranks, other runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ranks
+from collectives import CATALOGUE, commutative
+from experiments import _lab
+from experiments._worlds import World
+
+EXAMPLES = """\
+  python experiments/float_order.py                                up to 128 simulated ranks
+  python experiments/float_order.py --ranks 256 --plot order.png   how errors grow with the number of ranks
+  python experiments/float_order.py --mpi --ranks 4                the same bits on real MPI, turn after turn?"""
+N = 1024  # elements on each rank
+TURNS = 5  # runs that are compared bit by bit
+U = float(np.finfo(np.float32).eps) / 2
+ALGORITHMS: dict[str, Callable[..., Any]] = {
+    name: row.function for name, row in CATALOGUE["allreduce"].items() if not row.one_node
+}
+_TAG = 32_181
+
+deeper = commutative(lambda a, b: np.maximum(a, b) + 1)
+
+
+def _add_with_error(a: Any, b: Any) -> Any:
+    """Add complex numbers whose imaginary part is the variance of the rounding errors so far."""
+    total = a.real + b.real
+    last_place = np.spacing(total.astype(np.float32)).astype(float)
+    return total + 1j * (a.imag + b.imag + last_place**2 / 12)
+
+
+add_with_error = commutative(_add_with_error)
+
+
+def arrival_order(comm: Any, x: Any) -> Any:
+    """Return the sum as many a hand-written all-reduce makes it: each rank adds what comes as it comes."""
+    requests = [comm.Isend(x, other, _TAG) for other in range(comm.size) if other != comm.rank]
+    total, came = x.copy(), np.empty_like(x)
+    for _ in requests:
+        comm.Recv(came, ranks.mpi_of(comm).ANY_SOURCE, _TAG)
+        total += came
+    for request in requests:
+        request.Wait()
+    return total
+
+
+def share(rank: int) -> Any:
+    """Return what a rank brings: numbers from 0 to 1, so that nothing cancels."""
+    return np.random.default_rng(rank).random(N, np.float32)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An algorithm on p ranks: depth of its additions, expected and measured errors in u of the exact sum."""
+
+    depth: int
+    expected: float
+    rms: float
+    largest: float
+
+
+def seen(name: str, p: int) -> Seen:
+    """Return depth and errors of an algorithm; assert that the errors are what they can be."""
+    algorithm = ALGORITHMS[name]
+    exact = np.array([math.fsum(column) for column in np.stack([share(r) for r in range(p)], axis=1).tolist()])
+    depth = ranks.run(lambda comm: algorithm(comm, np.zeros(N, np.int64), deeper), p).results[0]
+    carried = ranks.run(lambda comm: algorithm(comm, share(comm.rank).astype(complex), add_with_error), p).results[0]
+    result = ranks.run(lambda comm: algorithm(comm, share(comm.rank)), p).results[0]
+    errors = (result - exact) / exact / U
+    # Higham, Accuracy and Stability of Numerical Algorithms, 4.2: |error| <= d u / (1 - d u), here of a positive sum.
+    assert (abs(errors) <= depth / (1 - depth * U)).all(), f"{name}, {p} ranks: an error above its bound"
+    # Few additions leave halves of a last place more often than chance would: up to an eighth more error.
+    expected = float(np.sqrt(np.mean(carried.imag / exact**2))) / U
+    rms = float(np.sqrt(np.mean(errors**2)))
+    assert 0.8 < rms / expected < 1.25, f"{name}, {p} ranks: error {rms:.3g} u, expected {expected:.3g} u"
+    return Seen(int(depth.max()), expected, rms, float(abs(errors).max()))
+
+
+def same_bits(world: World, algorithm: Callable[..., Any]) -> tuple[bool, bool]:
+    """Return whether all ranks, and all turns, come to the same bits; on simulated ranks turns differ by jitter."""
+    turns = []
+    for turn in range(TURNS):
+        if world.real:
+            turns.append(world.comm.allgather(algorithm(world.comm, share(world.comm.rank)).tobytes()))
+            continue
+        network = ranks.Network(
+            name="jitter", inter=ranks.Link.of(1e-6, 1e9), intra=ranks.Link.of(1e-6, 1e9), jitter_ps=20_000_000
+        )
+        run = ranks.run(lambda comm: algorithm(comm, share(comm.rank)), world.p, network=network, seed=turn)
+        turns.append([result.tobytes() for result in run.results])
+    return all(len(set(turn)) == 1 for turn in turns), all(one == other for one, other in pairwise(turns))
+
+
+def experiment(world: World, args: argparse.Namespace, job: None) -> None:
+    """Measure errors by p, then who gets the same bits."""
+    if world.first:
+        print(f"{__doc__.partition(chr(10))[0]}\n\nRanks: {world.name}\n")
+    if not world.real:
+        growth(world.p, args.plot)
+    bits = {name: same_bits(world, f) for name, f in (ALGORITHMS | {"(arrival order)": arrival_order}).items()}
+    for name in ALGORITHMS:
+        assert bits[name][1], f"{name}: turns differ"
+    if world.first:
+        _lab.table(
+            [f"{world.p} ranks, {TURNS} turns", "same bits on all ranks", "same bits in all turns"],
+            [[name, *("yes" if same else "no" for same in row)] for name, row in bits.items()],
+        )
+        print("Orders that are fixed by rank give the same bits, however late messages come.")
+
+
+def growth(p: int, plot: Path | None) -> None:
+    """Print, and draw if asked to, how errors grow with the number of ranks."""
+    sizes = [2**k for k in range(1, p.bit_length()) if 2**k < p] + [p] * (p > 1)
+    found = {(name, size): seen(name, size) for size in _lab.track(sizes, "adding") for name in ALGORITHMS}
+    print(f"Sums of {N} float32 elements from 0 to 1, errors in u = 2^-24 of the exact sum (math.fsum):\n")
+    for size in sizes if p <= 4 else [sizes[len(sizes) // 2 - 1], p]:
+        rows = [
+            [name, f"{f.depth}", f"{f.depth}", f"{f.largest:.2f}", f"{f.expected:.3f}", f"{f.rms:.3f}"]
+            for (name, at), f in found.items()
+            if at == size
+        ]
+        header = ["additions\nin a chain", "largest error\nat most", "\nmeasured", "rms error\nexpected", "\nmeasured"]
+        _lab.table([f"{size} ranks", *header], rows)
+    if plot:
+        _lab.save(plot, lambda path: draw(path, sizes, found))
+
+
+def draw(path: Path, sizes: list[int], found: dict[tuple[str, int], Seen]) -> None:
+    """Draw errors against the number of ranks: expected as lines, measured as points, bounds dotted."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot(title="Errors of float32 sums over p ranks", xlabel="ranks p", ylabel="rms error, in u")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    for index, name in enumerate(ALGORITHMS):
+        colour, marker = f"C{index}", "os^vDPX*<>"[index % 10]
+        axes.plot(sizes, [found[name, p].expected for p in sizes], color=colour)
+        axes.plot(sizes, [found[name, p].rms for p in sizes], marker, color=colour, fillstyle="none", label=name)
+    axes.plot(sizes, [p - 1 for p in sizes], ":", color="0.3", label="bound of a chain, p - 1")
+    axes.plot(sizes, [max(math.log2(p), 1) for p in sizes], "--", color="0.3", label="bound of a tree, lg p")
+    axes.plot(sizes, [0.4 * math.sqrt(p / 3) for p in sizes], "-.", color="0.6", label="√p: a chain, errors at random")
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize="small", ncols=2)
+    figure.savefig(path)
+
+
+def main() -> int:
+    """Run the experiment from the command line."""
+    ranks_help = "largest number of ranks (default: 128, on real MPI 4)"
+    options = _lab.parser(
+        __doc__, EXAMPLES, ranks_help, plot="errors against ranks into FILE (.png or .svg)", trace=False
+    )
+    return _lab.main(options, prepare, experiment, sys.argv)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Set args.ranks."""
+    if args.plot and args.mpi:
+        raise _lab.UsageError("--plot is for simulated ranks: on real MPI only bits are compared; remedy: leave it out")
+    args.ranks = args.ranks or (4 if args.mpi else 128)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

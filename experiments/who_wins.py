@@ -1,0 +1,195 @@
+"""Which algorithm is the fastest, for how many ranks and how many bytes?
+
+Few bytes: latency counts, so few rounds win (trees, recursive doubling, Bruck). Many bytes: the link counts, so the
+algorithm wins that sends the fewest bytes (rings, halving), even if it takes many rounds. Where one overtakes the
+other depends on the network. For each operation this script draws the phase diagram by the formulas of the catalogue,
+runs every algorithm in as many cells as memory allows, and marks the cells in which the fastest is another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import ranks
+from collectives import CATALOGUE, Machine, choose, machine_of
+from experiments import _lab
+from experiments._operations import BUS_FACTORS, DTYPE, Call
+from experiments._worlds import World
+
+EXAMPLES = """\
+  python experiments/who_wins.py --plot who.png                       every operation on InfiniBand
+  python experiments/who_wins.py --operations allreduce --ranks 48
+  python experiments/who_wins.py --network dgx-h100 --operations allreduce broadcast
+  python experiments/who_wins.py --every-network --operations allreduce --plot who.png
+  python experiments/who_wins.py --mpi --ranks 4                      along the bytes on real MPI, beside its own"""
+RANKS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+BYTES = [4**k for k in range(4, 13)]  # 256 B to 16 MiB
+REAL_BYTES = [4**k for k in range(5, 12)]  # 1 KiB to 4 MiB
+# Cells with more bytes than this on all ranks together are predicted only.
+MEASURED_BYTES = 2**24
+MARGIN = 0.05  # how much slower the predicted winner may be
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The winner by formula, and the times measured of all algorithms, none if the cell was not run."""
+
+    predicted: str
+    measured_ps: dict[str, int]
+
+    @property
+    def fastest(self) -> str:
+        """The winner as measured; of equally fast ones the predicted one."""
+        best_ps = min(self.measured_ps.values())
+        return self.predicted if self.loss == 0 else next(n for n, ps in self.measured_ps.items() if ps == best_ps)
+
+    @property
+    def loss(self) -> float:
+        """By which part of the fastest time the predicted winner is slower."""
+        return self.measured_ps[self.predicted] / min(self.measured_ps.values()) - 1
+
+
+Diagram = dict[tuple[int, int], Cell]
+
+
+def cell(operation: str, network: ranks.Network, p: int, n_bytes: int) -> Cell:
+    """Return a cell on simulated ranks; assert that the formulas picked well."""
+    call = Call.of_bytes(operation, p, n_bytes)
+    choice = choose(operation, Machine.of(network, p), call.n, DTYPE.itemsize)
+    times = {}
+    for name, _ in choice.candidates if p * call.n_bytes <= MEASURED_BYTES else ():
+        run = ranks.run(call.program(CATALOGUE[operation][name].function), p, network=network)
+        right = all(call.is_right(rank, result) for rank, result in enumerate(run.results))
+        assert right, f"{name} {operation}, {p} ranks, {n_bytes} B: a result is wrong"
+        times[name] = run.time_ps
+    found = Cell(choice.algorithm, times)
+    assert not times or found.loss <= MARGIN, (
+        f"{operation} on {network.name}, {p} ranks, {n_bytes} B: {found.predicted} was expected to win, and takes "
+        f"{found.loss:.1%} longer than {found.fastest}"
+    )
+    return found
+
+
+def show(operation: str, network: ranks.Network, diagram: Diagram) -> None:
+    """Print a diagram with a letter for each algorithm."""
+    names = [name for name in CATALOGUE[operation] if name in {each.predicted for each in diagram.values()}]
+    letters = {name: chr(ord("A") + index) for index, name in enumerate(names)}
+    print(f"{operation} on {network.name}: {', '.join(f'{letters[name]} {name}' for name in names)}")
+    table = []
+    for p in sorted({p for p, _ in diagram}):
+        line = [f"{p} ranks"]
+        for n_bytes in BYTES:
+            each = diagram[p, n_bytes]
+            seen = not each.measured_ps
+            other = "" if seen or each.loss == 0 else f"<{each.fastest} {each.loss:.1%}"
+            line.append(letters[each.predicted].lower() if seen else letters[each.predicted] + other)
+        table.append(line)
+    _lab.table(["", *map(_lab.nice_bytes, BYTES)], table)
+
+
+def experiment(world: World, args: argparse.Namespace, job: None) -> None:
+    """Make all diagrams, print and draw them."""
+    if world.first:
+        print(f"{__doc__.partition(chr(10))[0]}\n\nRanks: {world.name}\n")
+    if world.real:
+        on_mpi(world, args.operations)
+        return
+    networks = [*ranks.presets.values()] if args.every_network else [world.network]
+    sizes = [*(p for p in RANKS if p < world.p), world.p]
+    todo = list(product(args.operations, networks, sizes, BYTES))
+    diagrams: dict[tuple[str, str], Diagram] = {}
+    for operation, network, p, n_bytes in _lab.track(todo, "running"):
+        diagrams.setdefault((operation, network.name), {})[p, n_bytes] = cell(operation, network, p, n_bytes)
+    print("Capital letters: predicted, and measured to be the fastest, or what beats it and by how much is behind it;")
+    print("small letters: predicted only.\n")
+    for operation, network in product(args.operations, networks):
+        show(operation, network, diagrams[operation, network.name])
+    cells = [each for diagram in diagrams.values() for each in diagram.values() if each.measured_ps]
+    wrong = [each for each in cells if each.loss]
+    worst = max((each.loss for each in wrong), default=0)
+    print(f"Of {len(cells)} cells measured, the formulas name the fastest in {len(cells) - len(wrong)}.")
+    if wrong:
+        print(f"In the others their choice takes {worst:.1%} longer at most.")
+    if args.plot:
+        _lab.save(args.plot, lambda path: draw(path, args.operations, networks, sizes, diagrams))
+
+
+def draw(
+    path: Path, operations: list[str], networks: list[Any], sizes: list[int], diagrams: dict[tuple[str, str], Diagram]
+) -> None:
+    """Draw a panel for each operation and network: colours are winners, dots agree, crosses do not."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    columns = len(networks) if len(networks) > 1 else min(3, len(operations))
+    lines = -(-len(operations) * len(networks) // columns)
+    figure = Figure(figsize=(1 + 4.6 * columns, 0.6 + 4 * lines), dpi=110, layout="constrained")
+    for index, (operation, network) in enumerate(product(operations, networks)):
+        axes = figure.add_subplot(lines, columns, index + 1, title=f"{operation}, {network.name}")
+        names, diagram = list(CATALOGUE[operation]), diagrams[operation, network.name]
+        colours = {name: colormaps["tab20" if len(names) > 10 else "tab10"](i) for i, name in enumerate(names)}
+        picture = [[colours[diagram[p, n_bytes].predicted] for n_bytes in BYTES] for p in sizes]
+        axes.imshow(picture, origin="lower", aspect="auto", alpha=0.75)
+        for (y, p), (x, n_bytes) in product(enumerate(sizes), enumerate(BYTES)):
+            if diagram[p, n_bytes].measured_ps:
+                axes.plot(x, y, "k." if diagram[p, n_bytes].loss == 0 else "kx", markersize=3)
+        axes.set_xticks(range(len(BYTES)), [_lab.nice_bytes(n) for n in BYTES], rotation=45, fontsize="small")
+        axes.set_yticks(range(len(sizes)), [f"{p}" for p in sizes], fontsize="small")
+        axes.set_ylabel("ranks")
+        winners = [name for name in names if name in {each.predicted for each in diagram.values()}]
+        handles = [Patch(color=colours[name], label=name) for name in winners]
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncols": 3}
+        axes.legend(handles=handles, frameon=False, fontsize="small", **below)
+    figure.savefig(path)
+
+
+def on_mpi(world: World, operations: list[str]) -> None:
+    """Print who wins along the bytes: predicted by the calibrated network, and measured."""
+    machine = machine_of(world.comm)
+    for operation in operations:
+        table = []
+        for n_bytes in _lab.track(REAL_BYTES, operation):
+            call = Call.of_bytes(operation, world.p, n_bytes)
+            choice = choose(operation, machine, call.n, DTYPE.itemsize)
+            times = {}
+            for name, _ in choice.candidates:
+                measured = world.measure(call.program(CATALOGUE[operation][name].function), call.is_right)
+                assert measured.right, f"{name} {operation}, {n_bytes} B: a result is wrong"
+                times[name] = measured.time_ps
+            found = Cell(choice.algorithm, times)
+            fastest_ps = min(times.values())
+            shown = [found.predicted, _lab.nice_time(times[found.predicted]), found.fastest, _lab.nice_time(fastest_ps)]
+            table.append([_lab.nice_bytes(call.n_bytes), *shown, f"{found.loss:.0%}"])
+        if world.first:
+            _lab.table([operation, "predicted\nto win", "takes", "fastest\nmeasured", "takes", "lost"], table)
+
+
+def main() -> int:
+    """Run the experiment from the command line."""
+    ranks_help = "largest number of ranks (default: 16, on real MPI 2)"
+    options = _lab.parser(__doc__, EXAMPLES, ranks_help, plot="diagrams into FILE (.png or .svg)", trace=False)
+    options.add_argument(
+        "--operations", nargs="+", choices=BUS_FACTORS, default=[*BUS_FACTORS], metavar="NAME",
+        help=f"of {', '.join(BUS_FACTORS)} (default: all)",
+    )  # fmt: skip
+    options.add_argument("--every-network", action="store_true", help="instead of one, all that can be simulated")
+    return _lab.main(options, prepare, experiment, sys.argv)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Set args.ranks; check the others."""
+    if args.mpi and (args.plot or args.every_network):
+        raise _lab.UsageError("--plot and --every-network are for simulated ranks; remedy: leave them out")
+    if args.every_network and args.network:
+        raise _lab.UsageError("got --network and --every-network, expected one of them; remedy: leave one out")
+    args.ranks = args.ranks or (2 if args.mpi else 16)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
