@@ -84,7 +84,7 @@ def by_name(name: str, comm: Any, row: int, lengths: list[int] | None, kernel: K
     """
     if name == "Ulysses":
         inner = parallel.local_attention(kernel, causal=True)
-        forward = partial(parallel.ulysses_attention, comm, causal=True, lengths=lengths, attention=inner)
+        forward = partial(parallel.ulysses_attention, comm, lengths=lengths, attention=inner)
         return Attention(forward, partial(parallel.ulysses_attention_backward, comm))
     around: dict[str, Any] = {"causal": True, "layout": "zigzag", "lengths": lengths, "kernel": kernel}
     if name == "ring":

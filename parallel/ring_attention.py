@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
-from parallel.arguments import check_like, check_scale
+from parallel.arguments import check_like, check_scale, refuse
 from parallel.local import BLOCKWISE, Attention, Kernel
 from parallel.shards import agree, alike, check_shards, gather_tokens, held_positions
+from ranks import mpi_of
 
 # Tags of this file's messages, out of the way of a program's own.
 _KV, _D_KV = 32_701, 32_702
@@ -96,7 +97,7 @@ def ring_attention(
     """
     who, p, rank = "ring_attention", comm.size, comm.rank
     sizes = check_shards(who, q, k, v, segments)
-    lengths = agree(comm, who, q.shape[1], lengths, **alike(sizes, q.dtype, causal, scale, segments))
+    lengths = agree(comm, who, q.shape[1], lengths, **alike(who, sizes, q.dtype, causal, scale, segments, layout))
     documents = None if segments is None else gather_tokens(comm, segments, lengths)
     shards = Shards(layout, lengths, documents, causal, check_scale(who, scale, sizes.dim))
     seen = shards.seen_by(rank)
@@ -156,15 +157,21 @@ class _Move:
     def __init__(self, comm: Any, sent: Array, n_came: int, tag: int, overlap: bool) -> None:
         left, right = (comm.rank - 1) % comm.size, (comm.rank + 1) % comm.size
         self.came = np.empty((*sent.shape[:2], n_came, *sent.shape[3:]), sent.dtype)
-        self.requests = [comm.Irecv(self.came, left, tag), comm.Isend(sent, right, tag)] if overlap else []
-        self.exchange = partial(comm.Sendrecv, sent, right, tag, self.came, left, tag)
+        self.source, self.status = left, mpi_of(comm).Status()
+        self.receiving = comm.Irecv(self.came, left, tag) if overlap else None
+        self.sending = comm.Isend(sent, right, tag) if overlap else None
+        self.exchange = partial(comm.Sendrecv, sent, right, tag, self.came, left, tag, self.status)
 
     def end(self) -> Array:
         """Return the block that came, when both are through."""
-        if not self.requests:
+        if self.receiving and self.sending:
+            self.receiving.Wait(self.status)
+            self.sending.Wait()
+        else:
             self.exchange()
-        for request in self.requests:
-            request.Wait()
+        if self.status.Get_count() != self.came.nbytes:  # MPI itself refuses only what is too long
+            got = f"{self.status.Get_count()} bytes from rank {self.source}"
+            refuse(ValueError, "ring_attention", got, f"{self.came.nbytes}", "pass the true lengths on all ranks")
         return self.came
 
 

@@ -27,14 +27,18 @@ def token_positions(layout: str, n: int, p: int) -> list[Array]:
 
     Source:  striped: Brandon et al., arXiv 2311.09431.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout: got {layout!r}, expected {', '.join(LAYOUTS)}; remedy: choose one of these")
+    _check_layout(layout)
     if layout == "striped":
         return [np.arange(rank, n, p) for rank in range(p)]
     if layout == "plain":
         return [np.arange(begin, end) for begin, end in pairwise(block_bounds(n, p))]
     blocks = [np.arange(begin, end) for begin, end in pairwise(block_bounds(n, 2 * p))]
     return [np.concatenate([blocks[rank], blocks[-1 - rank]]) for rank in range(p)]
+
+
+def _check_layout(layout: str) -> None:
+    if layout not in LAYOUTS:
+        refuse(ValueError, "layout", repr(layout), ", ".join(LAYOUTS), "choose one of these")
 
 
 def shard(x: Array, p: int, rank: int, layout: str = "plain", axis: int = 1) -> Array:
@@ -112,15 +116,24 @@ def _require_alike(who: str, names: list[str], table: Array) -> None:
         return
     usual = rows[np.argmax(counts)]
     differ = [
-        f"rank {rank}: " + ", ".join(f"{names[i]}={row[i]}" for i in np.flatnonzero(row != usual))
+        f"rank {rank}: " + ", ".join(_text(names[i], row[i]) for i in np.flatnonzero(row != usual))
         for rank, row in enumerate(table)
         if (row != usual).any()
     ]
-    fields = [i for i in range(len(names)) if (table[:, i] != usual[i]).any()]
+    expected = ", ".join(_text(names[i], usual[i]) for i in np.flatnonzero((table != usual).any(0)))
     raise ValueError(
-        f"{who}: got {'; '.join(differ)}, expected {', '.join(f'{names[i]}={usual[i]}' for i in fields)} as on the "
-        f"other {counts.max()} of {len(table)} ranks; remedy: pass arrays that differ only in their number of tokens"
+        f"{who}: got {'; '.join(differ)}, expected {expected} as on the other {counts.max()} of {len(table)} ranks; "
+        "remedy: pass arrays that differ only in their number of tokens, and the same keywords"
     )
+
+
+def _text(name: str, value: np.int64) -> str:
+    """Return how a number of `alike` was written by the caller."""
+    if name == "layout":
+        return f"layout={LAYOUTS[value]!r}"
+    if name == "scale":
+        return f"scale={value.view(np.float64):.6g}"
+    return f"{name}={bool(value)}" if name in ("causal", "segments", "keep_gathered") else f"{name}={value}"
 
 
 def check_shards(who: str, q: Any, k: Any, v: Any, segments: Any) -> Sizes:
@@ -139,14 +152,21 @@ def check_shards(who: str, q: Any, k: Any, v: Any, segments: Any) -> Sizes:
 
 
 def alike(
-    sizes: Sizes, dtype: np.dtype[Any], causal: bool, scale: float | None, segments: Array | None
+    who: str,
+    sizes: Sizes,
+    dtype: np.dtype[Any],
+    causal: bool,
+    scale: float | None,
+    segments: Array | None,
+    layout: str = "plain",
 ) -> dict[str, int]:
     """Return, as integers, all that ranks must have alike: the arrays but for their tokens, and the keywords."""
-    factor = np.float64(check_scale("scale", scale, sizes.dim))
+    _check_layout(layout)
+    factor = np.float64(check_scale(who, scale, sizes.dim))
     return {
         "batch": sizes.batch, "heads": sizes.heads, "kv_heads": sizes.kv_heads, "head_dim": sizes.dim,
-        "itemsize": dtype.itemsize, "causal": int(causal), "segments": int(segments is not None),
-        "scale_bits": int(factor.view(np.int64)),
+        "itemsize": dtype.itemsize, "causal": int(bool(causal)), "segments": int(segments is not None),
+        "layout": LAYOUTS.index(layout), "scale": int(factor.view(np.int64)),
     }  # fmt: skip
 
 

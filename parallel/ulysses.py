@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
-from parallel.arguments import check_like
+from parallel.arguments import check_like, refuse
 from parallel.exchange import heads_to_tokens, tokens_to_heads
 from parallel.heads import Heads, from_ranks, of_ranks, on_heads, split_heads
 from parallel.local import Attention, local_attention
@@ -55,7 +55,8 @@ def ulysses_attention(
         ranks.run(program, 3).results  # [(1, 4, 6, 8), (1, 4, 6, 8), (1, 4, 6, 8)]
 
     segments: (batch, tokens), the document of each of this rank's tokens; they attend inside their document only.
-    lengths:  how many tokens each rank holds, if known. attention: what each rank does with its heads (USP: a ring).
+    lengths:  how many tokens each rank holds, if known. attention: what each rank does with its heads, for
+              all of these (USP: a ring).
 
     Shape:   q (batch, tokens, heads, head_dim), k and v with kv_heads that divide heads -> as q. Any number of tokens
              on a rank, of heads, of K/V heads and of ranks: query heads are split as evenly as can be, and a K/V head
@@ -68,7 +69,10 @@ def ulysses_attention(
     """
     who, rank = "ulysses_attention", comm.rank
     sizes = check_shards(who, q, k, v, segments)
-    lengths = agree(comm, who, q.shape[1], lengths, **alike(sizes, q.dtype, causal, scale, segments))
+    lengths = agree(comm, who, q.shape[1], lengths, **alike(who, sizes, q.dtype, causal, scale, segments))
+    if attention is not None and (causal or scale is not None or segments is not None):
+        got = "causal, scale or segments beside an attention that has its own"
+        refuse(ValueError, who, got, "one or the other", "give them to what makes the attention")
     heads = split_heads(sizes.heads, sizes.kv_heads, comm.size)
     if attention is None:
         whole = None if segments is None else np.concatenate(gather_tokens(comm, segments, lengths), 1)

@@ -86,7 +86,7 @@ def usp_attention(
     """
     who, row = "usp_attention", grid.row
     sizes = check_shards(who, q, k, v, segments)
-    keywords = alike(sizes, q.dtype, causal, scale, segments)
+    keywords = alike(who, sizes, q.dtype, causal, scale, segments, layout)
     by_row = None if lengths is None else _rows(who, grid, lengths)
     of_ranks = agree(row, who, q.shape[1], None if by_row is None else by_row[grid.column.rank], **keywords)
     of_row = None if segments is None else np.concatenate(gather_tokens(row, segments, of_ranks), 1)

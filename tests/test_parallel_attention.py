@@ -24,7 +24,7 @@ def cases(draw: Any) -> Case:
         n=draw(st.integers(0, 14)), heads=kv_heads * draw(st.integers(1, 3)), kv_heads=kv_heads,
         head_dim=draw(st.integers(1, 4)), batch=draw(st.integers(1, 2)), causal=draw(st.booleans()),
         packed=draw(st.booleans()), dtype=draw(st.sampled_from(["f4", "f8"])), overlap=draw(st.booleans()),
-        seed=draw(st.integers(0, 99)),
+        scale=draw(st.sampled_from([None, 0.3, -1.0])), bad=draw(st.booleans()), seed=draw(st.integers(0, 99)),
     )  # fmt: skip
 
 
@@ -56,11 +56,11 @@ FUNCTIONS = [
         ({"batch": 2}, r"rank 2: batch=2, expected batch=1 as on the other 3 of 4 ranks"),
         ({"heads": 8}, r"rank 2: heads=8, expected heads=4"),
         ({"kv_heads": 1}, r"rank 2: kv_heads=1, expected kv_heads=2"),
-        ({"head_dim": 5}, r"rank 2: head_dim=5, scale_bits=-?\d+, expected head_dim=3"),
-        ({"causal": True}, r"rank 2: causal=1, expected causal=0"),
-        ({"scale": 1.0}, r"rank 2: scale_bits=4607182418800017408, expected scale_bits=\d+"),
+        ({"head_dim": 5}, r"rank 2: head_dim=5, scale=0.447214, expected head_dim=3, scale=0.57735 as"),
+        ({"causal": True}, r"rank 2: causal=True, expected causal=False"),
+        ({"scale": 1.0}, r"rank 2: scale=1, expected scale=0.57735"),
         ({"dtype": "f4"}, r"rank 2: itemsize=4, expected itemsize=8"),
-        ({"segments": True}, r"rank 2: segments=1, expected segments=0"),
+        ({"segments": True}, r"rank 2: segments=True, expected segments=False"),
     ],
     ids=lambda change: next(iter(change)) if isinstance(change, dict) else "",
 )
@@ -81,3 +81,96 @@ def test_ranks_whose_arrays_differ_in_more_than_tokens_are_named_on_every_rank(
 
     for told in ranks.run(program, 4).results:
         assert re.search(message, told), told
+
+
+def test_ranks_with_different_layouts_are_named() -> None:
+    def program(comm: Any) -> None:
+        q = np.zeros((1, 4, 2, 2))
+        parallel.ring_attention(comm, q, q, q, layout="zigzag" if comm.rank == 1 else "striped")
+
+    with pytest.raises(ValueError, match=r"rank 1: layout='zigzag', expected layout='striped' as on the other 2 of 3"):
+        ranks.run(program, 3)
+
+
+X = np.zeros((1, 4, 2, 3))
+WRONG: list[tuple[Any, dict[str, Any], str]] = [
+    (ring := parallel.ring_attention, {"layout": "spiral"}, "layout: got 'spiral', expected plain, striped, zigzag"),
+    (ring, {"lengths": [4]}, r"ring_attention: got lengths=\[4\] and, on rank 0, 4 tokens, expected the number of"),
+    (ring, {"lengths": [5, 4]}, r"got lengths=\[5, 4\] and, on rank 0, 4 tokens"),
+    (ring, {"lengths": ["4", 4]}, r"got lengths=\['4', 4\] and"),
+    (ring, {"segments": np.zeros((1, 3), int)}, r"got segments int64 \(1, 3\), expected an array of integers"),
+    (ring, {"segments": np.zeros((1, 4))}, r"got segments float64 \(1, 4\), expected an array of integers"),
+    (ring, {"segments": [0] * 4}, "got segments list, expected an array of integers"),
+    (ring, {"scale": float("nan")}, "ring_attention: got scale=nan, expected a finite number"),
+    (ring, {"k": X[..., :2]}, "expected q and k of one head_dim"),
+    (ring, {"k": X[:, :3], "v": X[:, :3]}, "expected q, k and v of the same tokens and head_dim"),
+    (ring, {"v": X[..., :2]}, "expected q, k and v of the same tokens and head_dim"),
+    (ring, {"k": np.zeros((1, 4, 3, 3)), "v": np.zeros((1, 4, 3, 3))}, "expected KV heads that divide the 2 query"),
+    (ring, {"q": X[0]}, r"got q with shape \(4, 2, 3\), expected \(batch, seq, heads, head_dim\)"),
+    (
+        ulysses := parallel.ulysses_attention,
+        {"causal": True, "attention": parallel.local_attention()},
+        "got causal, scale or segments beside an attention that has its own, expected one or the other",
+    ),
+    (ulysses, {"lengths": [4, 4, 4]}, r"ulysses_attention: got lengths=\[4, 4, 4\] and, on rank 0, 4 tokens"),
+    (
+        usp := lambda comm, *x, **keywords: parallel.usp_attention(parallel.usp_grid(comm, 2), *x, **keywords),
+        {"lengths": [4]},
+        r"usp_attention: got lengths=\[4\], expected one for each of 2 ranks, row after row",
+    ),
+    (lambda comm, *x: parallel.usp_grid(comm, 3), {}, "usp_grid: got ulysses=3, expected a number that divides the 2"),
+]
+
+
+@pytest.mark.parametrize(("function", "change", "message"), WRONG, ids=[message[:40] for _, _, message in WRONG])
+def test_arguments_that_make_no_sense_are_refused(function: Any, change: dict[str, Any], message: str) -> None:
+    arrays = [change.get(name, X) for name in "qkv"]
+    keywords = {name: value for name, value in change.items() if name not in "qkv"}
+    with pytest.raises((ValueError, TypeError), match=f"{message}.*remedy: "):
+        ranks.run(lambda comm: function(comm, *arrays, **keywords), 2)
+
+
+@pytest.mark.parametrize("layout", ["striped", "zigzag"])
+def test_shards_that_do_not_fit_their_layout_are_refused(layout: str) -> None:
+    def program(comm: Any) -> None:
+        q = np.zeros((1, 5 - 3 * comm.rank, 2, 2))
+        parallel.ring_attention(comm, q, q, q, layout=layout)
+
+    expected = (
+        rf"got shards of \[5, 2\] tokens, expected \[[34], [34]\] in the {layout} layout; remedy: cut the sequence"
+    )
+    with pytest.raises(ValueError, match=expected):
+        ranks.run(program, 2)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS[:2], ids=["ulysses", "ring"])
+def test_lengths_that_only_one_rank_gets_wrong_end_the_run(function: Any) -> None:
+    def program(comm: Any) -> None:
+        q = np.zeros((1, 3, 2, 2))
+        function(comm, q, q, q, lengths=[3, 3, 4] if comm.rank == 1 else [3, 3, 3])
+
+    with pytest.raises(ranks.CollectiveMismatchError, match=r"outlier +rank 1"):
+        ranks.run(program, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 2, 3), (1, 4, 2, 2)])
+def test_a_gradient_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    def program(comm: Any, forward: Any, backward: Any) -> None:
+        backward(comm, forward(comm, X, X, X)[1], np.zeros(shape))
+
+    for name in ("ulysses_attention", "ring_attention"):
+        with pytest.raises(ValueError, match=rf"{name}_backward: got d_out \({shape[0]}, {shape[1]}"):
+            ranks.run(program, 2, getattr(parallel, name), getattr(parallel, f"{name}_backward"))
+
+
+@pytest.mark.parametrize("layout", ["plain", "striped", "zigzag"])
+@pytest.mark.parametrize("p", [1, 2, 3, 7])
+def test_every_token_has_one_place_in_every_layout(layout: str, p: int) -> None:
+    for n in (0, 1, 5, 14, 30):
+        x = np.arange(n)
+        shards = [parallel.shard(x, p, rank, layout, axis=0) for rank in range(p)]
+        assert sorted(np.concatenate(shards)) == list(range(n))
+        assert max(map(len, shards)) - min(map(len, shards)) <= (2 if layout == "zigzag" else 1)
+        np.testing.assert_array_equal(parallel.unshard(shards, layout, axis=0), x)
+    grids = ranks.run(lambda comm: parallel.usp_grid(comm, p).shard(np.arange(31), layout, axis=0), 2 * p).results
+    np.testing.assert_array_equal(parallel.unshard_grid(grids, p, layout, axis=0), np.arange(31))

@@ -110,3 +110,32 @@ def test_layers_keep_their_arguments() -> None:
     _, saved = layers.layer_norm(x, gain, gain)
     layers.layer_norm_backward(saved, gain, d_y)
     layers.gelu_backward(layers.gelu(x), d_y)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((8, 3, 1, 8), "got BlockSizes.*expected 1 or more of each, heads that divide hidden"),
+        ((8, 4, 3, 8), "got BlockSizes.*expected K/V heads that divide the query heads"),
+        ((8, 4, 4, 0), "got BlockSizes.*expected 1 or more of each"),
+    ],
+)
+def test_blocks_that_cannot_be_are_refused(sizes: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=f"{message}.*remedy"):
+        parallel.BlockSizes(*sizes)
+
+
+def test_sequence_parallel_refuses_other_tokens_than_it_was_made_for_and_ranks_that_differ() -> None:
+    def other_tokens(comm: Any) -> None:
+        sizes = parallel.BlockSizes(4, 2, 2, 4)
+        strategy = parallel.SequenceParallel(comm, sizes, parallel.local_attention(), tokens=3)
+        strategy.column(np.zeros((1, 2, 4)), np.zeros((4, 2)), np.zeros(2))
+
+    def other_sizes(comm: Any) -> None:
+        sizes = parallel.BlockSizes(4, 2, 2, 4 + comm.rank // 2)
+        parallel.SequenceParallel(comm, sizes, parallel.local_attention(), tokens=3, keep_gathered=comm.rank == 0)
+
+    with pytest.raises(ValueError, match="SequenceParallel: got 2 tokens, expected 3 on this rank; remedy"):
+        ranks.run(other_tokens, 2)
+    with pytest.raises(ValueError, match=r"rank 0: keep_gathered=True; rank 2: ffn=5, expected ffn=4"):
+        ranks.run(other_sizes, 3)

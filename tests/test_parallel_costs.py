@@ -65,13 +65,13 @@ def test_attention_sends_exactly_what_its_formula_says(p: int, heads: int, kv_he
         assert counted(program, p) == (expected.forward, expected.backward)
 
 
-def test_without_lengths_ranks_tell_each_other_nine_numbers() -> None:
+def test_without_lengths_ranks_tell_each_other_ten_numbers() -> None:
     def program(comm: Any, known: bool) -> None:
         lengths = [4] * comm.size if known else None
         parallel.ulysses_attention(comm, *inputs(4, 4, 4), lengths=lengths)
 
     asked, known = (ranks.run(program, 5, known) for known in (False, True))
-    assert [a - b for a, b in zip(asked.bytes_sent, known.bytes_sent, strict=True)] == [4 * 9 * 8] * 5
+    assert [a - b for a, b in zip(asked.bytes_sent, known.bytes_sent, strict=True)] == [4 * 10 * 8] * 5
     assert [a - b for a, b in zip(asked.sends, known.sends, strict=True)] == [4] * 5
     assert known.sends == [2 * 4] * 5
 
