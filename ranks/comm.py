@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from typing import Any, Literal
 
 import numpy as np
 
-from ranks.constants import ANY_SOURCE, ANY_TAG, PROC_NULL, TAG_UB
+from ranks.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
 from ranks.datatypes import Flat
-from ranks.endpoint import BUFFERED, STANDARD, SYNCHRONOUS, Endpoint, fill
+from ranks.endpoint import BUFFERED, STANDARD, SYNCHRONOUS, fill
 from ranks.matching import Message as Envelope
 from ranks.matching import Operation
+from ranks.quick import QuickEndpoint
 from ranks.request import Message, Prequest, Request, received_object
 from ranks.status import Status
 
-_ndarray = np.ndarray
 
-# How many messages a rank sends ahead of their receiver before it lets others run.
-AHEAD = 16
-
-
-class PointToPoint(Endpoint):
+class PointToPoint(QuickEndpoint):
     """Upper-case calls take buffers, lower-case ones any object that pickles. `network.py` has the costs.
 
     Send returns when its buffer may be reused: at once if the message is buffered (`buffering`), otherwise
@@ -36,7 +31,7 @@ class PointToPoint(Endpoint):
 
     def Send(self, buf: Any, dest: int, tag: int = 0) -> None:
         """Send a buffer."""
-        if not (self._quick and self._send_quick(buf, dest, tag)):
+        if not self._send_quick(buf, dest, tag):
             self._send(self._flat(buf), dest, tag, STANDARD)
 
     def Ssend(self, buf: Any, dest: int, tag: int = 0) -> None:
@@ -49,7 +44,7 @@ class PointToPoint(Endpoint):
 
     def Recv(self, buf: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> None:
         """Receive into a buffer."""
-        if not (self._quick and status is None and self._receive_quick(buf, source, tag)):
+        if status is not None or not self._receive_quick(buf, source, tag):
             self._receive(self._flat(buf, writable=True), source, tag, status)
 
     def Sendrecv(
@@ -63,12 +58,11 @@ class PointToPoint(Endpoint):
         status: Status | None = None,
     ) -> None:
         """Send one buffer and receive into another at the same time."""
-        quick = self._quick
         sending = None
-        if not (quick and self._send_quick(sendbuf, dest, sendtag)):
+        if not self._send_quick(sendbuf, dest, sendtag):
             flat = self._flat(sendbuf)
             sending = self._post_send(flat, dest, sendtag, STANDARD, pickled=False, blocking=True)
-        if not (quick and sending is None and status is None and self._receive_quick(recvbuf, source, recvtag)):
+        if sending is not None or status is not None or not self._receive_quick(recvbuf, source, recvtag):
             receiving = self._post_receive(self._flat(recvbuf, writable=True), source, recvtag)
             self._exchange(sending, receiving, status)
 
@@ -249,101 +243,6 @@ class PointToPoint(Endpoint):
         self._box.take(message)
         message.taken = True
         return Message(self, message)
-
-    # -- the short way ---------------------------------------------------------------------------------------
-    # The steps of `Endpoint` for the most common case without a call between them: small buffered messages of
-    # plain 1-D arrays between two ranks, one like the last. Here a large simulation spends its time. Both
-    # functions return False, and have done nothing, when the message needs the long way.
-
-    def _send_quick(self, buf: Any, dest: int, tag: int) -> bool:
-        """Send a message like the first one on its route, and if possible in the place of one that was received."""
-        route = self._routes.get(dest)
-        if route is None or type(buf) is not _ndarray or type(tag) is not int:
-            return False
-        like = route.like.flat
-        if (
-            buf.dtype is not like.dtype
-            or buf.shape != like.shape
-            or not buf.flags.c_contiguous
-            or not 0 <= tag <= TAG_UB
-        ):
-            return False
-        if not route:
-            self._let_overtake(dest)
-        message = route.pop() if route else route.like.twin()
-        message.flat[...] = buf
-        message.tag = tag
-        message.taken = False
-        state, box = self._state, message.box
-        state.now = now = state.now + self._overhead_ps
-        state.sends = message.number = state.sends + 1
-        state.bytes_sent += buf.nbytes
-        if self._ports is None:
-            message.arrival = now + message.latency_ps + message.transfer_ps
-        elif state.backlog:
-            self._ports.start(now, message)
-        else:
-            self._ports.leave(now, message, state.out_port, state.rank)
-        if box.receives or box.arrived is not None:
-            box.put(message)
-        else:
-            box.queues[self.rank].append(message)
-        return True
-
-    def _let_overtake(self, dest: int) -> None:
-        """Let others run if many messages wait at `dest`: they can be used again, and caches stay warm.
-
-        A receiver that takes from any source waits until nobody can run, so letting it run would be in vain.
-        """
-        box = self._boxes[dest]
-        if box.arrived is None and len(box.queues[self.rank]) >= AHEAD:
-            self._world.ready.append(self._state.greenlet)
-            self._world.park(self._state)
-
-    def _receive_quick(self, buf: Any, source: int, tag: int) -> bool:
-        """Receive a message that was sent already into a buffer of its size."""
-        box, state = self._box, self._state
-        if box.receives or type(buf) is not _ndarray:
-            return False
-        if box.arrived is None:
-            queue = box.queues.get(source)
-            if not queue:
-                return False
-            message = queue[0]
-        else:
-            settled = box.settled(source, tag, math.inf)
-            if settled is None:
-                return False
-            message, queue = settled, box.queues[settled.source]
-        flat = message.flat
-        if (
-            (tag != message.tag and tag != ANY_TAG)
-            or message is not queue[0]
-            or message.sender is not None
-            or buf.dtype is not flat.dtype
-            or buf.shape != flat.shape
-            or not buf.flags.carray
-        ):
-            return False
-        if box.arrived is None:
-            del queue[0]
-        else:
-            box.take(message)
-        message.taken = True
-        if message.arrival is None:
-            message.receiver = state
-            self._world.park(state)
-            message.receiver = None
-        buf[...] = flat
-        arrival: int = message.arrival  # type: ignore[assignment]  # known by now
-        now = state.now
-        state.now = (arrival if arrival > now else now) + self._overhead_ps
-        state.receives += 1
-        state.bytes_received += flat.nbytes
-        if message.route is not None:
-            message.arrival = None
-            message.route.append(message)
-        return True
 
 
 def _pickled(obj: Any) -> Flat:

@@ -163,6 +163,8 @@ def _blocked(state: RankState) -> Blocked:
         return Blocked(state.rank, call, reason, [frozenset([rank]) for rank in absent], [])
     if awaits is None:
         return Blocked(state.rank, call, "polls, and nothing is on its way", [], [])
+    if isinstance(awaits, tuple):
+        awaits = Operation("receive", state, *awaits)
     some = isinstance(awaits, AnyOf)
     operations = awaits.operations if some else awaits if isinstance(awaits, list) else [awaits]
     pending = [operation for operation in operations if operation.ready_ps is None]

@@ -20,30 +20,27 @@ from ranks.errors import (
     RanksError,
     SendBufferChangedError,
 )
-from ranks.matching import Context, Message, Operation, Route
+from ranks.matching import Context, Message, Operation
 from ranks.status import Status
 
 if TYPE_CHECKING:
+    from ranks.lanes import Lane
     from ranks.world import RankState, World
 
 # How a send is to be buffered: as the run says, always, or never (it completes when it is received).
 STANDARD, BUFFERED, SYNCHRONOUS = range(3)
 
-# Messages up to this size are used again for the next one like them; larger ones would hold too much memory.
-REUSED_BYTES = 1024
-
 
 class Endpoint:
     """A communicator as one rank sees it.
 
-    _boxes holds the mailboxes of all its ranks, _box this rank's own. _quick says that all links are alike
-    and that nobody looks on (no trace, no checks, no jitter): then `_routes` has, for each rank sent to
-    before, the messages that were received and can be used again, and the short way of `comm.py` is open.
+    _boxes holds the mailboxes of all its ranks, _box this rank's own. _quick says that nobody looks on (no trace,
+    no checks, no jitter, no shared port): then `quick.py` sends small messages on `_lanes`, by rank.
     """
 
     __slots__ = (
-        "_announced", "_box", "_boxes", "_context", "_freed", "_name", "_overhead_ps", "_ports", "_quick",
-        "_routes",        "_state", "_world", "rank", "size",
+        "_announced", "_box", "_boxes", "_context", "_freed", "_lanes", "_name", "_overhead_ps", "_ports", "_quick",
+        "_state", "_world", "rank", "size",
     )  # fmt: skip
 
     def __init__(self, state: RankState, context: Context, rank: int) -> None:
@@ -58,7 +55,7 @@ class Endpoint:
         self._quick = state.world.is_quick
         self._overhead_ps = state.world.overhead_ps
         self._ports = state.world.ports
-        self._routes: dict[int, Route] = {}
+        self._lanes: dict[int, Lane] = {}
 
     # -- what may be wrong with a call -----------------------------------------------------------------------
 
@@ -161,8 +158,6 @@ class Endpoint:
             state.backlog += not lost
         if world.trace is not None:
             world.trace.sent(message)
-        # Pairs of ranks exchange one message or many: the second one that has to wait opens a route.
-        waited_before = self.rank in message.box.queues
         if not lost:
             message.box.put(message)
         if twice and faults is not None:
@@ -173,9 +168,6 @@ class Endpoint:
             message.box.put(copy)
         if not message.taken and (eager or not blocking):
             message.flat = flat.copy()
-            small = eager and mode == STANDARD and not pickled and flat.nbytes <= REUSED_BYTES
-            if small and waited_before and self._quick and dest != self.rank:
-                message.route = self._routes[dest] = Route(message)
         if operation is not None and not blocking:
             self._open(operation)
         return operation
@@ -193,9 +185,8 @@ class Endpoint:
         self._world.wait(operation)
         self._settle(operation, status)
         message = operation.message
-        if message is not None and message.route is not None:
-            message.arrival = None
-            message.route.append(message)
+        if message is not None:
+            message.retire()
 
     def _post_receive(self, flat: Flat | None, source: int, tag: int) -> Operation:
         if source == PROC_NULL:

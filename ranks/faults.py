@@ -246,9 +246,9 @@ class Faults:
     def twin(self, message: Message) -> Message:
         """Return the second copy of a message."""
         fault = self.copies.pop(message)
-        copy = message.twin()
-        copy.flat[...] = message.flat
-        copy.pickled, copy.ready_ps, copy.route = message.pickled, message.ready_ps, None
+        copy = Message(message.box, message.source, message.tag, message.flat.copy())
+        copy.latency_ps, copy.transfer_ps = message.latency_ps, message.transfer_ps
+        copy.pickled, copy.ready_ps = message.pickled, message.ready_ps
         copy.number = message.origin.sends = message.origin.sends + 1
         self.copies[copy] = fault
         return copy

@@ -11,8 +11,6 @@ from heapq import heapify, heappop, heappush
 from types import CodeType
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ranks.constants import ANY_SOURCE, ANY_TAG
 from ranks.datatypes import Flat, typed_name
 from ranks.errors import DatatypeMismatchError, RanksError, TruncationError
@@ -34,11 +32,11 @@ class Message:
     it is. ready_ps: from when on the sender is ready. latency_ps, transfer_ps: L and n*G of its link.
     arrival: when the last byte is there (None until known). sender: the send operation of a rendezvous until
     it is complete. taken: whether it was matched. receive: the operation that has it, receiver: the rank that
-    is parked for it, until it has arrived. route: where its sender looks for messages to use again.
+    is parked for it, until it has arrived.
     """
 
     __slots__ = (
-        "arrival", "box", "flat", "latency_ps", "number", "pickled", "ready_ps", "receive", "receiver", "route",
+        "arrival", "box", "flat", "latency_ps", "number", "pickled", "ready_ps", "receive", "receiver",
         "sender", "source", "tag", "taken", "transfer_ps",
     )  # fmt: skip
 
@@ -50,7 +48,6 @@ class Message:
         self.sender: Operation | None = None
         self.receive: Operation | None = None
         self.receiver: RankState | None = None
-        self.route: Route | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -66,21 +63,8 @@ class Message:
         """Return when its receiver can see it: when it has arrived, or when a rendezvous is offered."""
         return self.arrival if self.sender is None else self.ready_ps
 
-    def twin(self) -> Message:
-        """Return a new message between the same ranks, of the same size and dtype."""
-        twin = Message(self.box, self.source, self.tag, np.empty_like(self.flat))
-        twin.latency_ps, twin.transfer_ps, twin.route = self.latency_ps, self.transfer_ps, self.route
-        return twin
-
-
-class Route(list[Message]):
-    """Messages of one rank to another that were received and can be used again; all are like the first, `like`."""
-
-    __slots__ = ("like",)
-
-    def __init__(self, like: Message) -> None:
-        super().__init__()
-        self.like = like
+    def retire(self) -> None:
+        """Be of no use any more."""
 
 
 class Operation:
@@ -141,10 +125,11 @@ class Mailbox:
 
     queues holds the messages that nobody has taken, by source, in the order sent; receives those posted and
     unmatched, in posting order; arrived the same messages as a heap by arrival, kept once a wildcard or a
-    probe was posted; n_taken how many have been taken since the heap was made.
+    probe was posted; n_taken how many have been taken since the heap was made. wanted: the source of the message
+    that the owner is parked for without having posted its receive.
     """
 
-    __slots__ = ("arrived", "context", "n_taken", "owner", "probe", "queues", "receives")
+    __slots__ = ("arrived", "context", "n_taken", "owner", "probe", "queues", "receives", "wanted")
 
     def __init__(self, owner: RankState, context: Context) -> None:
         self.owner, self.context = owner, context
@@ -153,6 +138,7 @@ class Mailbox:
         self.probe: Operation | None = None
         self.arrived: list[Arrival] | None = None
         self.n_taken = 0
+        self.wanted: int | None = None
 
     def put(self, message: Message) -> None:
         """Give a message that was sent here to the first receive that fits, or keep it."""
@@ -171,6 +157,13 @@ class Mailbox:
             queue.append(message)
         if self.arrived is not None:
             self.notice(message)
+        if self.wanted == message.source:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the owner, who is parked for a message, see the one that has come."""
+        self.wanted = None
+        self.owner.world.ready.append(self.owner.greenlet)
 
     def post(self, receive: Operation) -> None:
         """Match a new receive, or keep it until its message is sent."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from heapq import heappush
+from typing import TYPE_CHECKING, Any
 
 from ranks.matching import Message
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 # Kinds of events, in the order in which they happen at one time: messages first, so that a decision or a poll
 # at that time sees them.
 INJECT, ARRIVE, DECIDE, POLL = range(4)
+# Kind, rank, number, and the message, mailbox or rank that it happens to; events of one time happen in this order.
+Event = tuple[int, int, int, Any]
 
 
 class Wires:
@@ -44,11 +47,11 @@ class Wires:
         assert sender is not None
         sender.complete(time_ps)
 
-    def inject(self, time_ps: int, message: Message) -> None:
+    def inject(self, time_ps: int, events: list[Event]) -> None:
         """Without ports nothing waits for its turn to leave."""
         raise NotImplementedError
 
-    def arrive(self, time_ps: int, message: Message) -> None:
+    def arrive(self, time_ps: int, events: list[Event]) -> None:
         """Without ports nothing waits for its turn to arrive."""
         raise NotImplementedError
 
@@ -91,13 +94,14 @@ class Ports(Wires):
                 origin.backlog += 1
             self.world.schedule(time_ps, INJECT, origin.rank, message.number, message)
 
-    def inject(self, time_ps: int, message: Message) -> None:
-        """Let a message that had to wait leave, when its turn has come."""
-        origin = message.origin
-        origin.backlog -= 1
-        between_nodes = self.shared and origin.node != message.box.owner.node
-        port = self.node_out[origin.node] if between_nodes else origin.out_port
-        self.leave(time_ps, message, port, origin.rank)
+    def inject(self, time_ps: int, events: list[Event]) -> None:
+        """Let messages that had to wait leave, when their turn has come."""
+        for _, _, _, message in events:
+            origin = message.origin
+            origin.backlog -= 1
+            between_nodes = self.shared and origin.node != message.box.owner.node
+            port = self.node_out[origin.node] if between_nodes else origin.out_port
+            self.leave(time_ps, message, port, origin.rank)
 
     def leave(self, time_ps: int, message: Message, port: Port, source: int) -> None:
         """Let a message leave through `port` as soon as it is free; `source` is its sender in the world."""
@@ -105,20 +109,30 @@ class Ports(Wires):
         port.free_ps = begin_ps + message.transfer_ps
         if message.sender is not None:
             self.release(message, port.free_ps)
-        self.world.schedule(begin_ps + message.latency_ps, ARRIVE, source, message.number, message)
+        # World.schedule, without the call: here a large simulation spends its time.
+        begin_ps += message.latency_ps
+        events = self.world.events.get(begin_ps)
+        if events is None:
+            self.world.events[begin_ps] = [(ARRIVE, source, message.number, message)]
+            heappush(self.world.times, begin_ps)
+        else:
+            events.append((ARRIVE, source, message.number, message))
 
-    def arrive(self, time_ps: int, message: Message) -> None:
-        """Let a message whose first byte is there fill the in-port, and hand it to its receiver."""
-        owner = message.box.owner
-        port = owner.in_port
-        if self.shared and message.origin.node != owner.node:
-            port = self.node_in[owner.node]
-        begin_ps = port.free_ps if port.free_ps > time_ps else time_ps
-        message.arrival = port.free_ps = begin_ps + message.transfer_ps
-        if message.receiver is not None:
-            self.world.ready.append(message.receiver.greenlet)
-        elif message.receive is not None:
-            receive, message.receive = message.receive, None
-            receive.complete(message.arrival)
-        elif message.box.arrived is not None:
-            message.box.notice(message)
+    def arrive(self, time_ps: int, events: list[Event]) -> None:
+        """Let messages whose first bytes are there fill the in-port, and hand them to their receivers."""
+        ready = self.world.ready
+        for _, _, _, message in events:
+            box = message.box
+            owner = box.owner
+            port = owner.in_port
+            if self.shared and message.origin.node != owner.node:
+                port = self.node_in[owner.node]
+            begin_ps = port.free_ps if port.free_ps > time_ps else time_ps
+            message.arrival = port.free_ps = begin_ps + message.transfer_ps
+            if message.receiver is not None:
+                ready.append(message.receiver.greenlet)
+            elif message.receive is not None:
+                receive, message.receive = message.receive, None
+                receive.complete(message.arrival)
+            elif box.arrived is not None:
+                box.notice(message)

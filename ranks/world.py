@@ -18,7 +18,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from ranks.asking import AnyOf, ByTheClock
 from ranks.matching import ALL, Context, Mailbox, Message, Operation
 from ranks.network import Network
-from ranks.wires import DECIDE, POLL, Ports, Wires
+from ranks.wires import DECIDE, POLL, Event, Ports, Wires
 
 if TYPE_CHECKING:
     from ranks.agreement import Ledger
@@ -46,7 +46,8 @@ class RankGreenlet(greenlet):
 class RankState:
     """One rank: its clock, its counts, and what it is parked on.
 
-    awaits: what a parked rank waits for: an operation, a list of them (all), an `AnyOf` or a `Ledger`.
+    awaits: what a parked rank waits for: an operation, a list of them (all), an `AnyOf`, a `Ledger`, or the box,
+    source, tag and buffer of a receive that is not posted.
     backlog: sends that have yet to take their turn at the out-port.
     """
 
@@ -84,7 +85,7 @@ class World:
         self.eager_limit = limits[buffering]
         self.ready: deque[Any] = deque()
         self.times: list[int] = []
-        self.events: dict[int, list[tuple[int, int, int, Any]]] = {}
+        self.events: dict[int, list[Event]] = {}
         self.event_number = 0
         self.time_ps = 0
         self.idle_polls, self.n_done = 0, -1
@@ -101,13 +102,12 @@ class World:
         per_node = network.ranks_per_node
         self.ranks = [RankState(self, rank, rank // per_node) for rank in range(size)]
         self.is_quick = (
-            size > 1 and network.is_uniform(size)
-            and not (network.shared_node_port or network.jitter_ps or check or trace is not None)
+            not (network.shared_node_port or network.jitter_ps or check or trace is not None)
         )  # fmt: skip
         self.wires = (Ports if network.ports else Wires)(self)
         self.asking = ByTheClock(self)
         self.ports = self.wires if isinstance(self.wires, Ports) else None
-        self._handlers: tuple[Callable[[int, Any], None], ...] = (
+        self._handlers: tuple[Callable[[int, list[Event]], None], ...] = (
             self.wires.inject, self.wires.arrive, self._decide, self._poll,
         )  # fmt: skip
 
@@ -292,17 +292,17 @@ class World:
                 self.events[time_ps] = events[n:]
                 heappush(self.times, time_ps)
                 del events[n:]
-        handlers = self._handlers
-        if events[0][0] != POLL:
+        kind = events[0][0]
+        if kind != POLL:
             self.idle_polls = 0
-        for kind, _, _, subject in events:
-            handlers[kind](time_ps, subject)
+        self._handlers[kind](time_ps, events)
 
-    def _decide(self, time_ps: int, chooser: Mailbox | RankState) -> None:
-        chooser.decide(time_ps)
+    def _decide(self, time_ps: int, events: list[Event]) -> None:
+        for _, _, _, chooser in events:
+            chooser.decide(time_ps)
 
-    def _poll(self, time_ps: int, state: RankState) -> None:
-        self.ready.append(state.greenlet)
+    def _poll(self, time_ps: int, events: list[Event]) -> None:
+        self.ready.extend(state.greenlet for _, _, _, state in events)
 
     # -- messages --------------------------------------------------------------------------------------------
 
