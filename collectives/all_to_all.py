@@ -14,7 +14,7 @@ import numpy as np
 
 from collectives.arrays import Array, finish, flat_input, output, wire_view
 from collectives.costs import Cost, Machine
-from collectives.schedules import MOST_MESSAGES, Step, cost_in_step, cost_of_steps, scheduled_cost
+from collectives.schedules import Step, can_be_played, cost_in_step, cost_of_steps, scheduled_cost
 from ranks import announce, mpi_of, region
 
 _DIRECT, _BRUCK = 32_101, 32_102
@@ -160,7 +160,7 @@ def linear_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
         slot_ps = max(o, transfer_ps) if network.ports else o
         # The last message arrives, or all were there and the receiver is busy taking them.
         time_ps = max(2 * (p - 1) * o, 2 * o + (p - 2) * slot_ps + link.latency_ps + transfer_ps) if p > 1 else 0
-    elif p * (p - 1) <= MOST_MESSAGES and not machine.network.jitter_ps:
+    elif can_be_played(p * (p - 1)) and not machine.network.jitter_ps:
         time_ps = _all_at_once_ps(machine, n_bytes)
     return Cost(min(p - 1, 1), [p - 1] * p, [(p - 1) * n_bytes] * p, time_ps, time_ps)
 

@@ -69,7 +69,12 @@ def cost_in_step(machine: Machine, steps: Iterable[Step]) -> Cost:
 
 def cost_of_steps(machine: Machine, schedule: Schedule, otherwise: Cost) -> Cost:
     """Return the cost of `schedule`, or the cost `otherwise` if it has too many messages to be played."""
-    return scheduled_cost(machine, schedule) if sum(otherwise.sends) <= MOST_MESSAGES else otherwise
+    return scheduled_cost(machine, schedule) if can_be_played(sum(otherwise.sends)) else otherwise
+
+
+def can_be_played(n_messages: int) -> bool:
+    """Return whether so many messages are few enough to be played."""
+    return n_messages <= MOST_MESSAGES
 
 
 class _Message:

@@ -16,6 +16,8 @@ from claims import rows
 MIXED = ranks.Network(name="mixed", inter=ranks.Link.of(1e-6, 1e9), overhead_ps=1000, eager_limit=24)
 UNIFORM = ["alpha-beta", "infiniband", "nvlink", "pcie", "ethernet"]
 ROWS = {row.function.__name__: (name, row) for name in collectives.CATALOGUE for row in rows(name)}
+# Those that send so many messages, p(p-1), that they are not played for large p.
+SQUARE = {"linear_alltoall", "pairwise_alltoall", "pairwise_reduce_scatter"}
 
 
 def call(name: str, n: int) -> Any:
@@ -79,6 +81,7 @@ def test_where_a_schedule_is_too_long_to_play_the_rest_is_still_true(
         told = collectives.cost(name, ranks.presets[network], p, n, 8)
         assert (told.rounds, told.sends, told.bytes_sent) == (cost.rounds, cost.sends, cost.bytes_sent), (network, p, n)
         assert told.time_ps in (cost.time_ps, None)
+        assert told.time_ps is None or p < 9 or network != "dgx-h100" or name not in SQUARE
         assert None in (told.at_most_ps, cost.time_ps) or cost.time_ps <= told.at_most_ps
 
 

@@ -113,6 +113,21 @@ def test_alltoall_of_equal_parts_is_the_same_by_all_algorithms() -> None:
             same(pairwise, bruck)
 
 
+def into_overlapping_memory(comm: Any, algorithm: str, axis: int, shift: int) -> tuple[Any, Any]:
+    base = np.arange(48) + 48 * comm.rank
+    x = base[:32].reshape(8, 4)
+    expected = collectives.alltoall(comm, x, axis, axis, algorithm=algorithm)
+    return expected, collectives.alltoall(comm, x, axis, axis, algorithm=algorithm, out=base[shift:][:32].reshape(8, 4))
+
+
+@pytest.mark.parametrize("algorithm", ["pairwise", "linear", "bruck"])
+def test_out_of_alltoall_may_be_x_or_overlap_it(algorithm: str) -> None:
+    for axis in (0, 1):
+        for shift in (0, 4, 16):
+            for expected, got in ranks.run(into_overlapping_memory, 4, algorithm, axis, shift).results:
+                same(got, expected)
+
+
 def alltoallv_of_zeros(comm: Any, counts: list[list[int]], known: bool) -> Any:
     mine = counts[comm.rank]  # the matrix is symmetric: what goes to a rank is as long as what comes from it
     return collectives.alltoallv(comm, np.zeros(sum(mine)), mine, mine if known else None)
