@@ -14,7 +14,7 @@ import numpy as np
 
 from collectives.arrays import Array, finish, flat_input, output, wire_view
 from collectives.costs import Cost, Machine
-from collectives.schedules import Step, can_be_played, cost_in_step, cost_of_steps, scheduled_cost
+from collectives.schedules import Step, can_be_played, cost_in_step, scheduled_cost
 from ranks import announce, mpi_of, region
 
 _DIRECT, _BRUCK = 32_101, 32_102
@@ -162,7 +162,16 @@ def linear_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
         time_ps = max(2 * (p - 1) * o, 2 * o + (p - 2) * slot_ps + link.latency_ps + transfer_ps) if p > 1 else 0
     elif can_be_played(p * (p - 1)) and not machine.network.jitter_ps:
         time_ps = _all_at_once_ps(machine, n_bytes)
-    return Cost(min(p - 1, 1), [p - 1] * p, [(p - 1) * n_bytes] * p, time_ps, time_ps)
+    about_ps = machine.slowest_ps(0) + _port_ps(machine, n_bytes)
+    return Cost(min(p - 1, 1), [p - 1] * p, [(p - 1) * n_bytes] * p, time_ps, time_ps, about_ps)
+
+
+def _port_ps(machine: Machine, n_bytes: int) -> int:
+    """Return how long the busiest port is, with n_bytes from each rank to each other one."""
+    width = machine.nodes.count(machine.nodes[0])
+    far_ps = (machine.p - width) * machine.network.inter.transfer_ps(n_bytes)
+    own_ps = (width - 1) * machine.network.intra.transfer_ps(n_bytes) + far_ps
+    return max(own_ps, width * far_ps) if machine.network.shared_node_port else own_ps
 
 
 def _all_at_once_ps(machine: Machine, n_bytes: int) -> int:
@@ -212,7 +221,10 @@ def pairwise_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cos
 
     if machine.is_exact():
         return cost_in_step(machine, steps(0))
-    return cost_of_steps(machine, steps, Cost(p - 1, [p - 1] * p, [(p - 1) * n_bytes] * p, None, None))
+    if can_be_played(machine.ranks_alike * (p - 1)):
+        return scheduled_cost(machine, steps, machine.ranks_alike)
+    about_ps = (p - 1) * machine.slowest_ps(0) + _port_ps(machine, n_bytes)
+    return Cost(p - 1, [p - 1] * p, [(p - 1) * n_bytes] * p, None, None, about_ps)
 
 
 def bruck_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
@@ -225,4 +237,6 @@ def bruck_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
         for distance, size in zip(distances, sizes, strict=True):
             yield Step((rank + distance) % p, size, (rank - distance) % p)
 
-    return cost_in_step(machine, steps(0)) if machine.is_exact() else scheduled_cost(machine, steps)
+    return (
+        cost_in_step(machine, steps(0)) if machine.is_exact() else scheduled_cost(machine, steps, machine.ranks_alike)
+    )

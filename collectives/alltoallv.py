@@ -12,6 +12,7 @@ import numpy as np
 
 from collectives.all_to_all import apart, bruck_alltoall, exchange_at_once, exchange_by_bruck, exchange_in_turn
 from collectives.arrays import Array, block_sizes, check_array, finish, flat_input, output, sizes_of
+from collectives.choice import choose, machine_of
 from ranks import announce, region
 
 Exchange = Callable[[str, Any, Array, list[int], Array, list[int]], None]
@@ -44,7 +45,7 @@ def alltoallv(
     """
     who, p = "alltoallv", comm.size
     flat = flat_input(who, x)
-    exchange = _chosen(who, algorithm, ["pairwise", "linear"])
+    _check_algorithm(who, algorithm, ["pairwise", "linear"])
     sent = sizes_of(who, "counts", counts, p, flat.size)
     came = None if receive_counts is None else sizes_of(who, "receive_counts", receive_counts, p)
     if came is not None:
@@ -54,6 +55,7 @@ def alltoallv(
         if came is None:
             came = bruck_alltoall(comm, np.array(sent, np.int64)).tolist()
         result, whole = output(who, out, (sum(came),), flat.dtype)
+        exchange = _EXCHANGES[algorithm]
         exchange(who, comm, apart(flat, whole), [0, *accumulate(sent)], whole, [0, *accumulate(came)])
     return finish(result, whole)
 
@@ -66,7 +68,7 @@ def alltoall(
     *,
     split_sizes: Sequence[int] | None = None,
     concat_sizes: Sequence[int] | None = None,
-    algorithm: str = "pairwise",
+    algorithm: str = "auto",
     out: Array | None = None,
 ) -> Array:
     """Split `x` along one axis, send part d to rank d of `comm`, and join what comes along another, in rank order.
@@ -77,7 +79,8 @@ def alltoall(
     split_sizes:  lengths of the parts along split_axis, by destination; None: as np.array_split cuts it.
     concat_sizes: lengths of the parts that come along concat_axis, by source; None: x has one shape on all ranks.
                   No rank asks another: lengths that are not known come from ring_allgather(comm, np.array(length)).
-    algorithm:    "pairwise", "linear", or "bruck" for parts that are all equal.
+    algorithm:    "pairwise", "linear", or "bruck" for parts that are all equal. "auto": the fastest by the network's
+                  cost model; "pairwise" if ranks cannot know what the others have (one axis, sizes given).
 
     With axes and sizes swapped it is its own inverse. On x (p, ...), axes 0 and 0, it is MPI's all-to-all.
 
@@ -88,33 +91,39 @@ def alltoall(
              that is more); CollectiveMismatchError if simulated ranks differ in what is to be alike.
     Source:  Jacobs et al., DeepSpeed-Ulysses, arXiv 2309.14509.
     """
-    who, p, rank = "alltoall", comm.size, comm.rank
+    who, p = "alltoall", comm.size
     check_array(who, x)
-    exchange = _chosen(who, algorithm, ["pairwise", "linear", "bruck"])
     split, concat = _axis(who, "split_axis", split_axis, x), _axis(who, "concat_axis", concat_axis, x)
     length = x.shape[split]
     sent = block_sizes(length, p) if split_sizes is None else sizes_of(who, "split_sizes", split_sizes, p, length)
-    shape = [sent[rank] if axis == split else n for axis, n in enumerate(x.shape)]
-    kept = shape[concat]
-    came = [kept] * p if concat_sizes is None else sizes_of(who, "concat_sizes", concat_sizes, p)
-    _check_kept(who, "concat_sizes", came, kept, rank)
-    if algorithm == "bruck":
-        _check_equal(who, sent, came)
+    shape = [sent[comm.rank] if axis == split else n for axis, n in enumerate(x.shape)]
+    came = [shape[concat]] * p if concat_sizes is None else sizes_of(who, "concat_sizes", concat_sizes, p)
+    _check_kept(who, "concat_sizes", came, shape[concat], comm.rank)
+    is_equal = len({*sent}) == len({*came}) == 1
+    _check_algorithm(who, algorithm, ["auto", "pairwise", "linear", *["bruck"] * is_equal])
     shape[concat] = sum(came)
     result, whole = output(who, out, tuple(shape), x.dtype)
-    alike = {"shape": _known(x.shape, None if concat_sizes is None else concat)}
+    alike = {"shape": tuple(n if axis != concat or concat_sizes is None else None for axis, n in enumerate(x.shape))}
     if split != concat:  # otherwise the sizes are this rank's own affair
         alike |= {"split_sizes": tuple(sent), "concat_sizes": tuple(came)}
     announce(comm, who, split_axis=split, concat_axis=concat, **alike, dtype=x.dtype, algorithm=algorithm)
+    if algorithm == "auto":
+        n_items = x.size if split == concat else _whole(x.shape, split, concat, came) // p
+        is_known = split != concat or split_sizes is concat_sizes is None
+        algorithm = _fastest(comm, n_items, x.itemsize, is_equal) if is_known else "pairwise"
     with region(comm, who):
         leaving, arriving = _packed(x, split, sent), _room(whole, concat, shape)
-        exchange(
-            who, comm, apart(leaving, whole), _bounds(x.shape, split, sent), arriving, _bounds(shape, concat, came)
-        )
+        bounds, came_bounds = _bounds(x.shape, split, sent), _bounds(shape, concat, came)
+        _EXCHANGES[algorithm](who, comm, apart(leaving, whole), bounds, arriving, came_bounds)
         if arriving is not whole:
             for part, place in _parts(whole.reshape(shape), concat, came, arriving):
                 part[...] = place
     return finish(result, whole)
+
+
+def _whole(shape: tuple[int, ...], split: int, concat: int, came: list[int]) -> int:
+    """Return how many elements all ranks have together: a number that they know alike, unlike that of their parts."""
+    return prod(n for axis, n in enumerate(shape) if axis not in (split, concat)) * shape[split] * sum(came)
 
 
 def _packed(x: Array, axis: int, sizes: Sequence[int]) -> Array:
@@ -151,15 +160,16 @@ def _bounds(shape: Sequence[int], axis: int, sizes: Sequence[int]) -> list[int]:
     return [unit * length for length in (0, *accumulate(sizes))]
 
 
-def _known(shape: tuple[int, ...], free: int | None) -> tuple[int | None, ...]:
-    """Return what of the shape all ranks have alike: all but the axis `free`."""
-    return tuple(None if axis == free else n for axis, n in enumerate(shape))
-
-
-def _chosen(who: str, algorithm: str, names: list[str]) -> Exchange:
+def _check_algorithm(who: str, algorithm: str, names: list[str]) -> None:
     if algorithm not in names:
-        raise ValueError(f"{who}: got algorithm {algorithm!r}, expected {' or '.join(names)}; remedy: choose one")
-    return _EXCHANGES[algorithm]
+        why = " for parts that are not all equal" if algorithm == "bruck" else ""
+        raise ValueError(f"{who}: got algorithm {algorithm!r}, expected {' or '.join(names)}{why}; remedy: choose one")
+
+
+def _fastest(comm: Any, n_items: int, itemsize: int, is_equal: bool) -> str:
+    """Return the algorithm that is predicted to be the fastest for so much on each rank; all can but one."""
+    candidates = choose("alltoall", machine_of(comm), n_items, itemsize).candidates
+    return next(name for name, _ in candidates if is_equal or name != "bruck")
 
 
 def _axis(who: str, name: str, axis: Any, x: Array) -> int:
@@ -178,12 +188,4 @@ def _check_kept(who: str, name: str, came: list[int], kept: int, rank: int) -> N
         raise ValueError(
             f"{who}: got {name}={came} on rank {rank}, which keeps {kept} of its own x, expected {kept} at place "
             f"{rank}; remedy: give what each rank really sends here"
-        )
-
-
-def _check_equal(who: str, sent: list[int], came: list[int]) -> None:
-    if len({*sent}) > 1 or len({*came}) > 1:
-        raise ValueError(
-            f"{who}: got parts of {sent} to send and {came} to receive, expected equal ones for algorithm 'bruck'; "
-            "remedy: choose 'pairwise'"
         )

@@ -166,4 +166,7 @@ MOVER_CLAIMS: dict[str, Callable[[Any, Case], None]] = {
     "linear_alltoall_of_axes": lambda comm, case: claim_alltoall_of_axes(
         comm, case, partial(collectives.alltoall, algorithm="linear")
     ),
+    "pairwise_alltoall_of_axes": lambda comm, case: claim_alltoall_of_axes(
+        comm, case, partial(collectives.alltoall, algorithm="pairwise")
+    ),
 }
