@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import chain, combinations
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,6 @@ class ByChoice:
         answers: list[int] = self.world.ask(
             Question(operations[0].state, "poll", target, lambda: complete_sets(operations, enough), no=[])
         )
-        self._reach(operations, answers)
         return answers
 
     def wait_any(self, operations: list[Operation], enough: str) -> list[int]:
@@ -105,13 +105,7 @@ class ByChoice:
             Question(state, "wait", None, lambda: complete_sets(operations, enough), no=None)
         )
         state.awaits = None
-        self._reach(operations, answers)
         return answers
-
-    def _reach(self, operations: list[Operation], places: list[int]) -> None:
-        """Let the rank's clock reach the times of what it was told."""
-        state = operations[0].state
-        state.now = max([state.now, *(operations[place].ready_ps or 0 for place in places)])
 
 
 def complete_sets(operations: list[Operation], enough: str) -> list[Any]:
@@ -251,7 +245,7 @@ class ChoosingWorld(World):
         for answer in question.answers():
             key = (rank, kind, "yes", _message_key(answer) if isinstance(answer, Message) else str(answer))
             keys.append(key)
-            options.append(Option(key, self._answering(question, answer), question, answer))
+            options.append(Option(key, partial(self._answer, question, answer), question, answer))
         if question.no is not None:
             state = question.state
             situation = (rank, question.target, *keys, state.sends, state.receives, len(state.open or ()))
@@ -262,14 +256,6 @@ class ChoosingWorld(World):
                     self._answer(question, question.no)
 
                 noes.append(Option((rank, kind, "no", ""), say_no, question, question.no))
-
-    def _answering(self, question: Question, answer: Any) -> Callable[[], None]:
-        def say_it() -> None:
-            for situation in [each for each in self.noes if each[0] == question.state.rank]:
-                del self.noes[situation]
-            self._answer(question, answer)
-
-        return say_it
 
     def _answer(self, question: Question, answer: Any) -> None:
         state = question.state

@@ -21,7 +21,7 @@ import ranks
 from interleaver import ANY, NETWORK, Op, Program, outcomes, play, random_program
 from ranks.choosing import ChoosingWorld
 from ranks.running import BUFFERINGS, carry_out
-from ranks.schedules import Search
+from ranks.schedules import Search, last_good
 
 LARGE = 100_000  # bytes, above the eager limit
 MANY = 9  # polls in a row that may say no: more than any of the random programs makes
@@ -281,6 +281,131 @@ def test_a_cancel_may_come_before_or_after_the_message_is_had() -> None:
     assert sorted(outcome.results[0] for outcome in found.outcomes) == [(False, None), (True, "x")]
 
 
+def test_the_cancel_of_a_send_may_come_before_or_after_a_wildcard_has_its_message() -> None:
+    """The two do not commute: a search that takes them to would miss that the message was had first."""
+
+    def program(comm: Any) -> Any:
+        if comm.rank == 0:
+            first = comm.recv()
+            return [first, comm.recv(source=2)] if first == 1 else [first]
+        if comm.rank == 1:
+            request, status = comm.issend(1, 0), ranks.Status()
+            request.Cancel()
+            request.wait(status)
+            return status.Is_cancelled()
+        return comm.send(2, 0)
+
+    found = ranks.explore(program, 3)
+    assert found.verdict == "holds", found
+    assert sorted((o.results[0], o.results[1]) for o in found.outcomes) == [([1, 2], False), ([2], True)]
+
+
+def test_a_poll_may_say_no_again_after_its_rank_has_done_something_else() -> None:
+    def program(comm: Any) -> Any:
+        if comm.rank:
+            comm.send("x", 0)
+            return comm.recv()
+        first = comm.iprobe()
+        comm.send("y", 1)
+        second = comm.iprobe()
+        return first, second, comm.recv()
+
+    found = ranks.explore(program, 2, modes=["eager"])
+    assert (False, False) in {outcome.results[0][:2] for outcome in found.outcomes}
+
+
+def test_a_poll_may_say_no_once_before_and_once_after_something_new_has_come() -> None:
+    """Only if noes are tried first does the search come to both: what else could happen goes to sleep otherwise."""
+
+    def program(comm: Any) -> Any:
+        noes = 0
+        if comm.rank == 0:
+            while not comm.iprobe(tag=5):
+                noes += 1
+            return noes, sorted([comm.recv(tag=5), comm.recv(tag=5)])
+        if comm.rank == 3:
+            got = [comm.recv()]
+            comm.send(3, 0, tag=5)
+            return sorted([*got, comm.recv()])
+        if comm.rank == 1:
+            comm.send(1, 0, tag=5)
+        return comm.send(comm.rank, 3)
+
+    found = ranks.explore(program, 4, modes=["infinite"])
+    assert found.verdict == "holds"
+    assert {outcome.results[0][0] for outcome in found.outcomes} == {0, 1, 2}
+
+
+def test_failed_polls_take_time_so_that_waiting_for_a_time_ends() -> None:
+    def program(comm: Any) -> int:
+        polls, end = 0, ranks.Wtime() + 5e-6
+        while ranks.Wtime() < end:
+            polls += 1
+            comm.iprobe()
+        return polls
+
+    found = ranks.explore(program, 1, network="infiniband")
+    assert [outcome.results for outcome in found.outcomes] == [[50]]
+
+
+def test_polls_between_which_messages_travel_are_no_livelock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranks.choosing.IDLE_ROUNDS", 10)
+
+    def program(comm: Any) -> None:
+        for n in range(40):
+            if comm.rank == 0:
+                comm.send(n, 1)
+                comm.iprobe(tag=9)
+            else:
+                comm.recv(source=0)
+
+    assert ranks.explore(program, 2).verdict == "holds"
+
+
+def test_a_hang_in_waitany_says_what_it_waits_for() -> None:
+    def program(comm: Any) -> None:
+        if comm.rank == 0:
+            ranks.Request.waitany([comm.irecv(source=1), comm.irecv(source=2)])
+
+    (failure,) = ranks.explore(program, 3).failures
+    assert "for rank 1, which has returned, to send" in failure.failure.blocked[0].reason
+    assert " or for rank 2" in failure.failure.blocked[0].reason
+
+
+def test_runs_with_the_same_outcome_are_counted_by_mode() -> None:
+    found = ranks.explore(lambda comm: sorted(gathers(comm)) if comm.rank == 0 else gathers(comm), 4)
+    assert [outcome.runs for outcome in found.outcomes] == [dict.fromkeys(BUFFERINGS, 6)]
+
+
+def test_a_mode_that_was_cut_off_leaves_the_verdict_open_although_the_next_was_exhausted() -> None:
+    found = ranks.explore(fails_only_buffered_by_a_wildcard, 3, modes=["infinite", "none"], max_runs=1)
+    assert (found.verdict, found.runs) == ("undecided", {"infinite": 1, "none": 1})
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+def test_the_critical_choice_is_the_last_before_which_a_good_end_was_in_reach(n: int) -> None:
+    for good in range(n):
+        assert last_good(lambda first, good=good: len(first) <= good, range(n)) == good
+        assert last_good(lambda first, good=good: len(first) <= good or None, range(n)) in (None, good)
+    assert last_good(lambda first: False, range(n)) is None
+
+
+def test_a_critical_choice_in_the_middle_is_found() -> None:
+    def program(comm: Any) -> Any:
+        if comm.rank:
+            return comm.send(comm.rank, 0)
+        order = [comm.recv() for _ in range(1, comm.size)]
+        return comm.recv() if order[1] == 3 else None
+
+    found = ranks.explore(program, 5, modes=["eager"])
+    for failure in found.failures:
+        assert failure.critical is not None
+        assert failure.critical.startswith("critical is choice 2 of 3: rank 0's recv(source=ANY_SOURCE")
+        assert "gets the message of rank 3 with tag 0; it could still end well if it gets the message of rank" in (
+            failure.critical
+        )
+
+
 def test_ranks_that_disagree_on_a_collective_are_found() -> None:
     def program(comm: Any) -> None:
         root = comm.recv() if comm.rank == 0 else comm.send(comm.rank, 0)
@@ -381,6 +506,25 @@ def test_a_program_that_takes_something_from_outside_is_found() -> None:
 
     with pytest.raises(ranks.NondeterminismError, match="remedy: use the same program"):
         ranks.explore(program, 4)
+
+
+def test_a_program_whose_options_differ_between_runs_is_found() -> None:
+    turns = [0]
+
+    def program(comm: Any) -> Any:
+        if comm.rank == 0:
+            turns[0] += 1
+            return [comm.recv(), comm.recv()]
+        if comm.rank == 1:
+            for _ in range(turns[0] % 2):
+                comm.recv(source=2)
+            return comm.send(1, 0)
+        for _ in range(turns[0] % 2):
+            comm.send("extra", 1)
+        return comm.send(2, 0)
+
+    with pytest.raises(ranks.NondeterminismError, match="got 2 other options than before"):
+        ranks.explore(program, 3, modes=["infinite"])
 
 
 @pytest.mark.parametrize("replay", ["", "none", "0,1", "some:0", "none:0,", "none:-1", "none:a", 3])
