@@ -407,6 +407,19 @@ def test_a_critical_choice_in_the_middle_is_found() -> None:
         )
 
 
+def test_what_could_still_end_well_names_no_choice_that_could_not() -> None:
+    def program(comm: Any) -> Any:
+        if comm.rank:
+            return comm.send(comm.rank, 0)
+        order = [comm.recv() for _ in range(1, comm.size)]
+        return comm.recv() if order[0] > 1 else None
+
+    for failure in ranks.explore(program, 4, modes=["eager"]).failures:
+        assert failure.critical is not None
+        assert failure.critical.startswith("critical is choice 1 of 2: ")
+        assert failure.critical.endswith("it could still end well if it gets the message of rank 1 with tag 0")
+
+
 def test_ranks_that_disagree_on_a_collective_are_found() -> None:
     def program(comm: Any) -> None:
         root = comm.recv() if comm.rank == 0 else comm.send(comm.rank, 0)
