@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test lint types bench
+.PHONY: demo test lint types bench bench-mpi
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
@@ -24,6 +24,10 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	$(BIN)/python benchmarks/simulated_ranks.py
+
+bench-mpi: $(STAMP)
+	$(BIN)/python benchmarks/real_allreduce.py --why
+	$(BIN)/python benchmarks/real_predictions.py
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)

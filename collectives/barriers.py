@@ -15,6 +15,7 @@ from collectives.schedules import Step, scheduled_cost
 from collectives.trees import binomial_children, binomial_parent
 from ranks import announce
 
+_NOTHING = np.empty(0, np.uint8)
 _DISSEMINATION, _CENTRAL_IN, _CENTRAL_OUT, _BUTTERFLY = 32_021, 32_022, 32_023, 32_024
 _TREE_IN, _TREE_OUT, _TOURNAMENT_IN, _TOURNAMENT_OUT = 32_025, 32_026, 32_027, 32_028
 
@@ -29,12 +30,11 @@ def dissemination_barrier(comm: Any) -> None:
     """
     announce(comm, "dissemination_barrier")
     p, rank = comm.size, comm.rank
-    nothing = np.empty(0, np.uint8)
     distance = 1
     while distance < p:
         # Here it is known that ranks rank-distance+1 ... rank have entered; each round doubles their number.
         to, back = (rank + distance) % p, (rank - distance) % p
-        comm.Sendrecv(nothing, to, _DISSEMINATION, nothing, back, _DISSEMINATION)
+        comm.Sendrecv(_NOTHING, to, _DISSEMINATION, _NOTHING, back, _DISSEMINATION)
         distance *= 2
 
 

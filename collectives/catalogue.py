@@ -90,15 +90,17 @@ from ranks import Network
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """A function and its cost formula.
+    """A function and its cost formula. commutative: whether it refuses an op that is not.
 
-    commutative: whether it refuses an op that is not. one_node: whether it wants all ranks on one node.
+    one_node: whether it wants all ranks on one node. overlaps: whether it, and its formula, count on messages that
+    travel while their sender computes.
     """
 
     function: Callable[..., Any]
     cost: Formula
     commutative: bool = False
     one_node: bool = False
+    overlaps: bool = False
 
 
 CATALOGUE: dict[str, dict[str, Algorithm]] = {
@@ -108,15 +110,17 @@ CATALOGUE: dict[str, dict[str, Algorithm]] = {
         "recursive_doubling": Algorithm(recursive_doubling_allreduce, recursive_doubling_allreduce_cost),
         "halving_doubling": Algorithm(halving_doubling_allreduce, halving_doubling_allreduce_cost),
         "staged": Algorithm(staged_allreduce, staged_allreduce_cost, one_node=True),
-        "segmented_ring": Algorithm(segmented_ring_allreduce, segmented_ring_allreduce_cost, commutative=True),
+        "segmented_ring": Algorithm(
+            segmented_ring_allreduce, segmented_ring_allreduce_cost, commutative=True, overlaps=True
+        ),
         "bcube": Algorithm(bcube_allreduce, bcube_allreduce_cost),
         "two_level": Algorithm(two_level_allreduce, two_level_allreduce_cost, commutative=True),
-        "double_tree": Algorithm(double_tree_allreduce, double_tree_allreduce_cost, commutative=True),
+        "double_tree": Algorithm(double_tree_allreduce, double_tree_allreduce_cost, commutative=True, overlaps=True),
     },
     "broadcast": {
         "binomial": Algorithm(binomial_broadcast, binomial_broadcast_cost),
         "scatter_allgather": Algorithm(scatter_allgather_broadcast, scatter_allgather_broadcast_cost),
-        "chain": Algorithm(chain_broadcast, chain_broadcast_cost),
+        "chain": Algorithm(chain_broadcast, chain_broadcast_cost, overlaps=True),
     },
     "reduce": {
         "binomial": Algorithm(binomial_reduce, binomial_reduce_cost),

@@ -11,7 +11,11 @@ import numpy as np
 from collectives.catalogue import CATALOGUE
 from collectives.costs import Machine
 from collectives.reduction import is_commutative
-from ranks import placement
+from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, mpi_of, placement
+
+# Operations whose algorithms are timed on real MPI, and whether they take an array.
+TIMED = {"allreduce": True, "broadcast": True, "reduce": True, "barrier": False}
+_TIMINGS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +54,11 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
         choose("allreduce", machine, 1_000_000, 4).algorithm  # 'ring'
         choose("allreduce", machine, 1_000_000, 4, any_op=True).algorithm  # 'halving_doubling'
 
-    any_op: whether the operation may not be commutative. n_items, itemsize: as in `cost`. Jitter is left aside.
+    any_op: whether the operation may not be commutative. n_items, itemsize: as in `cost`. Jitter is left aside. What an
+    algorithm's own code takes is added where that was timed.
     """
     calm = replace(machine, network=replace(machine.network, jitter_ps=0))
+    calls = dict(machine.network.calls) if isinstance(machine.network, MeasuredNetwork) else {}
     times, left_out = [], []
     for name, row in CATALOGUE[operation].items():
         if any_op and row.commutative:
@@ -61,19 +67,52 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
         if row.one_node and len(set(machine.nodes)) > 1:
             left_out.append((name, "the ranks are on several nodes"))
             continue
+        if row.overlaps and len(set(machine.nodes)) == 1 and isinstance(machine.network, MeasuredNetwork):
+            left_out.append((name, "inside a node processors copy messages, and cannot reduce meanwhile"))
+            continue
         time_ps = row.cost(calm, n_items, itemsize).expected_ps
         if time_ps is None:
             left_out.append((name, "no time is predicted"))
         else:
-            times.append((name, time_ps))
+            times.append((name, time_ps + calls.get(row.function.__name__, 0)))
     # Sorting is stable: of equally fast ones the first of the catalogue.
     candidates = tuple(sorted(times, key=lambda entry: entry[1]))
     return Choice(operation, machine, n_items * itemsize, candidates, tuple(left_out))
 
 
-def machine_of(comm: Any) -> Machine:
-    """Return what `comm` runs on, the same on all ranks; on real MPI the first call is collective (`placement`)."""
-    return Machine(*placement(comm))
+def machine_of(comm: Any, operation: str) -> Machine:
+    """Return what `comm` runs on, the same on all ranks.
+
+    On real MPI the first call is collective (`placement`), and so is the first one for each operation in `TIMED`,
+    which times what the algorithms' own code takes: of small messages that is the larger part.
+    """
+    network, nodes, buffering = placement(comm)
+    machine = Machine(network, nodes, buffering)
+    if operation not in TIMED or not isinstance(network, MeasuredNetwork) or isinstance(comm, Comm):
+        return machine
+    return kept(comm, (machine_of, operation), lambda: replace(machine, network=_timed(comm, operation, machine)))
+
+
+def _timed(comm: Any, operation: str, machine: Machine) -> Network:
+    """Return the network with what the algorithms' own code takes: the time of a small call less its formula."""
+    network = machine.network
+    assert isinstance(network, MeasuredNetwork)
+    calls = []
+    n_items = comm.size if TIMED[operation] else 0
+    arguments = [np.zeros(n_items, np.float32)] if n_items else []
+    wtime = mpi_of(comm).Wtime
+    for row in CATALOGUE[operation].values():
+        if row.one_node and not can_share_memory(comm):
+            continue
+        times_s = []
+        for _ in range(_TIMINGS):
+            begin_s = wtime()
+            row.function(comm, *arguments)
+            times_s.append(wtime() - begin_s)
+        formula_ps = row.cost(machine, n_items, 4).expected_ps or 0
+        own_ps = round(min(times_s) * 1e12) - formula_ps
+        calls.append((row.function.__name__, max(0, own_ps)))
+    return replace(network, calls=tuple(comm.bcast(calls)))  # rank 0's: all must choose alike
 
 
 def explain(comm: Any, operation: str, x: Any = None, op: Any = np.add, *, n_items: int | None = None) -> Choice:
@@ -90,4 +129,6 @@ def explain(comm: Any, operation: str, x: Any = None, op: Any = np.add, *, n_ite
             f"explain: got operation {operation!r}, expected one of {', '.join(CATALOGUE)}; remedy: choose one of these"
         )
     n = n_items if n_items is not None else 0 if x is None else x.size
-    return choose(operation, machine_of(comm), n, 1 if x is None else x.itemsize, any_op=not is_commutative(op))
+    return choose(
+        operation, machine_of(comm, operation), n, 1 if x is None else x.itemsize, any_op=not is_commutative(op)
+    )

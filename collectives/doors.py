@@ -15,6 +15,7 @@ from collectives.arrays import Array, check_array
 from collectives.catalogue import CATALOGUE
 from collectives.choice import choose, machine_of
 from collectives.reduction import Op, is_commutative
+from collectives.shared import prepare, prepared, staged_allreduce
 from ranks import kept
 
 
@@ -26,8 +27,16 @@ def allreduce(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", 
 
     algorithm: "auto", or a name in CATALOGUE["allreduce"].
     """
+    call = prepared(comm, allreduce, x, op) if algorithm == "auto" else None
+    if call is not None:
+        return call(x, out)
     check_array("allreduce", x)
-    found: Array = fastest(comm, "allreduce", algorithm, x.size, x.itemsize, op)(comm, x, op, out=out)
+    function = fastest(comm, "allreduce", algorithm, x.size, x.itemsize, op)
+    found: Array = function(comm, x, op, out=out)
+    if algorithm == "auto" and function is staged_allreduce:
+        call = prepared(comm, staged_allreduce, x, op)
+        if call is not None:
+            prepare(comm, allreduce, x, op, call)
     return found
 
 
@@ -83,6 +92,6 @@ def fastest(
     chosen: dict[Any, Callable[..., Any]] = kept(comm, fastest, dict)
     key = operation, n_items, itemsize, is_commutative(op)
     if key not in chosen:
-        choice = choose(operation, machine_of(comm), n_items, itemsize, any_op=not key[3])
+        choice = choose(operation, machine_of(comm, operation), n_items, itemsize, any_op=not key[3])
         chosen[key] = rows[choice.algorithm].function
     return chosen[key]

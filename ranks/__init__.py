@@ -11,7 +11,7 @@ MPI's datatypes are here under their MPI names: ranks.DOUBLE, ranks.BYTE, ...
 """
 
 from ranks.background import Started, start
-from ranks.calibration import calibrate
+from ranks.calibration import MeasuredNetwork, calibrate
 from ranks.checking import checked
 from ranks.clock import Wtime, reduction_clock, spend
 from ranks.communicator import COMM_NULL, Comm, announce
@@ -68,12 +68,12 @@ __all__ = [
     "REQUEST_NULL", "ROOT", "SIMILAR", "TAG_UB", "UNDEFINED", "UNEQUAL", "AbortError", "CollectiveMismatchError",
     "Comm", "Crash", "Datatype", "DatatypeMismatchError", "DeadlockError", "Delay", "Drop", "Duplicate",
     "DuplicateMessageError", "Event", "Exploration", "Fault", "Group", "InvalidBufferError", "InvalidHandleError",
-    "InvalidRankError", "InvalidTagError", "Link", "LivelockError", "LostPeerError", "Message", "MessageLostError",
-    "Network", "NondeterminismError", "Outcome", "Partition", "Prequest", "RankFailedError", "RanksError", "Request",
-    "Run", "SendBufferChangedError", "SharedArray", "SlowLink", "Started", "Status", "Straggler", "Trace",
-    "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce", "calibrate",
-    "can_share_memory", "checked", "explore", "kept", "mpi_of", "network_named", "nodes_of", "placement", "presets",
-    "reduction_clock", "region", "run", "shared_array", "spend", "start",
+    "InvalidRankError", "InvalidTagError", "Link", "LivelockError", "LostPeerError", "MeasuredNetwork", "Message",
+    "MessageLostError", "Network", "NondeterminismError", "Outcome", "Partition", "Prequest", "RankFailedError",
+    "RanksError", "Request", "Run", "SendBufferChangedError", "SharedArray", "SlowLink", "Started", "Status",
+    "Straggler", "Trace", "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime",
+    "announce", "calibrate", "can_share_memory", "checked", "explore", "kept", "mpi_of", "network_named",
+    "nodes_of", "placement", "presets", "reduction_clock", "region", "run", "shared_array", "spend", "start",
 ]  # fmt: skip
 
 

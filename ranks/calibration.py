@@ -78,8 +78,8 @@ def calibrate(comm: Any, repeats: int = 100) -> MeasuredNetwork:
 
     Messages: all ranks pass 0 B to 16 MiB on to the right at once, as they do in a ring; o is part of alpha.
     Reduction: np.add of float32 of these sizes. Memory: pieces up to 1 MiB, where all ranks share memory.
-    Of `repeats` times, fewer for large messages, the lowest tenth ends at the one that is taken: others may have used
-    the processors meanwhile, and what is slow by chance now will not be slow later. Takes half a second on one node.
+    The least of `repeats` times counts, fewer for large messages: others may use the processors meanwhile, and what is
+    slow by chance now will not be slow later. Takes half a second on one idle node.
     Raises:  ValueError if comm has one rank, or repeats is below 1.
     """
     if comm.size < 2 or repeats < 1:
@@ -108,9 +108,9 @@ def calibrate(comm: Any, repeats: int = 100) -> MeasuredNetwork:
 
 
 def _table(sizes: tuple[int, ...], time_ps: Callable[[int], int]) -> Table:
-    """Return times by size, none shorter than that of a smaller size."""
-    times = np.maximum.accumulate([time_ps(n_bytes) for n_bytes in sizes]).tolist()
-    return tuple(zip(sizes, times, strict=True))
+    """Return times by size, none longer than that of a larger size, which has fewer disturbances to thank for it."""
+    times = [time_ps(n_bytes) for n_bytes in sizes]
+    return tuple(zip(sizes, np.minimum.accumulate(times[::-1])[::-1].tolist(), strict=True))
 
 
 def _link(table: Table) -> MeasuredLink:
@@ -131,8 +131,8 @@ class _Stopwatch:
     def __init__(self, comm: Any, repeats: int) -> None:
         self.comm, self.repeats, self.wtime = comm, repeats, mpi_of(comm).Wtime
 
-    def undisturbed_ps(self, step: Callable[[], None], n_bytes: int) -> int:
-        """Return the first tenth of the times of a step that handles n_bytes, after one that warms up."""
+    def least_ps(self, step: Callable[[], None], n_bytes: int) -> int:
+        """Return the least time of a step that handles n_bytes, after one that warms up."""
         batch = 1 if isinstance(self.comm, Comm) else max(1, min(8, _BATCH_BYTES // max(n_bytes, 1)))
         step()
         times_s = []
@@ -141,7 +141,8 @@ class _Stopwatch:
             for _ in range(batch):
                 step()
             times_s.append((self.wtime() - begin_s) / batch)
-        return round(float(np.quantile(times_s, 0.1)) * PS_PER_S)
+        least: int = round(min(times_s) * PS_PER_S)
+        return least
 
 
 def _time_passing_on(clock: _Stopwatch, n_bytes: int) -> int:
@@ -159,7 +160,7 @@ def _time_passing_on(clock: _Stopwatch, n_bytes: int) -> int:
         begin, end = block * n_bytes, (block + 1) * n_bytes
         comm.Sendrecv(sent[begin:end], (rank + 1) % p, _TAG, came[begin:end], (rank - 1) % p, _TAG)
 
-    return clock.undisturbed_ps(step, n_bytes)
+    return clock.least_ps(step, n_bytes)
 
 
 def _time_reduction(clock: _Stopwatch, n_bytes: int) -> int:
@@ -169,7 +170,7 @@ def _time_reduction(clock: _Stopwatch, n_bytes: int) -> int:
     def step() -> None:
         np.add(left, right, out=total)
 
-    return clock.undisturbed_ps(step, n_bytes)
+    return clock.least_ps(step, n_bytes)
 
 
 def _staged(clock: _Stopwatch, reduced: Table) -> Table:
@@ -191,10 +192,11 @@ def _staged(clock: _Stopwatch, reduced: Table) -> Table:
                 shared.charge(other, n_bytes)
 
     own, total = (np.ones(STAGED_SIZES[-1] // 4, np.float32) for _ in range(2))
-    sync_ps = clock.undisturbed_ps(shared.sync, 0)
 
     def time_ps(n_bytes: int) -> int:
-        all_ps = clock.undisturbed_ps(lambda: write_and_reduce(n_bytes), n_bytes)
-        return sync_ps + max(0, (all_ps - sync_ps) // len(others) - looked_up(reduced, n_bytes))
+        return clock.least_ps(lambda: write_and_reduce(n_bytes) if n_bytes else shared.sync(), n_bytes)
 
-    return _table(STAGED_SIZES, lambda n_bytes: time_ps(n_bytes) if n_bytes else sync_ps)
+    taken = _table(STAGED_SIZES, time_ps)
+    sync_ps = taken[0][1]
+    beyond = [(all_ps - sync_ps) // len(others) - looked_up(reduced, n_bytes) for n_bytes, all_ps in taken]
+    return tuple(zip(STAGED_SIZES, (sync_ps + np.maximum.accumulate([0, *beyond[1:]])).tolist(), strict=True))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import collectives
 import ranks
 from ranks.calibration import MeasuredLink, MeasuredNetwork
 from ranks.real import launch
@@ -47,12 +48,27 @@ def test_tables_are_lines_between_and_beyond_their_sizes() -> None:
 
 
 def test_a_measured_network_prices_shared_memory_by_its_own_table() -> None:
-    import collectives
-
     slow, fast = MeasuredLink(10**6, 0, ((0, 0), (1, 10**6))), MeasuredLink(1000, 0, ((0, 0), (1, 10)))
     network = MeasuredNetwork(name="measured", inter=slow, ports=False, memory=fast, ranks_per_node=8)
     assert collectives.cost("flag_barrier", network, 4).time_ps == 1000
     assert collectives.cost("staged_allreduce", network, 2, 25, 4).time_ps == 1000 + 100 * 10
+
+
+def test_a_choice_on_a_measured_network_counts_the_algorithms_own_code_and_nothing_that_overlaps() -> None:
+    link = MeasuredLink(10**6, 100, ((0, 0), (10, 1)))
+    calls = (("recursive_doubling_allreduce", 10**9), ("staged_allreduce", 5 * 10**9))
+    machines = [
+        collectives.Machine.of(MeasuredNetwork(name="measured", inter=link, ranks_per_node=each, calls=calls), 4)
+        for each in (1, 4)
+    ]
+    spread, together = (collectives.choose("allreduce", machine, 10**6, 4) for machine in machines)
+    assert [name for name, reason in together.left_out if "cannot reduce meanwhile" in reason] == [
+        "segmented_ring", "double_tree",
+    ]  # fmt: skip
+    assert dict(spread.left_out) == {"staged": "the ranks are on several nodes"}
+    bare = collectives.cost("recursive_doubling_allreduce", machines[0].network, 4, 10**6, 4).time_ps
+    assert dict(together.candidates)["recursive_doubling"] == bare + 10**9
+    assert together.algorithm not in ("recursive_doubling", "staged")
 
 
 def test_one_rank_cannot_be_calibrated() -> None:
@@ -69,8 +85,8 @@ def test_real_mpi_is_calibrated_to_positive_costs_alike_on_all_ranks(tmp_path: A
         "assert comm.allgather(n) == [n] * comm.size\n"
         "for cost in (n.inter.transfer_ps, n.reduce_ps, n.memory.transfer_ps):\n"
         "    times = [cost(size) for size in (0, 10**3, 10**5, 10**7, 10**9)]\n"
-        "    assert times == sorted(times) and times[0] == 0 < times[-1], times\n"
-        "assert n.inter.latency_ps > 0 and n.memory.latency_ps > 0, n\n"
+        "    assert times == sorted(times) and times[0] == 0, times\n"
+        "assert min(n.inter.latency_ps, n.inter.transfer_ps(10**9), n.reduce_ps(10**9), n.memory.latency_ps) > 0, n\n"
         "comm.rank or print('calibrated', n.inter)\n"
     )
     run = launch(3, [str(program)], timeout_s=60)

@@ -75,7 +75,7 @@ def test_a_part_of_the_ranks_is_judged_by_the_nodes_it_is_on() -> None:
     def program(comm: Any) -> Any:
         alone = comm.Split(comm.rank % 8, comm.rank)  # one of each node
         together = comm.Split(comm.rank // 8, comm.rank)
-        return [collectives.machine_of(part).nodes for part in (comm, alone, together)]
+        return [collectives.machine_of(part, "allreduce").nodes for part in (comm, alone, together)]
 
     for nodes in ranks.run(program, 16, network="dgx-h100").results:
         assert nodes == [(0,) * 8 + (1,) * 8, (0, 1), (0,) * 8]

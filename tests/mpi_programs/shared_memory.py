@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import collectives
+import collectives.doors
 import collectives.shared
 import ranks
 from claims import claim_allreduce, claim_barriers_leave_nothing_behind, fixed_cases, rank_order, same
@@ -115,6 +116,30 @@ def prepared_calls():
     large = np.arange(700_000) + rank
     for _ in range(2):
         same(collectives.staged_allreduce(comm, large), np.arange(700_000) * p + p * (p - 1) // 2)
+
+
+def auto():
+    """All ranks choose the same, from the same measured network; the chosen call is prepared, and right."""
+    choices = []
+    for n in (1, 300, 20_000, 600_000):
+        x = np.arange(n, dtype=np.float32) % 1000 + rank
+        expected = (np.arange(n) % 1000 * p + p * (p - 1) // 2).astype(np.float32)
+        for _ in range(3):
+            same(collectives.allreduce(comm, x), expected)
+        choice = collectives.explain(comm, "allreduce", x)
+        assert dict(choice.left_out).get("segmented_ring", "").startswith("inside a node processors copy messages")
+        choices.append((str(choice), choice.machine))
+    assert comm.allgather(choices) == [choices] * p
+    names = {row.function.__name__ for row in collectives.CATALOGUE["allreduce"].values()}
+    assert dict(choices[0][1].network.calls).keys() == names
+    # Whatever was chosen above by what this machine is like now: when staging is, it is prepared for this door too.
+    ranks.kept(comm, collectives.doors.fastest, dict)["allreduce", 6, 8, True] = collectives.staged_allreduce
+    x = np.arange(6.0)
+    assert prepared(comm, collectives.allreduce, x, np.add) is None
+    same(collectives.allreduce(comm, x), x * p)
+    assert prepared(comm, collectives.allreduce, x, np.add) is not None
+    same(collectives.allreduce(comm, x + 1), (x + 1) * p)
+    same(collectives.allreduce(comm, x, algorithm="ring"), x * p)
 
 
 def lost_peer():

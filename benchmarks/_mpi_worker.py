@@ -1,0 +1,217 @@
+"""One process of the benchmarks on real MPI: measures, and lets rank 0 print JSON. Started by real_allreduce.py."""
+
+import json
+import mmap
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import collectives
+import ranks
+from ranks.real import world
+
+HUGE = 2 << 20  # a huge page, to which memory must be aligned to lie in some
+comm = world()
+p, rank = comm.size, comm.rank
+start_line = ranks.shared_array(comm, 1)
+
+
+def buffer(n_bytes: int, pages: str) -> np.ndarray:
+    """Return float32 on huge pages ("2 MiB"), or on none ("4 KiB")."""
+    size = -(-n_bytes // HUGE) * HUGE + HUGE
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE if pages == "2 MiB" else mmap.MADV_NOHUGEPAGE)
+    raw = np.frombuffer(memory, np.uint8)
+    begin = -raw.ctypes.data % HUGE
+    made = raw[begin : begin + n_bytes].view(np.float32)
+    made[...] = 0  # pages are there before anything is timed
+    return made
+
+
+def medians_us(variants: dict[str, Callable[[], object]], n_bytes: int, turns: int) -> dict[str, float]:
+    """Return each variant's median over turns of the time of a call on the slowest rank."""
+    calls = max(1, min(200, (4 << 20) // max(n_bytes, 1) // 8))
+    taken: dict[str, list[float]] = {name: [] for name in variants}
+    for call in variants.values():
+        call()
+    for _ in range(turns):
+        for name, call in variants.items():
+            start_line.sync()
+            begin = perf_counter()
+            for _ in range(calls):
+                call()
+            taken[name].append((perf_counter() - begin) / calls * 1e6)
+    every = comm.allgather(taken)
+    return {name: statistics.median(map(max, zip(*(each[name] for each in every), strict=True))) for name in variants}
+
+
+def checked(name: str, call: Callable[[], np.ndarray], expected: np.ndarray) -> Callable[[], np.ndarray]:
+    """Return `call` after it has given what is expected."""
+    if not np.array_equal(call(), expected):
+        raise AssertionError(f"{name} on rank {rank}: wrong result for {expected.nbytes} bytes")
+    return call
+
+
+def data(n_bytes: int, pages: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return x, out, and the sum of all x: whole numbers, which float32 adds exactly in any order."""
+    x, out = buffer(n_bytes, pages), buffer(n_bytes, pages)
+    x[...] = np.arange(x.size) % 1000 + rank
+    return x, out, (np.arange(x.size) % 1000 * p + p * (p - 1) / 2).astype(np.float32)
+
+
+def native(x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    comm.Allreduce(x, out)
+    return out
+
+
+def allreduces(sizes: list[int], turns: int) -> list[dict[str, object]]:
+    """Native, "auto", and data in shared memory; and a plain copy on all ranks at once, for scale."""
+    rows = []
+    for pages in ("4 KiB", "2 MiB"):
+        for n_bytes in sizes:
+            x, out, expected = data(n_bytes, pages)
+            shared = ranks.shared_array(comm, x.size, np.float32)
+            shared.local[...] = x
+            shared.sync()
+            if not np.array_equal(collectives.shared_allreduce(shared), expected):
+                raise AssertionError(f"shared_allreduce on rank {rank}")
+            shared.local[...] = 0  # it works in place: sums of sums would overflow
+            variants = {
+                "native": checked("native", lambda x=x, out=out: native(x, out), expected),
+                "auto": checked("auto", lambda x=x, out=out: collectives.allreduce(comm, x, out=out), expected),
+                "shared": lambda shared=shared: collectives.shared_allreduce(shared),
+                "copy": lambda x=x, out=out: np.copyto(out, x),
+            }
+            choice = collectives.explain(comm, "allreduce", x).algorithm
+            row: dict[str, object] = medians_us(variants, n_bytes, turns) | {
+                "pages": pages,
+                "bytes": n_bytes,
+                "choice": choice,
+            }
+            rows.append(row)
+    return rows
+
+
+def barriers(turns: int) -> dict[str, float]:
+    """Return the times of barriers."""
+    return medians_us(
+        {
+            "native": comm.Barrier,
+            "dissemination": lambda: collectives.dissemination_barrier(comm),
+            "flag": lambda: collectives.flag_barrier(comm),
+        },
+        4096,
+        turns,
+    )
+
+
+@contextmanager
+def changed(module: ModuleType, **settings: object) -> Iterator[Any]:
+    """Give a communicator whose shared memory is made while `settings` of a module are others."""
+    before = {name: getattr(module, name) for name in settings}
+    vars(module).update(settings)
+    try:
+        yield comm.Dup()
+    finally:
+        vars(module).update(before)
+
+
+def ablations(sizes: list[int], turns: int) -> list[dict[str, object]]:
+    """What each part of the staged all-reduce is worth: the same without it, beside it in the same turns."""
+    rows = []
+    for pages in ("4 KiB", "2 MiB"):
+        for n_bytes in sizes:
+            x, out, expected = data(n_bytes, pages)
+            variants: dict[str, Callable[[], np.ndarray]] = {"native": lambda x=x, out=out: native(x, out)}
+            comms = []
+            for name, (module, settings) in without(n_bytes).items():
+                with changed(module, **settings) as other:
+                    if name == "staged, nothing prepared":
+                        other = unlike_mpi4py(other)
+                    call = checked(
+                        name, lambda c=other, x=x, out=out: collectives.staged_allreduce(c, x, out=out), expected
+                    )
+                variants[name] = call
+                comms.append(other)
+            for name in ("recursive_doubling", "ring"):
+                by_messages = collectives.CATALOGUE["allreduce"][name].function
+                call = checked(name, lambda f=by_messages, x=x, out=out: f(comm, x, out=out), expected)
+                variants[f"messages, {name.replace('_', ' ')}"] = call
+            rows.append(medians_us(variants, n_bytes, turns) | {"pages": pages, "bytes": n_bytes})
+            for other in comms:
+                other.Free()
+    return rows
+
+
+def without(n_bytes: int) -> dict[str, tuple[ModuleType, dict[str, object]]]:
+    """Return what is left out or changed, by name, as settings of a module."""
+    staging, memory = sys.modules["collectives.shared"], sys.modules["ranks.shared"]
+    settings: dict[str, tuple[ModuleType, dict[str, object]]] = {
+        "staged": (staging, {}),
+        "staged, nothing prepared": (staging, {}),
+        "staged, 64 KiB a piece": (staging, {"_STAGED": 64 << 10}),
+        "staged, all in one piece": (staging, {"_STAGED": n_bytes, "_ALL_STAGED": 2 * p * n_bytes}),
+        "staged, MPI's barrier for flags": (memory, {"_ORDERED": ()}),
+    }
+    return settings
+
+
+def unlike_mpi4py(other: Any) -> Any:
+    """Return the communicator as one of a class for which nothing is prepared."""
+    return type("Unprepared", (type(other),), {})(other)
+
+
+def predictions(sizes: list[int], turns: int) -> list[dict[str, object]]:
+    """What the formulas say on the calibrated network, and what is measured, for all that `auto` chooses from."""
+    rows: list[dict[str, object]] = []
+    for operation in ("allreduce", "broadcast", "reduce"):
+        for n_bytes in sizes:
+            x, out, _ = data(n_bytes, "2 MiB")
+            candidates = collectives.explain(comm, operation, x).candidates
+            functions = {name: collectives.CATALOGUE[operation][name].function for name, _ in candidates}
+            variants = {name: lambda f=f, x=x, out=out: f(comm, x, out=out) for name, f in functions.items()}
+            if operation == "reduce":
+                target = out if rank == 0 else None
+                variants = {name: lambda f=f, x=x, out=target: f(comm, x, out=out) for name, f in functions.items()}
+            measured = medians_us(variants, n_bytes, turns)
+            for name, time_ps in candidates:
+                row = {"operation": operation, "algorithm": name, "bytes": n_bytes}
+                rows.append(row | {"predicted": time_ps / 1e6, "measured": measured[name]})
+    return rows
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    report: dict[str, object] = {"library": " ".join(ranks.mpi_of(comm).Get_library_version().split()[:3])}
+    if job["what"] == "native":
+        rows = []
+        for n_bytes in job["sizes"]:
+            x, out, expected = data(n_bytes, "4 KiB")
+            call = checked("native", lambda x=x, out=out: native(x, out), expected)
+            rows.append({"bytes": n_bytes, "native": medians_us({"native": call}, n_bytes, job["turns"])["native"]})
+        report["rows"] = rows
+    elif job["what"] == "predictions":
+        report["rows"] = predictions(job["sizes"], job["turns"])
+    elif job["what"] == "ablations":
+        report["rows"] = ablations(job["sizes"], job["turns"])
+    elif job["what"] == "barriers":
+        report["barriers"] = barriers(job["turns"])
+    else:
+        report["rows"] = allreduces(job["sizes"], job["turns"])
+    if rank == 0:
+        sys.stdout.write(json.dumps(report) + "\n")
+        sys.stdout.flush()
+    comm.Barrier()
+
+
+if __name__ == "__main__":
+    main()

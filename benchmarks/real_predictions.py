@@ -1,0 +1,62 @@
+"""Does the calibrated model predict the times on real MPI? Every algorithm that `auto` chooses from, at many sizes."""
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from real_allreduce import KIB, MIB, in_processes, nice
+
+EXPLANATION = """
+examples:
+  python benchmarks/real_predictions.py                   2 and 4 processes
+  python benchmarks/real_predictions.py --processes 2     half a minute
+
+what is compared:
+  predicted   the algorithm's formula on the network that ranks.calibrate has measured (tables of passing messages on,
+              of reducing, of shared memory), and the time of the algorithm's own code, from its smallest call
+  measured    the median of 5 turns, slowest process, float32 on pages of 2 MiB
+  The median error over all sizes and algorithms is what the model is worth on this machine, now.
+"""
+SIZES = [KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB]
+
+
+def main() -> None:
+    """Read the options, measure, print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXPLANATION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--processes", type=int, nargs="+", default=[2, 4], metavar="P", help="default: 2 4")
+    options = parser.parse_args()
+    if min(options.processes) < 2:
+        parser.error(f"got --processes {options.processes}, expected 2 or more of each")
+    from rich.console import Console
+
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    for p in options.processes:
+        rows = in_processes(p, {"what": "predictions", "sizes": SIZES, "turns": 5})["rows"]
+        prediction_table(p, rows).show(console)
+        errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
+        console.print(
+            f"{p} processes: median error {statistics.median(errors):.0%} over {len(rows)} pairs; "
+            f"{sum(error <= 0.2 for error in errors) / len(errors):.0%} of them within 20 %\n", highlight=False
+        )  # fmt: skip
+
+
+def prediction_table(p: int, rows: Any) -> Any:
+    """Return predicted and measured microseconds, an algorithm a row, a size a column."""
+    from _report import Table
+
+    table = Table(f"Predicted / measured us, {p} processes", ["operation", "algorithm", *map(nice, SIZES)])
+    cells: dict[tuple[str, str], dict[int, str]] = {}
+    for row in rows:
+        cell = f"{row['predicted']:,.0f} / {row['measured']:,.0f}"
+        cells.setdefault((row["operation"], row["algorithm"]), {})[row["bytes"]] = cell
+    table.rows += [[*names, *(by_size.get(n_bytes, "") for n_bytes in SIZES)] for names, by_size in cells.items()]
+    return table
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    main()
