@@ -24,6 +24,7 @@ how it is measured:
   auto     collectives.allreduce(comm, x, out=out), on private buffers; "by" says which algorithm it picked
   shared   collectives.shared_allreduce(shared), data living in memory that all processes see
   of copy  bytes a second, as a share of what a plain copy of x to out reaches on all processes at once
+  least    the same ratio between the least times of both: what it is when nobody else uses the processors
   Believe ratios within a row, not microseconds: machines differ, and so do the minutes of a shared one.
 
 optional peers (a missing one gets a line that says so; each runs by itself, minutes later):
@@ -87,8 +88,12 @@ def tables(p: int, sizes: list[int], turns: int, options: argparse.Namespace) ->
     ours = in_processes(p, {"what": "allreduces", "sizes": sizes, "turns": turns})
     yield allreduce_table(p, ours)
     measured = in_processes(p, {"what": "barriers", "turns": 3 * turns})["barriers"]
-    table = Table(f"Barriers, {p} processes", ["barrier", "us", "x native"])
-    table.rows += [[name, f"{us:.2f}", ratio(measured["native"], us)] for name, us in measured.items()]
+    table = Table(f"Barriers, {p} processes", ["barrier", "us", "x native", "least"])
+    table.rows += [
+        [name, f"{us:.2f}", ratio(measured["native"], us), ratio(measured["least native"], measured[f"least {name}"])]
+        for name, us in measured.items()
+        if not name.startswith("least")
+    ]
     yield table
     if options.why:
         few = [n_bytes for n_bytes in (KIB, 64 * KIB, MIB, 64 * MIB) if n_bytes <= max(sizes)]
@@ -114,13 +119,15 @@ def in_processes(p: int, job: dict[str, Any]) -> Any:
 def allreduce_table(p: int, measured: Any) -> Any:
     from _report import Table
 
-    header = ["pages", "size", "native us", "auto us", "x native", "by", "of copy", "shared us", "x native", "of copy"]
+    ours = ["x native", "least", "of copy"]
+    header = ["pages", "size", "native us", "auto us", *ours, "by", "shared us", *ours]
     table = Table(f"All-reduce, {p} processes, {measured['library']}", header)
     for row in measured["rows"]:
         native, auto, shared, copy = (row[name] for name in ("native", "auto", "shared", "copy"))
         table.rows.append([
-            row["pages"], nice(row["bytes"]), f"{native:,.1f}", f"{auto:,.1f}", ratio(native, auto), row["choice"],
-            f"{copy / auto:.0%}", f"{shared:,.1f}", ratio(native, shared), f"{copy / shared:.0%}",
+            row["pages"], nice(row["bytes"]), f"{native:,.1f}", f"{auto:,.1f}", ratio(native, auto),
+            ratio(row["least native"], row["least auto"]), f"{copy / auto:.0%}", row["choice"], f"{shared:,.1f}",
+            ratio(native, shared), ratio(row["least native"], row["least shared"]), f"{copy / shared:.0%}",
         ])  # fmt: skip
     return table
 
@@ -131,7 +138,7 @@ def why_table(p: int, rows: Any) -> Any:
     columns = [f"{nice(row['bytes'])}, {row['pages']}" for row in rows]
     table = Table(f"What each part is worth, {p} processes: us (x native)", ["variant", *columns])
     for name in rows[0]:
-        if name not in ("pages", "bytes"):
+        if name not in ("pages", "bytes") and not name.startswith("least"):
             table.rows.append([name, *(f"{row[name]:,.1f} ({ratio(row['native'], row[name])})" for row in rows)])
     return table
 

@@ -14,14 +14,12 @@ import numpy as np
 
 from collectives.arrays import Array, block_bounds, finish, flat_input, output
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, Reduce, op_name, reducer
-from ranks import SharedArray, announce, can_share_memory, kept, region, shared_array
+from collectives.reduction import Op, op_name, reducer
+from collectives.staging import NodeClocks, Stage, items_in, slot_size
+from ranks import SharedArray, announce, kept, region
 
 PreparedCall = Callable[[Array, Array | None], Array]
 
-# Bytes that a rank stages at a time: much fewer would wait for each other more often, much more leave the cache.
-_STAGED = 1 << 20
-_ALL_STAGED = 16 << 20  # and no more than this by all ranks together
 # Up to here more than two ranks each reduce all of a piece: twice the work, but one sync instead of two.
 _WHOLE = 128 << 10
 _IN_CACHE = 256 << 10  # bytes, of all ranks' arrays together, that are reduced and then written back at once
@@ -74,7 +72,7 @@ def _own_pieces(shared: SharedArray) -> Any:
     flats = [array.reshape(-1) for array in shared.arrays]
     p, rank = len(flats), shared.comm.rank
     bounds = block_bounds(flats[0].size, p)
-    step = _step(_IN_CACHE // p, flats[0].itemsize)
+    step = items_in(_IN_CACHE // p, flats[0].itemsize)
     for begin in range(bounds[rank], bounds[rank + 1], step):
         end = min(begin + step, bounds[rank + 1])
         first, *others = [flat[begin:end] for flat in flats]
@@ -110,7 +108,7 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
     if flat.nbytes > stage.size and out is not None and np.may_share_memory(flat, whole):
         flat = flat.copy()  # an earlier piece of the result might lie on a later one of x
     with region(comm, "staged_allreduce"):
-        step = _step(stage.size, flat.itemsize)
+        step = items_in(stage.size, flat.itemsize)
         for begin in range(0, flat.size, step):
             piece, target = flat[begin : begin + step], whole[begin : begin + step]
             if comm.size == 2 or piece.nbytes <= _WHOLE:
@@ -166,88 +164,6 @@ def _prepared_call(stage: Stage, x: Array, op: np.ufunc) -> PreparedCall:
     return call
 
 
-def _slot_size(p: int) -> int:
-    """Return the bytes that each of p ranks stages at a time: fewer when there are many of them."""
-    return max(1 << 16, min(_STAGED, _ALL_STAGED // (2 * p)))
-
-
-def _step(n_bytes: int, itemsize: int) -> int:
-    """Return how many items to take at a time: those that fit into n_bytes, but one at least."""
-    return max(1, n_bytes // max(1, itemsize))
-
-
-class Stage:
-    """Two slots of shared memory for each rank of a communicator, used in turn.
-
-    A slot is written again only after a sync that comes after the next piece was put into the other one: by then
-    all ranks have done with it. So a piece needs no second sync to protect it.
-    """
-
-    def __init__(self, comm: Any, who: str) -> None:
-        if not can_share_memory(comm):
-            raise ValueError(
-                f"{who}: got a communicator of {comm.size} ranks that share no memory, expected ranks on one node; "
-                "remedy: use an algorithm that sends messages, or comm.Split_type(COMM_TYPE_SHARED)"
-            )
-        self.size = _slot_size(comm.size)
-        self.shared = shared_array(comm, (2, self.size), np.uint8)
-        self.turn, self.rank = 0, comm.rank
-        self.others = [rank for rank in range(comm.size) if rank != comm.rank]
-
-    def slots(self, piece: Array, turn: int) -> list[Array]:
-        """Return one of the two slots of each rank, as arrays like `piece`."""
-        if piece.nbytes > self.size:
-            raise ValueError(
-                f"staged_allreduce: got items of {piece.itemsize} bytes, expected at most {self.size}; remedy: use an "
-                "algorithm that sends messages"
-            )
-        return [array[turn, : piece.nbytes].view(piece.dtype) for array in self.shared.arrays]
-
-    def _next_slots(self, piece: Array) -> list[Array]:
-        self.turn = 1 - self.turn
-        return self.slots(piece, self.turn)
-
-    def reduce_whole(self, piece: Array, target: Array, reduce: Reduce) -> None:
-        """Put the reduction of all ranks' `piece` into `target`; each rank reduces all of it."""
-        slots = self._next_slots(piece)
-        slots[self.rank][...] = piece
-        self.shared.sync()
-        if len(slots) == 2:
-            slots[self.rank] = piece  # nearer than its copy; with more ranks, `target` may be `piece`
-        self._fold(slots, target, reduce)
-
-    def _fold(self, parts: list[Array], target: Array, reduce: Reduce) -> None:
-        """Put op(... op(part of rank 0, part of rank 1) ...) into `target`."""
-        reduce(parts[0], parts[1], out=target)
-        for part in parts[2:]:
-            reduce(target, part, out=target)
-        charge = self.shared.charge
-        if charge:
-            for other in self.others:
-                charge(other, target.nbytes)
-
-    def reduce_blocks(self, piece: Array, target: Array, reduce: Reduce) -> None:
-        """The same, but each rank reduces its block of it, and copies those of the others."""
-        slots, rank = self._next_slots(piece), self.rank
-        bounds = block_bounds(piece.size, len(slots))
-        begin, end = bounds[rank], bounds[rank + 1]
-        own = slots[rank]
-        own[:begin], own[end:] = piece[:begin], piece[end:]
-        self.shared.sync()
-        parts = [slot[begin:end] for slot in slots]
-        parts[rank] = piece[begin:end]
-        # Nobody reads this rank's own block of its slot before the next sync: there the others find the result.
-        self._fold(parts, own[begin:end], reduce)
-        self.shared.sync()
-        target[begin:end] = own[begin:end]
-        charge = self.shared.charge
-        for other in self.others:
-            theirs = slots[other][bounds[other] : bounds[other + 1]]
-            target[bounds[other] : bounds[other + 1]] = theirs
-            if charge:
-                charge(other, theirs.nbytes)
-
-
 def flag_barrier(comm: Any) -> None:
     """Wait until all ranks of `comm`, which are on one node, have entered: each raises a flag and looks at all others.
 
@@ -281,44 +197,17 @@ def _is_plain(comm: Any) -> bool:
 # -- costs -----------------------------------------------------------------------------------------------------
 
 
-class _Clocks:
-    """The clocks of all ranks of one node, and how many syncs they have done."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine, self.syncs = machine, 0
-        self.now = np.zeros(machine.p, np.int64)
-        # A network that was measured knows its memory apart from its messages.
-        self.link = getattr(machine.network, "memory", None) or machine.network.intra
-
-    def sync(self) -> None:
-        """Let each rank raise p-1 flags, o each, and see those of the others, L later."""
-        o, p = self.machine.network.overhead_ps, self.machine.p
-        if p == 1:
-            return
-        self.syncs += 1
-        begin, self.now = self.now, self.now + (p - 1) * o
-        for distance in range(1, p):
-            raised = np.roll(begin, distance) + distance * o
-            self.now = np.maximum(self.now, raised + self.link.latency_ps) + o
-
-    def cost(self) -> Cost:
-        """Return the cost of what was done so far."""
-        p = self.machine.p
-        exact = None if self.machine.network.jitter_ps else int(self.now.max())
-        return Cost(self.syncs, [self.syncs * (p - 1)] * p, [0] * p, exact, exact)
-
-
 def flag_barrier_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """One sync."""
-    clocks = _Clocks(machine)
+    clocks = NodeClocks(machine)
     clocks.sync()
     return clocks.cost()
 
 
 def staged_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """A rank reads p-1 slots and reduces each, or reads its block of them and then all other blocks."""
-    clocks, p, network = _Clocks(machine), machine.p, machine.network
-    read, step = clocks.link.transfer_ps, _step(_slot_size(p), itemsize)
+    clocks, p, network = NodeClocks(machine), machine.p, machine.network
+    read, step = clocks.link.transfer_ps, items_in(slot_size(p), itemsize)
     for begin in range(0, n_items if p > 1 else 0, step):
         n = min(step, n_items - begin)
         clocks.sync()
@@ -334,8 +223,8 @@ def staged_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost
 
 def shared_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of shared_allreduce: a rank reads its block of p-1 arrays, reduces it, and writes it back."""
-    clocks, p, network = _Clocks(machine), machine.p, machine.network
-    step, passed = _step(_IN_CACHE // p, itemsize), np.zeros(p, np.int64)
+    clocks, p, network = NodeClocks(machine), machine.p, machine.network
+    step, passed = items_in(_IN_CACHE // p, itemsize), np.zeros(p, np.int64)
     for rank, block in enumerate(np.diff(block_bounds(n_items, p)).tolist()):
         for begin in range(0, block, step):
             n_bytes = min(step, block - begin) * itemsize

@@ -14,6 +14,7 @@ import pytest
 import collectives
 import collectives.doors
 import collectives.shared
+import collectives.staging
 import ranks
 from claims import claim_allreduce, claim_barriers_leave_nothing_behind, fixed_cases, rank_order, same
 from collectives.shared import prepared
@@ -42,7 +43,7 @@ def claims():
             # What the first call has prepared serves the second, whose arrays may lie in memory in another way.
             claim_allreduce(comm, replace(case, layout="strided", out="fresh"), allreduce, rank_order)
     claim_barriers_leave_nothing_behind(comm, None, collectives.flag_barrier)
-    collectives.shared._slot_size = lambda p: 4096
+    collectives.staging.slot_size = lambda p: 4096
     collectives.shared._WHOLE = 1024
     other = comm.Dup()  # kept memory goes with its communicator: this one gets its own
     for case in fixed_cases():
