@@ -16,7 +16,7 @@ examples:
 what is compared:
   predicted   the algorithm's formula on the network that ranks.calibrate has measured (tables of passing messages on,
               of reducing, of shared memory), and the time of the algorithm's own code, from its smallest call
-  measured    the median of 5 turns, slowest process, float32 on pages of 2 MiB
+  measured    the least of 15 turns, as calibration takes the least too; slowest process, float32 on pages of 2 MiB
   The median error over all sizes and algorithms is what the model is worth on this machine, now.
 """
 SIZES = [KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB]
@@ -35,7 +35,7 @@ def main() -> None:
 
     console = Console() if sys.stdout.isatty() else Console(width=140)
     for p in options.processes:
-        rows = in_processes(p, {"what": "predictions", "sizes": SIZES, "turns": 5})["rows"]
+        rows = in_processes(p, {"what": "predictions", "sizes": SIZES, "turns": 15})["rows"]
         prediction_table(p, rows).show(console)
         errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
         console.print(
