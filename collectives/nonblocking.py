@@ -69,6 +69,6 @@ def _of_messages(comm: Any, operation: str, algorithm: str, x: Array, op: Op = n
     """Return the function of an algorithm, for "auto" of the fastest of those that share no memory."""
     if algorithm != "auto":
         return fastest(comm, operation, algorithm, x.size, x.itemsize, op)
-    choice = choose(operation, machine_of(comm), x.size, x.itemsize, any_op=not is_commutative(op))
+    choice = choose(operation, machine_of(comm, operation), x.size, x.itemsize, any_op=not is_commutative(op))
     rows = CATALOGUE[operation]
     return next(rows[name].function for name, _ in choice.candidates if not rows[name].one_node)
