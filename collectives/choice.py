@@ -80,15 +80,20 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
     return Choice(operation, machine, n_items * itemsize, candidates, tuple(left_out))
 
 
-def machine_of(comm: Any, operation: str) -> Machine:
+def machine_of(comm: Any, operation: str | None = None) -> Machine:
     """Return what `comm` runs on, the same on all ranks.
 
     On real MPI the first call is collective (`placement`), and so is the first one for each operation in `TIMED`,
-    which times what the algorithms' own code takes: of small messages that is the larger part.
+    which times what the algorithms' own code takes: of small messages that is the larger part. None: without that.
     """
     network, nodes, buffering = placement(comm)
     machine = Machine(network, nodes, buffering)
-    if operation not in TIMED or not isinstance(network, MeasuredNetwork) or isinstance(comm, Comm):
+    if (
+        operation is None
+        or operation not in TIMED
+        or not isinstance(network, MeasuredNetwork)
+        or isinstance(comm, Comm)
+    ):
         return machine
     return kept(comm, (machine_of, operation), lambda: replace(machine, network=_timed(comm, operation, machine)))
 
