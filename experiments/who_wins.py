@@ -151,9 +151,8 @@ def draw(
 
 def on_mpi(world: World, operations: list[str]) -> None:
     """Print who wins along the bytes: predicted by the calibrated network, and measured."""
-    machine = machine_of(world.comm)
     for operation in operations:
-        table = []
+        machine, table = machine_of(world.comm, operation), []
         for n_bytes in _lab.track(REAL_BYTES, operation):
             call = Call.of_bytes(operation, world.p, n_bytes)
             choice = choose(operation, machine, call.n, DTYPE.itemsize)
