@@ -15,7 +15,7 @@ from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, mpi_of
 
 # Operations whose algorithms are timed on real MPI, and whether they take an array.
 TIMED = {"allreduce": True, "broadcast": True, "reduce": True, "barrier": False}
-_TIMINGS = 30
+_TIMINGS = 15
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class MeasuredNetwork(Network):
         return looked_up(self.reductions, n_bytes)
 
 
-def calibrate(comm: Any, repeats: int = 100) -> MeasuredNetwork:
+def calibrate(comm: Any, repeats: int = 40) -> MeasuredNetwork:
     """Return, on every rank of `comm`, the network that it runs on, as measured by rank 0.
 
         network = ranks.calibrate(mpi4py.MPI.COMM_WORLD)
