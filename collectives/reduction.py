@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def commutative(op: Op) -> Commutative:
 
 def op_name(op: Any) -> str:
     """Return how messages name an operation: a ufunc by its name, a function by where it stands too."""
+    if isinstance(op, np.ufunc):
+        return op.__name__
     function = op.op if isinstance(op, Commutative) else op
     name = getattr(function, "__name__", repr(function))
     code = getattr(function, "__code__", None)
@@ -86,20 +89,27 @@ def reducer(who: str, comm: Any, op: Any, dtype: np.dtype[Any]) -> Reduce:
 
 
 def _ufunc(who: str, op: np.ufunc, dtype: np.dtype[Any]) -> Reduce:
-    native = dtype.newbyteorder("=")
-    came: np.dtype[Any] | None = None
-    if op.nin == 2 and op.nout == 1 and op.signature is None:
-        try:
-            came = op.resolve_dtypes((native, native, None))[2]
-        except TypeError:
-            came = None
-    if came is None or came != native:  # None == np.dtype(float)
+    came = _dtype_made(op, dtype)
+    if came is None or came != dtype.newbyteorder("="):  # None == np.dtype(float)
         got = op_name(op) if came is None else f"{op_name(op)}, which makes {came} of it"
         raise TypeError(
             f"{who}: got dtype {dtype} and op {got}, expected an op that takes two arrays of a dtype to one; "
             "remedy: convert x, or choose another op"
         )
     return op
+
+
+@lru_cache(maxsize=1024)
+def _dtype_made(op: np.ufunc, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    """Return the dtype that `op` makes of two arrays of `dtype`, None if it takes no such arrays."""
+    native = dtype.newbyteorder("=")
+    if op.nin != 2 or op.nout != 1 or op.signature is not None:
+        return None
+    try:
+        made: np.dtype[Any] = op.resolve_dtypes((native, native, None))[2]
+    except TypeError:
+        return None
+    return made
 
 
 def _function(who: str, op: Any, dtype: np.dtype[Any]) -> Reduce:

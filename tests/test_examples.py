@@ -108,6 +108,13 @@ def test_the_deadlock_in_the_readme_is_reported_as_shown() -> None:
     assert str(caught.value).strip() == shown[2].strip()
 
 
+def test_the_choice_in_the_readme_is_explained_as_shown(capsys: Any) -> None:
+    shown = re.search(r"```python\n(choice = [^`]*)```\n\n```\n(.*?)```", README.read_text(), re.DOTALL)
+    assert shown is not None
+    exec(compile(shown[1], "choice.py", "exec"), {"np": np, "ranks": ranks, "collectives": collectives})
+    assert capsys.readouterr().out.strip() == shown[2].strip()
+
+
 def test_the_demo_prints_what_the_readme_shows() -> None:
     script = README.parent / "experiments" / "ring_allreduce.py"
     run = subprocess.run(
