@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,7 @@ from collectives.arrays import (
 )
 from collectives.costs import Cost, Machine
 from collectives.ring import Ring, allgather_round
-from collectives.schedules import Step, scheduled_cost
+from collectives.schedules import MOST_MESSAGES, Step, pipelined_cost, scheduled_cost
 from collectives.trees import binomial_children, binomial_end, binomial_parent
 from ranks import announce, region
 
@@ -27,6 +28,8 @@ _BINOMIAL, _SCATTER, _CHAIN = 32_040, 32_041, 32_042
 # Segments of a pipeline: small enough to be buffered by the networks of `ranks.presets`, so that a rank sends on
 # without waiting, and large enough to take longer than their overhead.
 SEGMENT_BYTES = 65_536
+# So many fill the pipeline: from there on, each takes as long as the one before.
+_FEW = 16
 
 
 def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Array | None = None) -> Array:
@@ -139,18 +142,25 @@ def chain_broadcast(
 
 
 def chain_broadcast_cost(machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES) -> Cost:
-    """Return the cost of `chain_broadcast` of n_items."""
+    """Return the cost of `chain_broadcast` of n_items. Of many segments only a few are played."""
     p = machine.p
     sizes = [(end - first) * itemsize for first, end in segment_bounds(n_items, itemsize, segment_bytes)]
 
-    def steps(v: int) -> list[Step]:
-        left = v - 1 if v else None
-        if v == p - 1:
-            return [Step(None, 0, left) for _ in sizes] if v else []
-        first = [Step(None, 0, left)] if v else []
-        return first + [Step(v + 1, size, left if k < len(sizes) - 1 else None) for k, size in enumerate(sizes)]
+    def play(few: int) -> Cost:
+        def steps(v: int) -> list[Step]:
+            left = v - 1 if v else None
+            if v == p - 1:
+                return [Step(None, 0, left) for _ in range(few)] if v else []
+            first = [Step(None, 0, left)] if v else []
+            return first + [Step(v + 1, size, left if k < few - 1 else None) for k, size in enumerate(sizes[:few])]
 
-    return scheduled_cost(machine, steps)
+        return scheduled_cost(machine, steps)
+
+    if len(sizes) <= 2 * _FEW or p * len(sizes) <= MOST_MESSAGES:
+        return play(len(sizes))
+    sends = [len(sizes)] * (p - 1) + [0]
+    about = pipelined_cost(_FEW, len(sizes), play)
+    return replace(about, sends=sends, bytes_sent=[n_items * itemsize * (count > 0) for count in sends])
 
 
 def segment_bounds(n: int, itemsize: int, segment_bytes: int) -> list[tuple[int, int]]:

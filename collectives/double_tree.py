@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from collectives.arrays import Array, block_bounds, check_positive, finish, flat
 from collectives.broadcast import SEGMENT_BYTES, segment_bounds
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
-from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
+from collectives.schedules import MOST_MESSAGES, Step, pipelined_cost, scheduled_cost
 from ranks import announce, region
 
 _UP, _DOWN = 32_057, 32_059  # and the next one each, for the second tree
@@ -144,16 +145,12 @@ def double_tree_allreduce_cost(
     segments = tree_segments(n_items, itemsize, segment_bytes)
     if 2 * p * len(segments) <= MOST_MESSAGES or len(segments) <= 2 * _FEW:
         return _played(machine, segments, itemsize)
-    shorter, longer = (_played(machine, segments[:few], itemsize) for few in (_FEW, 2 * _FEW))
-    about_ps = None
-    if shorter.time_ps is not None and longer.time_ps is not None:
-        about_ps = longer.time_ps + (longer.time_ps - shorter.time_ps) * (len(segments) - 2 * _FEW) // _FEW
+    about = pipelined_cost(_FEW, len(segments), lambda few: _played(machine, segments[:few], itemsize))
     half = block_bounds(n_items, 2)[1] * itemsize
     links = [[(f.parent is not None) + len(f.children) for f in families(rank, p)] for rank in range(p)]
     sends = [sum(both) * len(segments) // 2 for both in links]
     bytes_sent = [first * half + second * (n_items * itemsize - half) for first, second in links]
-    rounds = longer.rounds + (longer.rounds - shorter.rounds) * (len(segments) - 2 * _FEW) // _FEW
-    return Cost(rounds, sends, bytes_sent, None, None, about_ps)
+    return replace(about, sends=sends, bytes_sent=bytes_sent)
 
 
 def _played(machine: Machine, segments: list[tuple[int, int, int]], itemsize: int) -> Cost:

@@ -77,6 +77,20 @@ def can_be_played(n_messages: int) -> bool:
     return n_messages <= MOST_MESSAGES
 
 
+def pipelined_cost(few: int, n_segments: int, play: Callable[[int], Cost]) -> Cost:
+    """Return the cost of n_segments from those of `few` and twice as many: each further one takes as long as another.
+
+    play(n): the cost of n segments. `few` must be enough to fill the pipeline. sends and bytes_sent are left empty.
+    """
+    shorter, longer = play(few), play(2 * few)
+    further = n_segments - 2 * few
+    rounds = longer.rounds + (longer.rounds - shorter.rounds) * further // few
+    if shorter.time_ps is None or longer.time_ps is None:
+        return Cost(rounds, [], [], None, None)
+    about_ps = longer.time_ps + (longer.time_ps - shorter.time_ps) * further // few
+    return Cost(rounds, [], [], None, None, about_ps)
+
+
 class _Message:
     """offered_ps: when its sender was ready. posted_ps: when its receiver was. left_ps: when its sender goes on."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,6 +118,36 @@ def test_a_long_ring_across_nodes_is_played_by_one_node_for_all(name: str, n: in
     about = collectives.cost("ring_allreduce", network, p, n + 1, 8)
     assert about.time_ps is None
     assert about.expected_ps >= run.time_ps
+
+
+@pytest.mark.parametrize("name", ["chain_broadcast", "double_tree_allreduce", "segmented_ring_allreduce"])
+@pytest.mark.parametrize("network", ["infiniband", "dgx-h100", "alpha-beta"])
+def test_many_segments_cost_what_a_few_of_them_show(name: str, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    function = ROWS[name][1].function
+    module = importlib.import_module(function.__module__)
+    formula = getattr(module, f"{name}_cost")
+    for p in (2, 8, 13):
+        n, segment_bytes = 60_005, 64 if name != "segmented_ring_allreduce" else 1024
+        machine = collectives.Machine.of(ranks.presets[network], p)
+        exact = formula(machine, n, 1, segment_bytes)
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "MOST_MESSAGES", 10)
+            about = formula(machine, n, 1, segment_bytes)
+        assert (exact.about_ps, about.time_ps) == (None, None)
+        assert (about.sends, about.bytes_sent, about.rounds) == (exact.sends, exact.bytes_sent, exact.rounds), p
+        assert about.expected_ps == pytest.approx(exact.time_ps, rel=0.01), p
+
+
+def test_two_levels_on_many_nodes_are_played_by_one_node_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in (32 * 7, 32 * 7 + 3):
+        machine = collectives.Machine.of(ranks.presets["dgx-h100"], 32)
+        exact = collectives.two_level.two_level_allreduce_cost(machine, n, 8)
+        with monkeypatch.context() as patched:
+            patched.setattr(collectives.two_level, "MOST_MESSAGES", 10)
+            about = collectives.two_level.two_level_allreduce_cost(machine, n, 8)
+        assert (about.sends, about.bytes_sent, about.rounds) == (exact.sends, exact.bytes_sent, exact.rounds)
+        assert about.time_ps == (exact.time_ps if n % 32 == 0 else None)
+        assert about.expected_ps == pytest.approx(exact.time_ps, rel=0.01)
 
 
 def test_wrong_costs_are_refused() -> None:

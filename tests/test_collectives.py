@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -185,28 +186,6 @@ def test_no_buffer_is_written_while_it_is_being_sent(buffering: str) -> None:
                 ranks.run(claim, p, case, network=network, buffering=buffering, check=True)
 
 
-# -- nodes -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("per_node", [1, 2, 3, 4, 5, 64])
-def test_two_levels_work_on_nodes_of_any_and_of_unequal_sizes(per_node: int) -> None:
-    network = ranks.Network(name="nodes", inter=ranks.Link.of(1e-6, 1e9), ranks_per_node=per_node)
-    for p in range(1, 14):
-        for n in (0, 1, 7, 100):
-            case = Case((n,), "f8", "add", seed=n)
-            ranks.run(CLAIMS["two_level_allreduce"], p, case, network=network)
-
-
-def test_two_levels_work_where_the_ranks_of_a_node_are_not_neighbours() -> None:
-    def program(comm: Any) -> Any:
-        shuffled = comm.Split(0, (comm.rank * 7) % 12)
-        CLAIMS["two_level_allreduce"](shuffled, Case((50,), "f8", "add", seed=3))
-        return ranks.nodes_of(shuffled)
-
-    network = ranks.Network(name="nodes", inter=ranks.Link.of(1e-6, 1e9), ranks_per_node=5)
-    assert ranks.run(program, 12, network=network).results[0] == (0, 1, 0, 1, 0, 2, 1, 0, 1, 0, 2, 1)
-
-
 # -- wrong calls -----------------------------------------------------------------------------------------------
 
 
@@ -245,6 +224,13 @@ def test_wrong_arguments_say_who_got_what_expected_what_and_what_to_do() -> None
     fails(lambda c: naive(c, np.arange(6), lambda a, b: a + 0.5), TypeError, "got float64 of shape (6,)")
     fails(lambda c: naive(c, X, lambda a, b: np.add(a, b, out=b)), ValueError, "read-only")
     fails(lambda c: naive(c, X, root=None), ValueError, "got root=None, expected 0 to 2")
+    for f in (collectives.binomial_reduce, collectives.rabenseifner_reduce):
+        fails(lambda c, f=f: f(c, X, root=3), ValueError, f"{f.__name__}: got root=3, expected 0 to 2")
+    fails(lambda c: collectives.bcube_allreduce(c, X, base=0), ValueError, "got base=0, expected a whole number from 1")
+    for f in (
+        collectives.chain_broadcast, collectives.segmented_ring_allreduce, collectives.double_tree_allreduce
+    ):  # fmt: skip
+        fails(lambda c, f=f: f(c, X, segment_bytes=0), ValueError, f"{f.__name__}: got segment_bytes=0, expected a")
     fails(lambda c: gather(c, X, counts=2), ValueError, "got counts 2, expected an integer from 0 up")
     fails(lambda c: gather(c, X, counts=[6.0, 6, 6]), ValueError, "ring_allgather: got counts [6.0, 6, 6]")
     fails(lambda c: gather(c, X, counts=[6, 6]), ValueError, "for each of 3 ranks")
@@ -274,7 +260,10 @@ def test_wrong_arguments_say_who_got_what_expected_what_and_what_to_do() -> None
         ),
         lambda c, odd: collectives.naive_allreduce(c, X, (lambda a, b: a) if odd else np.add),
         lambda c, odd: collectives.central_barrier(c, 1 if odd else 2),
-        lambda c, odd: (collectives.butterfly_barrier if odd else collectives.dissemination_barrier)(c),
+        *(
+            lambda c, odd, f=f, other=other: (f if odd else other)(c)
+            for f, other in pairwise([row.function for row in rows("barrier")])
+        ),
     ],
 )
 def test_ranks_that_differ_in_any_argument_are_told_so(call: Any) -> None:
