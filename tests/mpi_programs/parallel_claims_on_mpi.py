@@ -37,6 +37,18 @@ for function in (parallel.ulysses_attention, parallel.ring_attention):
         told = str(problem)
     assert "heads=6" in told or "heads=4" in told, f"ranks with different heads were told {told}"
     held += 1
+
+# A shard shorter than its neighbour was promised is noticed by the neighbour, though MPI lets it pass.
+pair = comm.Split(comm.rank // 2)
+q = np.zeros((1, 4 - pair.rank, 2, 2))
+try:
+    parallel.ring_attention(pair, q, q, q, lengths=[4, 5 if pair.rank == 0 else 3][: pair.size])
+    told = "nothing"
+except ValueError as problem:
+    told = str(problem)
+expected = "got 192 bytes from rank 1, expected 320" if (pair.rank, pair.size) == (0, 2) else "nothing"
+assert expected in told, f"rank {pair.rank} of {pair.size} was told {told}, expected {expected}"
+held += 1
 comm.Barrier()
 # One write, so that lines of different ranks cannot mix.
 sys.stdout.write(f"rank {comm.rank} held {held} claims\n")
