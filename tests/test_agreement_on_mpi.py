@@ -55,6 +55,10 @@ def test_all_ranks_get_the_same_error_that_names_the_outlier(p: int, tmp_path: P
     ("ending", "texts"),
     [
         ("one leaves", ["majority  ranks 0, 2: dissemination_barrier()", "outlier   rank 1: end of the checked block"]),
+        (
+            "one leaves a child",
+            ["majority  ranks 0, 2: dissemination_barrier()", "outlier   rank 1: end of the checked block"],
+        ),
         ("one raises", ["majority  ranks 0, 2: dissemination_barrier()", "missing   rank 1: left by KeyError: 'lost'"]),
     ],
 )
@@ -65,6 +69,7 @@ def test_a_rank_that_calls_no_collective_any_more_is_told_by_the_others(
     assert run.returncode != 0
     for text in texts:
         assert text in run.stderr
+    assert run.stdout.count("all have it") == (3 if ending.startswith("one leaves") else 0)
 
 
 def test_a_rank_that_waits_says_for_whom(tmp_path: Path) -> None:

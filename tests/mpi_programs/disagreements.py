@@ -5,6 +5,7 @@ Writes {case: error of each rank or "agreed"} to the file argv[1]; argv[2] says 
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,15 @@ def main(path: str, ending: str) -> None:
         outcomes = {name: world().gather(outcome(case, comm)) for name, case in CASES.items()}
         if comm.rank == 0:
             Path(path).write_text(json.dumps(outcomes))
+        timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+        assert all(timer.finished.is_set() for timer in timers), "a collective is over, and somebody still waits"
         world().Barrier()
         if ending == "one leaves" and comm.rank != 1:
             dissemination_barrier(comm)
+        if ending == "one leaves a child":
+            child = comm.Dup()
+            if comm.rank != 1:
+                dissemination_barrier(child)
         if ending == "one raises":
             if comm.rank == 1:
                 raise KeyError("lost")
@@ -75,4 +82,12 @@ def late(comm: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except ranks.CollectiveMismatchError:
+        if sys.argv[2].startswith("one leaves"):
+            world().Barrier()  # reached if all ranks have the error
+            sys.stdout.write("all have it\n")
+            sys.stdout.flush()
+            world().Barrier()
+        raise
