@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test lint types bench bench-mpi
+.PHONY: demo test lint types bench bench-mpi bench-sorting
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
@@ -28,6 +28,9 @@ bench: $(STAMP)
 bench-mpi: $(STAMP)
 	$(BIN)/python benchmarks/real_allreduce.py --why
 	$(BIN)/python benchmarks/real_predictions.py
+
+bench-sorting: $(STAMP)
+	$(BIN)/python benchmarks/sorts.py
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)

@@ -9,14 +9,17 @@ import numpy as np
 
 from collectives import ring_allgather
 from ranks import announce
-from sorting.keys import Array, check_sortable, from_keys, is_extended, to_keys
+from sorting.keys import Array, check_sortable, from_keys, is_extended, is_plain, to_keys
 
 _MOVE = 32_101
-_TEXT = 56  # bytes of what a rank says about its x, beside the number of its elements
+_TEXT = 55  # bytes of what a rank says about its x, beside the number of its elements
 
 
-def agreed_sizes(who: str, comm: Any, x: Any) -> list[int]:
-    """Return how many elements each rank brings.
+def agreed(who: str, comm: Any, x: Any) -> tuple[list[int], bool]:
+    """Return how many elements each rank brings, and whether all are to be sorted as integer keys.
+
+    Floats are sorted as they are if no rank has NaN or -0.0, since making keys and values again takes a tenth of the
+    time of a sort. np.sort may lose the sign of a zero, and comparisons know no place for NaN.
 
     Cost:    p-1 sends a rank, of 64 bytes each.
     Raises:  TypeError on every rank, with the same text, if x is no one-dimensional array of real values on some
@@ -24,13 +27,15 @@ def agreed_sizes(who: str, comm: Any, x: Any) -> list[int]:
     """
     announce(comm, who)
     text, size = _description(who, x)
-    record = np.zeros(8 + _TEXT, np.uint8)
+    as_keys = size >= 0 and not (is_extended(x.dtype) or (x.dtype.kind == "f" and is_plain(x)))
+    record = np.zeros(8 + 1 + _TEXT, np.uint8)
     record[:8] = np.array([size], np.int64).view(np.uint8)
     said = np.frombuffer(text.encode()[:_TEXT], np.uint8)
-    record[8 : 8 + said.size] = said
+    record[8] = as_keys
+    record[9 : 9 + said.size] = said
     everyone = ring_allgather(comm, record)
     sizes: list[int] = np.ascontiguousarray(everyone[:, :8]).view(np.int64).ravel().tolist()
-    texts = [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in everyone[:, 8:]]
+    texts = [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in everyone[:, 9:]]
     if min(sizes) < 0 or len(set(texts)) > 1:
         by_text: dict[str, list[int]] = {}
         for rank, each in enumerate(texts):
@@ -40,7 +45,7 @@ def agreed_sizes(who: str, comm: Any, x: Any) -> list[int]:
             f"{who}: got as x {got}, expected one-dimensional numpy arrays of one real dtype on all ranks; remedy: "
             "x.ravel().astype(...) to the same dtype everywhere"
         )
-    return sizes
+    return sizes, bool(everyone[:, 8].any())
 
 
 def _description(who: str, x: Any) -> tuple[str, int]:
@@ -60,14 +65,14 @@ def _ranks(named: list[int]) -> str:
     return f"rank{'s' if len(named) > 1 else ''} {shown}"
 
 
-def sortable(x: Array) -> Array:
-    """Return a copy of `x` as what the ranks sort and send: integer keys, of extended floats the values."""
-    return np.array(x, x.dtype.newbyteorder("="), subok=False) if is_extended(x.dtype) else to_keys(x)
+def sortable(x: Array, as_keys: bool) -> Array:
+    """Return a copy of `x` as what the ranks sort and send: integer keys, or the values in this machine's order."""
+    return to_keys(x) if as_keys else np.array(x, x.dtype.newbyteorder("="), subok=False)
 
 
-def restored(block: Array, dtype: np.dtype[Any]) -> Array:
+def restored(block: Array, dtype: np.dtype[Any], as_keys: bool) -> Array:
     """Return the values that `sortable` made a block of, in their dtype; uses it up."""
-    values = block if is_extended(dtype) else from_keys(block, dtype)
+    values = from_keys(block, dtype) if as_keys else block
     return values.astype(dtype, copy=False)
 
 
@@ -110,20 +115,34 @@ def redistribute(comm: Any, block: Array, have: Sequence[int], want: Sequence[in
 
     Cost:    a send for each part that moves: those of `moves` with source other than dest.
     """
-    rank = comm.rank
     if list(have) == list(want):
         return block
-    mine, first = sum(have[:rank]), sum(want[:rank])
-    out = np.empty(want[rank], block.dtype)
+    room, held, wanted = room_for(comm.rank, have, want, block.dtype)
+    held[...] = block
+    settle(comm, room, have, want)
+    return wanted
+
+
+def room_for(rank: int, have: Sequence[int], want: Sequence[int], dtype: np.dtype[Any]) -> tuple[Array, Array, Array]:
+    """Return an array for the part of the global order that a rank has or wants, and views of what it has, wants."""
+    first_held, first_wanted = sum(have[:rank]), sum(want[:rank])
+    begin = min(first_held, first_wanted)
+    end = max(first_held + have[rank], first_wanted + want[rank])
+    room = np.empty(end - begin, dtype)
+    held, wanted = room[first_held - begin :][: have[rank]], room[first_wanted - begin :][: want[rank]]
+    return room, held, wanted
+
+
+def settle(comm: Any, room: Array, have: Sequence[int], want: Sequence[int]) -> None:
+    """Let the parts of the global order move to the ranks that want them; `room` is what `room_for` gave."""
+    rank = comm.rank
+    origin = min(sum(have[:rank]), sum(want[:rank]))
     requests = []
     for source, dest, begin, end in moves(have, want):
-        part, place = block[begin - mine : end - mine], out[begin - first : end - first]
-        if source == dest == rank:
-            place[...] = part
-        elif source == rank:
+        part = room[begin - origin : end - origin]
+        if source == rank != dest:
             requests.append(comm.Isend(part, dest, _MOVE))
-        elif dest == rank:
-            requests.append(comm.Irecv(place, source, _MOVE))
+        elif dest == rank != source:
+            requests.append(comm.Irecv(part, source, _MOVE))
     for request in requests:
         request.Wait()
-    return out

@@ -6,6 +6,7 @@ and their complement ~x reverses their order, which no operation on floats with 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -54,22 +55,30 @@ def to_keys(x: Array) -> Array:
     if x.dtype.kind in "iu":
         return native
     keys = native.view(f"i{x.dtype.itemsize}")
-    if x.dtype.kind == "f":
-        _mirror_negatives(keys)
     # In the order of signed integers, all that is not a number but has the sign bit set (NaT; NaN) is first: going
     # round by as many places as there are such values makes it last.
-    keys -= _misplaced(x.dtype)
+    for part in _chunks(keys):
+        if x.dtype.kind == "f":
+            _mirror_negatives(part)
+        part -= _misplaced(x.dtype)
     return keys
 
 
 def from_keys(keys: Array, dtype: np.dtype[Any]) -> Array:
     """Return the values of which `keys` are the keys; in the same memory, so `keys` is used up."""
-    native = dtype.newbyteorder("=")
     if dtype.kind in "fmM":
-        keys += _misplaced(dtype)
-        if dtype.kind == "f":
-            _mirror_negatives(keys)
-    return keys.view(native)
+        for part in _chunks(keys):
+            part += _misplaced(dtype)
+            if dtype.kind == "f":
+                _mirror_negatives(part)
+    return keys.view(dtype.newbyteorder("="))
+
+
+def _chunks(keys: Array) -> Iterator[Array]:
+    """Yield the elements of a contiguous array in pieces that stay in the cache while they are worked on."""
+    flat = keys.reshape(-1)
+    for begin in range(0, flat.size, CHUNK):
+        yield flat[begin : begin + CHUNK]
 
 
 def _misplaced(dtype: np.dtype[Any]) -> Any:
@@ -80,12 +89,18 @@ def _misplaced(dtype: np.dtype[Any]) -> Any:
 
 def _mirror_negatives(keys: Array) -> None:
     """Reverse the order of the negative ones: floats are a sign and a magnitude, integers are not."""
-    flat = keys.reshape(-1)
-    for begin in range(0, flat.size, CHUNK):  # in the cache, one after the other
-        part = flat[begin : begin + CHUNK]
-        flip = part >> (8 * part.itemsize - 1)
-        flip &= np.iinfo(part.dtype).max
-        part ^= flip
+    flip = keys >> (8 * keys.itemsize - 1)
+    flip &= np.iinfo(keys.dtype).max
+    keys ^= flip
+
+
+def is_plain(x: Array) -> bool:
+    """Return whether all floats are numbers and no zero is negative: then NumPy's own comparisons lose nothing."""
+    for begin in range(0, x.size, CHUNK):
+        part = x[begin : begin + CHUNK]
+        if np.isnan(part).any() or (np.signbit(part) & (part == 0)).any():
+            return False
+    return True
 
 
 def digits(x: Array) -> list[Array]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranks import mpi_of, region
-from sorting.blocks import agreed_sizes, merge_runs, redistribute, restored, sortable
+from sorting.blocks import agreed, merge_runs, redistribute, restored, sortable
 from sorting.keys import Array
 from sorting.networks import ComparatorNetwork, bitonic, odd_even_transposition
 
@@ -53,10 +53,10 @@ def _merge_split_sort(who: str, comm: Any, x: Array, network: ComparatorNetwork)
     A network of blocks sorts if all blocks are equally long. Shorter ones are as if filled up with what is larger
     than everything, which is never sent: it moves to the last ranks, so every rank but the last ones ends full.
     """
-    sizes, rank = agreed_sizes(who, comm, x), comm.rank
+    (sizes, as_keys), rank = agreed(who, comm, x), comm.rank
     capacity = max(sizes)
     with region(comm, who):
-        block = sortable(x)
+        block = sortable(x, as_keys)
         block.sort()
         for stage in network.stages:
             for low, high in stage:
@@ -65,7 +65,7 @@ def _merge_split_sort(who: str, comm: Any, x: Array, network: ComparatorNetwork)
         total = sum(sizes)
         have = [min(capacity, max(0, total - capacity * other)) for other in range(comm.size)]
         block = redistribute(comm, block, have, sizes)
-    return restored(block, x.dtype)
+    return restored(block, x.dtype, as_keys)
 
 
 def _merge_split(comm: Any, block: Array, capacity: int, low: int, high: int) -> Array:

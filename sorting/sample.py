@@ -9,8 +9,8 @@ import numpy as np
 
 from collectives import alltoallv, ring_allgather
 from ranks import region
-from sorting.blocks import agreed_sizes, merge_runs, redistribute, restored, sortable
-from sorting.keys import Array
+from sorting.blocks import agreed, merge_runs, restored, room_for, settle, sortable
+from sorting.keys import CHUNK, Array
 
 SAMPLES = 2**13  # of all ranks together: splitters of partition_sort are off by about n / (2 sqrt(SAMPLES))
 
@@ -29,13 +29,13 @@ def sample_sort(comm: Any, x: Array) -> Array:
     Raises:  TypeError on every rank if x is no one-dimensional array of one real dtype on all.
     Source:  Shi & Schaeffer, J. Parallel and Distributed Computing 14(4), 1992 (regular sampling).
     """
-    sizes = agreed_sizes("sample_sort", comm, x)
+    sizes, as_keys = agreed("sample_sort", comm, x)
     with region(comm, "sample_sort"):
-        block = sortable(x)
+        block = sortable(x, as_keys)
         block.sort()
         came = alltoallv(comm, block, np.diff(_regular_bounds(comm, block, sizes)).tolist())
         merge_runs(came)
-    return restored(came, x.dtype)
+    return restored(came, x.dtype, as_keys)
 
 
 def sample_gap(sizes: list[int]) -> int:
@@ -89,23 +89,26 @@ def partition_sort(comm: Any, x: Array) -> Array:
 
     Shape:   x (n,) -> (n,), any n on each rank, 0 too; block r of the global order, as long as rank r's x, which is
              kept. Any real dtype, dates and time spans, NaN and NaT last.
-    Cost:    4(p-1) + ceil(lg p) sends a rank: agree, samples, data and their sizes, what came; then the sends of
-             `moves` from what came to the sizes wanted, for p = 2 one in all or none. Time: a partition, a local sort.
+    Cost:    4(p-1) sends a rank: agree, samples, sizes, data; then the sends of `moves` from what came to the sizes
+             wanted, for p = 2 one in all or none. Time: a partition, a local sort.
     Raises:  TypeError on every rank if x is no one-dimensional array of one real dtype on all.
     Source:  Frazer & McKellar, J. ACM 17(3), 1970 (samplesort).
     """
-    sizes = agreed_sizes("partition_sort", comm, x)
+    sizes, as_keys = agreed("partition_sort", comm, x)
     with region(comm, "partition_sort"):
-        block = sortable(x)
+        block = sortable(x, as_keys)
         bounds = _guessed_bounds(comm, block, sizes)
         inner = [bound for bound in bounds[1:-1] if bound < block.size]
         if inner:
             block.partition(sorted(set(inner)))
-        came = alltoallv(comm, block, np.diff(bounds).tolist())
-        came.sort()
-        have = ring_allgather(comm, np.array([came.size])).ravel().tolist()
-        came = redistribute(comm, came, have, sizes)
-    return restored(came, x.dtype)
+        counts = ring_allgather(comm, np.diff(bounds))
+        have = counts.sum(axis=0).tolist()
+        # What comes lies where it is in the global order, so that at the end only what is on the wrong rank moves.
+        room, held, wanted = room_for(comm.rank, have, sizes, block.dtype)
+        alltoallv(comm, block, counts[comm.rank].tolist(), counts[:, comm.rank].tolist(), out=held)
+        held.sort()
+        settle(comm, room, have, sizes)
+    return restored(wanted, x.dtype, as_keys)
 
 
 def _guessed_bounds(comm: Any, block: Array, sizes: list[int]) -> list[int]:
@@ -134,4 +137,9 @@ def _ranks_of(block: Array, splitter: Any) -> tuple[int, int]:
     """Return how many elements of an unsorted block are less than, and how many at most, `splitter`."""
     if splitter != splitter:  # NaN among extended floats: all that is a number is less
         return int(np.count_nonzero(block == block)), block.size
-    return int(np.count_nonzero(block < splitter)), int(np.count_nonzero(block <= splitter))
+    less = at_most = 0
+    for begin in range(0, block.size, CHUNK):  # both while it is in the cache
+        part = block[begin : begin + CHUNK]
+        less += int(np.count_nonzero(part < splitter))
+        at_most += int(np.count_nonzero(part <= splitter))
+    return less, at_most

@@ -1,0 +1,256 @@
+"""How fast is the bitonic network in NumPy, and what do two processes gain? Beside np.sort, in one run."""
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+from _measure import machine
+from _report import Table
+from rich.console import Console
+
+from ranks import real
+from sorting import bitonic_block_sort, bitonic_sort, odd_even_block_sort, partition_sort, sample_sort
+from sorting.blocks import merge_runs
+from sorting.plain import sort_pairs, sort_views
+
+EXPLANATION = """
+examples:
+  python benchmarks/sorts.py                       everything; about five minutes
+  python benchmarks/sorts.py --quick               arrays a sixteenth as large; half a minute
+  python benchmarks/sorts.py --only processes --sizes 22 24 26
+  python benchmarks/sorts.py --markdown table.md   also write the tables for a README
+
+how it is measured:
+  Every result is compared with np.sort's before anything is timed. All variants of a table take turns, each once a
+  round, so that the drift of the machine hits all alike; a ratio is the median of the ratios of the rounds.
+  np.sort is NumPy's own: with AVX-512 it is two to three times as fast as with AVX2, so ratios depend on the machine.
+  Two processes: each holds half of the array at the start and at the end. np.sort of the whole runs in one of them
+  while the other sleeps. "bound" is what local sorts of the halves alone would give: what no communication can beat.
+  torch.sort is measured with one thread if torch is installed (pip install torch).
+"""
+
+Work = dict[str, Callable[[], Any]]
+SORTS: dict[str, Callable[[Any, Any], Any]] = {
+    "partition_sort": partition_sort,
+    "sample_sort": sample_sort,
+    "bitonic_block_sort (textbook merge-split)": bitonic_block_sort,
+    "odd_even_block_sort": odd_even_block_sort,
+}
+NUMPY, BOUND = "np.sort, one core", "bound: sorts of the halves alone"
+
+
+def timed(work: Work, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each function in every round; they take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(rounds):
+        for name, call in work.items():
+            gc.collect()
+            start = perf_counter()
+            call()
+            seconds[name].append(perf_counter() - start)
+    return seconds
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """Return how many times as long the first takes: the median over the rounds."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def verdict(met: bool) -> str:
+    """Return how a table says whether what was asked is reached."""
+    return "yes" if met else "NO"
+
+
+def random_values(n: int, dtype: str, seed: int = 0) -> np.ndarray:
+    """Return n random elements over the whole range of an integer dtype, or normal floats."""
+    rng = np.random.default_rng(seed)
+    if dtype.startswith("int"):
+        limits = np.iinfo(dtype)
+        return rng.integers(limits.min, limits.max, n, dtype)
+    return rng.standard_normal(n, dtype)
+
+
+# -- one process -------------------------------------------------------------------------------------------------
+
+
+def network_table(k: int, dtypes: Sequence[str], rounds: int, asked: float) -> Table:
+    """Compare the network with np.sort, and with torch.sort where there is one, on 2^k elements."""
+    table = Table(f"2^{k} elements, one core", ["sort", "dtype", "ms", "over np.sort", "asked"])
+    for dtype in dtypes:
+        x = random_values(2**k, dtype)
+        work: Work = {"np.sort": lambda x=x: np.sort(x), "bitonic_sort": lambda x=x: bitonic_sort(x)}
+        if dtype == "float32" and k <= 20:
+            work |= torch_work(x) | {"sort_views (no second layout, no tiles)": lambda x=x: sort_views(x)}
+        for name, call in work.items():
+            if not np.array_equal(np.asarray(call()), np.sort(x)):
+                raise RuntimeError(f"{name}: not what np.sort makes of 2^{k} {dtype}")
+        seconds = timed(work, rounds)
+        for name, times in seconds.items():
+            against = ratio(times, seconds["np.sort"])
+            wanted = f"≤ {asked:g}: {verdict(against <= asked)}" if name == "bitonic_sort" else ""
+            if name.startswith("torch"):
+                faster = ratio(times, seconds["bitonic_sort"])
+                wanted = f"bitonic_sort ≥ 2 times as fast: {faster:.2f}, {verdict(faster >= 2)}"
+            table.rows.append([name, dtype, f"{statistics.median(times) * 1e3:.4g}", f"{against:.2f}", wanted])
+    return table
+
+
+def torch_work(x: np.ndarray) -> Work:
+    """Return torch's sort with one thread, nothing if torch is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return {}
+    torch.set_num_threads(1)
+    tensor = torch.from_numpy(x)
+    return {"torch.sort, one thread": lambda: torch.sort(tensor)[0]}
+
+
+def pairs_table(k: int) -> Table:
+    """Compare the network with the same network in pure Python, one run of the latter."""
+    x = random_values(2**k, "float32")
+    items = x.tolist()
+    seconds = timed({"pairs": lambda: sort_pairs(items)}, 1) | timed({"network": lambda: bitonic_sort(x)}, 5)
+    slow, fast = seconds["pairs"][0], statistics.median(seconds["network"])
+    table = Table(f"2^{k} float32: pure-Python pairs, once", ["pairs, s", "bitonic_sort, ms", "ratio", "asked"])
+    asked = f"≥ 250: {verdict(slow / fast >= 250)}" if k >= 20 else "≥ 250 at 2^20"
+    table.rows.append([f"{slow:.3g}", f"{fast * 1e3:.4g}", f"{slow / fast:.0f}", asked])
+    return table
+
+
+def merge_table(k: int, rounds: int) -> Table:
+    """Measure the merge of two sorted runs, as the distributed sorts do it: on integer keys, in place."""
+    header = ["merge of two runs", "dtype", "ns an element", "asked"]
+    table = Table(f"2^{k} elements in two sorted runs", header)
+    for dtype in ("int32", "int64"):
+        x = random_values(2**k, dtype)
+        runs = np.concatenate([np.sort(x[: x.size // 2]), np.sort(x[x.size // 2 :])])
+        room = np.empty_like(runs)
+        times = []
+        for _ in range(rounds):
+            room[...] = runs
+            times += timed({"merge": lambda room=room: merge_runs(room)}, 1)["merge"]
+        if not np.array_equal(room, np.sort(x)):
+            raise RuntimeError(f"merge_runs: not what np.sort makes of 2^{k} {dtype}")
+        each = statistics.median(times) / 2**k * 1e9
+        table.rows.append(["merge_runs", dtype, f"{each:.2f}", f"≤ 4: {verdict(each <= 4)}"])
+    return table
+
+
+# -- two processes -----------------------------------------------------------------------------------------------
+
+
+def processes_table(k: int, rounds: int) -> Table:
+    """Compare the sorts over two real processes with np.sort in one, on 2^k float64."""
+    done = real.launch(2, [Path(__file__), "--worker", str(k), str(rounds)], timeout_s=600)
+    if done.returncode:
+        raise RuntimeError(f"two processes ended with status {done.returncode}:\n{done.stderr}")
+    seconds: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    header = ["sort", "ms", "times as fast as np.sort", "share of the bound", "asked"]
+    table = Table(f"2^{k} float64, two processes", header)
+    bound = ratio(seconds[NUMPY], seconds[BOUND])
+    for name, times in seconds.items():
+        gain = ratio(seconds[NUMPY], times)
+        asked = f"≥ 1.4: {verdict(gain >= 1.4)}" if name == "partition_sort" else ""
+        table.rows.append([name, f"{statistics.median(times) * 1e3:.4g}", f"{gain:.2f}", f"{gain / bound:.0%}", asked])
+    return table
+
+
+def work_in_process(k: int, rounds: int) -> None:
+    """Be one of the two processes; the first prints the seconds of each sort in every round."""
+    comm = real.world()
+    x = random_values(2**k // 2, "float64", seed=comm.rank)
+    whole = np.concatenate([random_values(2**k // 2, "float64", seed=rank) for rank in range(2)])
+    expected = np.sort(whole)[comm.rank * x.size : (comm.rank + 1) * x.size]
+    for name, sort in SORTS.items():
+        got = sort(comm, x)
+        # Only sample_sort has sizes of its own; then the other process tells.
+        same = np.array_equal(got, expected) if got.size == x.size else name == "sample_sort"
+        if not same:
+            raise RuntimeError(f"{name}: not what np.sort makes of 2^{k} float64")
+    if comm.rank:
+        whole = expected = None  # type: ignore[assignment]
+    seconds: dict[str, list[float]] = {name: [] for name in (NUMPY, BOUND, *SORTS)}
+    for _ in range(rounds):
+        if comm.rank == 0:
+            seconds[NUMPY] += timed({NUMPY: lambda: np.sort(whole)}, 1)[NUMPY]
+        rest(comm)
+        for name, call in {BOUND: lambda: np.sort(x), **{n: lambda s=s: s(comm, x) for n, s in SORTS.items()}}.items():
+            comm.Barrier()
+            start = perf_counter()
+            result = call()
+            comm.Barrier()
+            seconds[name].append(perf_counter() - start)
+            del result
+    if comm.rank == 0:
+        print(json.dumps(seconds), flush=True)
+
+
+def rest(comm: Any) -> None:
+    """Wait for the first process without keeping a core busy, as MPI's own waiting would."""
+    if comm.rank == 0:
+        comm.send(None, 1)
+        return
+    while not comm.Iprobe(0):
+        sleep(0.001)
+    comm.recv(source=0)
+
+
+# -- the way in --------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Read the options, run the benchmarks, print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXPLANATION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="arrays a sixteenth as large")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="timed rounds (default: 7)")
+    parser.add_argument(
+        "--only", nargs="+", choices=("network", "large", "pairs", "merge", "processes"), help="some of the tables"
+    )
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=[22, 24, 26], metavar="K", help="2^K elements for two processes"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write machine and tables to FILE")
+    parser.add_argument("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work_in_process(*options.worker)
+        return
+    if options.rounds < 1 or not all(10 <= k <= 30 for k in options.sizes):
+        parser.error(f"got --rounds {options.rounds} --sizes {options.sizes}, expected 1 or more, and 10 to 30")
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    lines = machine()
+    console.print(*lines, sep="\n", highlight=False)
+    text = ["```", *lines, "```", ""]
+    less, rounds = 4 * options.quick, options.rounds
+    tables: dict[str, list[Callable[[], Table]]] = {
+        "network": [lambda: network_table(20 - less, ("int32", "float32", "float64"), rounds, 13)],
+        "large": [lambda: network_table(24 - less, ("int32", "float32", "float64"), min(rounds, 3), 20)],
+        "pairs": [lambda: pairs_table(20 - less)],
+        "merge": [lambda: merge_table(22 - less, rounds)],
+        "processes": [
+            lambda k=k: processes_table(k - less, rounds if k < 26 else min(rounds, 3)) for k in options.sizes
+        ],
+    }
+    for name in options.only or tables:
+        for make in tables[name]:
+            table = make()
+            console.print()
+            table.show(console)
+            text.append(table.markdown())
+    if options.markdown:
+        options.markdown.write_text("\n".join(text), encoding="utf-8")
+        console.print(f"written: {options.markdown}")
+
+
+if __name__ == "__main__":
+    main()
