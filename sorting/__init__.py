@@ -8,6 +8,7 @@ bitonic_sort(np.array([3, 1, 2]))  # array([1, 2, 3])
 """
 
 from sorting.bitonic import bitonic_argsort, bitonic_sort, bitonic_sort_by_key
+from sorting.drawing import draw
 from sorting.merge_split import bitonic_block_sort, odd_even_block_sort
 from sorting.networks import (
     NETWORKS,
@@ -28,6 +29,7 @@ __all__ = [
     "bitonic_block_sort",
     "bitonic_sort",
     "bitonic_sort_by_key",
+    "draw",
     "odd_even_block_sort",
     "odd_even_merge",
     "odd_even_transposition",

@@ -26,8 +26,10 @@ STRIP = 64  # rows transposed at a time, so that what is read and written stays 
 BUFFER = 256
 
 
-def sort_rows(rows: Array) -> None:
+def sort_rows(rows: Array, tile_bytes: int | None = None) -> None:
     """Sort each row of a C-contiguous matrix of integers in place, ascending, by the bitonic network.
+
+    tile_bytes: bytes of a tile, a power of two; None: TILE_BYTES.
 
     Cost:    k(k+1)/2 stages for rows of up to 2^k elements, padded to 2^k; memory for two tiles.
     """
@@ -35,7 +37,8 @@ def sort_rows(rows: Array) -> None:
     if n < 2 or not count:
         return
     padded = 1 << (n - 1).bit_length()
-    columns = max(1, min(count, TILE_BYTES // rows.itemsize // padded))
+    tile = (tile_bytes or TILE_BYTES) // rows.itemsize
+    columns = max(1, min(count, tile // padded))
     with np.errstate():  # which also limits setbufsize
         np.setbufsize(BUFFER)
         if columns >= LEAST_COLUMNS or padded <= SMALL:
@@ -43,7 +46,7 @@ def sort_rows(rows: Array) -> None:
                 _sort_side_by_side(rows[begin : begin + columns], padded)
         else:
             for row in rows:
-                _sort_one(row, padded)
+                _sort_one(row, padded, min(tile, padded))
 
 
 def exchange(low: Array, high: Array, out_low: Array, out_high: Array) -> None:
@@ -131,13 +134,12 @@ def _sort_side_by_side(rows: Array, padded: int) -> None:
     copy_transposed(grid.values[:n], rows)
 
 
-def _sort_one(row: Array, padded: int) -> None:
-    """Sort one long row."""
+def _sort_one(row: Array, padded: int, tile: int) -> None:
+    """Sort one long row in tiles of so many elements."""
     x = row
     if padded > row.size:
         x = np.full(padded, np.iinfo(row.dtype).max, row.dtype)
         x[: row.size] = row
-    tile = min(padded, TILE_BYTES // row.itemsize)
     low = (tile.bit_length() - 1) // 2
     grid = _Grid(1 << low, tile >> low, row.dtype)
     tiles = x.reshape(-1, tile)

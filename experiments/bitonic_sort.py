@@ -1,0 +1,299 @@
+"""Why does a bitonic network sort, and what is it worth?
+
+A sorting network is a fixed list of comparators: who is compared with whom does not depend on the
+values. So it can be proved by trying zeros and ones only, all comparators of a stage can work at
+once, and the wires can be ranks that exchange blocks. This script proves and counts networks, climbs
+from pure-Python pairs to a sort in tiles that fit the cache, and lets ranks sort together: as wires
+of a bitonic and of an odd-even network, and by samples, after which every element moves once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from collectives import cost
+from experiments import _lab
+from experiments._worlds import Measured, Real, Simulated, World
+from sorting import (
+    NETWORKS,
+    ComparatorNetwork,
+    bitonic,
+    bitonic_block_sort,
+    bitonic_sort,
+    draw,
+    odd_even_block_sort,
+    odd_even_transposition,
+    partition_sort,
+    sample_sort,
+    smallest_unsorted,
+)
+from sorting.kernel import sort_rows
+from sorting.plain import sort_pairs, sort_views
+
+EXAMPLES = """\
+  python experiments/bitonic_sort.py                        proof, ladder of 2^22 numbers, up to 64 ranks
+  python experiments/bitonic_sort.py --log2-size 24 --ranks 256 --network ethernet --plot sort.png
+  python experiments/bitonic_sort.py --mpi --ranks 2        the sorts over ranks on real MPI, by the wall clock"""
+EXPECTED = """
+Expected, with n = 2^k wires:
+  bitonic, pairwise, odd-even merge   k(k+1)/2 stages; n k(k+1)/4 comparators, the others (k^2-k+4) n/4 - 1
+  odd-even transposition              n stages, n(n-1)/2 comparators
+and with p ranks that hold blocks of b bytes, after p-1 short messages to agree:
+  bitonic block sort    lg p (lg p + 1)/2 (alpha + b beta)
+  odd-even block sort   p (alpha + b beta), if no message waits for another at a port
+  sample sort           2(p-1) + ceil(lg p) messages, but every element moves only once
+"""
+Sort = Callable[[Any, Any], Any]
+BLOCK_SORTS: dict[str, tuple[Sort, Callable[[int], ComparatorNetwork]]] = {
+    "bitonic_block_sort": (bitonic_block_sort, bitonic),
+    "odd_even_block_sort": (odd_even_block_sort, odd_even_transposition),
+}
+SORTS: dict[str, Sort] = {
+    **{name: sort for name, (sort, _) in BLOCK_SORTS.items()},
+    "sample_sort": sample_sort,
+    "partition_sort": partition_sort,
+}
+DRAWN = 8  # wires
+PAIRS_AT = 14  # lg of how many numbers pure Python sorts: a fraction of a second
+HEADER = ["ranks", "most sends\nexpected", "\nmeasured", "time\nexpected", "\nmeasured"]
+AGREE_BYTES = 64  # what a rank tells the others about its block
+
+
+# -- the network -------------------------------------------------------------------------------------------------
+
+
+def formula(name: str, k: int) -> tuple[int, int]:
+    """Return the stages and comparators that are expected for 2^k wires."""
+    n = 2**k
+    if name == "odd_even_transposition":
+        return (n if n > 2 else 1), n * (n - 1) // 2
+    return k * (k + 1) // 2, n * k * (k + 1) // 4 if name == "bitonic" else (k * k - k + 4) * n // 4 - 1
+
+
+def show_networks() -> None:
+    """Count stages and comparators, and prove each network for 16 wires by all 65,536 inputs of zeros and ones."""
+    rows = []
+    for name, make in NETWORKS.items():
+        for k in (4, 10):
+            network, (depth, size) = make(2**k), formula(name, k)
+            assert (network.depth, network.size) == (depth, size), name
+            assert k > 4 or smallest_unsorted(network) is None, name
+            counts = [f"{number:,}" for number in (depth, network.depth, size, network.size)]
+            rows.append([name, f"{2**k:,}", *counts, "proved" if k == 4 else ""])
+    header = ["", "wires", "stages\nexpected", "\ncounted", "comparators\nexpected", "\ncounted", "sorts all"]
+    _lab.table(header, rows)
+    whole = bitonic(16)
+    less = ComparatorNetwork(16, [*whole.stages[:-1], whole.stages[-1][1:]])
+    print("Without its last comparator on wires 0 and 1 the bitonic network fails first on the input")
+    print(" ".join(map(str, smallest_unsorted(less) or ())) + ".")
+
+
+# -- the ladder --------------------------------------------------------------------------------------------------
+
+
+def in_one_tile(x: np.ndarray) -> np.ndarray:
+    """Return the int32 `x` sorted in two layouts, as if all of it fitted the cache."""
+    rows = x[None].copy()
+    sort_rows(rows, tile_bytes=2 ** (rows.nbytes - 1).bit_length())
+    return rows[0]
+
+
+def climb(k: int) -> None:
+    """Time the same network written in four ways, each against the one before, and other sorts beside it."""
+    x = np.random.default_rng(0).integers(-(2**31), 2**31, 2**k, np.int32)
+    few = x[: 2 ** min(k, PAIRS_AT)]
+    rungs: list[tuple[str, str, np.ndarray, Callable[[], Any]]] = [
+        ("pure-Python pairs", "", few, partial(sort_pairs, few.tolist())),
+        ("a stage at once, on views", "idea", x, partial(sort_views, x)),
+        ("two layouts, long rows", "engineering", x, partial(in_one_tile, x)),
+        ("tiles that fit the cache", "engineering", x, partial(bitonic_sort, x)),
+        ("np.sort, no network", "", x, partial(np.sort, x)),
+    ]
+    torch_sort = one_thread_of_torch(x)
+    if torch_sort:
+        rungs.append(("torch.sort, one thread", "", x, torch_sort))
+    rows, before = [], 0.0
+    for name, kind, data, call in _lab.track(rungs, "climbing"):
+        assert np.array_equal(np.asarray(call()), np.sort(data)), name
+        levels = data.size.bit_length() - 1
+        seconds = fastest_s(call)
+        each_ns = seconds * 1e9 / (data.size * levels * (levels + 1) // 4)
+        gain = f"{before / each_ns:.3g}" if kind else ""
+        rows.append([name, kind, f"2^{levels}", _lab.nice_time(seconds * 1e12), f"{each_ns:.3g}", gain])
+        before = each_ns
+    print("\nThe ladder, int32; a sort that is no network is given the same comparators, to compare:")
+    _lab.table(["", "step", "numbers", "time", "ns a comparator", "times as fast\nas the step before"], rows)
+
+
+def one_thread_of_torch(x: np.ndarray) -> Callable[[], Any] | None:
+    """Return torch's sort of `x` by one thread, None if torch is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.set_num_threads(1)
+    return lambda: torch.sort(torch.from_numpy(x))[0]
+
+
+def fastest_s(call: Callable[[], Any]) -> float:
+    """Return the seconds of the fastest of up to 5 calls in a second: what else the machine does only adds to it."""
+    seconds: list[float] = []
+    while len(seconds) < 5 and sum(seconds) < 1:
+        gc.collect()
+        begin = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
+# -- sorts over ranks --------------------------------------------------------------------------------------------
+
+
+def measure(world: World, sort: Sort, n: int, *, trace: bool = False) -> Measured:
+    """Return what a sort of n float64 over the ranks costs; its results are checked."""
+    every = np.random.default_rng(1).standard_normal(n)
+    share = n // world.p
+    expected = np.sort(every)
+
+    def right(rank: int, result: np.ndarray) -> bool:
+        if sort is not sample_sort:  # whose blocks have lengths of their own
+            return np.array_equal(result, expected[rank * share : (rank + 1) * share])
+        first = np.searchsorted(expected, result[0]) if result.size else 0
+        return np.array_equal(result, expected[first : first + result.size])
+
+    return world.measure(lambda comm: sort(comm, every[comm.rank * share :][:share]), right, trace=trace)
+
+
+def expected_of(world: World, name: str, n: int) -> tuple[list[int], int | None]:
+    """Return the sends by rank and the time that the formulas give; None where no time is claimed."""
+    p = world.p
+    if name not in BLOCK_SORTS:
+        return [3 * (p - 1) + (p - 1).bit_length() if name == "sample_sort" else 4 * (p - 1)] * p, None
+    network = BLOCK_SORTS[name][1](p)
+    sends = [p - 1 + sum(rank in pair for stage in network.stages for pair in stage) for rank in range(p)]
+    agree = cost("ring_allgather", world.network, p, p * AGREE_BYTES, 1).time_ps
+    # In the odd-even network the first and the last rank have rounds off. What they send early, if that is buffered,
+    # is in the way of others at their neighbour's port.
+    early = name == "odd_even_block_sort" and p > 2 and 8 * (n // p) <= world.network.eager_limit
+    if agree is None or p & (p - 1) or early:
+        return sends, None
+    return sends, agree + network.depth * world.network.message_ps(world.network.link(0, p - 1), 8 * (n // p))
+
+
+def compare(world: World, n: int, rows: list[list[str]]) -> dict[str, int]:
+    """Add rows for one number of ranks, expected beside measured; return the times."""
+    times = {}
+    for name, sort in SORTS.items():
+        measured = measure(world, sort, n)
+        assert measured.right, f"{name}: a result is wrong"
+        sends, time_ps = expected_of(world, name, n)
+        if name == "partition_sort":  # what the samples misjudged moves to neighbours at the end
+            assert all(a <= b for a, b in zip(sends, measured.sends, strict=True)), name
+        else:
+            assert measured.sends == sends, f"{name}: sends {measured.sends}, expected {sends}"
+        if not world.real and time_ps is not None:
+            assert measured.time_ps == time_ps, f"{name}: {measured.time_ps} ps, expected {time_ps}"
+        shown = _lab.nice_time(time_ps) if time_ps is not None and not world.real else "-"
+        at_least = "≥ " if name == "partition_sort" else ""
+        row = [f"{world.p:>4} {name}", f"{at_least}{max(sends)}", str(max(measured.sends)), shown]
+        rows.append([*row, _lab.nice_time(measured.time_ps)])
+        times[name] = measured.time_ps
+    return times
+
+
+def on_ranks(world: Simulated, n: int) -> dict[int, dict[str, int]]:
+    """Sort n float64 over 2, 4, ... ranks; say from where on samples win."""
+    sizes = [*(2**k for k in range(1, (world.p - 1).bit_length())), world.p] if world.p > 1 else [1]
+    print(f"\n{n:,} float64 over p ranks, {world.name}")
+    print("Time of the messages: what ranks compute on their own takes none here.")
+    rows: list[list[str]] = []
+    times = {p: compare(Simulated(p, world.network), n // p * p, rows) for p in _lab.track(sizes, "sorting")}
+    _lab.table(HEADER, rows)
+    for name in ("odd_even_block_sort", "sample_sort", "partition_sort"):
+        wins = [p for p in sizes if times[p][name] < times[p]["bitonic_block_sort"]]
+        text = f"at p = {', '.join(map(str, wins))}" if wins else "nowhere"
+        print(f"{name} beats bitonic_block_sort {text}.")
+    return times
+
+
+def draw_all(world: Simulated, path: Path, times: dict[int, dict[str, int]]) -> None:
+    """Draw time against ranks, the network with data on its wires, and the messages of 8 ranks that sort."""
+    names = ("bitonic_block_sort", "odd_even_block_sort", "sample_sort")
+    points: dict[str, _lab.Points] = {name: [(p, times[p][name]) for p in times] for name in names}
+    _lab.curves(path, f"Sorting on {world.network.name}", "ranks", {}, points, "{:.0f}".format)
+    x = np.array([5, 2, 7, 1, 8, 3, 6, 4])
+    figure = draw(bitonic(DRAWN), x, "Bitonic network, 8 wires: colour is size, an orange comparator swaps")
+    _lab.save(path.with_stem(f"{path.stem}-network"), figure.savefig)
+    p = min(world.p, 8)
+    trace = measure(Simulated(p, world.network), bitonic_block_sort, 8 * 4096, trace=True).trace
+    title = f"{p} ranks sort: they agree in a ring, then exchange blocks like the wires of the network"
+    _lab.save(_lab.beside(path), partial(trace.picture, title=title))
+
+
+# -- the way in --------------------------------------------------------------------------------------------------
+
+
+def experiment(world: World, args: argparse.Namespace, job: int) -> None:
+    """Prove, climb, and sort over ranks."""
+    if world.first:
+        print(__doc__.partition("\n")[0], EXPECTED, sep="\n")
+    if isinstance(world, Real):
+        on_mpi(world, job)
+        return
+    show_networks()
+    climb(args.log2_size)
+    times = on_ranks(world, job)
+    if args.trace:
+        _lab.save(args.trace, measure(world, bitonic_block_sort, job, trace=True).trace.to_chrome)
+    if args.plot:
+        draw_all(world, args.plot, times)
+
+
+def on_mpi(world: Real, n: int) -> None:
+    """Compare the sorts over processes with one sort of all by one of them."""
+    if world.first:
+        print(f"{n:,} float64 over {world.name}")
+    rows: list[list[str]] = []
+    times = compare(world, n, rows)
+    everything = np.random.default_rng(1).standard_normal(n)
+    if world.first:
+        _lab.table(HEADER, rows)
+        alone = fastest_s(partial(np.sort, everything))
+        gains = [f"{name} {alone * 1e12 / time_ps:.2f}" for name, time_ps in times.items()]
+        print(f"np.sort of all in one process: {_lab.nice_time(alone * 1e12)}. Times as fast: {', '.join(gains)}.")
+    world.comm.Barrier()
+
+
+def prepare(args: argparse.Namespace) -> int:
+    """Set args.ranks; return how many numbers the ranks sort: as many for each."""
+    args.ranks = args.ranks or (2 if args.mpi else 64)
+    if not 1 <= args.log2_size <= 28:
+        raise _lab.UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 28, for 2 to 2^28 numbers")
+    if args.plot and args.mpi:
+        raise _lab.UsageError("--plot is for simulated ranks; remedy: leave it out")
+    total = 2**args.log2_size if args.mpi else 2 ** min(args.log2_size, 18)
+    _lab.require_memory(f"2^{args.log2_size} numbers", 40 * 2**args.log2_size, "a smaller --log2-size")
+    if args.ranks > total:
+        raise _lab.UsageError(f"got {args.ranks} ranks and {total} numbers, expected a number for each; remedy: fewer")
+    return total // args.ranks * args.ranks
+
+
+def main() -> int:
+    """Run the experiment from the command line."""
+    parser = _lab.parser(__doc__, EXAMPLES, "largest number of ranks (default: 64, on real MPI 2)")
+    what = "lg of how many numbers the ladder sorts; of the ranks' too, up to 18 (default: 22)"
+    parser.add_argument("--log2-size", type=int, default=22, metavar="K", help=what)
+    return _lab.main(parser, prepare, experiment, sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
