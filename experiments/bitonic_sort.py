@@ -45,12 +45,13 @@ EXAMPLES = """\
   python experiments/bitonic_sort.py --mpi --ranks 2        the sorts over ranks on real MPI, by the wall clock"""
 EXPECTED = """
 Expected, with n = 2^k wires:
-  bitonic, pairwise, odd-even merge   k(k+1)/2 stages; n k(k+1)/4 comparators, the others (k^2-k+4) n/4 - 1
-  odd-even transposition              n stages, n(n-1)/2 comparators
-and with p ranks that hold blocks of b bytes, after p-1 short messages to agree:
+  bitonic                    k(k+1)/2 stages, n k(k+1)/4 comparators
+  odd-even merge, pairwise   k(k+1)/2 stages, (k^2-k+4) n/4 - 1 comparators
+  odd-even transposition     n stages, n(n-1)/2 comparators
+and with p ranks that hold blocks of b bytes, after ceil(lg p) rounds to agree:
   bitonic block sort    lg p (lg p + 1)/2 (alpha + b beta)
   odd-even block sort   p (alpha + b beta), if no message waits for another at a port
-  sample sort           2(p-1) + ceil(lg p) messages, but every element moves only once
+  sample sort           p-1 + 2 ceil(lg p) messages, but every element moves only once
 """
 Sort = Callable[[Any, Any], Any]
 BLOCK_SORTS: dict[str, tuple[Sort, Callable[[int], ComparatorNetwork]]] = {
@@ -177,14 +178,15 @@ def expected_of(world: World, name: str, n: int) -> tuple[list[int], int | None]
     """Return the sends by rank and the time that the formulas give; None where no time is claimed."""
     p = world.p
     if name not in BLOCK_SORTS:
-        return [3 * (p - 1) + (p - 1).bit_length() if name == "sample_sort" else 4 * (p - 1)] * p, None
+        return [p - 1 + 3 * (p - 1).bit_length()] * p, None
     network = BLOCK_SORTS[name][1](p)
-    sends = [p - 1 + sum(rank in pair for stage in network.stages for pair in stage) for rank in range(p)]
-    agree = cost("ring_allgather", world.network, p, p * AGREE_BYTES, 1).time_ps
+    pairs = [pair for stage in network.stages for pair in stage]
+    sends = [(p - 1).bit_length() + sum(rank in pair for pair in pairs) for rank in range(p)]
+    agree = cost("bruck_allgather", world.network, p, p * AGREE_BYTES, 1).time_ps
     # In the odd-even network the first and the last rank have rounds off. What they send early, if that is buffered,
     # is in the way of others at their neighbour's port.
     early = name == "odd_even_block_sort" and p > 2 and 8 * (n // p) <= world.network.eager_limit
-    if agree is None or p & (p - 1) or early:
+    if not world.network.is_uniform(p) or agree is None or p & (p - 1) or early:
         return sends, None
     return sends, agree + network.depth * world.network.message_ps(world.network.link(0, p - 1), 8 * (n // p))
 
@@ -235,7 +237,7 @@ def draw_all(world: Simulated, path: Path, times: dict[int, dict[str, int]]) -> 
     _lab.save(path.with_stem(f"{path.stem}-network"), figure.savefig)
     p = min(world.p, 8)
     trace = measure(Simulated(p, world.network), bitonic_block_sort, 8 * 4096, trace=True).trace
-    title = f"{p} ranks sort: they agree in a ring, then exchange blocks like the wires of the network"
+    title = f"{p} ranks sort: they agree, then exchange blocks like the wires of the network"
     _lab.save(_lab.beside(path), partial(trace.picture, title=title))
 
 

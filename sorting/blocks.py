@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives import ring_allgather
+from collectives import bruck_allgather
 from ranks import announce
 from sorting.keys import Array, check_sortable, from_keys, is_extended, is_plain, to_keys
 
@@ -21,7 +21,7 @@ def agreed(who: str, comm: Any, x: Any) -> tuple[list[int], bool]:
     Floats are sorted as they are if no rank has NaN or -0.0, since making keys and values again takes a tenth of the
     time of a sort. np.sort may lose the sign of a zero, and comparisons know no place for NaN.
 
-    Cost:    p-1 sends a rank, of 64 bytes each.
+    Cost:    ceil(lg p) sends a rank, of 64 bytes for each other rank.
     Raises:  TypeError on every rank, with the same text, if x is no one-dimensional array of real values on some
              rank, or has another dtype on one than on another.
     """
@@ -33,7 +33,7 @@ def agreed(who: str, comm: Any, x: Any) -> tuple[list[int], bool]:
     said = np.frombuffer(text.encode()[:_TEXT], np.uint8)
     record[8] = as_keys
     record[9 : 9 + said.size] = said
-    everyone = ring_allgather(comm, record)
+    everyone = bruck_allgather(comm, record)
     sizes: list[int] = np.ascontiguousarray(everyone[:, :8]).view(np.int64).ravel().tolist()
     texts = [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in everyone[:, 9:]]
     if min(sizes) < 0 or len(set(texts)) > 1:

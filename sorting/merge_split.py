@@ -24,8 +24,8 @@ def bitonic_block_sort(comm: Any, x: Array) -> Array:
 
     Shape:   x (n,) -> (n,), any n on each rank, 0 too; block r of the global order, as long as rank r's x, which is
              kept. Any real dtype, dates and time spans, NaN and NaT last.
-    Cost:    p-1 sends a rank to agree, then one for each comparator that touches it in bitonic(p), of at most the
-             largest block m: p lg p (lg p + 1)/4 comparators if p is a power of two. If blocks differ in size, then
+    Cost:    ceil(lg p) sends a rank to agree, then one for each comparator that touches it in bitonic(p), of at most
+             the largest block m: p lg p (lg p + 1)/4 comparators if p is a power of two. If blocks differ in size, then
              the sends of `moves`. Time: a local sort, then lg p (lg p + 1)/2 merges of 2m elements.
     Raises:  TypeError on every rank if x is no one-dimensional array of one real dtype on all.
     Source:  Batcher 1968; Baudet & Stevenson, IEEE Trans. Computers C-27(1), 1978 (blocks on wires).
@@ -40,8 +40,8 @@ def odd_even_block_sort(comm: Any, x: Array) -> Array:
         # [array([1, 2]), array([3, 9]), array([9, 9])]
 
     Shape, Raises: as bitonic_block_sort.
-    Cost:    p-1 sends a rank to agree, then one for each comparator that touches it in odd_even_transposition(p): p-1
-             for p > 2 ranks within the line, of at most the largest block each; p(p-1)/2 comparators in p rounds.
+    Cost:    ceil(lg p) sends a rank to agree, then one for each comparator that touches it in
+             odd_even_transposition(p), at most p, of at most the largest block; p(p-1)/2 comparators in p rounds.
     Source:  Baudet & Stevenson, IEEE Trans. Computers C-27(1), 1978.
     """
     return _merge_split_sort("odd_even_block_sort", comm, x, odd_even_transposition(comm.size))

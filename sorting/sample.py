@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives import alltoallv, ring_allgather
+from collectives import alltoallv, bruck_allgather
 from ranks import region
 from sorting.blocks import agreed, merge_runs, restored, room_for, settle, sortable
 from sorting.keys import CHUNK, Array
@@ -24,7 +24,7 @@ def sample_sort(comm: Any, x: Array) -> Array:
     Shape:   x (n,) -> (m,), any n on each rank; parts in the order of the ranks, m as `sample_bound` says, about
              n/p and at most about 2n/p for n elements in all, whatever their values: equal ones are told apart by
              where they are. x is kept. Any real dtype, dates and time spans, NaN and NaT last.
-    Cost:    3(p-1) + ceil(lg p) sends a rank: agree, samples, data and their sizes. Time: a local sort, p-1 binary
+    Cost:    p-1 + 3 ceil(lg p) sends a rank: data; agree, samples, sizes. Time: a local sort, p-1 binary
              searches, a merge of p runs.
     Raises:  TypeError on every rank if x is no one-dimensional array of one real dtype on all.
     Source:  Shi & Schaeffer, J. Parallel and Distributed Computing 14(4), 1992 (regular sampling).
@@ -63,7 +63,7 @@ def _regular_bounds(comm: Any, block: Array, sizes: list[int]) -> list[int]:
     """
     p, rank, gap = comm.size, comm.rank, sample_gap(sizes)
     counts = [size // gap for size in sizes]
-    samples = ring_allgather(comm, np.ascontiguousarray(block[gap - 1 :: gap]), counts=counts)
+    samples = bruck_allgather(comm, np.ascontiguousarray(block[gap - 1 :: gap]), counts=counts)
     if not samples.size:  # no elements at all
         return [0] * (p + 1)
     order = np.argsort(samples, kind="stable")  # that of (value, rank, place), since they came in that of (rank, place)
@@ -89,8 +89,8 @@ def partition_sort(comm: Any, x: Array) -> Array:
 
     Shape:   x (n,) -> (n,), any n on each rank, 0 too; block r of the global order, as long as rank r's x, which is
              kept. Any real dtype, dates and time spans, NaN and NaT last.
-    Cost:    4(p-1) sends a rank: agree, samples, sizes, data; then the sends of `moves` from what came to the sizes
-             wanted, for p = 2 one in all or none. Time: a partition, a local sort.
+    Cost:    p-1 + 3 ceil(lg p) sends a rank: data; agree, samples, sizes; then the sends of `moves` from what came
+             to the sizes wanted, for p = 2 one in all or none. Time: a partition, a local sort.
     Raises:  TypeError on every rank if x is no one-dimensional array of one real dtype on all.
     Source:  Frazer & McKellar, J. ACM 17(3), 1970 (samplesort).
     """
@@ -101,7 +101,7 @@ def partition_sort(comm: Any, x: Array) -> Array:
         inner = [bound for bound in bounds[1:-1] if bound < block.size]
         if inner:
             block.partition(sorted(set(inner)))
-        counts = ring_allgather(comm, np.diff(bounds))
+        counts = bruck_allgather(comm, np.diff(bounds))
         have = counts.sum(axis=0).tolist()
         # What comes lies where it is in the global order, so that at the end only what is on the wrong rank moves.
         room, held, wanted = room_for(comm.rank, have, sizes, block.dtype)
@@ -121,7 +121,7 @@ def _guessed_bounds(comm: Any, block: Array, sizes: list[int]) -> list[int]:
     count = counts[comm.rank]
     # Drawn, since what lies at regular places need not be typical; by rank, so that a run can be repeated.
     drawn = block if count == block.size else np.random.default_rng(comm.rank).choice(block, count)
-    samples = np.sort(ring_allgather(comm, drawn, counts=counts))
+    samples = np.sort(bruck_allgather(comm, drawn, counts=counts))
     bounds = [0]
     for wanted in list(accumulate(sizes))[:-1]:
         if wanted in (0, total):
