@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from io import BytesIO
 from typing import Any
 
@@ -12,17 +13,45 @@ from ranks.datatypes import WIRE_DTYPES, Flat
 from ranks.matching import Mailbox, Message
 from ranks.network import Link
 
+# So many kinds of messages are remembered before all are forgotten: a program may use ever new tags.
+_REMEMBERED = 4096
+# So many messages of a kind are kept to be used again.
+_FREE = 1024
+
 
 class Kind:
-    """What messages of a lane have in common: `n_bytes` of `dtype` under `tag`; `free` ones are used again."""
+    """What messages of a run have in common: `n_bytes` of `dtype` under `tag`, over a link of one class.
 
-    __slots__ = ("dtype", "free", "n_bytes", "tag", "transfer_ps", "wire_ps")
+    free: messages that were received and are used again by whoever sends one of the kind next: it is still in cache.
+    """
+
+    __slots__ = ("dtype", "free", "link", "n_bytes", "tag", "transfer_ps", "wire_ps")
 
     def __init__(self, dtype: np.dtype[Any], n_bytes: int, tag: int, link: Link) -> None:
-        self.dtype, self.n_bytes, self.tag = dtype, n_bytes, tag
+        self.dtype, self.n_bytes, self.tag, self.link = dtype, n_bytes, tag, link
         self.transfer_ps = link.transfer_ps(n_bytes)
         self.wire_ps = link.latency_ps + self.transfer_ps
-        self.free: list[Staged] = []
+        self.free: deque[Staged] = deque(maxlen=_FREE)
+
+
+class Kinds(dict[tuple[Link, Any, int, int], Kind]):
+    """All kinds of a run that are remembered; messages up to `limit` bytes go the short way."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def find(self, link: Link, dtype: Any, n_bytes: int, tag: Any) -> Kind:
+        """Return a kind; TypeError if such messages have to go the long way."""
+        kind = self.get((link, dtype, n_bytes, tag))
+        if kind is None:
+            good = type(tag) is int and 0 <= tag <= TAG_UB and isinstance(dtype, np.dtype) and dtype in WIRE_DTYPES
+            if not good or n_bytes > self.limit:
+                raise TypeError
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            kind = self[link, dtype, n_bytes, tag] = Kind(dtype, n_bytes, tag, link)
+        return kind
 
 
 class Lane:
@@ -31,26 +60,11 @@ class Lane:
     queue: the messages there that nobody has taken, also those of the long way. kind: that of the latest message.
     """
 
-    __slots__ = ("box", "kind", "kinds", "limit", "link", "queue")
+    __slots__ = ("box", "kind", "link", "queue")
 
-    def __init__(self, box: Mailbox, source: int, link: Link, limit: int) -> None:
-        self.box, self.link, self.limit = box, link, limit
+    def __init__(self, box: Mailbox, source: int, link: Link) -> None:
+        self.box, self.link, self.kind = box, link, NO_KIND
         self.queue = box.queues.setdefault(source, [])
-        self.kinds: dict[tuple[Any, int, int], Kind] = {}
-        self.kind = NO_KIND
-
-    def turn_to(self, dtype: Any, n_bytes: int, tag: Any) -> Kind:
-        """Make the kind of the next message the latest; TypeError if it has to go the long way."""
-        kind = self.kinds.get((dtype, n_bytes, tag))
-        if kind is None:
-            good = type(tag) is int and 0 <= tag <= TAG_UB and isinstance(dtype, np.dtype) and dtype in WIRE_DTYPES
-            if not good or n_bytes > self.limit:
-                raise TypeError
-            if len(self.kinds) >= KINDS:
-                self.kinds.clear()
-            kind = self.kinds[dtype, n_bytes, tag] = Kind(dtype, n_bytes, tag, self.link)
-        self.kind = kind
-        return kind
 
 
 class Staged(Message):
@@ -58,10 +72,10 @@ class Staged(Message):
 
     __slots__ = ("kind", "stage")
 
-    def __init__(self, lane: Lane, kind: Kind, source: int) -> None:
-        super().__init__(lane.box, source, kind.tag, None)  # type: ignore[arg-type]  # `flat` is made of the stage
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(None, 0, kind.tag, None)  # type: ignore[arg-type]  # its sender will say; the stage has the data
         self.kind, self.stage = kind, BytesIO()
-        self.latency_ps, self.transfer_ps = lane.link.latency_ps, kind.transfer_ps
+        self.latency_ps, self.transfer_ps = kind.link.latency_ps, kind.transfer_ps
 
     @property
     def flat(self) -> Flat:
@@ -78,6 +92,4 @@ class Staged(Message):
         self.kind.free.append(self)
 
 
-# A lane remembers so many kinds.
-KINDS = 16
 NO_KIND = Kind(np.dtype("V1"), -1, -1, Link(0, 0))

@@ -222,7 +222,7 @@ class Mailbox:
         """
         heap = self.arrived
         assert heap is not None
-        while heap and _is_gone(heap[0]):
+        while heap and self._has_lost(heap[0]):
             heappop(heap)
         if heap:
             top = heap[0][3]
@@ -238,9 +238,14 @@ class Mailbox:
         if self.arrived is not None:
             self.n_taken += 1
             if self.n_taken > _KEPT + len(self.arrived) // 2:
-                self.arrived = [entry for entry in self.arrived if not _is_gone(entry)]
+                self.arrived = [entry for entry in self.arrived if not self._has_lost(entry)]
                 heapify(self.arrived)
                 self.n_taken = 0
+
+    def _has_lost(self, entry: Arrival) -> bool:
+        """Return whether the message of a heap entry was taken, and perhaps used again since."""
+        _, source, number, message = entry
+        return message.taken or number != message.number or source != message.source or message.box is not self
 
     def withdraw(self, receive: Operation) -> None:
         """Take back a posted receive that is unmatched, and match those that it had kept from their message."""
@@ -384,12 +389,6 @@ class Mailbox:
             receive.complete(message.arrival)
         else:
             message.receive = receive
-
-
-def _is_gone(entry: Arrival) -> bool:
-    """Return whether the message of a heap entry was taken, and perhaps used again since."""
-    message = entry[3]
-    return message.taken or entry[2] != message.number
 
 
 def misfit(receive: Operation, message: Message) -> tuple[type[RanksError], str, str, str] | None:

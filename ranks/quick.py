@@ -15,7 +15,7 @@ import numpy as np
 from ranks.constants import ANY_TAG, TAG_UB
 from ranks.datatypes import WIRE_DTYPES
 from ranks.endpoint import Endpoint
-from ranks.lanes import Kind, Lane, Staged
+from ranks.lanes import Lane, Staged
 from ranks.matching import Message
 
 # How many messages a rank sends ahead of their receiver before it lets others run.
@@ -23,9 +23,6 @@ AHEAD = 16
 
 # What a buffer that is none, or not in one piece, or not writable raises.
 UNFIT = (AttributeError, TypeError, ValueError, BufferError)
-
-# Messages up to this size go the short way; the stages of larger ones would hold too much memory.
-STAGED_BYTES = 1024
 
 
 class QuickEndpoint(Endpoint):
@@ -39,12 +36,15 @@ class QuickEndpoint(Endpoint):
             lane = self._lanes.get(dest) or self._open_lane(dest)
             kind = lane.kind
             if buf.dtype is not kind.dtype or buf.nbytes != kind.n_bytes or tag != kind.tag:
-                kind = lane.turn_to(buf.dtype, buf.nbytes, tag)
-            message = kind.free.pop() if kind.free else self._room(lane, kind)
+                kind = lane.kind = self._world.kinds.find(lane.link, buf.dtype, buf.nbytes, tag)
+            if len(lane.queue) >= AHEAD:
+                self._let_overtake(lane)
+            message = kind.free.pop() if kind.free else Staged(kind)
             message.stage.seek(0)
             message.stage.write(buf)
         except UNFIT:
             return False
+        message.source, message.box = self.rank, lane.box
         state = self._state
         state.now = now = state.now + self._overhead_ps
         state.sends = message.number = state.sends + 1
@@ -70,20 +70,19 @@ class QuickEndpoint(Endpoint):
         """Return the lane to a rank; TypeError if there can be none."""
         if not self._quick or type(dest) is not int or not 0 <= dest < self.size or dest == self.rank:
             raise TypeError
-        world, box = self._world, self._boxes[dest]
-        link = world.network.link(self._state.rank, box.owner.rank)
-        lane = self._lanes[dest] = Lane(box, self.rank, link, min(world.eager_limit, STAGED_BYTES))
+        box = self._boxes[dest]
+        link = self._world.network.link(self._state.rank, box.owner.rank)
+        lane = self._lanes[dest] = Lane(box, self.rank, link)
         return lane
 
-    def _room(self, lane: Lane, kind: Kind) -> Staged:
-        """Return a message to use, after letting others run if many wait for their receiver: caches stay warm.
+    def _let_overtake(self, lane: Lane) -> None:
+        """Let others run, since many messages wait for their receiver: caches stay warm.
 
         A receiver that takes from any source waits until nobody can run, so letting it run would be in vain.
         """
-        if lane.box.arrived is None and len(lane.queue) >= AHEAD:
+        if lane.box.arrived is None:
             self._world.ready.append(self._state.greenlet)
             self._world.park(self._state)
-        return kind.free.pop() if kind.free else Staged(lane, kind, self.rank)
 
     def _receive_quick(self, buf: Any, source: int, tag: int) -> bool:
         """Receive a message of the short way into a buffer of its size."""
@@ -131,9 +130,8 @@ class QuickEndpoint(Endpoint):
         if not (self._quick and good and type(buf) is np.ndarray and buf.dtype in WIRE_DTYPES and buf.flags.carray):
             return None
         box, state = self._box, self._state
-        queue = box.queues.setdefault(source, [])
         box.wanted, state.awaits = source, (box, source, tag, buf)
-        while not queue:
+        while not (queue := box.queues.get(source)):
             self._world.park(state)
         box.wanted, state.awaits = None, None
         return queue

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from ranks.asking import AnyOf, ByTheClock
+from ranks.lanes import Kinds
 from ranks.matching import ALL, Context, Mailbox, Message, Operation
 from ranks.network import Network
 from ranks.wires import DECIDE, POLL, Event, Ports, Wires
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from ranks.trace import Trace
 
 T = TypeVar("T")
+
+# Messages up to this size go the short way; the stages of larger ones would hold too much memory.
+STAGED_BYTES = 1024
 
 # After so many unsuccessful polls in a row, see whether they can ever succeed.
 IDLE_POLLS = 100_000
@@ -104,6 +108,7 @@ class World:
         self.is_quick = (
             not (network.shared_node_port or network.jitter_ps or check or trace is not None)
         )  # fmt: skip
+        self.kinds = Kinds(min(self.eager_limit, STAGED_BYTES))
         self.wires = (Ports if network.ports else Wires)(self)
         self.asking = ByTheClock(self)
         self.ports = self.wires if isinstance(self.wires, Ports) else None
