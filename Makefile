@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test lint types bench bench-mpi bench-sorting
+.PHONY: demo test lint types bench bench-mpi bench-sorting bench-attention
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
@@ -31,6 +31,10 @@ bench-mpi: $(STAMP)
 
 bench-sorting: $(STAMP)
 	$(BIN)/python benchmarks/sorts.py
+
+# PyTorch, the peer, is used if it is there: .venv/bin/python -m pip install torch
+bench-attention: $(STAMP)
+	$(BIN)/python benchmarks/attention.py
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)

@@ -147,7 +147,7 @@ def _forward(q: Array, k: Array, v: Array, factor: float, seen: Visibility, out:
     work, ones = np.empty(_ROWS * _COLS, q.dtype), np.ones(_COLS, q.dtype)
     for b in range(seen.sizes.batch):
         keys, values = _heads_first(k[b]), _heads_first(v[b])
-        safe = _exp_is_safe(q[b], k[b], v[b], factor)
+        safe = _exp_is_safe(q[b], keys, values, factor)
         for h, rows, tiles in seen.blocks(b, _ROWS, _COLS):
             queries = q[b, rows, h] * factor
             total, sums = np.zeros((len(queries), v.shape[3]), q.dtype), np.zeros((len(queries), 1), q.dtype)
@@ -166,18 +166,22 @@ def _forward(q: Array, k: Array, v: Array, factor: float, seen: Visibility, out:
             lse[b, rows, h] = np.where(none, -np.inf, top + np.log(sums))[:, 0]
 
 
-def _exp_is_safe(q: Array, k: Array, v: Array, factor: float) -> Array:
+def _exp_is_safe(q: Array, keys: Array, values: Array, factor: float) -> Array:
     """Return for each head whether exp(score) and its products with v are normal numbers, whatever the angles.
 
     Then the softmax needs no running maximum: |score| <= |factor||q||k| is known before any score is.
     """
-    longest_q, longest_k = (np.einsum("shd,shd->sh", x, x).max(axis=0, initial=0) ** 0.5 for x in (q, k))
-    top = abs(factor) * longest_q * longest_k.repeat(q.shape[1] // max(k.shape[1], 1))
-    info, sizes = np.finfo(v.dtype), np.abs(v)
-    room_above = np.log(info.max) - np.log(sizes.max(initial=1)) - np.log(len(k) + 1)
-    sizes[sizes == 0] = 1
-    room_below = np.log(sizes.min(initial=1)) - np.log(info.tiny)
-    return np.asarray(top < min(room_above, room_below) - 1)
+    longest_q = np.einsum("shd,shd->hs", q, q).max(axis=1, initial=0) ** 0.5
+    longest_k = np.einsum("gsd,gsd->gs", keys, keys).max(axis=1, initial=0) ** 0.5
+    info, room = np.finfo(q.dtype), np.empty_like(longest_k)
+    for g, v in enumerate(values):
+        sizes = np.abs(v)
+        # What is 0 stays 0 in any product.
+        np.copyto(sizes, 1, where=sizes == 0)
+        above = np.log(info.max) - np.log(sizes.max(initial=1)) - np.log(len(v) + 1)
+        room[g] = min(above, np.log(sizes.min(initial=1)) - np.log(info.tiny))
+    group = q.shape[1] // max(len(keys), 1)
+    return np.asarray(abs(factor) * longest_q * longest_k.repeat(group) < room.repeat(group) - 1)
 
 
 def _scores(queries: Array, keys: Array, tile: Tile, work: Array) -> Array:
@@ -202,8 +206,9 @@ def _shift(scores: Array, top: Array, *sums: Array) -> None:
 
 def _heads_first(x: Array, column: int = 0) -> Array:
     """Return a copy (heads, seq, dim + column) of x (seq, heads, dim), with a column of ones if `column` is 1."""
-    copy = np.ones((x.shape[1], x.shape[0], x.shape[2] + column), x.dtype)
+    copy = np.empty((x.shape[1], x.shape[0], x.shape[2] + column), x.dtype)
     copy[..., : x.shape[2]] = x.transpose(1, 0, 2)
+    copy[..., x.shape[2] :] = 1
     return copy
 
 

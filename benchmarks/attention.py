@@ -1,0 +1,155 @@
+"""How fast is blockwise attention, and how much memory does it take? PyTorch's and the dense form beside it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _report import Table
+
+CHILD = Path(__file__).with_name("_attention_child.py")
+
+EXPLANATION = """
+examples:
+  python benchmarks/attention.py --quick                     1k and 4k tokens; about four minutes
+  python benchmarks/attention.py                             1k to 16k; about half an hour
+  python benchmarks/attention.py --seq 2048 --runs 9         one length, more runs
+  python benchmarks/attention.py --markdown table.md         also write the tables for a README
+
+how it is measured:
+  Batch 1, 8 heads, head_dim 64, float32, one thread each. Results are compared before anything is timed. Times
+  are medians, the variants one after the other in every round, so that the drift of the machine hits all alike:
+  believe the ratios. "floor" is what no arrangement of NumPy calls can leave out: the matrix products and the
+  exponentials of the same tiles and nothing else, so ours / floor is the price of everything around them.
+  NumPy's OpenBLAS chooses its kernels by the processor, unless OPENBLAS_CORETYPE chooses for it, as is preset in some
+  environments; both are measured. Where the processor has AVX-512, Haswell's kernels take twice as long.
+  Memory is the rise of the peak of resident memory in a fresh process, results included.
+
+optional peer:
+  PyTorch    pip install torch     scaled_dot_product_attention, which is blockwise too
+"""
+
+
+def main() -> None:
+    """Read the options, run the benchmarks, print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXPLANATION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="1k and 4k tokens, three runs")
+    parser.add_argument("--seq", type=int, nargs="+", metavar="N", help="lengths of sequences (default: 1k ... 16k)")
+    parser.add_argument("--runs", type=int, metavar="N", help="timed runs of each (default: 5)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write machine and tables to FILE")
+    options = parser.parse_args()
+    seqs = options.seq or ([1024, 4096] if options.quick else [1024, 2048, 4096, 8192, 16384])
+    runs = options.runs if options.runs is not None else 3 if options.quick else 5
+    for name, numbers in (("--seq", seqs), ("--runs", [runs])):
+        if min(numbers) < 1:
+            parser.error(f"{name}: got {min(numbers)}, expected 1 or more")
+    absent = [name for name in ("rich", "ranks", "parallel") if not find_spec(name)]
+    if absent:
+        parser.error(f'cannot import {", ".join(absent)}: in the checkout, pip install -e ".[bench,show]"')
+    report(seqs, runs, options.markdown)
+
+
+def report(seqs: list[int], runs: int, markdown: Path | None) -> None:
+    """Run everything, printing each table as it is ready."""
+    from _measure import machine
+    from rich.console import Console
+
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    torch = "" if find_spec("torch") else "PyTorch is not installed (pip install torch): its columns stay empty"
+    lines = [*machine()[:2], *([torch] if torch else [])]
+    console.print(*lines, sep="\n", highlight=False)
+    preset = os.environ.pop("OPENBLAS_CORETYPE", "Haswell")
+    # Read by the BLAS of a child when it starts.
+    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    text = ["```", *lines, "```", ""]
+    for table in tables(seqs, runs, preset):
+        console.print()
+        table.show(console)
+        text.append(table.markdown())
+    if markdown:
+        markdown.write_text("\n".join(text), encoding="utf-8")
+        console.print(f"written: {markdown}")
+
+
+def tables(seqs: list[int], runs: int, preset: str) -> Iterator["Table"]:
+    """Yield the tables, each run when it is asked for."""
+    from _measure import STATUS
+    from _report import Table
+
+    for title, choice in (("BLAS free to choose", {}), (f"OPENBLAS_CORETYPE={preset}", {"OPENBLAS_CORETYPE": preset})):
+        os.environ |= choice
+        yield times_table(f"Attention, {title}", seqs, runs)
+        os.environ.pop("OPENBLAS_CORETYPE", None)
+    if STATUS.exists():
+        yield memory_table(seqs)
+    else:
+        yield Table(f"Memory: left out, it is read from {STATUS}, which only Linux has", [""])
+
+
+def times_table(title: str, seqs: list[int], runs: int) -> "Table":
+    """Return the table of times; ratios above 1 mean that ours is faster."""
+    from _measure import in_fresh_process
+    from _report import Table
+    from rich.progress import track
+
+    header = [
+        "tokens, direction",
+        "ours ms",
+        "torch ms",
+        "dense ms",
+        "floor ms",
+        "torch / ours",
+        "dense / ours",
+        "ours / floor",
+    ]
+    table = Table(f"{title} (medians of {runs})", header)
+    jobs = [(seq, mask, way) for seq in seqs for way in ("forward", "backward") for mask in ("full", "causal")]
+    for seq, mask, way in track(jobs, title, transient=True):
+        found = in_fresh_process(CHILD, "time", str(seq), mask, way, str(runs))
+        ours = found["blockwise"]
+        table.rows.append(
+            [
+                f"{seq:,} {mask} {way}",
+                *(
+                    f"{1e3 * found[name]:,.0f}" if name in found else ""
+                    for name in ("blockwise", "torch", "dense", "floor")
+                ),
+                *(f"{found[name] / ours:.2f}" if name in found else "" for name in ("torch", "dense")),
+                f"{ours / found['floor']:.2f}",
+            ]
+        )
+    return table
+
+
+def memory_table(seqs: list[int]) -> "Table":
+    """Return the table of peaks; dense ones only where they fit."""
+    from _attention_child import LONGEST_DENSE
+    from _measure import in_fresh_process
+    from _report import Table
+
+    table = Table(
+        "Peak of extra memory, causal, MiB",
+        ["tokens, direction", "ours", "torch", "dense", "dense / ours", "of q, k, v"],
+    )
+    names = ["blockwise", *(["torch"] if find_spec("torch") else []), "dense"]
+    for seq in seqs:
+        for way in ("forward", "backward"):
+            found = {
+                name: in_fresh_process(CHILD, "memory", str(seq), "causal", way, name)["bytes"] / 2**20
+                for name in names
+                if name != "dense" or seq <= LONGEST_DENSE
+            }
+            ratio = f"{found['dense'] / found['blockwise']:.0f}" if "dense" in found else ""
+            cells = [f"{found[name]:,.1f}" if name in found else "" for name in ("blockwise", "torch", "dense")]
+            table.rows.append([f"{seq:,} {way}", *cells, ratio, f"{3 * seq * 8 * 64 * 4 / 2**20:,.0f}"])
+    return table
+
+
+if __name__ == "__main__":
+    main()
