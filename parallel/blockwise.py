@@ -107,11 +107,10 @@ def blockwise_attention_backward(
     grads = into or (np.zeros(q.shape, q.dtype), np.zeros(k.shape, q.dtype), np.zeros(v.shape, q.dtype))
     for i, (grad, x) in enumerate(zip(grads, (q, k, v), strict=True)):
         check_like(who, f"into[{i}]", grad, x.shape, q.dtype, written=True)
-    bad_rows = finite(out)[1] | finite(d_out)[1] | np.isnan(lse)
-    (q, k, v), bad = _clean(q, k, v, factor, bad_rows)
+    # A query may have got its NaN from keys that are not here; its lse shows it.
+    (q, k, v), bad = _clean(q, k, v, factor, finite(d_out)[1] | np.isnan(lse))
     if bad is not None:
         out, d_out = finite(out)[0], finite(d_out)[0]
-        lse = np.where(bad[0], -np.inf, lse)
     _backward(q, k, v, factor, seen, out, lse, d_out, grads)
     if bad is not None:
         rows, cols = _reached(seen, *bad)

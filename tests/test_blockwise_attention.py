@@ -211,6 +211,34 @@ def test_a_wrong_number_reaches_exactly_those_who_see_it(case: Case, rows: int, 
             np.testing.assert_array_equal(np.isnan(got), tokens)
 
 
+def test_a_wrong_number_in_one_part_of_the_keys_reaches_the_gradients_of_the_others() -> None:
+    """The part at hand is clean; that a query is not shows in its (out, lse) alone."""
+    q, k, v, d_out = Case(queries=6, keys=6, group=1).arrays()
+    bad_k = k.copy()
+    bad_k[0, 4, 0, 0] = np.nan
+    total = blockwise_attention(q, bad_k[:, 4:], v[:, 4:], causal=True, k_positions=4)
+    blockwise_attention(q, bad_k[:, :4], v[:, :4], causal=True, into=total)
+    assert np.isnan(total[1]).ravel().tolist() == [False] * 4 + [True] * 2
+    # Keys 2 and 3 are hidden from the bad ones.
+    mask = np.ones((6, 4), bool)
+    mask[4:, 2:] = False
+    dq, dk, dv = blockwise_attention_backward(q, k[:, :4], v[:, :4], *total, d_out, causal=True, mask=mask)
+    assert np.isnan(dq).all(axis=(0, 2, 3)).tolist() == [False] * 4 + [True] * 2
+    for grad in (dk, dv):
+        assert np.isnan(grad).all(axis=(0, 2, 3)).tolist() == [True, True, False, False]
+        assert np.isfinite(grad[:, 2:]).all()
+
+
+def test_gradients_are_added_to_what_is_there() -> None:
+    q, k, v, d_out = Case(batch=2, kv_heads=2, causal=True).arrays()
+    out, lse = blockwise_attention(q, k, v, causal=True)
+    once = blockwise_attention_backward(q, k, v, out, lse, d_out, causal=True)
+    twice = tuple(x.copy() for x in once)
+    blockwise_attention_backward(q, k, v, out, lse, d_out, causal=True, into=twice)
+    for one, two in zip(once, twice, strict=True):
+        np.testing.assert_array_equal(two, 2 * one)
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
