@@ -229,6 +229,14 @@ def test_a_wrong_number_in_one_part_of_the_keys_reaches_the_gradients_of_the_oth
         assert np.isfinite(grad[:, 2:]).all()
 
 
+def test_a_length_that_overflows_only_by_the_scale_counts_as_well() -> None:
+    """scale * q k would be inf, and inf - inf a NaN with a warning, or zeros for a query that sees a key."""
+    q, k, v, _ = Case(queries=2, keys=2, group=1).arrays()
+    q = q * np.array([1, 1e150])[:, None, None]
+    for out in (attention(q, k, v, scale=1e10), blockwise_attention(q, k, v, scale=1e10)[0]):
+        assert np.isnan(out).all(axis=(0, 2, 3)).tolist() == [False, True]
+
+
 def test_gradients_are_added_to_what_is_there() -> None:
     q, k, v, d_out = Case(batch=2, kv_heads=2, causal=True).arrays()
     out, lse = blockwise_attention(q, k, v, causal=True)
