@@ -34,13 +34,13 @@ STANDARD, BUFFERED, SYNCHRONOUS = range(3)
 class Endpoint:
     """A communicator as one rank sees it.
 
-    _boxes holds the mailboxes of all its ranks, _box this rank's own. _quick says that nobody looks on (no trace,
-    no checks, no jitter, no shared port): then `quick.py` sends small messages on `_lanes`, by rank.
+    _boxes holds the mailboxes of all its ranks, _box this rank's own. _quick says that nothing odd is asked
+    for (no checks, no jitter, no shared port): then `quick.py` sends small messages on `_lanes`, by rank.
     """
 
     __slots__ = (
         "_announced", "_box", "_boxes", "_context", "_freed", "_lanes", "_name", "_overhead_ps", "_ports", "_quick",
-        "_state", "_world", "rank", "size",
+        "_state", "_trace", "_world", "rank", "size",
     )  # fmt: skip
 
     def __init__(self, state: RankState, context: Context, rank: int) -> None:
@@ -55,6 +55,7 @@ class Endpoint:
         self._quick = state.world.is_quick
         self._overhead_ps = state.world.overhead_ps
         self._ports = state.world.ports
+        self._trace = state.world.trace
         self._lanes: dict[int, Lane] = {}
 
     # -- what may be wrong with a call -----------------------------------------------------------------------

@@ -86,6 +86,11 @@ class Staged(Message):
     def flat(self, flat: Flat | None) -> None:
         """Do nothing: the stage has the data."""
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of the data."""
+        return self.kind.n_bytes
+
     def retire(self) -> None:
         """Be used again."""
         self.taken, self.number = False, 0

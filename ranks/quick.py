@@ -49,6 +49,8 @@ class QuickEndpoint(Endpoint):
         state.now = now = state.now + self._overhead_ps
         state.sends = message.number = state.sends + 1
         state.bytes_sent += kind.n_bytes
+        if self._trace is not None:
+            self._trace.sent(message)
         if self._ports is None:
             message.arrival = now + kind.wire_ps
         else:
@@ -118,6 +120,8 @@ class QuickEndpoint(Endpoint):
         state.now = (arrival if arrival > now else now) + self._overhead_ps
         state.receives += 1
         state.bytes_received += kind.n_bytes
+        if self._trace is not None:
+            self._trace.received(message, now, state.now)
         kind.free.append(message)
         return True
 

@@ -59,16 +59,24 @@ class Trace:
             )
         )  # fmt: skip
 
+    def received(self, message: Message, begin_ps: int, end_ps: int) -> None:
+        """Note a receive that waited from `begin_ps` on."""
+        self.events.append(
+            Event(
+                message.box.owner.rank, "receive", begin_ps, end_ps, message.origin.rank, message.tag, message.n_bytes,
+                self._number(message),
+            )
+        )  # fmt: skip
+
     def finished(self, operation: Operation, message: Message, begin_ps: int) -> None:
         """Note that a receive is complete, or that a send's buffer is free again."""
         state = operation.state
-        receives = operation.what == "receive"
-        if receives or state.now > begin_ps:
-            peer = message.origin.rank if receives else message.box.owner.rank
-            kind = "receive" if receives else "wait"
+        if operation.what == "receive":
+            self.received(message, begin_ps, state.now)
+        elif state.now > begin_ps:
             self.events.append(
                 Event(
-                    state.rank, kind, begin_ps, state.now, peer, message.tag, message.n_bytes,
+                    state.rank, "wait", begin_ps, state.now, message.box.owner.rank, message.tag, message.n_bytes,
                     self._number(message),
                 )
             )  # fmt: skip

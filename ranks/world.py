@@ -105,9 +105,7 @@ class World:
         self.hub = getcurrent()
         per_node = network.ranks_per_node
         self.ranks = [RankState(self, rank, rank // per_node) for rank in range(size)]
-        self.is_quick = (
-            not (network.shared_node_port or network.jitter_ps or check or trace is not None)
-        )  # fmt: skip
+        self.is_quick = not (network.shared_node_port or network.jitter_ps or check)
         self.kinds = Kinds(min(self.eager_limit, STAGED_BYTES))
         self.wires = (Ports if network.ports else Wires)(self)
         self.asking = ByTheClock(self)
