@@ -248,3 +248,36 @@ def test_loops_of_polls_end_when_the_message_comes() -> None:
         polls, got = ranks.run(program, 2, network=name).results[0]
         assert got == "late"
         assert polls >= 20_000 * US // ranks.presets[name].poll_ps
+
+
+def test_a_wildcard_is_not_misled_by_a_message_that_another_rank_uses_again() -> None:
+    def program(comm: ranks.Comm) -> list[int] | None:
+        x, go, status = np.zeros(1), np.zeros(0), ranks.Status()
+        if comm.rank == 0:
+            comm.Recv(x, ranks.ANY_SOURCE, tag=3)  # from here on rank 0 keeps its messages by arrival
+            comm.Recv(x, 1)  # rank 2 uses this message again, under the same number
+            comm.Send(go, 2)
+            comm.Send(go, 3)
+            comm.Recv(go, 2, tag=1)
+            comm.Recv(x, 3, tag=7)  # the only one that is here for longer than the one from rank 1 was
+            came = []
+            for _ in range(2):
+                comm.Recv(x, ranks.ANY_SOURCE, tag=0, status=status)
+                came.append(status.Get_source())
+            return came
+        if comm.rank == 1:
+            ranks.spend(comm, 10**7)
+            comm.Send(x, 0)
+        elif comm.rank == 2:
+            comm.Recv(go, 0)
+            ranks.spend(comm, 10**9)
+            comm.Send(x, 0)
+            comm.Send(go, 0, tag=1)
+        else:
+            comm.Send(x, 0, tag=7)
+            comm.Send(x, 0, tag=3)
+            comm.Recv(go, 0)
+            comm.Send(x, 0)
+        return None
+
+    assert ranks.run(program, 4, network="alpha-beta").results[0] == [3, 2]
