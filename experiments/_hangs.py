@@ -35,7 +35,7 @@ def _(comm: Any) -> None:
 
 @case(
     2, ranks.DeadlockError, [0, 1],
-    story="Rank 0 sends a header with tag 1 and the data with tag 2; rank 1 was written by someone else.",
+    story="Rank 0 sends a header with tag 1 and waits for an answer with tag 9; rank 1 was written by someone else.",
     why="The tags are part of the match: a message with tag 1 waits for ever beside a receive with tag 0. The "
     "report shows what nearly matched.",
     says=("nearly: rank 0 has sent 8 B of int64 (tag=1)",),
@@ -113,9 +113,9 @@ def _(comm: Any) -> Any:
 
 @case(
     4, ranks.DeadlockError, [1],
-    story="Each rank iterates until its own error is small; the ranks average after each step.",
-    why="Whether to stop is decided on data that differs between ranks. Rank 0 is content and leaves; the others "
-    "wait for it in the next all-reduce. Decide together: stop on the reduced value, which is the same "
+    story="Each rank iterates until its own error is small; each step begins with an all-reduce.",
+    why="Whether to stop is decided on data that differs between ranks. Rank 0 is content at once and leaves; the "
+    "others wait for it in their all-reduce. Decide together: stop on the reduced value, which is the same "
     "everywhere.",
     says=("which has returned", "behind them: ranks 2-3 in Sendrecv of ring_allreduce"),
 )  # fmt: skip
@@ -158,8 +158,8 @@ def _(comm: Any) -> None:
 @case(
     4, ranks.DeadlockError, [1],
     story="The ranks synchronise, then rank 0 writes a checkpoint.",
-    why="The barrier stands inside of `if rank != 0`. A collective must be called by all ranks of its "
-    "communicator.",
+    why="Rank 0 returns before the barrier, so only the others call it. A collective must be called by all ranks of "
+    "its communicator.",
     says=("rank 1 waits for rank 0, which has returned",),
 )  # fmt: skip
 def barrier_in_a_branch(comm: Any) -> str:
@@ -206,8 +206,8 @@ def _(comm: Any) -> Any:
 @case(
     3, ranks.DeadlockError, [2],
     story="A master hands out tasks; a worker asks, works, and asks again until it is told to stop.",
-    why="The master stops after the last task is done, but it has told only one worker. Each worker needs its own "
-    "end.",
+    why="Once the last task is handed out, the master tells rank 1 to stop, takes one more message of rank 2, and "
+    "returns without an answer to it. Each worker needs its own end.",
     says=("rank 2 waits for rank 0, which has returned",),
 )  # fmt: skip
 def worker_never_told_to_stop(comm: Any) -> None:

@@ -60,7 +60,8 @@ def show(each: Case, plot: Path | None, *, quiz: bool) -> None:
     if quiz:
         pause("Which ranks hang or fail, in which line, and why? Enter shows the report.")
     failure = each.failure()
-    print(f"Found by {'exploring all schedules' if each.explored else 'an ordinary run'}:\n\n{failure}\n")
+    way = "an ordinary run" + (" with check=True" if each.options.get("check") else "")
+    print(f"Found by {'exploring all schedules' if each.explored else way}:\n\n{failure}\n")
     if each.explored:
         print(f"{ranks.explore(each.program, each.size, **each.options)}\n")
     if quiz:
