@@ -6,13 +6,18 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test lint types bench bench-mpi bench-sorting bench-attention
+.PHONY: demo test notebooks lint types bench bench-mpi bench-sorting bench-attention
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Run all notebooks again and keep what they print and draw; `make test` runs them too and compares.
+notebooks: $(STAMP)
+	$(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 lint: $(STAMP)
 	$(BIN)/ruff check

@@ -1,4 +1,4 @@
-"""What the experiments share: options, the way in and out, tables, progress and pictures.
+"""What the experiments share: options, the way in and out, tables and progress.
 
 A script gives `main` its parser and two functions: prepare(args) checks its own options, sets args.ranks if it is None
 and may raise UsageError; experiment(world, args, job) does the work, job being what prepare returned.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import sys
 import traceback
@@ -268,48 +267,6 @@ def nice_bytes(n_bytes: float) -> str:
         if n_bytes >= size:
             return f"{n_bytes / size:.4g} {unit}"
     return f"{n_bytes:.4g} B"
-
-
-Points = list[tuple[float, float]]
-# Told apart by people who do not see red and green too, and where they lie on each other.
-_STYLES = (("#0072b2", "o", 6), ("#d55e00", "s", 7), ("#009e73", "^", 11))
-
-
-def curves(
-    path: Path,
-    title: str,
-    horizontal: str,
-    lines: dict[str, Points],
-    points: dict[str, Points],
-    nice_x: Callable[[float], str],
-) -> None:
-    """Draw points (x, time_ps) as measured over lines as expected; without any lines, points are joined."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
-
-    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel=horizontal, ylabel="time")
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    for name, (colour, marker, size) in zip(points, _STYLES, strict=False):
-        if name in lines:
-            axes.plot(*zip(*lines[name], strict=True), color=colour, label=f"{name}, expected")
-        look: dict[str, Any] = {
-            "marker": marker,
-            "markersize": size,
-            "fillstyle": "none",
-            "linestyle": "" if lines else ":",
-        }
-        axes.plot(*zip(*points[name], strict=True), color=colour, **look, label=f"{name}, measured")
-    axes.xaxis.set_major_formatter(lambda x, _: nice_x(x))
-    axes.yaxis.set_major_formatter(lambda time_ps, _: re.sub(r"\.0*(?= )", "", nice_time(time_ps)))
-    low, high = axes.get_ylim()
-    if high < 100 * low:  # too few powers of ten to read the scale by
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_minor_formatter("")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    save(path, figure.savefig)
 
 
 def beside(path: Path) -> Path:

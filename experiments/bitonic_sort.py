@@ -23,6 +23,7 @@ import numpy as np
 from collectives import cost
 from experiments import _lab
 from experiments._worlds import Measured, Real, Simulated, World
+from experiments.pictures.curves import Points, curves
 from sorting import (
     NETWORKS,
     ComparatorNetwork,
@@ -230,8 +231,9 @@ def on_ranks(world: Simulated, n: int) -> dict[int, dict[str, int]]:
 def draw_all(world: Simulated, path: Path, times: dict[int, dict[str, int]]) -> None:
     """Draw time against ranks, the network with data on its wires, and the messages of 8 ranks that sort."""
     names = ("bitonic_block_sort", "odd_even_block_sort", "sample_sort")
-    points: dict[str, _lab.Points] = {name: [(p, times[p][name]) for p in times] for name in names}
-    _lab.curves(path, f"Sorting on {world.network.name}", "ranks", {}, points, "{:.0f}".format)
+    points: dict[str, Points] = {name: [(p, times[p][name]) for p in times] for name in names}
+    title = f"Sorting on {world.network.name}"
+    _lab.save(path, curves(title, "ranks", {}, points, "{:.0f}".format, _lab.nice_time).savefig)
     x = np.array([5, 2, 7, 1, 8, 3, 6, 4])
     figure = draw(bitonic(DRAWN), x, "Bitonic network, 8 wires: colour is size, an orange comparator swaps")
     _lab.save(path.with_stem(f"{path.stem}-network"), figure.savefig)

@@ -25,6 +25,7 @@ import ranks
 from collectives import butterfly_barrier, central_barrier, cost, dissemination_barrier
 from experiments import _lab
 from experiments._worlds import Real, Simulated, Trial, World, rounds
+from experiments.pictures.curves import Points, curves
 
 EXAMPLES = """\
   python experiments/dissemination_barrier.py                      up to 2048 simulated ranks
@@ -105,16 +106,17 @@ def prove(network: ranks.Network) -> None:
 
 def draw(world: Simulated, path: Path, trials: dict[tuple[int, str], Trial]) -> None:
     """Draw time against the number of ranks, and the messages of 8 ranks that enter one after the other."""
-    points: dict[str, _lab.Points] = {
+    points: dict[str, Points] = {
         name: [(p, trials[p, name].measured.time_ps) for p, other in trials if other == name] for name in BARRIERS
     }
     sizes = sorted({round(world.p ** (k / 200)) for k in range(1, 201)} - {1})
-    lines: dict[str, _lab.Points] = {}
+    lines: dict[str, Points] = {}
     for name in ("dissemination", "central"):  # the butterfly's formula is for powers of two only
         times_ps: list[Any] = [cost(f"{name}_barrier", world.network, p).time_ps for p in sizes]
         if None not in times_ps:
             lines[name] = [*zip(sizes, times_ps, strict=True)]
-    _lab.curves(path, f"Barriers on {world.network.name}", "ranks", lines, points, "{:.0f}".format)
+    title = f"Barriers on {world.network.name}"
+    _lab.save(path, curves(title, "ranks", lines, points, "{:.0f}".format, _lab.nice_time).savefig)
     p = min(world.p, 8)
     trace = entered_late(dissemination_barrier, p, world.network)
     title = f"Dissemination barrier: {p} ranks enter 1 µs apart, none leaves before the last has entered"

@@ -25,6 +25,7 @@ import ranks
 from collectives import CATALOGUE, commutative
 from experiments import _lab
 from experiments._worlds import World
+from ranks import look
 
 EXAMPLES = """\
   python experiments/float_order.py                                up to 128 simulated ranks
@@ -141,19 +142,17 @@ def growth(p: int, plot: Path | None) -> None:
         header = ["additions\nin a chain", "largest error\nat most", "\nmeasured", "rms error\nexpected", "\nmeasured"]
         _lab.table([f"{size} ranks", *header], rows)
     if plot:
-        _lab.save(plot, lambda path: draw(path, sizes, found))
+        _lab.save(plot, picture(sizes, found).savefig)
 
 
-def draw(path: Path, sizes: list[int], found: dict[tuple[str, int], Seen]) -> None:
-    """Draw errors against the number of ranks: expected as lines, measured as points, bounds dotted."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
-    axes = figure.add_subplot(title="Errors of float32 sums over p ranks", xlabel="ranks p", ylabel="rms error, in u")
+def picture(sizes: list[int], found: dict[tuple[str, int], Seen]) -> Any:
+    """Return a Figure of errors against the number of ranks: expected as lines, measured as points, bounds dotted."""
+    figure = look.figure(8, 5)
+    axes = look.axes(figure, title="Errors of float32 sums over p ranks", xlabel="ranks p", ylabel="rms error, in u")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     for index, name in enumerate(ALGORITHMS):
-        colour, marker = f"C{index}", "os^vDPX*<>"[index % 10]
+        colour, marker = look.rank_colour(index), look.MARKERS[index % len(look.MARKERS)]
         axes.plot(sizes, [found[name, p].expected for p in sizes], color=colour)
         axes.plot(sizes, [found[name, p].rms for p in sizes], marker, color=colour, fillstyle="none", label=name)
     axes.plot(sizes, [p - 1 for p in sizes], ":", color="0.3", label="bound of a chain, p - 1")
@@ -162,7 +161,7 @@ def draw(path: Path, sizes: list[int], found: dict[tuple[str, int], Seen]) -> No
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small", ncols=2)
-    figure.savefig(path)
+    return figure
 
 
 def main() -> int:

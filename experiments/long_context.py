@@ -13,7 +13,6 @@ import argparse
 import sys
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import parallel
 from experiments import _attention, _lab
 from experiments._worlds import World
 from parallel.local import Attention
+from ranks import look
 
 EXAMPLES = """\
   python experiments/long_context.py                            2 processes, 32 MiB each; about a minute
@@ -110,30 +110,27 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         print(f"{world.p} ranks take {curves['Ulysses'][0] / curves['blockwise'][0]:.2f} times (Ulysses) and")
         print(f"{curves['ring'][0] / curves['blockwise'][0]:.2f} times (ring) as many tokens as one.")
         if args.plot:
-            draw(args.plot, budget, curves)
+            _lab.save(args.plot, picture(budget, curves).savefig)
     comm.Barrier()
 
 
-def draw(path: Path, budget: int, curves: dict[str, Any]) -> None:
-    """Draw memory against the length of the sequence: curves expected, marks measured."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
-    axes = figure.add_subplot(title="Memory of a rank, forward and backward", xlabel="tokens in the whole sequence")
-    for (name, (n, measured, curve)), colour in zip(
-        curves.items(), ("#000000", "#0072b2", "#d55e00", "#009e73"), strict=True
-    ):
+def picture(budget: int, curves: dict[str, Any]) -> Any:
+    """Return a Figure of memory against the length of the sequence: curves expected, marks measured."""
+    figure = look.figure(8, 4.5)
+    axes = look.axes(figure, title="Memory of a rank, forward and backward", xlabel="tokens in the whole sequence")
+    for index, (name, (n, measured, curve)) in enumerate(curves.items()):
+        colour = look.rank_colour(index)
         lengths = np.geomspace(64, n, 100)
         axes.plot(lengths, [curve(each) for each in lengths], color=colour, label=f"{name}, fitted")
         axes.plot([n], [measured], marker="o", fillstyle="none", color=colour)
-    axes.axhline(budget, color="grey", linestyle=":", label="the rank's memory")
+    axes.axhline(budget, color=look.FAINT, linestyle=":", label="the rank's memory")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter(lambda n, _: _lab.nice_bytes(n))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    _lab.save(path, figure.savefig)
+    return figure
 
 
 def prepare(args: argparse.Namespace) -> None:

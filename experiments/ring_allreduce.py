@@ -26,6 +26,7 @@ from collectives.arrays import block_bounds
 from experiments import _lab, _shares
 from experiments._shares import Array, Share, random_share
 from experiments._worlds import Measured, Trial, World, rounds
+from experiments.pictures.curves import Points, curves
 
 EXAMPLES = """\
   python experiments/ring_allreduce.py                      8 ranks, a gradient bucket of 25 MiB each
@@ -161,7 +162,7 @@ def conclude(world: World, times_ps: dict[str, int]) -> None:
 def draw(world: World, path: Path, n_bytes: int) -> None:
     """Draw time against bytes up to n_bytes, and the messages of a ring of at most 4 ranks."""
     names = [NAIVE, RING, *([NATIVE] if world.real else [])]
-    points: dict[str, _lab.Points] = {name: [] for name in names}
+    points: dict[str, Points] = {name: [] for name in names}
     largest = max(n_bytes // 4 * 4, 64)
     for size in _lab.track([*(4**k for k in range(3, 16) if 4**k < largest), largest], "measuring sizes"):
         arrays = Arrays(world, random_share(size))
@@ -172,12 +173,14 @@ def draw(world: World, path: Path, n_bytes: int) -> None:
             points[name].append((size, measured.time_ps))
     if not world.first:
         return
-    lines: dict[str, _lab.Points] = {}
+    lines: dict[str, Points] = {}
     if not world.real and expected_ps(world, RING, 4) is not None:
         sizes = [size for size in SIZES if 64 <= size <= largest]
         lines = {name: [(size, expected_ps(world, name, size)) for size in sizes] for name in names}
     where = "real MPI" if world.real else world.network.name
-    _lab.curves(path, f"All-reduce on {world.p} ranks, {where}", "on each rank", lines, points, _lab.nice_bytes)
+    title = f"All-reduce on {world.p} ranks, {where}"
+    figure = curves(title, "on each rank", lines, points, _lab.nice_bytes, _lab.nice_time)
+    _lab.save(path, figure.savefig)
     if not world.real:
         p, x = min(world.p, 4), np.zeros(largest // 4, np.float32)
         trace = ranks.run(ring_allreduce, p, x, network=world.network, trace=True).trace

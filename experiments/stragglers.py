@@ -21,6 +21,7 @@ import numpy as np
 import collectives
 import ranks
 from experiments import _lab
+from experiments.pictures.curves import Points, curves
 
 EXAMPLES = """\
   python experiments/stragglers.py                                   8 ranks, 1 MiB, 100 µs late, a link 4 times as slow
@@ -156,15 +157,16 @@ def with_ports(setting: Setting) -> None:
 
 def draw(setting: Setting, path: Path) -> None:
     """Draw time against the factor of the slow link, expected and measured."""
-    lines: dict[str, _lab.Points] = {}
-    points: dict[str, _lab.Points] = {}
+    lines: dict[str, Points] = {}
+    points: dict[str, Points] = {}
     for name in ("ring", "recursive doubling", "halving-doubling"):
         algorithm, plain = ALGORITHMS[name], measured(ALGORITHMS[name], setting)
         each = [replace(setting, factor=2**k) for k in range(7)]
         lines[name] = [(s.factor, plain + algorithm.slow(s, plain)) for s in each]
         points[name] = [(s.factor, measured(algorithm, s, slow=True)) for s in each]
     title = f"One slow link, {setting.p} ranks, {_lab.nice_bytes(setting.n_bytes)} on each, no ports"
-    _lab.curves(path, title, "the link is slower by", lines, points, "{:.0f}".format)
+    figure = curves(title, "the link is slower by", lines, points, "{:.0f}".format, _lab.nice_time)
+    _lab.save(path, figure.savefig)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ from experiments import _attention, _lab
 from experiments._attention import BYTES, Shrunk
 from experiments._worlds import World
 from parallel import costs
+from ranks import look
 
 EXAMPLES = """\
   python experiments/ulysses.py                                 up to 64 ranks, 1 M tokens; about a minute
@@ -161,17 +162,14 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
 
 def draw(path: Path, network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, int], ranks.Run]) -> None:
     """Draw what a rank sends and how long attention takes against the number of ranks, and a ring's messages."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.5), dpi=150, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    styles = zip(NAMES, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), ("o", "s", "^", "x"), strict=True)
-    for name, colour, marker in styles:
-        look: dict[str, Any] = {"color": colour, "label": name}
+    figure = look.figure(11, 4.5)
+    left, right = look.axes(figure, 1, 2, 1), look.axes(figure, 1, 2, 2)
+    for name, colour, marker in zip(NAMES, look.COLOURS, look.MARKERS, strict=False):
+        style: dict[str, Any] = {"color": colour, "label": name}
         played = [max(runs[name, p].bytes_sent) // 4 * (tokens // PLAYED) * HEAD_DIM * BYTES for p in sizes]
-        left.plot(sizes, [sent(name, p, tokens) * BYTES for p in sizes], **look)
+        left.plot(sizes, [sent(name, p, tokens) * BYTES for p in sizes], **style)
         left.plot(sizes, played, color=colour, marker=marker, linestyle="", fillstyle="none", markersize=8)
-        right.plot(sizes, [runs[name, p].time_ps for p in sizes], marker=marker, fillstyle="none", **look)
+        right.plot(sizes, [runs[name, p].time_ps for p in sizes], marker=marker, fillstyle="none", **style)
     left.set_title("Sent by each rank, forward (lines expected, marks measured)")
     right.set_title(f"Time of a forward on {network}, with attention")
     for axes, nice, base in ((left, _lab.nice_bytes, 2), (right, _lab.nice_time, 10)):

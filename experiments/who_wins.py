@@ -12,7 +12,6 @@ import argparse
 import sys
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import ranks
@@ -20,6 +19,7 @@ from collectives import CATALOGUE, Machine, choose, machine_of
 from experiments import _lab
 from experiments._operations import BUS_FACTORS, DTYPE, Call
 from experiments._worlds import World
+from ranks import look
 
 EXAMPLES = """\
   python experiments/who_wins.py --plot who.png                       every operation on InfiniBand
@@ -116,22 +116,21 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     if wrong:
         print(f"In the others their choice takes {worst:.1%} longer at most.")
     if args.plot:
-        _lab.save(args.plot, lambda path: draw(path, args.operations, networks, sizes, diagrams))
+        _lab.save(args.plot, picture(args.operations, networks, sizes, diagrams).savefig)
 
 
-def draw(
-    path: Path, operations: list[str], networks: list[Any], sizes: list[int], diagrams: dict[tuple[str, str], Diagram]
-) -> None:
-    """Draw a panel for each operation and network: colours are winners, dots agree, crosses do not."""
+def picture(
+    operations: list[str], networks: list[Any], sizes: list[int], diagrams: dict[tuple[str, str], Diagram]
+) -> Any:
+    """Return a Figure with a panel for each operation and network: colours are winners, dots agree, crosses do not."""
     from matplotlib import colormaps
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     columns = len(networks) if len(networks) > 1 else min(3, len(operations))
     lines = -(-len(operations) * len(networks) // columns)
-    figure = Figure(figsize=(1 + 4.6 * columns, 0.6 + 4 * lines), dpi=110, layout="constrained")
+    figure = look.figure(1 + 4.6 * columns, 0.6 + 4 * lines)
     for index, (operation, network) in enumerate(product(operations, networks)):
-        axes = figure.add_subplot(lines, columns, index + 1, title=f"{operation}, {network.name}")
+        axes = look.axes(figure, lines, columns, index + 1, title=f"{operation}, {network.name}")
         names, diagram = list(CATALOGUE[operation]), diagrams[operation, network.name]
         colours = {name: colormaps["tab20" if len(names) > 10 else "tab10"](i) for i, name in enumerate(names)}
         picture = [[colours[diagram[p, n_bytes].predicted] for n_bytes in BYTES] for p in sizes]
@@ -146,7 +145,7 @@ def draw(
         handles = [Patch(color=colours[name], label=name) for name in winners]
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncols": 3}
         axes.legend(handles=handles, frameon=False, fontsize="small", **below)
-    figure.savefig(path)
+    return figure
 
 
 def on_mpi(world: World, operations: list[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ranks import look
+
 if TYPE_CHECKING:
     from ranks.errors import DeadlockError
     from ranks.trace import Event, Trace
@@ -24,10 +26,8 @@ _US = 1e-6  # microseconds in a picosecond
 
 def space_time(trace: Trace, title: str = "", hang: DeadlockError | None = None) -> Any:
     """Return a matplotlib Figure: time runs right in microseconds, a line per rank, an arrow per message."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, min(max(2.5, 0.45 * trace.size + 1.2), 24)), layout="constrained")
-    axes = figure.add_subplot()
+    figure = look.figure(10, min(max(2.5, 0.45 * trace.size + 1.2), 24))
+    axes = look.axes(figure)
     _draw_events(axes, trace)
     _draw_regions(axes, trace)
     arrows = [(a.end_ps * _US, a.rank, b.end_ps * _US, b.rank) for a, b in messages(trace)]
@@ -44,7 +44,6 @@ def space_time(trace: Trace, title: str = "", hang: DeadlockError | None = None)
     axes.set(xlabel="virtual time, µs", ylabel="rank", title=title)
     axes.set_yticks(range(0, trace.size, -(-trace.size // 32)))
     axes.set_ylim(trace.size - 0.4, -0.7)
-    axes.spines[["top", "right"]].set_visible(False)
     _add_legend(figure, trace, bool(arrows), hang)
     return figure
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ranks import look
 from sorting.keys import Array
 from sorting.networks import ComparatorNetwork, Stage
 
-_WIRE, _COMPARATOR, _SWAP = "#888888", "#0072b2", "#d55e00"
+_WIRE, _COMPARATOR, _SWAP = look.FAINT, look.COLOURS[0], look.ACCENT
 _GAP = 0.7  # between stages, in columns
 
 
@@ -41,16 +42,14 @@ def draw(network: ComparatorNetwork, x: Array | None = None, title: str = "") ->
        their values are orange, those that leave them are blue.
     Raises: ValueError if x is not one value a wire.
     """
-    from matplotlib.figure import Figure
-
     if x is not None and np.shape(x) != (network.n,):
         raise ValueError(
             f"draw: got x of shape {np.shape(x)}, expected ({network.n},), one value a wire; remedy: draw one column"
         )
     states = _states(network, x)
     length = sum(len(columns(stage)) + _GAP for stage in network.stages)
-    figure = Figure(figsize=(max(4, 0.32 * length + 1.2), max(1.6, 0.28 * network.n + 0.8)), layout="constrained")
-    axes = figure.add_subplot(title=title)
+    figure = look.figure(max(4, 0.32 * length + 1.2), max(1.6, 0.28 * network.n + 0.8))
+    axes = look.axes(figure, bare=True, title=title)
     start = 0.0
     for number, stage in enumerate(network.stages):
         _draw_stage(axes, network.n, stage, states[number], states[number + 1], start)
@@ -61,7 +60,6 @@ def draw(network: ComparatorNetwork, x: Array | None = None, title: str = "") ->
             axes.text(-0.2, wire, f"{x[wire]:g}", ha="right", va="center", fontsize="small")
             axes.text(start + _GAP + 0.2, wire, f"{states[-1][wire]:g}", va="center", fontsize="small")
     axes.set(xlim=(-1.2, length + 2), ylim=(network.n - 0.4, -0.6))
-    axes.set_axis_off()
     return figure
 
 

@@ -1,0 +1,124 @@
+"""Each notebook runs from end to end, says again what is committed, and its exercises can be answered."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from notebook_answers import ANSWERS
+
+ROOT = Path(__file__).parents[1]
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LONGEST_S = 300  # of a cell, so that nothing hangs
+MEASURED = "measured"  # tag of a cell whose output depends on the machine and the hour
+ANSWER = re.compile(r"^answer = \.\.\.", re.MULTILINE)
+SECTIONS = ["A guess", "What this cannot show", "Sources", "Exercises"]
+LONGEST_FUNCTION = 12  # lines; longer ones belong into a module, where tests reach them
+# Numbers in prose: none of a few, of a name like 2D or p2, of a heading, or in code; formulas are for the reader.
+NUMBER = re.compile(r"(?<![\w.,-])\d+(?:,\d{3})*(?:\.\d+)?(?![\w-])")
+FEW = {"0", "1", "2", "3"}
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def with_answers(notebook: Any, given: list[str]) -> Any:
+    """Return a copy in which each exercise stands twice, the second time answered."""
+    copy, rest = nbformat.from_dict(notebook), iter(given)
+    cells = []
+    for cell in copy.cells:
+        cells.append(cell)
+        if cell.cell_type == "code" and ANSWER.search(cell.source):
+            source = ANSWER.sub(lambda _: f"answer = {next(rest)}", cell.source)
+            cells.append(nbformat.v4.new_code_cell(source, id=f"{cell.id}-answered"))  # type: ignore[no-untyped-call]
+    assert next(rest, None) is None, "an answer without an exercise"
+    copy.cells = cells
+    return copy
+
+
+def text(cell: Any) -> str:
+    """Return all that a cell has printed or shown as text."""
+    parts = []
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        parts.append(output.get("text") or data.get("text/markdown") or data.get("text/plain") or "")
+    return "".join(parts)
+
+
+def faults(notebook: Any) -> list[str]:
+    """Return what is wrong with a notebook as it is committed."""
+    cells = notebook.cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    headings = [line.lstrip("# ") for source in prose for line in source.splitlines() if line.startswith("#")]
+    found = []
+    if not headings[0].endswith("?"):
+        found.append(f"the title {headings[0]!r} is no question")
+    found += [f"no section {name!r}" for name in SECTIONS if name not in headings]
+    found += [f"not run: {cell.source!r}" for cell in code if cell.execution_count is None]
+    found += unasserted_figures(code)
+    produced = set(re.findall(NUMBER, "\n".join(text(cell) + "\n" + cell.source for cell in code)))
+    for source in prose:
+        found += [f"no cell has the number {number} of {line!r}" for number, line in numbers(source, produced)]
+    found += [
+        f"a long function in {cell.source!r}" for cell in code if longest_function(cell.source) > LONGEST_FUNCTION
+    ]
+    return found
+
+
+def unasserted_figures(code: list[Any]) -> list[str]:
+    """Return the cells with a picture that neither they nor the next one asserts anything about."""
+    found = []
+    for cell, following in zip(code, [*code[1:], None], strict=True):
+        drawn = any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {}))
+        if drawn and "assert" not in cell.source + (following.source if following else ""):
+            found.append(f"a figure without an assertion: {cell.source!r}")
+    return found
+
+
+def numbers(source: str, produced: set[str]) -> list[tuple[str, str]]:
+    """Return the numbers, each with its line, that stand in prose and not among those produced."""
+    if source.lstrip("# ").startswith("Sources"):
+        return []
+    source = re.sub(r"```.*?```|`[^`]*`|\$[^$]*\$|\]\([^)]*\)", "", source, flags=re.DOTALL)
+    lines = [line for line in source.splitlines() if not line.startswith("#")]
+    return [
+        (number, line)
+        for line in lines
+        for number in NUMBER.findall(re.sub(r"^\d+\. ", "", line))
+        if number not in produced | FEW
+    ]
+
+
+def longest_function(source: str) -> int:
+    """Return how many lines the longest function of a cell has."""
+    lengths = [
+        len(body.rstrip().splitlines()) + 1 for body in re.findall(r"^def .*\n((?:[ \t].*\n|\n)*)", source + "\n", re.M)
+    ]
+    return max(lengths, default=0)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_is_whole(path):
+    assert faults(read(path)) == []
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_says_what_is_committed(path):
+    committed = read(path)
+    fresh = with_answers(committed, ANSWERS[path.stem])
+    where = {"metadata": {"path": str(ROOT / "notebooks")}}
+    NotebookClient(fresh, timeout=LONGEST_S, kernel_name="python3", resources=where).execute()
+    by_id = {cell.id: cell for cell in fresh.cells if cell.cell_type == "code"}
+    for cell in committed.cells:
+        if cell.cell_type == "code" and MEASURED not in cell.metadata.get("tags", []):
+            assert text(by_id[cell.id]) == text(cell), cell.source
+    replies = [text(cell) for cell in fresh.cells if cell.id.endswith("-answered")]
+    assert replies
+    assert [reply for reply in replies if not reply.startswith("Right")] == []
