@@ -1,4 +1,4 @@
-"""Every example of the README and of the docstrings gives the answer that stands beside it."""
+"""Every example of the README, of the guide and of the docstrings gives the answer that stands beside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ import parallel
 import ranks
 import sorting
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README, GUIDE = (ROOT / "README.md").read_text(), (ROOT / "docs" / "guide.md").read_text()
 
 
 def shown_answers(block: str) -> list[tuple[str, str]]:
@@ -93,35 +94,34 @@ def check(code: str, names: dict[str, Any]) -> int:
     return len(answers)
 
 
-def test_the_readme_begins_with_a_program_whose_answers_are_true() -> None:
-    block = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_readme_shows_a_program_whose_answers_are_true() -> None:
+    block = re.search(r"```python\n(.*?)```", README, re.DOTALL)
     assert block is not None
     assert check(block[1], {}) == 4
 
 
-def test_the_deadlock_in_the_readme_is_reported_as_shown() -> None:
-    text = README.read_text()
-    shown = re.search(r"```python\n([^`]*buffering=\"none\"\))\n```\n\n```\n(.*?)```", text, re.DOTALL)
+def test_the_deadlock_in_the_guide_is_reported_as_shown() -> None:
+    shown = re.search(r"```python\n([^`]*buffering=\"none\"\))\n```\n\n```\n(.*?)```", GUIDE, re.DOTALL)
     assert shown is not None
     with pytest.raises(ranks.DeadlockError) as caught:
         exec(compile(shown[1], "hang.py", "exec"), {"np": np, "ranks": ranks})
     assert str(caught.value).strip() == shown[2].strip()
 
 
-def test_the_choice_in_the_readme_is_explained_as_shown(capsys: Any) -> None:
-    shown = re.search(r"```python\n(choice = [^`]*)```\n\n```\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_choice_in_the_guide_is_explained_as_shown(capsys: Any) -> None:
+    shown = re.search(r"```python\n(choice = [^`]*)```\n\n```\n(.*?)```", GUIDE, re.DOTALL)
     assert shown is not None
     exec(compile(shown[1], "choice.py", "exec"), {"np": np, "ranks": ranks, "collectives": collectives})
     assert capsys.readouterr().out.strip() == shown[2].strip()
 
 
 def test_the_demo_prints_what_the_readme_shows() -> None:
-    script = README.parent / "experiments" / "ring_allreduce.py"
+    script = ROOT / "experiments" / "ring_allreduce.py"
     run = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "100"}
     )
     printed = "\n".join(line.rstrip() for line in run.stdout.strip().splitlines())
-    assert f"```\n{printed}\n```" in README.read_text()
+    assert f"```\n{printed}\n```" in README
 
 
 @pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=[name for name, _ in EXAMPLES])

@@ -461,8 +461,8 @@ def test_a_report_says_verdict_runs_outcomes_and_replay() -> None:
     ]
 
 
-def test_the_exploration_in_the_readme_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (Path(__file__).parents[1] / "README.md").read_text()
+def test_the_exploration_in_the_guide_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "guide.md").read_text()
     shown = re.search(r"```python\n([^`]*ranks\.explore[^`]*)```\n\n```\n(.*?)```", text, re.DOTALL)
     assert shown is not None
     exec(compile(shown[1], "steals.py", "exec"), {"ranks": ranks})
