@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEEDED = ("ranks", "collectives", "parallel", "sorting", "experiments", "tests")
+NEEDED = ("ranks", "collectives", "parallel", "sorting", "experiments", "tests", "docs")
 FILES = [f"tests/test_{name}.py" for name in ("collectives", "collective_costs", "examples")]
 
 
