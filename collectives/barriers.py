@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import atexit
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +15,7 @@ from collectives.costs import Cost, Machine
 from collectives.naive import naive_allreduce_cost
 from collectives.schedules import Step, scheduled_cost
 from collectives.trees import binomial_children, binomial_parent
-from ranks import announce
+from ranks import announce, is_plain, mpi_of
 
 _NOTHING = np.empty(0, np.uint8)
 _DISSEMINATION, _CENTRAL_IN, _CENTRAL_OUT, _BUTTERFLY = 32_021, 32_022, 32_023, 32_024
@@ -28,14 +30,64 @@ def dissemination_barrier(comm: Any) -> None:
     Cost:    ceil(lg p) rounds, one send a rank in each; ceil(lg p) alpha.
     Source:  Hensgen, Finkel, Manber, Int. J. Parallel Programming 17(1), 1988.
     """
+    latest, rounds = _latest[0]
+    if latest is comm and rounds:
+        rounds.play()
+        return
     announce(comm, "dissemination_barrier")
-    p, rank = comm.size, comm.rank
+    for to, back in _partners(comm.rank, comm.size):
+        comm.Sendrecv(_NOTHING, to, _DISSEMINATION, _NOTHING, back, _DISSEMINATION)
+    if is_plain(comm) and hasattr(os, "sched_yield"):
+        if rounds:
+            rounds.free()
+        _latest[0] = comm, _Rounds(comm) if latest is comm else None
+
+
+def _partners(rank: int, p: int) -> Iterator[tuple[int, int]]:
+    """Yield to whom a rank sends, and from whom it receives, in each round of the dissemination.
+
+    list(_partners(0, 5))  # [(1, 4), (2, 3), (4, 1)]
+    """
     distance = 1
     while distance < p:
         # Here it is known that ranks rank-distance+1 ... rank have entered; each round doubles their number.
-        to, back = (rank + distance) % p, (rank - distance) % p
-        comm.Sendrecv(_NOTHING, to, _DISSEMINATION, _NOTHING, back, _DISSEMINATION)
+        yield (rank + distance) % p, (rank - distance) % p
         distance *= 2
+
+
+class _Rounds:
+    """The rounds of the dissemination on real MPI, as persistent requests: their arguments are checked only once."""
+
+    def __init__(self, comm: Any) -> None:
+        self._mpi = mpi_of(comm)
+        nothing = [None, 0, self._mpi.BYTE]
+        self._requests = [
+            (comm.Recv_init(nothing, back, _DISSEMINATION), comm.Send_init(nothing, to, _DISSEMINATION))
+            for to, back in _partners(comm.rank, comm.size)
+        ]
+        atexit.register(self.free)  # MPI ends after Python, which by then can give nothing back
+
+    def play(self) -> None:
+        """Wait until all ranks have entered."""
+        for coming, going in self._requests:
+            coming.Start()
+            going.Start()
+            # With fewer processors than ranks, the one that is waited for may be the one that would run instead; an
+            # MPI that waits by itself looks for long before it lets others run.
+            while not coming.Test():
+                os.sched_yield()
+            going.Wait()
+
+    def free(self) -> None:
+        """Give the requests back: they would keep their communicator alive when it is freed."""
+        atexit.unregister(self.free)
+        if not self._mpi.Is_finalized():
+            for request in (each for pair in self._requests for each in pair):
+                request.Free()
+
+
+# The communicator of the latest dissemination_barrier on real MPI, and its rounds from the second one in a row on.
+_latest: list[tuple[Any, _Rounds | None]] = [(None, None)]
 
 
 def central_barrier(comm: Any, root: int = 0) -> None:

@@ -16,7 +16,7 @@ from collectives.arrays import Array, block_bounds, finish, flat_input, output
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, op_name, reducer
 from collectives.staging import NodeClocks, Stage, items_in, slot_size
-from ranks import SharedArray, announce, kept, region
+from ranks import SharedArray, announce, is_plain, kept, region
 
 PreparedCall = Callable[[Array, Array | None], Array]
 
@@ -117,7 +117,7 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
                 stage.reduce_blocks(piece, target, reduce)
     # On real MPI every microsecond counts: what was found right is not looked at again.
     small = 0 < flat.nbytes <= (stage.size if comm.size == 2 else _WHOLE)
-    if small and type(op) is np.ufunc and _is_plain(comm):
+    if small and type(op) is np.ufunc and is_plain(comm):
         prepare(comm, staged_allreduce, x, op, _prepared_call(stage, x, op))
     return finish(result, whole)
 
@@ -180,18 +180,13 @@ def flag_barrier(comm: Any) -> None:
     if comm.size == 1:
         return
     sync = kept(comm, Stage, lambda: Stage(comm, "flag_barrier")).shared.sync
-    if _is_plain(comm):
+    if is_plain(comm):
         _latest[0] = comm, sync
     sync()
 
 
 # The communicator of the latest flag_barrier and its sync: looking that up would take as long as the barrier.
 _latest: list[tuple[Any, Callable[[], None]]] = [(None, lambda: None)]
-
-
-def _is_plain(comm: Any) -> bool:
-    """Return whether `comm` is mpi4py's own: then nobody hears what is announced, and all is done on the spot."""
-    return type(comm).__module__ == "mpi4py.MPI"
 
 
 # -- costs -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,12 @@ from ranks.world import World
 T = TypeVar("T")
 Kept = dict[Hashable, Any]
 
+
+def is_plain(comm: Any) -> bool:
+    """Return whether `comm` is mpi4py's own: then nobody hears what is announced, and all is done on the spot."""
+    return type(comm).__module__ == "mpi4py.MPI"
+
+
 _of_simulated: WeakKeyDictionary[World, dict[tuple[int, int], Kept]] = WeakKeyDictionary()
 _of_real: dict[int, Kept] = {}
 _keyvals: list[int] = []

@@ -36,6 +36,7 @@ _PAGE = 4096
 # earlier store, which `sync` does not mind: it stores data, then a flag; the other side loads flag, then data).
 _ORDERED = ("x86_64", "AMD64", "i686", "i386")
 _SPINS = 300  # loads of a flag before the processor is offered to others; some 20 us
+_YIELDS = 20  # offers before a wait is taken for a long one
 _NAP_S, _NAP_AFTER_S, _LOOK_AFTER_S = 100e-6, 2e-3, 1.0
 
 
@@ -232,13 +233,18 @@ class Flags:
         for _ in range(self._spins):
             if words[other] >= count:
                 return
+        let_others_run = os.sched_yield
+        for _ in range(_YIELDS):
+            let_others_run()
+            if words[other] >= count:
+                return
         begin_s = looked_s = time.monotonic()
         while words[other] < count:
             # A peer may be waiting for a message of ours, which only moves while we are inside MPI.
             self._comm.Iprobe()
             now_s = time.monotonic()
             if now_s - begin_s < _NAP_AFTER_S:
-                os.sched_yield()
+                let_others_run()
                 continue
             time.sleep(_NAP_S)
             if now_s - looked_s > _LOOK_AFTER_S:

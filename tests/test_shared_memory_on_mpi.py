@@ -10,8 +10,9 @@ from ranks.real import launch
 
 PROGRAM = Path(__file__).parent / "mpi_programs" / "shared_memory.py"
 CHECKS = [
-    *[("claims", p) for p in (1, 2, 4)], ("barrier_holds", 2), ("barrier_holds", 4), ("progress", 3),
-    ("without_ordered_stores", 2), ("wrong_calls", 2), ("lost_peer", 2), ("prepared_calls", 3), ("auto", 3),
+    *[("claims", p) for p in (1, 2, 4)], ("barrier_holds", 2), ("barrier_holds", 4), ("barriers_of_several", 2),
+    ("progress", 3), ("without_ordered_stores", 2), ("wrong_calls", 2), ("lost_peer", 2), ("prepared_calls", 3),
+    ("auto", 3),
 ]  # fmt: skip
 
 
@@ -19,4 +20,5 @@ CHECKS = [
 def test_check_holds_on_real_mpi(check: str, p: int) -> None:
     run = launch(p, [str(PROGRAM), check], timeout_s=240)
     assert run.returncode == 0, run.stderr
+    assert "persistent request" not in run.stderr
     assert sorted(run.stdout.splitlines()) == [f"rank {rank} done" for rank in range(p)], run.stdout

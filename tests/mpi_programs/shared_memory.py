@@ -58,13 +58,35 @@ def claims():
 
 def barrier_holds():
     """No rank leaves a barrier before all have entered, which each says in memory that all see."""
-    entered = ranks.shared_array(comm, 8, int)  # a line of its own
-    for turn in range(1, 2000):
-        if turn % 200 == rank:
-            sum(range(20_000))
-        entered.local[0] = turn
-        collectives.flag_barrier(comm)
-        assert all(array[0] >= turn for array in entered.arrays), (turn, entered.arrays)
+    for barrier in (collectives.flag_barrier, collectives.dissemination_barrier):
+        entered = ranks.shared_array(comm, 8, int)  # a line of its own
+        for turn in range(1, 2000):
+            if turn % 200 == rank:
+                sum(range(20_000))
+            entered.local[0] = turn
+            barrier(comm)
+            assert all(array[0] >= turn for array in entered.arrays), (turn, entered.arrays)
+
+
+def barriers_of_several():
+    """Barriers of different communicators do not mix, nor with messages of the same tag; freed ones are given back.
+
+    The test sees to it that nothing is left at the end: MPI says so.
+    """
+    other, ring = comm.Dup(), comm.Split(rank % 2, -rank)
+    for turn in range(20):
+        for each in (comm, other, ring)[: 1 + turn % 3]:
+            for _ in range(turn % 4):
+                collectives.dissemination_barrier(each)
+        with ranks.checked(ring) as child:
+            collectives.dissemination_barrier(child)
+    for _ in range(2500):  # more than MPICH has room for at a time
+        child = comm.Dup()
+        for _ in range(3):
+            collectives.dissemination_barrier(child)
+        child.Free()
+    for _ in range(3):
+        collectives.dissemination_barrier(comm)
 
 
 def progress():
