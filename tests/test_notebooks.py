@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -30,16 +31,16 @@ def read(path: Path) -> Any:
 
 def with_answers(notebook: Any, given: list[str]) -> Any:
     """Return a copy in which each exercise stands twice, the second time answered."""
-    copy, rest = nbformat.from_dict(notebook), iter(given)
+    whole, rest = copy.deepcopy(notebook), iter(given)
     cells = []
-    for cell in copy.cells:
+    for cell in whole.cells:
         cells.append(cell)
         if cell.cell_type == "code" and ANSWER.search(cell.source):
             source = ANSWER.sub(lambda _: f"answer = {next(rest)}", cell.source)
             cells.append(nbformat.v4.new_code_cell(source, id=f"{cell.id}-answered"))  # type: ignore[no-untyped-call]
     assert next(rest, None) is None, "an answer without an exercise"
-    copy.cells = cells
-    return copy
+    whole.cells = cells
+    return whole
 
 
 def text(cell: Any) -> str:
@@ -109,16 +110,71 @@ def test_a_notebook_is_whole(path):
     assert faults(read(path)) == []
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_says_what_is_committed(path):
-    committed = read(path)
-    fresh = with_answers(committed, ANSWERS[path.stem])
+def ran(notebook: Any) -> Any:
+    """Return the notebook as it is after a run."""
     where = {"metadata": {"path": str(ROOT / "notebooks")}}
-    NotebookClient(fresh, timeout=LONGEST_S, kernel_name="python3", resources=where).execute()
-    by_id = {cell.id: cell for cell in fresh.cells if cell.cell_type == "code"}
+    return NotebookClient(notebook, timeout=LONGEST_S, kernel_name="python3", resources=where).execute()
+
+
+def compare(committed: Any, fresh: Any) -> None:
+    """Assert that a run says what is committed, but where the machine has its say."""
+    by_id = {cell.id: cell for cell in fresh.cells}
     for cell in committed.cells:
         if cell.cell_type == "code" and MEASURED not in cell.metadata.get("tags", []):
             assert text(by_id[cell.id]) == text(cell), cell.source
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_says_what_is_committed(path):
+    committed = read(path)
+    fresh = ran(with_answers(committed, ANSWERS[path.stem]))
+    compare(committed, fresh)
     replies = [text(cell) for cell in fresh.cells if cell.id.endswith("-answered")]
     assert replies
     assert [reply for reply in replies if not reply.startswith("Right")] == []
+
+
+def small_notebook(**changes: str) -> Any:
+    """Return a notebook of two cells of prose and one of code, in which nothing is wrong, with parts replaced."""
+    parts = {
+        "title": "# Why 7?",
+        "prose": "It takes 7 rounds, `x[5]` and $2^9$ aside.",
+        "code": "print(7)\nassert True",
+        "printed": "7\n",
+        "sections": "\n\n".join(f"## {name}" for name in SECTIONS),
+    } | changes
+    figure = nbformat.v4.new_output("display_data", {"image/png": ""})
+    printed = nbformat.v4.new_output("stream", name="stdout", text=parts["printed"])
+    return nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell(f"{parts['title']}\n\n{parts['prose']}\n\n{parts['sections']}"),
+            nbformat.v4.new_code_cell(parts["code"], execution_count=1, outputs=[printed, figure]),
+        ]
+    )
+
+
+def test_a_good_notebook_has_no_faults():
+    assert faults(small_notebook()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"title": "# Because"}, "is no question"),
+        ({"sections": "## A guess"}, "no section 'Sources'"),
+        ({"prose": "It takes 8 rounds."}, "no cell has the number 8"),
+        ({"prose": "1. It takes 7.5 rounds."}, "no cell has the number 7.5"),
+        ({"code": "print(7)"}, "a figure without an assertion"),
+        ({"code": "assert 7\ndef f():\n" + "    x = 1\n" * 12}, "a long function"),
+    ],
+)
+def test_a_fault_of_a_notebook_is_found(change, found):
+    assert [found in fault for fault in faults(small_notebook(**change))].count(True) == 1
+
+
+def test_what_is_committed_is_compared_with_what_a_run_prints():
+    notebook = small_notebook(code="assert print(8) is None")
+    with pytest.raises(AssertionError, match="assert print"):
+        compare(notebook, ran(copy.deepcopy(notebook)))
+    notebook.cells[1].metadata["tags"] = [MEASURED]
+    compare(notebook, ran(copy.deepcopy(notebook)))
