@@ -84,6 +84,13 @@ def picture(text: str) -> Path:
     return writable(text)
 
 
+def animation(text: str) -> Path:
+    """Return the path of an animation that can be written; a type for options."""
+    if Path(text).suffix != ".gif":
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a file name that ends in .gif")
+    return writable(text)
+
+
 # -- the way in ----------------------------------------------------------------------------------------------
 
 Prepare = Callable[[argparse.Namespace], Any]
@@ -150,7 +157,8 @@ def require_memory(what: str, n_bytes: int, remedy: str) -> None:
 
 def _start(options: argparse.ArgumentParser, prepare: Prepare, argv: list[str]) -> tuple[argparse.Namespace, Any]:
     args = options.parse_args(argv[1:])
-    for library, needed in (("rich", True), ("matplotlib", getattr(args, "plot", None))):
+    drawn = getattr(args, "plot", None) or getattr(args, "animate", None)
+    for library, needed in (("rich", True), ("matplotlib", drawn)):
         if needed and find_spec(library) is None:
             raise UsageError(
                 f'{library} is not installed; remedy: install the extra "show", in a checkout pip install -e ".[show]"'

@@ -27,12 +27,15 @@ from experiments import _lab, _shares
 from experiments._shares import Array, Share, random_share
 from experiments._worlds import Measured, Trial, World, rounds
 from experiments.pictures.curves import Points, curves
+from experiments.pictures.ring import animation
+from experiments.provenance import held_in_ring, passed_in_ring
 
 EXAMPLES = """\
-  python experiments/ring_allreduce.py                      8 ranks, a gradient bucket of 25 MiB each
+  python experiments/ring_allreduce.py                                 8 ranks, a gradient bucket of 25 MiB each
   python experiments/ring_allreduce.py --ranks 64 --bytes 64KiB --network ethernet --plot ring.png
-  python experiments/ring_allreduce.py --npy a.npy b.npy    2 ranks, each with an array of yours
-  python experiments/ring_allreduce.py --mpi --ranks 2      the same on real MPI, by the wall clock"""
+  python experiments/ring_allreduce.py --ranks 5 --animate ring.gif    the blocks on their way round
+  python experiments/ring_allreduce.py --npy a.npy b.npy               2 ranks, each with an array of yours
+  python experiments/ring_allreduce.py --mpi --ranks 2                 the same on real MPI, by the wall clock"""
 EXPECTED = """
 Expected for p ranks, n bytes each; alpha a message, beta a byte sent, gamma a byte reduced:
   ring reduce-scatter   (p-1) (alpha + n/p beta + n/p gamma)   each rank ends with its block
@@ -136,6 +139,10 @@ def experiment(world: World, args: argparse.Namespace, share: Share) -> None:
         _lab.save(args.trace, trials[RING].measured.trace.to_chrome)
     if args.plot:
         draw(world, args.plot, x.nbytes)
+    if args.animate:
+        p = min(world.p, 6)  # more blocks would not be told apart
+        moving = animation(held_in_ring(p), passed_in_ring(p))
+        _lab.save(args.animate, lambda path: path.write_bytes(moving))
 
 
 def conclude(world: World, times_ps: dict[str, int]) -> None:
@@ -191,8 +198,20 @@ def draw(world: World, path: Path, n_bytes: int) -> None:
 def main() -> int:
     """Run the experiment from the command line."""
     parser = _lab.parser(__doc__, EXAMPLES, "number of ranks (default: 8, or one per .npy file)")
+    what = "write the blocks of up to 6 ranks on their way as a GIF"
+    parser.add_argument("--animate", type=_lab.animation, metavar="FILE", help=what)
     _shares.add_options(parser)
-    return _lab.main(parser, _shares.prepare, experiment, sys.argv)
+    return _lab.main(parser, prepare, experiment, sys.argv)
+
+
+def prepare(args: argparse.Namespace) -> Share:
+    """Return what makes each rank's array; set args.ranks."""
+    if args.animate and args.mpi:
+        raise _lab.UsageError("--animate is for simulated ranks, and real MPI was asked for; remedy: leave one out")
+    share = _shares.prepare(args)
+    if args.animate and args.ranks == 1:
+        raise _lab.UsageError("--animate: got 1 rank, expected 2 or more, since one alone sends nothing")
+    return share
 
 
 if __name__ == "__main__":

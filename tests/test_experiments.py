@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import _lab, _shares, _worlds, dissemination_barrier, ring_allreduce
+from experiments.pictures import ring
 from ranks import real
 
 ROOT = Path(__file__).parent.parent
@@ -124,6 +126,15 @@ def test_files_of_any_number_type_are_reduced(dtype, here, monkeypatch, capsys):
     assert call(ring_allreduce, monkeypatch, "--npy", "x.npy", "--ranks", 4) == 0
 
 
+def test_ring_in_motion_is_small_and_has_an_image_for_each_part_of_each_step(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "ring.gif"
+    assert call(ring_allreduce, monkeypatch, "--ranks", 4, "--bytes", 64, "--animate", path) == 0
+    assert f"wrote {path}" in capsys.readouterr().out
+    with Image.open(path) as moving:
+        assert (moving.size, moving.n_frames) == (ring.SIZE, 6 * ring.MOVES + 1)
+    assert path.stat().st_size < 400 * 1024
+
+
 # -- real MPI ------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +187,9 @@ WRONG = {
     "--plot picture.pdf": "argument --plot: got 'picture.pdf', expected a file name that ends in .png or .svg",
     "--plot none/picture.png": "argument --plot: got 'none/picture.png', expected a file that can be written",
     "--plot picture.png --ranks 1": "--plot: got 1 rank, expected 2 or more",
+    "--animate ring.png": "argument --animate: got 'ring.png', expected a file name that ends in .gif",
+    "--animate ring.gif --ranks 1": "--animate: got 1 rank, expected 2 or more",
+    "--mpi --animate ring.gif": "--animate is for simulated ranks, and real MPI was asked for",
     "--trace .": "argument --trace: got '.', expected a file that can be written",
     "--mpi --trace t.json": "--trace is for simulated ranks, and real MPI was asked for; remedy: leave one out",
     "--mpi --network pcie": "--network is for simulated ranks, and real MPI was asked for",

@@ -1,0 +1,36 @@
+"""Moving pictures: images one after the other as a GIF that is small enough for a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+COLOURS = 64  # of the palette: enough for flat drawings, and fewer bytes than 256
+
+
+def image(figure: Any) -> Any:
+    """Return a matplotlib Figure as a Pillow Image, pixel by pixel."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def gif(images: Sequence[Any], times_ms: Sequence[int]) -> bytes:
+    """Return the GIF that shows each image for so many milliseconds, over and over; all are of one size."""
+    from PIL import Image
+
+    width, height = images[0].size
+    pile = Image.new("RGB", (width, height * len(images)))  # one palette for all, made of all
+    for place, each in enumerate(images):
+        pile.paste(each, (0, place * height))
+    pile = pile.quantize(COLOURS)
+    drawn = [pile.crop((0, place * height, width, (place + 1) * height)) for place in range(len(images))]
+    file = io.BytesIO()
+    drawn[0].save(file, format="GIF", save_all=True, append_images=drawn[1:], duration=[*times_ms], loop=0)
+    return file.getvalue()
