@@ -18,8 +18,9 @@ from sorting.networks import (
     odd_even_transposition,
     pairwise,
 )
+from sorting.partition import partition_sort
 from sorting.proof import smallest_unsorted, sorts
-from sorting.sample import partition_sort, sample_bound, sample_sort
+from sorting.sample import sample_bound, sample_sort
 
 __all__ = [
     "NETWORKS",

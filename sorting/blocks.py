@@ -9,15 +9,16 @@ import numpy as np
 
 from collectives import bruck_allgather
 from ranks import announce
-from sorting.keys import Array, check_sortable, from_keys, is_extended, is_plain, to_keys
+from sorting.keys import Array, check_sortable, copy_floats, from_keys, is_extended, keys_in_place
 
 _MOVE = 32_101
 _TEXT = 55  # bytes of what a rank says about its x, beside the number of its elements
 
 
-def agreed(who: str, comm: Any, x: Any) -> tuple[list[int], bool]:
-    """Return how many elements each rank brings, and whether all are to be sorted as integer keys.
+def agreed(who: str, comm: Any, x: Any, spare: int = 0) -> tuple[list[int], bool, Array]:
+    """Return how many elements each rank brings, whether the ranks sort integer keys, and a copy of x as such or as is.
 
+    `spare` more elements of memory, not touched yet, are before and behind the copy in the array that is returned.
     Floats are sorted as they are if no rank has NaN or -0.0, since making keys and values again takes a tenth of the
     time of a sort. np.sort may lose the sign of a zero, and comparisons know no place for NaN.
 
@@ -27,7 +28,7 @@ def agreed(who: str, comm: Any, x: Any) -> tuple[list[int], bool]:
     """
     announce(comm, who)
     text, size = _description(who, x)
-    as_keys = size >= 0 and not (is_extended(x.dtype) or (x.dtype.kind == "f" and is_plain(x)))
+    room, as_keys = _copied(x, spare) if size >= 0 else (np.empty(0), False)
     record = np.zeros(8 + 1 + _TEXT, np.uint8)
     record[:8] = np.array([size], np.int64).view(np.uint8)
     said = np.frombuffer(text.encode()[:_TEXT], np.uint8)
@@ -45,7 +46,24 @@ def agreed(who: str, comm: Any, x: Any) -> tuple[list[int], bool]:
             f"{who}: got as x {got}, expected one-dimensional numpy arrays of one real dtype on all ranks; remedy: "
             "x.ravel().astype(...) to the same dtype everywhere"
         )
-    return sizes, bool(everyone[:, 8].any())
+    as_keys = bool(everyone[:, 8].any())
+    if as_keys:
+        keys = keys_in_place(room[spare : spare + x.size])
+        room = room.view(keys.dtype)
+    return sizes, as_keys, room
+
+
+def _copied(x: Array, spare: int) -> tuple[Array, bool]:
+    """Return a copy of `x` with `spare` elements of memory on both sides, and whether keys must stand for its values.
+
+    Memory that nobody touches costs nothing.
+    """
+    room = np.empty(x.size + 2 * spare, x.dtype.newbyteorder("="))
+    copy = room[spare : spare + x.size]
+    if x.dtype.kind == "f" and not is_extended(x.dtype):
+        return room, not copy_floats(x, copy)
+    copy[...] = x
+    return room, not is_extended(x.dtype)
 
 
 def _description(who: str, x: Any) -> tuple[str, int]:
@@ -65,13 +83,8 @@ def _ranks(named: list[int]) -> str:
     return f"rank{'s' if len(named) > 1 else ''} {shown}"
 
 
-def sortable(x: Array, as_keys: bool) -> Array:
-    """Return a copy of `x` as what the ranks sort and send: integer keys, or the values in this machine's order."""
-    return to_keys(x) if as_keys else np.array(x, x.dtype.newbyteorder("="), subok=False)
-
-
 def restored(block: Array, dtype: np.dtype[Any], as_keys: bool) -> Array:
-    """Return the values that `sortable` made a block of, in their dtype; uses it up."""
+    """Return the values that `agreed` made a block of, in their dtype; uses it up."""
     values = from_keys(block, dtype) if as_keys else block
     return values.astype(dtype, copy=False)
 

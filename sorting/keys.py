@@ -49,18 +49,23 @@ def to_keys(x: Array) -> Array:
 
     It is one to one, so `from_keys` gives every bit back. Not for extended floats.
     """
-    native = np.array(x, x.dtype.newbyteorder("="), order="C", subok=False)
-    if x.dtype.kind == "b":
-        return native.view(np.uint8)
-    if x.dtype.kind in "iu":
-        return native
-    keys = native.view(f"i{x.dtype.itemsize}")
+    return keys_in_place(np.array(x, x.dtype.newbyteorder("="), order="C", subok=False))
+
+
+def keys_in_place(values: Array) -> Array:
+    """Return what `to_keys` does, in the memory of a contiguous array in this machine's order, which is used up."""
+    dtype = values.dtype
+    if dtype.kind == "b":
+        return values.view(np.uint8)
+    if dtype.kind in "iu":
+        return values
+    keys = values.view(f"i{dtype.itemsize}")
     # In the order of signed integers, all that is not a number but has the sign bit set (NaT; NaN) is first: going
     # round by as many places as there are such values makes it last.
     for part in _chunks(keys):
-        if x.dtype.kind == "f":
+        if dtype.kind == "f":
             _mirror_negatives(part)
-        part -= _misplaced(x.dtype)
+        part -= _misplaced(dtype)
     return keys
 
 
@@ -94,13 +99,20 @@ def _mirror_negatives(keys: Array) -> None:
     keys ^= flip
 
 
-def is_plain(x: Array) -> bool:
-    """Return whether all floats are numbers and no zero is negative: then NumPy's own comparisons lose nothing."""
+def copy_floats(x: Array, out: Array) -> bool:
+    """Copy `x` to `out`; return whether all are numbers and no zero is negative: then NumPy's comparisons lose nothing.
+
+    Looked at while it is in the cache, and by two minima: that of floats is NaN if any is, and among integers the bits
+    of -0.0 are the least.
+    """
+    bits = out.view(f"i{out.itemsize}")
+    minus_zero = np.iinfo(bits.dtype).min
+    is_plain = True
     for begin in range(0, x.size, CHUNK):
-        part = x[begin : begin + CHUNK]
-        if np.isnan(part).any() or (np.signbit(part) & (part == 0)).any():
-            return False
-    return True
+        part = slice(begin, begin + CHUNK)
+        out[part] = x[part]
+        is_plain = is_plain and not np.isnan(out[part].min()) and bits[part].min() != minus_zero
+    return is_plain
 
 
 def digits(x: Array) -> list[Array]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ranks import mpi_of, region
-from sorting.blocks import agreed, merge_runs, redistribute, restored, sortable
+from sorting.blocks import agreed, merge_runs, redistribute, restored
 from sorting.keys import Array
 from sorting.networks import ComparatorNetwork, bitonic, odd_even_transposition
 
@@ -53,10 +53,9 @@ def _merge_split_sort(who: str, comm: Any, x: Array, network: ComparatorNetwork)
     A network of blocks sorts if all blocks are equally long. Shorter ones are as if filled up with what is larger
     than everything, which is never sent: it moves to the last ranks, so every rank but the last ones ends full.
     """
-    (sizes, as_keys), rank = agreed(who, comm, x), comm.rank
+    (sizes, as_keys, block), rank = agreed(who, comm, x), comm.rank
     capacity = max(sizes)
     with region(comm, who):
-        block = sortable(x, as_keys)
         block.sort()
         for stage in network.stages:
             for low, high in stage:

@@ -1,4 +1,4 @@
-"""Sorts that cut all ranks' data at splitters taken from samples, so that every element moves once."""
+"""Sample sort: cut all ranks' sorted blocks at splitters taken from samples, so that every element moves once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import numpy as np
 
 from collectives import alltoallv, bruck_allgather
 from ranks import region
-from sorting.blocks import agreed, merge_runs, restored, room_for, settle, sortable
-from sorting.keys import CHUNK, Array
-
-SAMPLES = 2**13  # of all ranks together: splitters of partition_sort are off by about n / (2 sqrt(SAMPLES))
+from sorting.blocks import agreed, merge_runs, restored
+from sorting.keys import Array
 
 
 def sample_sort(comm: Any, x: Array) -> Array:
@@ -29,9 +27,8 @@ def sample_sort(comm: Any, x: Array) -> Array:
     Raises:  TypeError on every rank if x is no one-dimensional array of one real dtype on all.
     Source:  Shi & Schaeffer, J. Parallel and Distributed Computing 14(4), 1992 (regular sampling).
     """
-    sizes, as_keys = agreed("sample_sort", comm, x)
+    sizes, as_keys, block = agreed("sample_sort", comm, x)
     with region(comm, "sample_sort"):
-        block = sortable(x, as_keys)
         block.sort()
         came = alltoallv(comm, block, np.diff(_regular_bounds(comm, block, sizes)).tolist())
         merge_runs(came)
@@ -76,70 +73,3 @@ def _regular_bounds(comm: Any, block: Array, sizes: list[int]) -> list[int]:
         side: Any = "right" if rank < owner else "left"
         bounds.append(place if rank == owner else int(np.searchsorted(block, value, side=side)))
     return [*bounds, block.size]
-
-
-def partition_sort(comm: Any, x: Array) -> Array:
-    """Return this rank's block of all ranks' `x` sorted: cut unsorted data at samples, exchange, sort once.
-
-        ranks.run(lambda comm: partition_sort(comm, np.array([3 - comm.rank, 9])), 3).results
-        # [array([1, 2]), array([3, 9]), array([9, 9])]
-
-    No run is ever merged: a partition is cheaper than a sort of half the elements and a merge. Samples only guess
-    where to cut, so at the end the few elements beyond a block's ends move to their ranks.
-
-    Shape:   x (n,) -> (n,), any n on each rank, 0 too; block r of the global order, as long as rank r's x, which is
-             kept. Any real dtype, dates and time spans, NaN and NaT last.
-    Cost:    p-1 + 3 ceil(lg p) sends a rank: data; agree, samples, sizes; then the sends of `moves` from what came
-             to the sizes wanted, for p = 2 one in all or none. Time: a partition, a local sort.
-    Raises:  TypeError on every rank if x is no one-dimensional array of one real dtype on all.
-    Source:  Frazer & McKellar, J. ACM 17(3), 1970 (samplesort).
-    """
-    sizes, as_keys = agreed("partition_sort", comm, x)
-    with region(comm, "partition_sort"):
-        block = sortable(x, as_keys)
-        bounds = _guessed_bounds(comm, block, sizes)
-        inner = [bound for bound in bounds[1:-1] if bound < block.size]
-        if inner:
-            block.partition(sorted(set(inner)))
-        counts = bruck_allgather(comm, np.diff(bounds))
-        have = counts.sum(axis=0).tolist()
-        # What comes lies where it is in the global order, so that at the end only what is on the wrong rank moves.
-        room, held, wanted = room_for(comm.rank, have, sizes, block.dtype)
-        alltoallv(comm, block, counts[comm.rank].tolist(), counts[:, comm.rank].tolist(), out=held)
-        held.sort()
-        settle(comm, room, have, sizes)
-    return restored(wanted, x.dtype, as_keys)
-
-
-def _guessed_bounds(comm: Any, block: Array, sizes: list[int]) -> list[int]:
-    """Return how many elements of `block` are to go to the ranks below each rank.
-
-    Elements that equal a splitter may go to either side: as many as come nearest to an equal share do.
-    """
-    total = sum(sizes)
-    counts = [min(size, -(-SAMPLES * size // max(1, total))) for size in sizes]
-    count = counts[comm.rank]
-    # Drawn, since what lies at regular places need not be typical; by rank, so that a run can be repeated.
-    drawn = block if count == block.size else np.random.default_rng(comm.rank).choice(block, count)
-    samples = np.sort(bruck_allgather(comm, drawn, counts=counts))
-    bounds = [0]
-    for wanted in list(accumulate(sizes))[:-1]:
-        if wanted in (0, total):
-            bounds.append(block.size if wanted else 0)
-            continue
-        splitter = samples[min(samples.size - 1, wanted * samples.size // total)]
-        fewest, most = _ranks_of(block, splitter)
-        bounds.append(max(bounds[-1], min(max(wanted * block.size // total, fewest), most)))
-    return [*bounds, block.size]
-
-
-def _ranks_of(block: Array, splitter: Any) -> tuple[int, int]:
-    """Return how many elements of an unsorted block are less than, and how many at most, `splitter`."""
-    if splitter != splitter:  # NaN among extended floats: all that is a number is less
-        return int(np.count_nonzero(block == block)), block.size
-    less = at_most = 0
-    for begin in range(0, block.size, CHUNK):  # both while it is in the cache
-        part = block[begin : begin + CHUNK]
-        less += int(np.count_nonzero(part < splitter))
-        at_most += int(np.count_nonzero(part <= splitter))
-    return less, at_most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,17 @@ from hypothesis import strategies as st
 import ranks
 from broken import sorting_wrong as wrong
 from ranks.real import launch
-from sorting import NETWORKS, bitonic_block_sort, odd_even_block_sort, partition_sort, sample_bound, sample_sort
+from sorting import (
+    NETWORKS,
+    bitonic_block_sort,
+    odd_even_block_sort,
+    partition,
+    partition_sort,
+    sample_bound,
+    sample_sort,
+)
 from sorting.blocks import moves, redistribute
-from sorting.sample import SAMPLES
+from sorting.partition import PIECE_BYTES, SAMPLES, SPARE
 from sorting_claims import (
     CLAIMS,
     DTYPES,
@@ -116,11 +125,37 @@ def test_sample_and_partition_sorts_send_as_often_as_their_formulas_say(p: int) 
     run = ranks.run(lambda c: sample_sort(c, x[c.rank]), p)
     assert run.sends == [p - 1 + 3 * rounds] * p
     run = ranks.run(lambda c: partition_sort(c, x[c.rank]), p)
-    extra = [sends - (p - 1) - 3 * rounds for sends in run.sends]
-    # All elements are samples here, so the cuts are exact but for what rounding makes of them: neighbours at most.
-    assert all(0 <= more <= 2 for more in extra)
+    # All elements are samples here and none is there twice, so the cuts are exact, and nothing moves at the end.
+    starts = np.searchsorted(np.sort(x.ravel())[::200], x, side="right") - 1
+    parts = [np.bincount(of_rank, minlength=p) for of_rank in starts]
+    assert run.sends == [3 * rounds + np.count_nonzero(part) - 1 for part in parts]
     two = ranks.run(lambda c: partition_sort(c, np.random.default_rng(c.rank).standard_normal(20_000)), 2)
     assert sum(two.sends) - 2 * 4 in (0, 1)
+
+
+@pytest.mark.parametrize("p", [2, 3, 5, 8])
+def test_partition_sort_sends_a_piece_at_a_time(p: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition, "PIECE_BYTES", 64)
+    x = np.random.default_rng(1).standard_normal((p, 200))
+    starts = np.searchsorted(np.sort(x.ravel())[::200], x, side="right") - 1
+    parts = [np.delete(np.bincount(of_rank, minlength=p), rank) for rank, of_rank in enumerate(starts)]
+    run = ranks.run(lambda c: partition_sort(c, x[c.rank]), p)
+    assert run.sends == [3 * (p - 1).bit_length() + int(np.ceil(part / 8).sum()) for part in parts]
+    for case in fixed_cases():
+        if case.n <= 301:
+            ranks.run(CLAIMS["partition"], p, case)
+
+
+def test_partition_sort_takes_memory_for_one_copy() -> None:
+    """And a sixteenth on both sides, pieces, and what ranks have for each other more than they get."""
+    n = 2**17
+    x = np.random.default_rng(2).standard_normal((2, n))
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    ranks.run(lambda c: partition_sort(c, x[c.rank]), 2)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert peak < 2 * 8 * n * (1 + 2 / SPARE + 0.1) + 2 * PIECE_BYTES
 
 
 @given(
