@@ -22,10 +22,11 @@ import numpy as np
 
 from collectives import cost
 from experiments import _lab
+from experiments._networks import show_networks
 from experiments._worlds import Measured, Real, Simulated, World
 from experiments.pictures.curves import Points, curves
+from experiments.pictures.networks import flow_gif
 from sorting import (
-    NETWORKS,
     ComparatorNetwork,
     bitonic,
     bitonic_block_sort,
@@ -35,7 +36,6 @@ from sorting import (
     odd_even_transposition,
     partition_sort,
     sample_sort,
-    smallest_unsorted,
 )
 from sorting.kernel import sort_rows
 from sorting.plain import sort_pairs, sort_views
@@ -43,6 +43,7 @@ from sorting.plain import sort_pairs, sort_views
 EXAMPLES = """\
   python experiments/bitonic_sort.py                        proof, ladder of 2^22 numbers, up to 64 ranks
   python experiments/bitonic_sort.py --log2-size 24 --ranks 256 --network ethernet --plot sort.png
+  python experiments/bitonic_sort.py --log2-size 10 --animate network.gif
   python experiments/bitonic_sort.py --mpi --ranks 2        the sorts over ranks on real MPI, by the wall clock"""
 EXPECTED = """
 Expected, with n = 2^k wires:
@@ -64,39 +65,10 @@ SORTS: dict[str, Sort] = {
     "sample_sort": sample_sort,
     "partition_sort": partition_sort,
 }
-DRAWN = 8  # wires
+DRAWN = np.array([5, 2, 7, 1, 8, 3, 6, 4])  # a value for each wire
 PAIRS_AT = 14  # lg of how many numbers pure Python sorts: a fraction of a second
 HEADER = ["ranks", "most sends\nexpected", "\nmeasured", "time\nexpected", "\nmeasured"]
 AGREE_BYTES = 64  # what a rank tells the others about its block
-
-
-# -- the network -------------------------------------------------------------------------------------------------
-
-
-def formula(name: str, k: int) -> tuple[int, int]:
-    """Return the stages and comparators that are expected for 2^k wires."""
-    n = 2**k
-    if name == "odd_even_transposition":
-        return (n if n > 2 else 1), n * (n - 1) // 2
-    return k * (k + 1) // 2, n * k * (k + 1) // 4 if name == "bitonic" else (k * k - k + 4) * n // 4 - 1
-
-
-def show_networks() -> None:
-    """Count stages and comparators, and prove each network for 16 wires by all 65,536 inputs of zeros and ones."""
-    rows = []
-    for name, make in NETWORKS.items():
-        for k in (4, 10):
-            network, (depth, size) = make(2**k), formula(name, k)
-            assert (network.depth, network.size) == (depth, size), name
-            assert k > 4 or smallest_unsorted(network) is None, name
-            counts = [f"{number:,}" for number in (depth, network.depth, size, network.size)]
-            rows.append([name, f"{2**k:,}", *counts, "proved" if k == 4 else ""])
-    header = ["", "wires", "stages\nexpected", "\ncounted", "comparators\nexpected", "\ncounted", "sorts all"]
-    _lab.table(header, rows)
-    whole = bitonic(16)
-    less = ComparatorNetwork(16, [*whole.stages[:-1], whole.stages[-1][1:]])
-    print("Without its last comparator on wires 0 and 1 the bitonic network fails first on the input")
-    print(" ".join(map(str, smallest_unsorted(less) or ())) + ".")
 
 
 # -- the ladder --------------------------------------------------------------------------------------------------
@@ -109,8 +81,8 @@ def in_one_tile(x: np.ndarray) -> np.ndarray:
     return rows[0]
 
 
-def climb(k: int) -> None:
-    """Time the same network written in four ways, each against the one before, and other sorts beside it."""
+def climb(k: int) -> dict[str, float]:
+    """Time the same network written in four ways, and other sorts beside it; return the ns a comparator of each."""
     x = np.random.default_rng(0).integers(-(2**31), 2**31, 2**k, np.int32)
     few = x[: 2 ** min(k, PAIRS_AT)]
     rungs: list[tuple[str, str, np.ndarray, Callable[[], Any]]] = [
@@ -123,17 +95,18 @@ def climb(k: int) -> None:
     torch_sort = one_thread_of_torch(x)
     if torch_sort:
         rungs.append(("torch.sort, one thread", "", x, torch_sort))
-    rows, before = [], 0.0
+    rows, each_ns, before = [], {}, 0.0
     for name, kind, data, call in _lab.track(rungs, "climbing"):
         assert np.array_equal(np.asarray(call()), np.sort(data)), name
         levels = data.size.bit_length() - 1
         seconds = fastest_s(call)
-        each_ns = seconds * 1e9 / (data.size * levels * (levels + 1) // 4)
-        gain = f"{before / each_ns:.3g}" if kind else ""
-        rows.append([name, kind, f"2^{levels}", _lab.nice_time(seconds * 1e12), f"{each_ns:.3g}", gain])
-        before = each_ns
+        each_ns[name] = seconds * 1e9 / (data.size * levels * (levels + 1) // 4)
+        gain = f"{before / each_ns[name]:.3g}" if kind else ""
+        rows.append([name, kind, f"2^{levels}", _lab.nice_time(seconds * 1e12), f"{each_ns[name]:.3g}", gain])
+        before = each_ns[name]
     print("\nThe ladder, int32; a sort that is no network is given the same comparators, to compare:")
     _lab.table(["", "step", "numbers", "time", "ns a comparator", "times as fast\nas the step before"], rows)
+    return each_ns
 
 
 def one_thread_of_torch(x: np.ndarray) -> Callable[[], Any] | None:
@@ -235,8 +208,7 @@ def draw_all(world: Simulated, path: Path, times: dict[int, dict[str, int]]) -> 
     points: dict[str, Points] = {name: [(p, times[p][name]) for p in times] for name in names}
     title = f"Sorting on {world.network.name}"
     _lab.save(path, curves(title, "ranks", {}, points, "{:.0f}".format, _lab.nice_time).savefig)
-    x = np.array([5, 2, 7, 1, 8, 3, 6, 4])
-    figure = draw(bitonic(DRAWN), x, "Bitonic network, 8 wires: colour is size, an orange comparator swaps")
+    figure = draw(bitonic(DRAWN.size), DRAWN, "Bitonic network, 8 wires: colour is size, an orange comparator swaps")
     _lab.save(path.with_stem(f"{path.stem}-network"), figure.savefig)
     p = min(world.p, 8)
     trace = measure(Simulated(p, world.network), bitonic_block_sort, 8 * 4096, trace=True).trace
@@ -261,6 +233,8 @@ def experiment(world: World, args: argparse.Namespace, job: int) -> None:
         _lab.save(args.trace, measure(world, bitonic_block_sort, job, trace=True).trace.to_chrome)
     if args.plot:
         draw_all(world, args.plot, times)
+    if args.animate:
+        _lab.save(args.animate, lambda path: path.write_bytes(flow_gif(bitonic(DRAWN.size), DRAWN)))
 
 
 def on_mpi(world: Real, n: int) -> None:
@@ -283,8 +257,9 @@ def prepare(args: argparse.Namespace) -> int:
     args.ranks = args.ranks or (2 if args.mpi else 64)
     if not 1 <= args.log2_size <= 28:
         raise _lab.UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 28, for 2 to 2^28 numbers")
-    if args.plot and args.mpi:
-        raise _lab.UsageError("--plot is for simulated ranks; remedy: leave it out")
+    for name in ("plot", "animate") if args.mpi else ():
+        if getattr(args, name):
+            raise _lab.UsageError(f"--{name} is for simulated ranks; remedy: leave it out")
     total = 2**args.log2_size if args.mpi else 2 ** min(args.log2_size, 18)
     _lab.require_memory(f"2^{args.log2_size} numbers", 40 * 2**args.log2_size, "a smaller --log2-size")
     if args.ranks > total:
@@ -297,6 +272,7 @@ def main() -> int:
     parser = _lab.parser(__doc__, EXAMPLES, "largest number of ranks (default: 64, on real MPI 2)")
     what = "lg of how many numbers the ladder sorts; of the ranks' too, up to 18 (default: 22)"
     parser.add_argument("--log2-size", type=int, default=22, metavar="K", help=what)
+    parser.add_argument("--animate", type=_lab.animation, metavar="FILE", help="write data on their way as a GIF")
     return _lab.main(parser, prepare, experiment, sys.argv)
 
 

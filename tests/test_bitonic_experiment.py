@@ -43,7 +43,9 @@ def rows(output: str, name: str) -> list[list[str]]:
 
 
 def test_shows_proof_ladder_and_ranks_and_writes_pictures_and_trace(tmp_path):
-    ended = run("--log2-size", 11, "--ranks", 8, "--plot", "s.png", "--trace", "s.json", folder=tmp_path)
+    ended = run(
+        "--log2-size", 11, "--ranks", 8, "--plot", "s.png", "--trace", "s.json", "--animate", "s.gif", folder=tmp_path
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert rows(ended.stdout, "bitonic")[1] == ["16", "10", "10", "80", "80", "proved"]
     assert rows(ended.stdout, "odd_even_merge")[1] == ["1,024", "55", "55", "24,063", "24,063"]
@@ -54,6 +56,7 @@ def test_shows_proof_ladder_and_ranks_and_writes_pictures_and_trace(tmp_path):
     for picture in ("s.png", "s-network.png", "s-messages.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "s.json").stat().st_size > 1000
+    assert (tmp_path / "s.gif").read_bytes().startswith(b"GIF89a")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,8 @@ WRONG = {
     "--log2-size 29": "--log2-size: got 29, expected 1 to 28",
     "--log2-size 3 --ranks 9": "got 9 ranks and 8 numbers, expected a number for each; remedy: fewer",
     "--mpi --plot x.png": "--plot is for simulated ranks; remedy: leave it out",
+    "--mpi --animate x.gif": "--animate is for simulated ranks; remedy: leave it out",
+    "--animate x.png": "got 'x.png', expected a file name that ends in .gif",
     "--sideways": "unrecognized arguments: --sideways",
 }
 
@@ -104,7 +109,7 @@ def doubled(comm, x):
     ],
 )
 def test_a_wrong_sort_a_wrong_count_and_a_wrong_network_are_noticed(table, name, wrong, complaint, monkeypatch):
-    monkeypatch.setitem(getattr(experiment, table), name, wrong)
+    monkeypatch.setitem({"SORTS": experiment.SORTS, "NETWORKS": NETWORKS}[table], name, wrong)
     with pytest.raises(AssertionError, match=complaint):
         call(monkeypatch, "--log2-size", 8, "--ranks", 4)
 
