@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from experiments.pictures import gif
 from ranks import look
 from sorting import ComparatorNetwork
 from sorting.drawing import columns
@@ -23,23 +23,13 @@ def flow_gif(network: ComparatorNetwork, x: Array) -> bytes:
 
     x: n different values, of which x[i] enters wire i.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    scene = _Scene(network, x)
-    canvas = FigureCanvasAgg(scene.figure)
-    canvas.draw()
-    scene.figure.set_layout_engine("none")  # laid out once
-    pictures, lasts = [], []
+    scene, images, times_ms = _Scene(network, x), [], []
     for places, lit, last_ms in _frames(network, list(x)):
         scene.show(places, lit)
-        canvas.draw()
-        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-        pictures.append(picture.quantize(48, dither=Image.Dither.NONE))
-        lasts.append(last_ms)
-    made = io.BytesIO()
-    pictures[0].save(made, "GIF", save_all=True, append_images=pictures[1:], duration=lasts, loop=0, optimize=True)
-    return made.getvalue()
+        images.append(gif.image(scene.figure))
+        scene.figure.set_layout_engine("none")  # laid out once
+        times_ms.append(last_ms)
+    return gif.gif(images, times_ms)
 
 
 def _places(network: ComparatorNetwork) -> Iterator[tuple[float, float, dict[tuple[int, int], float]]]:
