@@ -76,7 +76,7 @@ def torch_call(q: Any, k: Any, v: Any, d_out: Any, causal: bool, backward: bool)
 
 def products_and_exps(q: Any, k: Any, causal: bool, backward: bool) -> None:
     """Do just the matrix products and exponentials that cannot be left out, in tiles of blockwise's size."""
-    rows, cols = 256, 512
+    rows, cols = 128 if causal else 256, 512
     work, tall, long = np.empty(rows * cols, q.dtype), np.empty((cols, DIM), q.dtype), np.empty((rows, DIM), q.dtype)
     keys = np.ascontiguousarray(k[0].transpose(1, 0, 2))
     for h, i, j in product(range(HEADS), range(0, q.shape[1], rows), range(0, q.shape[1], cols)):

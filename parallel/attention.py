@@ -63,17 +63,27 @@ def attention_backward(
 
 def finite(x: Array) -> tuple[Array, Array]:
     """Return `x` with tokens that are not finite as zeros, and which tokens (batch, seq, heads) they are."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A sum is not finite if a term is not: most often nothing else needs to be looked at.
+        if np.isfinite(x.sum()):
+            return x, np.zeros(x.shape[:3], np.bool_)
     bad = np.asarray(~np.isfinite(x).all(axis=3))
-    return (np.where(bad[..., None], 0, x) if bad.any() else x), bad
+    return np.where(bad[..., None], 0, x), bad
 
 
-def too_long(x: Array, factor: float = 1.0) -> Array:
-    """Return the tokens (batch, seq, heads) for which |factor x|^2 is not finite.
+def square_lengths(x: Array) -> Array:
+    """Return |x|^2 of each token, (batch, seq, heads); inf or NaN if it is not finite or too large."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.einsum("bshd,bshd->bsh", x, x))
+
+
+def too_long(squares: Array, factor: float = 1.0) -> Array:
+    """Return the tokens for which |factor x|^2 is not finite, given |x|^2.
 
     All others have finite scores among each other: |q k| <= |q| |k|.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(~np.isfinite(np.einsum("bshd,bshd->bsh", x, x) * factor**2))
+        return np.asarray(~np.isfinite(squares * factor**2))
 
 
 def _allowed(who: str, sizes: Sizes, causal: bool, mask: Any) -> Array:
@@ -87,7 +97,7 @@ def _allowed(who: str, sizes: Sizes, causal: bool, mask: Any) -> Array:
 def _weights(q: Array, k: Array, v: Array, factor: float, allowed: Array, d_out: Array | None) -> Array:
     """Return what each query gives to each key: zero unless `allowed`, NaN where a token of it is not finite."""
     group = q.shape[2] // max(k.shape[2], 1)
-    bad_q, bad_k = too_long(q, factor), too_long(k) | finite(v)[1]
+    bad_q, bad_k = too_long(square_lengths(q), factor), too_long(square_lengths(k)) | finite(v)[1]
     if d_out is not None:
         bad_q |= finite(d_out)[1]
     q, k = np.where(bad_q[..., None], 0, q) * factor, np.where(bad_k[..., None], 0, k)

@@ -13,11 +13,11 @@ import numpy as np
 
 from collectives.arrays import Array
 from parallel.arguments import check_like, check_qkv, check_scale
-from parallel.attention import finite, too_long
+from parallel.attention import finite, square_lengths, too_long
 from parallel.visibility import Tile, Visibility, visibility
 
-# A tile of scores stays in the second-level cache.
-_ROWS, _COLS = 256, 512
+# Keys of a tile of scores, and queries: fewer where blocks have edges, whose hidden half is computed in vain.
+_COLS, _ROWS, _ROWS_EDGED = 512, 256, 128
 
 
 def blockwise_attention(
@@ -49,8 +49,8 @@ def blockwise_attention(
         check_like(who, "into[0]", into[0], (*shape, sizes.v_dim), q.dtype, written=True)
         check_like(who, "into[1]", into[1], shape, q.dtype, written=True)
     out, lse = np.empty((*shape, sizes.v_dim), q.dtype), np.empty(shape, q.dtype)
-    (q, k, v), bad = _clean(q, k, v, factor)
-    _forward(q, k, v, factor, seen, out, lse)
+    (q, k, v), squares, bad = _clean(q, k, v, factor)
+    _forward(q, k, v, squares, factor, seen, out, lse)
     if bad is not None:
         rows, _ = _reached(seen, *bad)
         out[rows], lse[rows] = np.nan, np.nan
@@ -108,7 +108,7 @@ def blockwise_attention_backward(
     for i, (grad, x) in enumerate(zip(grads, (q, k, v), strict=True)):
         check_like(who, f"into[{i}]", grad, x.shape, q.dtype, written=True)
     # A query may have got its NaN from keys that are not here; its lse shows it.
-    (q, k, v), bad = _clean(q, k, v, factor, finite(d_out)[1] | np.isnan(lse))
+    (q, k, v), _, bad = _clean(q, k, v, factor, finite(d_out)[1] | np.isnan(lse))
     if bad is not None:
         out, d_out = finite(out)[0], finite(d_out)[0]
     _backward(q, k, v, factor, seen, out, lse, d_out, grads)
@@ -118,69 +118,98 @@ def blockwise_attention_backward(
     return grads
 
 
-def _clean(q: Array, k: Array, v: Array, factor: float, bad_rows: Any = False) -> tuple[tuple[Array, ...], Any]:
-    """Return q, k, v with tokens that are not finite as zeros, and which queries and keys they are, None if none."""
-    bad_q, bad_k = too_long(q, factor) | bad_rows, too_long(k) | finite(v)[1]
+def _clean(
+    q: Array, k: Array, v: Array, factor: float, bad_rows: Any = False
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array], Any]:
+    """Return q, k, v with tokens that are not finite as zeros, |q|^2 and |k|^2, and which queries and keys they are.
+
+    The last is None if all are finite.
+    """
+    squares = square_lengths(q), square_lengths(k)
+    bad_q, bad_k = too_long(squares[0], factor) | bad_rows, too_long(squares[1]) | finite(v)[1]
     if not bad_q.any() and not bad_k.any():
-        return (q, k, v), None
-    zeroed = (np.where(bad[..., None], 0, x) for bad, x in ((bad_q, q), (bad_k, k), (bad_k, v)))
-    return tuple(zeroed), (bad_q, bad_k)
+        return (q, k, v), squares, None
+    q, k, v = (np.where(bad[..., None], 0, x) for bad, x in ((bad_q, q), (bad_k, k), (bad_k, v)))
+    return (q, k, v), (square_lengths(q), square_lengths(k)), (bad_q, bad_k)
 
 
 def _reached(seen: Visibility, bad_q: Array, bad_k: Array) -> tuple[Array, Array]:
     """Return the queries and the keys that belong to a visible pair of which one is bad."""
     rows_hit, cols_hit = np.zeros_like(bad_q), np.zeros_like(bad_k)
     for b in range(seen.sizes.batch):
-        for h, rows, tiles in seen.blocks(b, _ROWS, _COLS):
+        for h, band in seen.bands(b, *_tile(seen)):
             g = h // seen.sizes.group
-            for cols, _, _ in tiles:
-                pairs = ~seen.hidden(b, h, rows, cols) & (bad_q[b, rows, h, None] | bad_k[b, cols, g])
-                rows_hit[b, rows, h] |= pairs.any(axis=1)
-                cols_hit[b, cols, g] |= pairs.any(axis=0)
+            for rows, tiles in band:
+                for cols, _, _ in tiles:
+                    pairs = ~seen.hidden(b, h, rows, cols) & (bad_q[b, rows, h, None] | bad_k[b, cols, g])
+                    rows_hit[b, rows, h] |= pairs.any(axis=1)
+                    cols_hit[b, cols, g] |= pairs.any(axis=0)
     return rows_hit, cols_hit
 
 
-def _forward(q: Array, k: Array, v: Array, factor: float, seen: Visibility, out: Array, lse: Array) -> None:
-    """Fill `out` and `lse`, one block of queries of one head at a time."""
-    group = seen.sizes.group
-    work, ones = np.empty(_ROWS * _COLS, q.dtype), np.ones(_COLS, q.dtype)
-    for b in range(seen.sizes.batch):
-        keys, values = _heads_first(k[b]), _heads_first(v[b])
-        safe = _exp_is_safe(q[b], keys, values, factor)
-        for h, rows, tiles in seen.blocks(b, _ROWS, _COLS):
-            queries = q[b, rows, h] * factor
-            total, sums = np.zeros((len(queries), v.shape[3]), q.dtype), np.zeros((len(queries), 1), q.dtype)
-            top = np.full_like(sums, 0 if safe[h] else -np.inf)
-            for tile in tiles:
-                weights = _scores(queries, keys[h // group], tile, work)
-                if not safe[h]:
-                    _shift(weights, top, total, sums)
-                np.exp(weights, out=weights)
-                total += weights @ values[h // group, tile.cols]
-                # A product with ones: half the time of a sum along rows.
-                sums[:, 0] += weights @ ones[: weights.shape[1]]
+def _tile(seen: Visibility) -> tuple[int, int]:
+    """Return how many queries and keys a tile of scores has at most."""
+    return _ROWS if seen.is_full else _ROWS_EDGED, _COLS
+
+
+def _forward(
+    q: Array, k: Array, v: Array, squares: tuple[Array, Array], factor: float, seen: Visibility, out: Array, lse: Array
+) -> None:
+    """Fill `out` and `lse`, a band of queries of one head at a time."""
+    sizes, (height, width) = seen.sizes, _tile(seen)
+    keys, values = np.empty((sizes.keys, sizes.dim), q.dtype), np.empty((sizes.keys, sizes.v_dim), q.dtype)
+    scratch = np.empty(height * width, q.dtype), np.empty((height, sizes.v_dim), q.dtype), np.ones((width, 1), q.dtype)
+    for b in range(sizes.batch):
+        safe = _exp_is_safe(squares[0][b], squares[1][b], v[b], factor)
+        for h, band in seen.bands(b, height, width):
+            if h % sizes.group == 0:
+                # A copy without gaps, which BLAS reads again for each block.
+                keys[...], values[...] = k[b, :, h // sizes.group], v[b, :, h // sizes.group]
+            held = slice(band[0][0].start, band[-1][0].stop)
+            queries = q[b, held, h] * factor
+            totals, sums = np.zeros((len(queries), sizes.v_dim), q.dtype), np.zeros((len(queries), 1), q.dtype)
+            tops = np.full_like(sums, 0 if safe[h] else -np.inf)
+            for rows, tiles in band:
+                block = slice(rows.start - held.start, rows.stop - held.start)
+                sought = queries[block], totals[block], sums[block], tops[block]
+                _attend(*sought, keys, values, tiles, safe[h], *scratch)
             none = sums == 0
             sums[none] = 1
-            np.divide(total, sums, out=out[b, rows, h])
-            lse[b, rows, h] = np.where(none, -np.inf, top + np.log(sums))[:, 0]
+            np.divide(totals, sums, out=out[b, held, h])
+            lse[b, held, h] = np.where(none, -np.inf, tops + np.log(sums))[:, 0]
 
 
-def _exp_is_safe(q: Array, keys: Array, values: Array, factor: float) -> Array:
+def _attend(
+    queries: Array, total: Array, sums: Array, top: Array, keys: Array, values: Array, tiles: list[Tile],
+    is_safe: bool, work: Array, part: Array, ones: Array,
+) -> None:  # fmt: skip
+    """Add to `sums` the weights of a block of queries, exp(score - top), and to `total` their products with values."""
+    for tile in tiles:
+        weights = _scores(queries, keys, tile, work)
+        if not is_safe:
+            _shift(weights, top, total, sums)
+        np.exp(weights, out=weights)
+        total += np.matmul(weights, values[tile.cols], out=part[: len(queries)])
+        # A product with ones: half the time of a sum along rows.
+        sums += weights @ ones[: weights.shape[1]]
+
+
+def _exp_is_safe(q_squares: Array, k_squares: Array, v: Array, factor: float) -> list[bool]:
     """Return for each head whether exp(score) and its products with v are normal numbers, whatever the angles.
 
     Then the softmax needs no running maximum: |score| <= |factor||q||k| is known before any score is.
     """
-    longest_q = np.einsum("shd,shd->hs", q, q).max(axis=1, initial=0) ** 0.5
-    longest_k = np.einsum("gsd,gsd->gs", keys, keys).max(axis=1, initial=0) ** 0.5
-    info, room = np.finfo(q.dtype), np.empty_like(longest_k)
-    for g, v in enumerate(values):
-        sizes = np.abs(v)
-        # What is 0 stays 0 in any product.
-        np.copyto(sizes, 1, where=sizes == 0)
+    longest_q, longest_k = (x.max(axis=0, initial=0) ** 0.5 for x in (q_squares, k_squares))
+    info, room = np.finfo(v.dtype), np.empty_like(longest_k)
+    for g in range(len(room)):
+        sizes = np.abs(v[:, g])
+        if not sizes.all():
+            # What is 0 stays 0 in any product.
+            sizes[sizes == 0] = 1
         above = np.log(info.max) - np.log(sizes.max(initial=1)) - np.log(len(v) + 1)
         room[g] = min(above, np.log(sizes.min(initial=1)) - np.log(info.tiny))
-    group = q.shape[1] // max(len(keys), 1)
-    return np.asarray(abs(factor) * longest_q * longest_k.repeat(group) < room.repeat(group) - 1)
+    group = len(longest_q) // max(len(room), 1)
+    return [bool(x) for x in abs(factor) * longest_q * longest_k.repeat(group) < room.repeat(group) - 1]
 
 
 def _scores(queries: Array, keys: Array, tile: Tile, work: Array) -> Array:
@@ -203,14 +232,6 @@ def _shift(scores: Array, top: Array, *sums: Array) -> None:
     top[...] = higher
 
 
-def _heads_first(x: Array, column: int = 0) -> Array:
-    """Return a copy (heads, seq, dim + column) of x (seq, heads, dim), with a column of ones if `column` is 1."""
-    copy = np.empty((x.shape[1], x.shape[0], x.shape[2] + column), x.dtype)
-    copy[..., : x.shape[2]] = x.transpose(1, 0, 2)
-    copy[..., x.shape[2] :] = 1
-    return copy
-
-
 def _beside(x: Array, column: Array) -> Array:
     """Return x (rows, dim) with one more column: in a product with ones beside the other side it is added."""
     return np.concatenate([x, column[:, None]], axis=1)
@@ -220,28 +241,45 @@ def _backward(
     q: Array, k: Array, v: Array, factor: float, seen: Visibility, out: Array, lse: Array, d_out: Array,
     grads: tuple[Array, Array, Array],
 ) -> None:  # fmt: skip
-    """Add the gradients, one block of queries of one head at a time."""
+    """Add the gradients, a band of queries of one head at a time."""
     dq, dk, dv = grads
-    work, d_work = np.empty((2, _ROWS * _COLS), q.dtype)
-    for b in range(seen.sizes.batch):
-        keys, values = _heads_first(k[b], column=1), _heads_first(v[b], column=1)
-        d_keys, d_values = np.zeros_like(keys[..., :-1]), np.zeros_like(values[..., :-1])
-        for h, rows, tiles in seen.blocks(b, _ROWS, _COLS):
-            g = h // seen.sizes.group
-            # exp(score - base) is 0 for a query that sees nothing. Not inf: BLAS pads with zeros, and 0 inf is NaN.
-            base = np.where(np.isneginf(lse[b, rows, h]), np.finfo(q.dtype).max / 4, lse[b, rows, h])
-            queries = _beside(q[b, rows, h] * factor, -base)
-            d_outs = _beside(d_out[b, rows, h], -(out[b, rows, h] * d_out[b, rows, h]).sum(axis=1))
-            d_queries = np.zeros_like(queries[:, :-1])
-            for tile in tiles:
-                weights = _scores(queries, keys[g], tile, work)
-                np.exp(weights, out=weights)
-                d_values[g, tile.cols] += weights.T @ d_outs[:, :-1]
-                d_scores = d_work[: weights.size].reshape(weights.shape)
-                np.matmul(d_outs, values[g, tile.cols].T, out=d_scores)
-                d_scores *= weights
-                d_keys[g, tile.cols] += d_scores.T @ queries[:, :-1]
-                d_queries += d_scores @ keys[g, tile.cols, :-1]
-            dq[b, rows, h] += d_queries * factor
-        dk[b] += d_keys.transpose(1, 0, 2)
-        dv[b] += d_values.transpose(1, 0, 2)
+    sizes, (height, width) = seen.sizes, _tile(seen)
+    # Of one head, with a column of ones: see `_beside`.
+    keys, values = np.ones((sizes.keys, sizes.dim + 1), q.dtype), np.ones((sizes.keys, sizes.v_dim + 1), q.dtype)
+    d_keys, d_values = np.empty_like(keys[:, :-1]), np.empty_like(values[:, :-1])
+    work = np.empty((2, height * width), q.dtype)
+    for b in range(sizes.batch):
+        for h, band in seen.bands(b, height, width):
+            g, place = divmod(h, sizes.group)
+            if place == 0:
+                keys[:, :-1], values[:, :-1] = k[b, :, g], v[b, :, g]
+                d_keys[...], d_values[...] = 0, 0
+            for rows, tiles in band:
+                # exp(score - base) is 0 for a query that sees nothing. Not inf: BLAS pads with zeros, and 0 inf is NaN.
+                base = np.where(np.isneginf(lse[b, rows, h]), np.finfo(q.dtype).max / 4, lse[b, rows, h])
+                queries = _beside(q[b, rows, h] * factor, -base)
+                d_outs = _beside(d_out[b, rows, h], -(out[b, rows, h] * d_out[b, rows, h]).sum(axis=1))
+                dq[b, rows, h] += (
+                    _attend_backward(queries, d_outs, keys, values, d_keys, d_values, tiles, work) * factor
+                )
+            if place == sizes.group - 1:
+                dk[b, :, g] += d_keys
+                dv[b, :, g] += d_values
+
+
+def _attend_backward(
+    queries: Array, d_outs: Array, keys: Array, values: Array, d_keys: Array, d_values: Array, tiles: list[Tile],
+    work: Array,
+) -> Array:  # fmt: skip
+    """Return the gradients of a block of queries, all but the factor, and add those of keys and values in place."""
+    d_queries = np.zeros_like(queries[:, :-1])
+    for tile in tiles:
+        weights = _scores(queries, keys, tile, work[0])
+        np.exp(weights, out=weights)
+        d_values[tile.cols] += weights.T @ d_outs[:, :-1]
+        d_scores = work[1, : weights.size].reshape(weights.shape)
+        np.matmul(d_outs, values[tile.cols].T, out=d_scores)
+        d_scores *= weights
+        d_keys[tile.cols] += d_scores.T @ queries[:, :-1]
+        d_queries += d_scores @ keys[tile.cols, :-1]
+    return d_queries

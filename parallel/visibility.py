@@ -12,8 +12,8 @@ import numpy as np
 from collectives.arrays import Array
 from parallel.arguments import Sizes, check_mask, refuse
 
-# A head's keys and values serve this many blocks of queries while they are in the cache.
-_BAND = 4
+# A head's keys and values serve about this many queries while they are in the cache.
+_BAND = 1024
 
 
 class Tile(NamedTuple):
@@ -39,20 +39,30 @@ class Visibility:
     q_segments: Array | None
     k_segments: Array | None
 
-    def blocks(self, b: int, height: int, width: int) -> Iterator[tuple[int, slice, list[Tile]]]:
-        """Yield (h, rows, tiles) for each block of at most `height` queries and each head of sequence b.
+    @property
+    def is_full(self) -> bool:
+        """Return whether every query sees every key."""
+        if self.mask is not None or self.q_segments is not None:
+            return False
+        if not self.causal or 0 in (self.sizes.queries, self.sizes.keys):
+            return True
+        return bool(self.k_positions.max() <= self.q_positions.min())
+
+    def bands(self, b: int, height: int, width: int) -> Iterator[tuple[int, list[tuple[slice, list[Tile]]]]]:
+        """Yield (h, [(rows, tiles), ...]) for each band of queries, in blocks of at most `height`, and each head.
 
         The tiles, of at most `width` keys, hold every key that a query of `rows` sees. Heads that see alike share them.
         """
         per_head = self.mask is not None and self.mask.strides[1] != 0
-        for band in range(0, self.sizes.queries, _BAND * height):
-            stop = min(band + _BAND * height, self.sizes.queries)
-            blocks = [slice(start, min(start + height, stop)) for start in range(band, stop, height)]
-            tiles: list[list[Tile]] = []
+        step = max(_BAND // height, 1) * height
+        for first in range(0, self.sizes.queries, step):
+            stop = min(first + step, self.sizes.queries)
+            blocks = [slice(start, min(start + height, stop)) for start in range(first, stop, height)]
+            band: list[tuple[slice, list[Tile]]] = []
             for h in range(self.sizes.heads):
                 if per_head or h == 0:
-                    tiles = [list(self._tiles(b, h, rows, width)) for rows in blocks]
-                yield from ((h, rows, seen) for rows, seen in zip(blocks, tiles, strict=True))
+                    band = [(rows, list(self._tiles(b, h, rows, width))) for rows in blocks]
+                yield h, band
 
     def hidden(self, b: int, h: int, rows: slice, cols: slice) -> Array:
         """Return which of the keys `cols` each of the queries `rows` does not see: (rows, cols) of bool."""

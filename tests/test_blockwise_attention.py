@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -28,14 +30,19 @@ from parallel import (
     blockwise_attention_backward,
     merge_attention,
 )
+from parallel import visibility as visibility_module
 from parallel.arguments import Sizes
-from parallel.visibility import visibility
+from parallel.visibility import Visibility, visibility
 
 BLOCKS = st.integers(1, 5)
 
 
-def blocks_of(rows: int, cols: int) -> Any:
-    return mock.patch.multiple(blockwise, _ROWS=rows, _COLS=cols)
+@contextmanager
+def blocks_of(rows: int, cols: int) -> Iterator[None]:
+    """Let tiles be of this size, and bands of two blocks."""
+    sizes = mock.patch.multiple(blockwise, _ROWS=rows, _ROWS_EDGED=rows, _COLS=cols)
+    with sizes, mock.patch.object(visibility_module, "_BAND", 2 * rows):
+        yield
 
 
 @settings(max_examples=150)
@@ -120,11 +127,15 @@ def test_one_head_with_wild_scores_does_not_change_another() -> None:
     np.testing.assert_allclose(mixed, attention(wild, k, v), rtol=0, atol=1e-3)
 
 
+def visible(seq: int, **keywords: Any) -> Visibility:
+    arguments = dict.fromkeys(("mask", "q_segments", "k_segments")) | {"q_positions": 0, "k_positions": 0} | keywords
+    return visibility("test", Sizes(1, seq, seq, 1, 1, 1, 1), **{"causal": False} | arguments)
+
+
 def area(seq: int, **keywords: Any) -> tuple[int, int]:
     """Return how many pairs are computed, and how many of them are looked at for being hidden."""
-    arguments = dict.fromkeys(("mask", "q_segments", "k_segments")) | {"q_positions": 0, "k_positions": 0} | keywords
-    seen = visibility("test", Sizes(1, seq, seq, 1, 1, 1, 1), **{"causal": False} | arguments)
-    tiles = [(rows, tile) for _, rows, tiles in seen.blocks(0, 16, 32) for tile in tiles]
+    seen = visible(seq, **keywords)
+    tiles = [(rows, tile) for _, band in seen.bands(0, 16, 32) for rows, tiles in band for tile in tiles]
     assert all(tile.cols.stop - tile.cols.start <= 32 for _, tile in tiles)
     length = [rows.stop - rows.start for rows, _ in tiles]
     return (
@@ -149,6 +160,16 @@ def test_work_on_what_nobody_sees_is_left_out(seq: int) -> None:
     striped = {"causal": True, "q_positions": 2 * np.arange(seq)}
     assert area(seq, **striped, k_positions=2 * np.arange(seq)) == (causal, 15 * seq)
     assert area(seq, **striped, k_positions=2 * np.arange(seq) + 1) == (causal - 16 * n, 15 * seq)
+
+
+def test_blocks_are_small_only_where_some_key_may_be_hidden() -> None:
+    ids = np.zeros(8, int)
+    assert visible(8).is_full
+    assert visible(0, causal=True).is_full
+    assert visible(8, causal=True, q_positions=7).is_full
+    for keywords in ({"causal": True, "q_positions": 6}, {"mask": np.ones((8, 8), bool)}):
+        assert not visible(8, **keywords).is_full
+    assert not visible(8, q_segments=ids, k_segments=ids).is_full
 
 
 @pytest.mark.parametrize("keywords", [{}, {"causal": True}, {"causal": True, "positions": "shuffled"}], ids=str)
