@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import ranks
 from collectives import naive_allreduce, ring_allreduce
 from experiments import provenance
-from experiments.pictures.ring import strip
-from experiments.provenance import fewest_messages, held_in_ring, passed_in_ring, sent_shares
+from experiments.pictures import gif
+from experiments.pictures.loads import loads
+from experiments.pictures.ring import MOVES, SIZE, _corner, _moved, _slot, animation, strip
+from experiments.provenance import Passed, fewest_messages, held_in_ring, passed_in_ring, sent_shares
 
 
 @pytest.mark.parametrize("p", [1, 2, 3, 5, 8, 32])
@@ -55,6 +60,26 @@ def test_no_all_reduce_of_one_element_needs_fewer_messages_than_found_by_trying_
 def test_shares_sent_are_those_of_the_formulas():
     assert sent_shares(ring_allreduce, 4, 8) == [1.5] * 4
     assert sent_shares(naive_allreduce, 4, 8) == [3, 1, 1, 1]
+
+
+def test_in_motion_each_block_goes_from_its_sender_to_its_receiver():
+    made = [animation(held_in_ring(3), passed_in_ring(3), encode) for encode in (gif.gif, gif.apng)]
+    for data, kind in zip(made, ("GIF", "PNG"), strict=True):
+        with Image.open(io.BytesIO(data)) as moving:
+            assert (moving.format, moving.size, moving.n_frames) == (kind, SIZE, 4 * MOVES + 1)
+    still = Image.new("RGB", SIZE)
+    corner, sent = _corner(1, 2, 3), Image.new("RGB", _slot(3), "#123456")
+    still.paste(sent, corner)
+    arrived = _moved(still, [Passed(1, 2, 2, frozenset({1}))], 1, 3)
+    assert arrived.getpixel(_corner(2, 2, 3)) == (0x12, 0x34, 0x56)
+
+
+@pytest.mark.parametrize("p", [2, 3])
+def test_loads_are_bars_by_rank(p):
+    axes = loads({"ring": sent_shares(ring_allreduce, p, 6), "naive": sent_shares(naive_allreduce, p, 6)}, 1, "n").axes[
+        0
+    ]
+    assert [bar.get_height() for bar in axes.patches] == [2 * (p - 1) / p] * p + [p - 1] + [1] * (p - 1)
 
 
 @pytest.mark.parametrize("p", [2, 3])

@@ -1,4 +1,4 @@
-"""Moving pictures: images one after the other as a GIF that is small enough for a page."""
+"""Moving pictures: images one after the other, as a GIF or an animated PNG that is small enough for a page."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def image(figure: Any) -> Any:
 
 def gif(images: Sequence[Any], times_ms: Sequence[int]) -> bytes:
     """Return the GIF that shows each image for so many milliseconds, over and over; all are of one size."""
+    return _encoded("GIF", images, times_ms)
+
+
+def apng(images: Sequence[Any], times_ms: Sequence[int]) -> bytes:
+    """Return the same as an animated PNG: code-hosting pages show no GIF that is the output of a notebook's cell."""
+    return _encoded("PNG", images, times_ms)
+
+
+def _encoded(kind: str, images: Sequence[Any], times_ms: Sequence[int]) -> bytes:
     from PIL import Image
 
     width, height = images[0].size
@@ -30,7 +39,7 @@ def gif(images: Sequence[Any], times_ms: Sequence[int]) -> bytes:
     for place, each in enumerate(images):
         pile.paste(each, (0, place * height))
     pile = pile.quantize(COLOURS)
-    drawn = [pile.crop((0, place * height, width, (place + 1) * height)) for place in range(len(images))]
+    first, *others = (pile.crop((0, place * height, width, (place + 1) * height)) for place in range(len(images)))
     file = io.BytesIO()
-    drawn[0].save(file, format="GIF", save_all=True, append_images=drawn[1:], duration=[*times_ms], loop=0)
+    first.save(file, format=kind, save_all=True, append_images=others, duration=[*times_ms], loop=0)
     return file.getvalue()

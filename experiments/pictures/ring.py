@@ -6,6 +6,7 @@ A block is drawn as a column of p slots: slot r, in the colour of rank r, is fil
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from experiments.pictures import gif
@@ -89,14 +90,17 @@ MOVES = 6  # images in which a block is on its way
 STILL_MS, MOVING_MS, END_MS = 700, 80, 2500
 
 
-def animation(moments: list[Held], steps: list[list[Passed]]) -> bytes:
-    """Return a GIF: the ranks in a circle, their blocks, and those that are on their way to the next rank."""
+def animation(moments: list[Held], steps: list[list[Passed]], encode: Callable[..., bytes] = gif.gif) -> bytes:
+    """Return a GIF: the ranks in a circle, their blocks, and those that are on their way to the next rank.
+
+    encode: `gif.gif`, or `gif.apng` for an animated PNG.
+    """
     p, images, times_ms = len(moments[0]), [], []
     for step, messages in enumerate(steps):
         still = gif.image(_scene(moments[step], step))
         images += [still, *(_moved(still, messages, k / MOVES, p) for k in range(1, MOVES))]
         times_ms += [STILL_MS, *[MOVING_MS] * (MOVES - 1)]
-    return gif.gif([*images, gif.image(_scene(moments[-1], len(steps)))], [*times_ms, END_MS])
+    return encode([*images, gif.image(_scene(moments[-1], len(steps)))], [*times_ms, END_MS])
 
 
 def _scene(held: Held, step: int) -> Any:
