@@ -18,6 +18,7 @@ from rich.console import Console
 from ranks import real
 from sorting import bitonic_block_sort, bitonic_sort, odd_even_block_sort, partition_sort, sample_sort
 from sorting.blocks import merge_runs
+from sorting.kernel import exchange
 from sorting.plain import sort_pairs, sort_views
 
 EXPLANATION = """
@@ -33,6 +34,8 @@ how it is measured:
   np.sort is NumPy's own: with AVX-512 it is two to three times as fast as with AVX2, so ratios depend on the machine.
   Two processes: each holds half of the array at the start and at the end. np.sort of the whole runs in one of them
   while the other sleeps. "bound" is what local sorts of the halves alone would give: what no communication can beat.
+  The bound of the network is as many passes of np.minimum and np.maximum over halves of an array as it has stages.
+  That of merging is the same merge of runs whose elements take turns, so that the processor foresees every branch.
   torch.sort is measured with one thread if torch is installed (pip install torch).
 """
 
@@ -44,6 +47,8 @@ SORTS: dict[str, Callable[[Any, Any], Any]] = {
     "odd_even_block_sort": odd_even_block_sort,
 }
 NUMPY, BOUND = "np.sort, one core", "bound: sorts of the halves alone"
+STAGES_ALONE = "bound: minima and maxima of its stages alone"
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")  # Linux only
 
 
 def timed(work: Work, rounds: int) -> dict[str, list[float]]:
@@ -91,6 +96,7 @@ def network_table(k: int, dtypes: Sequence[str], rounds: int, asked: float) -> T
         for name, call in work.items():
             if not np.array_equal(np.asarray(call()), np.sort(x)):
                 raise RuntimeError(f"{name}: not what np.sort makes of 2^{k} {dtype}")
+        work[STAGES_ALONE] = stages_alone(x, k * (k + 1) // 2)
         seconds = timed(work, rounds)
         for name, times in seconds.items():
             against = ratio(times, seconds["np.sort"])
@@ -100,6 +106,18 @@ def network_table(k: int, dtypes: Sequence[str], rounds: int, asked: float) -> T
                 wanted = f"bitonic_sort ≥ 2 times as fast: {faster:.2f}, {verdict(faster >= 2)}"
             table.rows.append([name, dtype, f"{statistics.median(times) * 1e3:.4g}", f"{against:.2f}", wanted])
     return table
+
+
+def stages_alone(x: np.ndarray, stages: int) -> Callable[[], None]:
+    """Return a function that takes so many minima and maxima of the halves of integers as wide as x, nothing else."""
+    halves = x.view(f"i{x.itemsize}").reshape(2, -1)
+    results = np.empty_like(halves)
+
+    def call() -> None:
+        for _ in range(stages):
+            exchange(halves[0], halves[1], results[0], results[1])
+
+    return call
 
 
 def torch_work(x: np.ndarray) -> Work:
@@ -130,17 +148,25 @@ def merge_table(k: int, rounds: int) -> Table:
     header = ["merge of two runs", "dtype", "ns an element", "asked"]
     table = Table(f"2^{k} elements in two sorted runs", header)
     for dtype in ("int32", "int64"):
-        x = random_values(2**k, dtype)
-        runs = np.concatenate([np.sort(x[: x.size // 2]), np.sort(x[x.size // 2 :])])
-        room = np.empty_like(runs)
-        times = []
+        x = np.sort(random_values(2**k, dtype))
+        is_first = np.random.default_rng(0).random(x.size) < 0.5
+        kinds = {
+            "merge_runs": np.concatenate([x[is_first], x[~is_first]]),
+            "bound: every branch is foreseen": np.concatenate([x[::2], x[1::2]]),
+        }
+        rooms = {name: np.empty_like(x) for name in kinds}
+        seconds: dict[str, list[float]] = {name: [] for name in kinds}
         for _ in range(rounds):
-            room[...] = runs
-            times += timed({"merge": lambda room=room: merge_runs(room)}, 1)["merge"]
-        if not np.array_equal(room, np.sort(x)):
-            raise RuntimeError(f"merge_runs: not what np.sort makes of 2^{k} {dtype}")
-        each = statistics.median(times) / 2**k * 1e9
-        table.rows.append(["merge_runs", dtype, f"{each:.2f}", f"≤ 4: {verdict(each <= 4)}"])
+            for name, runs in kinds.items():
+                room = rooms[name]
+                room[...] = runs
+                seconds[name] += timed({name: lambda room=room: merge_runs(room)}, 1)[name]
+        for name, room in rooms.items():
+            if not np.array_equal(room, x):
+                raise RuntimeError(f"{name}: not what np.sort makes of 2^{k} {dtype}")
+            each = statistics.median(seconds[name]) / 2**k * 1e9
+            asked = f"≤ 4: {verdict(each <= 4)}" if name == "merge_runs" else ""
+            table.rows.append([name, dtype, f"{each:.2f}", asked])
     return table
 
 
@@ -228,8 +254,8 @@ def main() -> None:
     if options.rounds < 1 or not all(10 <= k <= 30 for k in options.sizes):
         parser.error(f"got --rounds {options.rounds} --sizes {options.sizes}, expected 1 or more, and 10 to 30")
     console = Console() if sys.stdout.isatty() else Console(width=120)
-    lines = machine()
-    console.print(*lines, sep="\n", highlight=False)
+    lines = [*machine(), f"huge pages: {HUGE_PAGES.read_text().strip() if HUGE_PAGES.exists() else 'unknown'}"]
+    console.print(*lines, sep="\n", highlight=False, markup=False)
     text = ["```", *lines, "```", ""]
     less, rounds = 4 * options.quick, options.rounds
     tables: dict[str, list[Callable[[], Table]]] = {

@@ -14,7 +14,7 @@ from sorting.keys import CHUNK, Array
 
 SAMPLES = 2**13  # of all ranks together: cuts are off by about n / (2 sqrt(SAMPLES)) of n elements
 SPARE = 16  # an x-th part of the block is kept free on both sides of it: 5 times what cuts of two ranks are off by
-PIECE_BYTES = 2**18  # exchanged at a time: what comes waits in the second-level cache for the place of what went
+PIECE_BYTES = 2**20  # exchanged at a time: what comes waits in the cache for the place of what went
 
 _SWAP = 32_103
 
@@ -33,7 +33,7 @@ def partition_sort(comm: Any, x: Array) -> Array:
 
     Shape:   x (n,) -> (n,), any n on each rank, 0 too; block r of the global order, as long as rank r's x, which is
              kept. Any real dtype, dates and time spans, NaN and NaT last.
-    Cost:    3 ceil(lg p) sends a rank, to agree, of samples, of sizes; one for each 256 KiB that a rank has for each
+    Cost:    3 ceil(lg p) sends a rank, to agree, of samples, of sizes; one for each MiB that a rank has for each
              other, or a part of that; then the sends of `moves` from what came to the sizes wanted, for p = 2 one in
              all or none. Time: a partition, a local sort. Memory: a copy of x and a piece; a second one for what
              ranks have for others beyond what these have for them.
