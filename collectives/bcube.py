@@ -51,9 +51,12 @@ def bcube_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None =
     announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype, base=base)
     lines = lines_of(comm.rank, comm.size, flat.size, base)
     with region(comm, who):
-        whole[...] = flat
+        mine = flat
         for line in lines:
-            _reduce_scatter(comm, whole, reduce, line)
+            _reduce_scatter(comm, mine, whole, reduce, line)
+            mine = whole
+        if not lines:
+            whole[...] = flat
         for line in reversed(lines):
             _allgather(comm, whole, line)
     return finish(result, whole)
@@ -94,24 +97,28 @@ def lines_of(rank: int, p: int, n: int, base: int) -> list[Line]:
     return found
 
 
-def _reduce_scatter(comm: Any, whole: Array, reduce: Reduce, line: Line) -> None:
-    """Send every other rank of the line its part, and reduce what comes for the own one, in rank order.
+def _reduce_scatter(comm: Any, mine: Array, whole: Array, reduce: Reduce, line: Line) -> None:
+    """Send every other rank of the line its part of `mine`, and reduce what comes for the own one, in rank order.
 
-    Before, `whole` is over the neighbours that earlier rounds have joined; after, the own part is over all the line's.
+    Before, `mine` is over the neighbours that earlier rounds have joined; after, the own part of `whole` is over all
+    the line's.
     """
     ranks, place, bounds = line
     wire = wire_view(whole.dtype) or np.asarray
-    own = whole[bounds[place] : bounds[place + 1]]
-    shares = np.empty((len(ranks), own.size), own.dtype)
+    own = slice(bounds[place], bounds[place + 1])
+    shares = [*np.empty((len(ranks), own.stop - own.start), whole.dtype)]
     others = _others(line)
-    sent = [comm.Isend(wire(whole[bounds[k] : bounds[k + 1]]), ranks[k], _SCATTER) for k in others]
+    sent = [comm.Isend(wire(mine[bounds[k] : bounds[k + 1]]), ranks[k], _SCATTER) for k in others]
     coming = [comm.Irecv(wire(shares[k]), ranks[k], _SCATTER) for k in reversed(others)]
     for request in [*coming, *sent]:
         request.Wait()
-    shares[place] = own
-    own[...] = shares[0]
+    room, shares[place] = shares[0], mine[own]
+    so_far = shares[0]
     for share in shares[1:]:
-        reduce(own, share, out=own)
+        # The own share may lie where the result does: only the last reduction goes there.
+        target = whole[own] if share is shares[-1] else room
+        reduce(so_far, share, out=target)
+        so_far = target
 
 
 def _allgather(comm: Any, whole: Array, line: Line) -> None:

@@ -43,13 +43,21 @@ def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Array | None 
     Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
-    p, v, result, whole = _start("binomial_broadcast", comm, x, root, out)
+    p, v, mine, result, whole = _start("binomial_broadcast", comm, x, root, out)
     wire = wire_view(whole.dtype) or _as_it_is
     with region(comm, "binomial_broadcast"):
         if v:
             comm.Recv(wire(whole), (binomial_parent(v) + root) % p, _BINOMIAL)
+        sending = None
         for child in binomial_children(v, p):
-            comm.Send(wire(whole), (child + root) % p, _BINOMIAL)
+            if sending:
+                sending.Wait()
+            sending = comm.Isend(wire(mine), (child + root) % p, _BINOMIAL)
+        # While the last one is on its way, the root copies for itself.
+        if not same_memory(whole, mine):
+            whole[...] = mine
+        if sending:
+            sending.Wait()
     return finish(result, whole)
 
 
@@ -75,7 +83,7 @@ def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Arra
     Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  van de Geijn's algorithm, as in Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
-    p, v, result, whole = _start("scatter_allgather_broadcast", comm, x, root, out)
+    p, v, source, result, whole = _start("scatter_allgather_broadcast", comm, x, root, out)
     bounds = block_bounds(whole.size, p)
     wire = wire_view(whole.dtype) or _as_it_is
     with region(comm, "scatter_allgather_broadcast"):
@@ -83,8 +91,10 @@ def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Arra
             mine = whole[bounds[v] : bounds[binomial_end(v, p)]]
             comm.Recv(wire(mine), (binomial_parent(v) + root) % p, _SCATTER)
         for child in binomial_children(v, p):
-            part = whole[bounds[child] : bounds[binomial_end(child, p)]]
+            part = source[bounds[child] : bounds[binomial_end(child, p)]]
             comm.Send(wire(part), (child + root) % p, _SCATTER)
+        if v == 0:
+            whole[: bounds[1]] = source[: bounds[1]]  # the other blocks come round
         # Number v is rank root+v: the same neighbours, in another place.
         allgather_round(comm, Ring.of(comm)._replace(place=v), whole, bounds)
     return finish(result, whole)
@@ -121,9 +131,9 @@ def chain_broadcast(
              ranks differ.
     Source:  Pjesivac-Grbovic, Angskun, Bosilca, Fagg, Gabriel, Dongarra, Cluster Computing 10(2), 2007.
     """
-    p, v, result, whole = _start("chain_broadcast", comm, x, root, out, segment_bytes=segment_bytes)
+    p, v, mine, result, whole = _start("chain_broadcast", comm, x, root, out, segment_bytes=segment_bytes)
     wire = wire_view(whole.dtype) or _as_it_is
-    segments = [wire(whole[first:end]) for first, end in segment_bounds(whole.size, whole.itemsize, segment_bytes)]
+    segments = [wire(mine[first:end]) for first, end in segment_bounds(mine.size, mine.itemsize, segment_bytes)]
     left, right = (comm.rank - 1) % p, (comm.rank + 1) % p
     with region(comm, "chain_broadcast"):
         if v:
@@ -138,6 +148,8 @@ def chain_broadcast(
                 comm.Sendrecv(segment, right, _CHAIN, after[0], left, _CHAIN)
             else:
                 comm.Send(segment, right, _CHAIN)
+        if not same_memory(whole, mine):
+            whole[...] = mine
     return finish(result, whole)
 
 
@@ -173,17 +185,20 @@ def segment_bounds(n: int, itemsize: int, segment_bytes: int) -> list[tuple[int,
     return list(pairwise(bounds))
 
 
-def _start(who: str, comm: Any, x: Any, root: int, out: Array | None, **more: Any) -> tuple[int, int, Array, Array]:
-    """Check the call; return p, this rank's number as seen from the root, the result, and where to make it."""
+def _start(
+    who: str, comm: Any, x: Any, root: int, out: Array | None, **more: Any
+) -> tuple[int, int, Array, Array, Array]:
+    """Check the call; return p, this rank's number as seen from the root, what to send, the result, where to make it.
+
+    What to send is `x` on the root, which nobody copies before it is sent.
+    """
     flat, p = flat_input(who, x), comm.size
     check_root(who, root, p)
     for name, value in more.items():
         check_positive(who, name, value)
     result, whole = output(who, out, x.shape, x.dtype)
     announce(comm, who, root=root, shape=x.shape, dtype=x.dtype, **more)
-    if comm.rank == root and not same_memory(whole, flat):
-        whole[...] = flat
-    return p, (comm.rank - root) % p, result, whole
+    return p, (comm.rank - root) % p, flat if comm.rank == root else whole, result, whole
 
 
 def _as_it_is(array: Array) -> Array:

@@ -49,25 +49,26 @@ class Fold(NamedTuple):
         return chosen if chosen // 2 == number else 2 * number
 
 
-def in_rank_order(reduce: Reduce, mine: Array, came: Array, *, mine_first: bool) -> None:
-    """Reduce `came` into `mine`, the lower ranks' share on the left."""
+def in_rank_order(reduce: Reduce, mine: Array, came: Array, out: Array, *, mine_first: bool) -> None:
+    """Reduce `mine` and `came` into `out`, the lower ranks' share on the left."""
     if mine_first:
-        reduce(mine, came, out=mine)
+        reduce(mine, came, out=out)
     else:
-        reduce(came, mine, out=mine)
+        reduce(came, mine, out=out)
 
 
-def fold_in(comm: Any, whole: Array, reduce: Reduce, fold: Fold) -> None:
-    """Let one of each pair have both shares."""
+def fold_in(comm: Any, x: Array, whole: Array, reduce: Reduce, fold: Fold) -> Array:
+    """Let one of each pair have both shares of `x`, in `whole`; return where this rank's is: there or still in `x`."""
     if fold.mate is None:
-        return
-    wire = wire_view(whole.dtype) or np.asarray
+        return x
+    wire = wire_view(x.dtype) or np.asarray
     if fold.number is None:
-        comm.Send(wire(whole), fold.mate, _FOLD)
-    else:
-        came = np.empty_like(whole)
-        comm.Recv(wire(came), fold.mate, _FOLD)
-        in_rank_order(reduce, whole, came, mine_first=fold.mate > comm.rank)
+        comm.Send(wire(x), fold.mate, _FOLD)
+        return x
+    came = np.empty_like(x)
+    comm.Recv(wire(came), fold.mate, _FOLD)
+    in_rank_order(reduce, x, came, whole, mine_first=fold.mate > comm.rank)
+    return whole
 
 
 def unfold(comm: Any, whole: Array, fold: Fold) -> None:

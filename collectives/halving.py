@@ -39,25 +39,30 @@ def recursive_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: A
     announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype)
     fold = Fold.of(rank, p)
     with region(comm, who):
-        whole[...] = flat
-        fold_in(comm, whole, reduce, fold)
+        mine = fold_in(comm, flat, whole, reduce, fold)
         if fold.number is not None:
-            _double(comm, whole, reduce, fold)
+            _double(comm, mine, whole, reduce, fold)
         unfold(comm, whole, fold)
     return finish(result, whole)
 
 
-def _double(comm: Any, whole: Array, reduce: Reduce, fold: Fold) -> None:
-    """Exchange and reduce: after the exchange at distance d, `whole` is over the 2d numbers around."""
+def _double(comm: Any, mine: Array, whole: Array, reduce: Reduce, fold: Fold) -> None:
+    """Exchange and reduce: after the exchange at distance d, `whole` is over the 2d numbers around.
+
+    Before the first one, a rank's share is `mine`.
+    """
+    if fold.q == 1:
+        whole[...] = mine
+        return
     wire = wire_view(whole.dtype) or np.asarray
     came = np.empty_like(whole)
     distance, number = 1, fold.number
     assert number is not None
     while distance < fold.q:
         partner = fold.rank_of(number ^ distance, comm.size)
-        comm.Sendrecv(wire(whole), partner, _EXCHANGE, wire(came), partner, _EXCHANGE)
-        in_rank_order(reduce, whole, came, mine_first=partner > comm.rank)
-        distance *= 2
+        comm.Sendrecv(wire(mine), partner, _EXCHANGE, wire(came), partner, _EXCHANGE)
+        in_rank_order(reduce, mine, came, whole, mine_first=partner > comm.rank)
+        mine, distance = whole, 2 * distance
 
 
 def recursive_doubling_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
@@ -97,10 +102,9 @@ def halving_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Arr
     announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype)
     fold = Fold.of(rank, p)
     with region(comm, who):
-        whole[...] = flat
-        fold_in(comm, whole, reduce, fold)
+        mine = fold_in(comm, flat, whole, reduce, fold)
         if fold.number is not None:
-            _halve(comm, whole, reduce, fold, 0)
+            _halve(comm, mine, whole, reduce, fold, 0)
             _double_again(comm, whole, fold)
         unfold(comm, whole, fold)
     return finish(result, whole)
@@ -147,18 +151,25 @@ def _halving_steps(fold: Fold, p: int, n_items: int, itemsize: int, chosen: int)
     return found
 
 
-def _halve(comm: Any, whole: Array, reduce: Reduce, fold: Fold, chosen: int) -> None:
-    """Reduce-scatter: after the exchange at distance d, one of 2d parts of `whole` is over the 2d numbers around."""
+def _halve(comm: Any, mine: Array, whole: Array, reduce: Reduce, fold: Fold, chosen: int) -> None:
+    """Reduce-scatter: after the exchange at distance d, one of 2d parts of `whole` is over the 2d numbers around.
+
+    Before the first one, a rank's share is `mine`.
+    """
     assert fold.number is not None
+    if fold.q == 1:
+        whole[...] = mine
+        return
     bounds = block_bounds(whole.size, fold.q)
     wire = wire_view(whole.dtype) or np.asarray
     scratch = np.empty(bounds[(fold.q + 1) // 2], whole.dtype)
     for distance, (keep, give, n_blocks) in zip(_distances(fold), _ranges(fold.number, fold.q), strict=True):
         partner = fold.rank_of(fold.number ^ distance, comm.size, chosen)
-        kept, given = (whole[bounds[b] : bounds[b + n_blocks]] for b in (keep, give))
-        came = scratch[: kept.size]
-        comm.Sendrecv(wire(given), partner, _HALVE, wire(came), partner, _HALVE)
-        in_rank_order(reduce, kept, came, mine_first=partner > comm.rank)
+        kept, given = (slice(bounds[b], bounds[b + n_blocks]) for b in (keep, give))
+        came = scratch[: kept.stop - kept.start]
+        comm.Sendrecv(wire(mine[given]), partner, _HALVE, wire(came), partner, _HALVE)
+        in_rank_order(reduce, mine[kept], came, whole[kept], mine_first=partner > comm.rank)
+        mine = whole
 
 
 def _double_again(comm: Any, whole: Array, fold: Fold) -> None:
@@ -197,10 +208,9 @@ def rabenseifner_reduce(
     announce(comm, who, op=op_name(op), root=root, shape=x.shape, dtype=x.dtype)
     fold = Fold.of(rank, p, root)
     with region(comm, who):
-        whole[...] = flat
-        fold_in(comm, whole, reduce, fold)
+        mine = fold_in(comm, flat, whole, reduce, fold)
         if fold.number is not None:
-            _halve(comm, whole, reduce, fold, root)
+            _halve(comm, mine, whole, reduce, fold, root)
             _gather(comm, whole, fold, root)
     return finish(result, whole) if rank == root else None
 

@@ -37,17 +37,19 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
             comm.Send(wire(flat), root, _REDUCE)
             comm.Recv(wire(whole), root, _BROADCAST)
             return finish(result, whole)
-        so_far, came = np.empty_like(flat), np.empty_like(flat)
-        for source in range(p):
+        so_far, kept, came = flat, np.empty_like(flat), np.empty_like(flat)
+        if root:
+            comm.Recv(wire(kept), 0, _REDUCE)
+            so_far = kept
+        for source in range(1, p):
             # Before each turn, `so_far` is the reduction over the ranks below `source`.
-            share = flat if source == root else came
             if source != root:
                 comm.Recv(wire(came), source, _REDUCE)
-            if source == 0:
-                so_far[...] = share
-            else:
-                reduce(so_far, share, out=so_far)
-        whole[...] = so_far
+            target = whole if source == p - 1 else kept
+            reduce(so_far, flat if source == root else came, out=target)
+            so_far = target
+        if p == 1:
+            whole[...] = flat
         for dest in range(p):
             if dest != root:
                 comm.Send(wire(whole), dest, _BROADCAST)

@@ -39,14 +39,17 @@ def binomial_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
     top = root if is_commutative(op) else 0
     v = (rank - top) % p
     with region(comm, who):
-        whole[...] = flat
-        came = np.empty_like(flat)
-        for child in reversed(binomial_children(v, p)):
-            # `whole` is over v ... child-1, what comes over the ranks from child on.
+        mine, children = flat, binomial_children(v, p)
+        came = np.empty_like(flat) if children else flat
+        for child in reversed(children):
+            # `mine` is over v ... child-1, what comes over the ranks from child on.
             comm.Recv(wire(came), (child + top) % p, _REDUCE)
-            reduce(whole, came, out=whole)
+            reduce(mine, came, out=whole)
+            mine = whole
         if v:
-            comm.Send(wire(whole), (binomial_parent(v) + top) % p, _REDUCE)
+            comm.Send(wire(mine), (binomial_parent(v) + top) % p, _REDUCE)
+        elif not children:
+            whole[...] = flat
         if top != root and rank == top:
             comm.Send(wire(whole), root, _TO_ROOT)
         if top != root and rank == root:

@@ -76,30 +76,30 @@ def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | No
     place = Place.of(comm.rank, nodes_of(comm))
     wire = wire_view(flat.dtype) or np.asarray
     with region(comm, who):
-        whole[...] = flat
         if place.number is None:
-            comm.Send(wire(whole), place.helps, _FOLD)
+            comm.Send(wire(flat), place.helps, _FOLD)
             comm.Recv(wire(whole), place.helps, _UNFOLD)
             return finish(result, whole)
-        came = np.empty_like(whole) if place.helped else whole
+        mine, came = flat, np.empty_like(flat) if place.helped else flat
         for other in place.helped:
             comm.Recv(wire(came), other, _FOLD)
-            reduce(whole, came, out=whole)
-        _in_two_levels(comm, whole, reduce, place)
+            reduce(mine, came, out=whole)
+            mine = whole
+        _in_two_levels(comm, mine, whole, reduce, place)
         for other in place.helped:
             comm.Send(wire(whole), other, _UNFOLD)
     return finish(result, whole)
 
 
-def _in_two_levels(comm: Any, whole: Array, reduce: Reduce, place: Place) -> None:
-    """All-reduce `whole` over all carriers."""
+def _in_two_levels(comm: Any, mine: Array, whole: Array, reduce: Reduce, place: Place) -> None:
+    """Put the reduction of `mine` over all carriers into `whole`."""
     number = place.number
     assert number is not None
     inside, across = Ring.through(place.inside, number), Ring.through(place.across, place.across.index(comm.rank))
     bounds = block_bounds(whole.size, inside.p)
     block = whole[bounds[number] : bounds[number + 1]]
     inner = block_bounds(block.size, across.p)
-    reduce_scatter_round(comm, inside, whole, bounds, reduce, block)
+    reduce_scatter_round(comm, inside, mine, bounds, reduce, block)
     reduce_scatter_round(comm, across, block, inner, reduce, block[inner[across.place] : inner[across.place + 1]])
     allgather_round(comm, across, block, inner)
     allgather_round(comm, inside, whole, bounds)
