@@ -15,14 +15,12 @@ import numpy as np
 from collectives.arrays import Array, block_bounds, finish, flat_input, output
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, op_name, reducer
-from collectives.staging import NodeClocks, Stage, items_in, slot_size
+from collectives.staging import NodeClocks, Stage, items_in, slot_size, whole_size
 from ranks import SharedArray, announce, is_plain, kept, region
 
 PreparedCall = Callable[[Array, Array | None], Array]
 
-# Up to here more than two ranks each reduce all of a piece: twice the work, but one sync instead of two.
-_WHOLE = 128 << 10
-_IN_CACHE = 256 << 10  # bytes, of all ranks' arrays together, that are reduced and then written back at once
+_IN_CACHE = 512 << 10  # bytes, of all ranks' arrays together, that are reduced and then written back at once
 _PREPARED = 1000  # calls, for so many kinds of arrays
 _NOWHERE = nullcontext()
 
@@ -54,11 +52,10 @@ def shared_allreduce(shared: SharedArray, op: Op = np.add) -> Array:
     charge = shared.charge
     with region(comm, "shared_allreduce") if charge else _NOWHERE:
         shared.sync()
-        for total, others in pieces:
+        for total, others, all_others in pieces:
             for other in others:
                 reduce(total, other, out=total)
-            for other in others:
-                other[...] = total
+            all_others[...] = total
             if charge:
                 for rank in range(comm.size):
                     charge(rank, 2 * total.nbytes)
@@ -68,15 +65,18 @@ def shared_allreduce(shared: SharedArray, op: Op = np.add) -> Array:
 
 
 def _own_pieces(shared: SharedArray) -> Any:
-    """Yield this rank's block of rank 0's array, and of those of the others, in pieces that fit into a cache."""
-    flats = [array.reshape(-1) for array in shared.arrays]
-    p, rank = len(flats), shared.comm.rank
-    bounds = block_bounds(flats[0].size, p)
-    step = items_in(_IN_CACHE // p, flats[0].itemsize)
+    """Yield this rank's block of rank 0's array, and of those of the others, in pieces that fit into a cache.
+
+    The others twice: one by one, and as one array, to which a result is written in one go.
+    """
+    p, rank = shared.comm.size, shared.comm.rank
+    flats = shared.together.reshape(p, shared.local.size)
+    bounds = block_bounds(shared.local.size, p)
+    step = items_in(_IN_CACHE // p, flats.itemsize)
     for begin in range(bounds[rank], bounds[rank + 1], step):
         end = min(begin + step, bounds[rank + 1])
-        first, *others = [flat[begin:end] for flat in flats]
-        yield first, others
+        others = flats[1:, begin:end]
+        yield flats[0, begin:end], [*others], others
 
 
 def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
@@ -111,13 +111,12 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
         step = items_in(stage.size, flat.itemsize)
         for begin in range(0, flat.size, step):
             piece, target = flat[begin : begin + step], whole[begin : begin + step]
-            if comm.size == 2 or piece.nbytes <= _WHOLE:
+            if piece.nbytes <= whole_size(comm.size):
                 stage.reduce_whole(piece, target, reduce)
             else:
                 stage.reduce_blocks(piece, target, reduce)
     # On real MPI every microsecond counts: what was found right is not looked at again.
-    small = 0 < flat.nbytes <= (stage.size if comm.size == 2 else _WHOLE)
-    if small and type(op) is np.ufunc and is_plain(comm):
+    if 0 < flat.nbytes <= whole_size(comm.size) and type(op) is np.ufunc and is_plain(comm):
         prepare(comm, staged_allreduce, x, op, _prepared_call(stage, x, op))
     return finish(result, whole)
 
@@ -206,7 +205,7 @@ def staged_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost
     for begin in range(0, n_items if p > 1 else 0, step):
         n = min(step, n_items - begin)
         clocks.sync()
-        if p == 2 or n * itemsize <= _WHOLE:
+        if n * itemsize <= whole_size(p):
             clocks.now += (p - 1) * (read(n * itemsize) + network.reduce_ps(n * itemsize))
         else:
             blocks = [n_bytes * itemsize for n_bytes in np.diff(block_bounds(n, p)).tolist()]

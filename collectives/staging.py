@@ -14,11 +14,20 @@ from ranks import can_share_memory, shared_array
 # Bytes that a rank stages at a time: much fewer would wait for each other more often, much more leave the cache.
 _STAGED = 1 << 20
 _ALL_STAGED = 16 << 20  # and no more than this by all ranks together
+_WHOLE = 1 << 20  # bytes, of all ranks together, up to which it pays that each rank reduces all
 
 
 def slot_size(p: int) -> int:
     """Return the bytes that each of p ranks stages at a time: fewer when there are many of them."""
     return max(1 << 16, min(_STAGED, _ALL_STAGED // (2 * p)))
+
+
+def whole_size(p: int) -> int:
+    """Return up to how many bytes of a piece each of p ranks reduces all of it: more work, but one sync, not two.
+
+    Two ranks always do: their work is hardly more.
+    """
+    return slot_size(p) if p == 2 else _WHOLE // p
 
 
 def items_in(n_bytes: int, itemsize: int) -> int:

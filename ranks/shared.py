@@ -47,17 +47,19 @@ class LostPeerError(RanksError):
 class SharedArray:
     """An array of each rank of `comm`, all of one shape and dtype: `arrays[rank]`, and this rank's own, `local`.
 
+    together: the same memory as one array of shape (p, ...), not in one piece.
     sync(): return when all ranks have called it as often as this one. What they wrote before is visible then.
     charge: on simulated ranks charge(rank, n_bytes) lets the time pass that reading or writing n_bytes of that
     rank's array takes, n*G of the link inside the node; own memory is free. None on real MPI.
     plans: what algorithms have prepared for these arrays, by keys of their own.
     """
 
-    __slots__ = ("arrays", "charge", "comm", "local", "plans", "sync")
+    __slots__ = ("arrays", "charge", "comm", "local", "plans", "sync", "together")
 
-    def __init__(self, comm: Any, arrays: list[Array], sync: Callable[[], None], charge: Charge | None) -> None:
-        self.comm, self.arrays, self.sync, self.charge = comm, arrays, sync, charge
-        self.local = arrays[comm.rank]
+    def __init__(self, comm: Any, together: Array, sync: Callable[[], None], charge: Charge | None) -> None:
+        self.comm, self.together, self.sync, self.charge = comm, together, sync, charge
+        self.arrays: list[Array] = [together[rank, ...] for rank in range(comm.size)]
+        self.local = self.arrays[comm.rank]
         self.plans: dict[Any, Any] = {}
 
 
@@ -118,7 +120,7 @@ def _on_one_node(comm: Any) -> bool:
 def _simulated(comm: Comm, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SharedArray:
     brought = meet(comm, "shared_array", None, {"shape": shape, "dtype": dtype})
     if -1 not in brought:
-        brought[-1] = [np.zeros(shape, dtype) for _ in range(comm.size)]
+        brought[-1] = np.zeros((comm.size, *shape), dtype)
     signals = comm.Dup()  # so that no wildcard of the program can take a signal
     link, state, me, p = comm._world.network.intra, comm._state, comm.rank, comm.size
     nothing = np.empty(0, np.uint8)
@@ -144,20 +146,19 @@ def _real(comm: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SharedArra
     asked = comm.allgather((shape, dtype.str if dtype.names is None else dtype.descr))
     if any(other != asked[0] for other in asked):
         raise ValueError(f"shared_array: got (shape, dtype) {asked} by rank, expected the same; remedy: agree on one")
-    n_items = math.prod(shape)
-    n_bytes = n_items * dtype.itemsize
+    n_bytes = math.prod(shape) * dtype.itemsize
+    room = _rounded(n_bytes)
     header = _rounded((p + 1) * _LINE)
-    memory = _mapped(comm, header + p * _rounded(n_bytes), p * _LINE)
-    arrays = [
-        np.frombuffer(memory, dtype, n_items, header + rank * _rounded(n_bytes)).reshape(shape)
-        if n_bytes
-        else np.zeros(shape, dtype)
-        for rank in range(p)
-    ]
+    memory = _mapped(comm, header + p * room, p * _LINE)
+    if n_bytes:
+        rows = np.frombuffer(memory, np.uint8, p * room, header).reshape(p, room)
+        together = rows[:, :n_bytes].view(dtype).reshape(p, *shape)
+    else:
+        together = np.zeros((p, *shape), dtype)
     barrier = comm.Dup()
     if platform.machine() not in _ORDERED:
-        return SharedArray(comm, arrays, barrier.Barrier, None)
-    return SharedArray(comm, arrays, Flags(barrier, memoryview(memory)[: p * _LINE].cast("q")).sync, None)
+        return SharedArray(comm, together, barrier.Barrier, None)
+    return SharedArray(comm, together, Flags(barrier, memoryview(memory)[: p * _LINE].cast("q")).sync, None)
 
 
 def _rounded(n_bytes: int) -> int:

@@ -31,7 +31,7 @@ BUFFERINGS = ["none", "eager", "infinite"]
 def small_stage(monkeypatch: Any) -> None:
     """Let pieces be so small that a test's arrays have many of them, of both kinds."""
     monkeypatch.setattr(collectives.staging, "slot_size", lambda p: 4096)
-    monkeypatch.setattr(collectives.shared, "_WHOLE", 1024)
+    monkeypatch.setattr(collectives.staging, "_WHOLE", 4096)
     monkeypatch.setattr(collectives.shared, "_IN_CACHE", 2048)
 
 

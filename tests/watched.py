@@ -24,8 +24,9 @@ class Watch:
     def note(self, array: Any, write: bool) -> None:
         """Note an access of the running rank to all that lies between the ends of an array."""
         if isinstance(array, Watched) and array.size:
-            begin, end = np.lib.array_utils.byte_bounds(np.asarray(array))
-            self.accesses.append((self.rank, self.clocks[self.rank].copy(), begin, end, write))
+            for row in np.asarray(array) if array.ndim > 1 else [np.asarray(array)]:
+                begin, end = np.lib.array_utils.byte_bounds(row)
+                self.accesses.append((self.rank, self.clocks[self.rank].copy(), begin, end, write))
 
     def races(self) -> list[tuple[int, int]]:
         """Return the pairs of ranks of which one wrote what the other touched with no sync in between."""
@@ -87,6 +88,6 @@ def watched_shared_array(watch: Watch) -> Any:
             plain.sync()
             watch.rank = me  # whoever runs next notes its own accesses
 
-        return ranks.SharedArray(comm, [watched(array, watch) for array in plain.arrays], sync, plain.charge)
+        return ranks.SharedArray(comm, watched(plain.together, watch), sync, plain.charge)
 
     return make

@@ -44,7 +44,7 @@ def claims():
             claim_allreduce(comm, replace(case, layout="strided", out="fresh"), allreduce, rank_order)
     claim_barriers_leave_nothing_behind(comm, None, collectives.flag_barrier)
     collectives.staging.slot_size = lambda p: 4096
-    collectives.shared._WHOLE = 1024
+    collectives.staging._WHOLE = 4096
     other = comm.Dup()  # kept memory goes with its communicator: this one gets its own
     for case in fixed_cases():
         claim_allreduce(other, case, collectives.staged_allreduce, rank_order)
