@@ -27,7 +27,9 @@ start_line = ranks.shared_array(comm, 1)
 
 
 def buffer(n_bytes: int, pages: str) -> np.ndarray:
-    """Return float32 on huge pages ("2 MiB"), or on none ("4 KiB")."""
+    """Return float32 on huge pages ("2 MiB"), on none ("4 KiB"), or as NumPy puts it ("NumPy's")."""
+    if pages == "NumPy's":
+        return np.ones(n_bytes // 4, np.float32)
     size = -(-n_bytes // HUGE) * HUGE + HUGE
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE if pages == "2 MiB" else mmap.MADV_NOHUGEPAGE)
@@ -181,7 +183,7 @@ def predictions(sizes: list[int], turns: int) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for operation in ("allreduce", "broadcast", "reduce"):
         for n_bytes in sizes:
-            x, out, _ = data(n_bytes, "2 MiB")
+            x, out, _ = data(n_bytes, "NumPy's")
             candidates = collectives.explain(comm, operation, x).candidates
             functions = {name: collectives.CATALOGUE[operation][name].function for name, _ in candidates}
             variants = {name: lambda f=f, x=x, out=out: f(comm, x, out=out) for name, f in functions.items()}

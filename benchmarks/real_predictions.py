@@ -16,7 +16,8 @@ examples:
 what is compared:
   predicted   the algorithm's formula on the network that ranks.calibrate has measured (tables of passing messages on,
               of reducing, of shared memory), and the time of the algorithm's own code, from its smallest call
-  measured    the least of 15 turns, as calibration takes the least too; slowest process, float32 on pages of 2 MiB
+  measured    the least of 15 turns, as calibration takes the least too; slowest process, float32, arrays as NumPy
+              allocates them: on huge pages from 4 MiB on, as those that were calibrated with
   The median error over all sizes and algorithms is what the model is worth on this machine, now.
 """
 SIZES = [KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB]

@@ -23,8 +23,9 @@ _KIB = 1024
 # Four times as much each time: protocols and caches change about so.
 SIZES = (0, *(_KIB << shift for shift in range(0, 16, 2)))  # 1 KiB to 16 MiB
 STAGED_SIZES = (0, *(_KIB << shift for shift in range(0, 12, 2)))  # to 1 MiB, which is what is staged at a time
-_BATCH_BYTES = 1 << 18  # small messages are timed in batches, since a clock is read in 0.1 us
-_ALL_BYTES = 1 << 26  # large ones are timed less often
+# Steps are timed in batches: in a single one a rank that comes late finds all others waiting for it, and measures only
+# its own work. Batches of small messages are larger, since a clock is read in 0.1 us; large ones are timed less often.
+_BATCH, _BATCH_BYTES, _ALL_BYTES = 3, 1 << 18, 1 << 26
 
 Table = tuple[tuple[int, int], ...]
 
@@ -89,7 +90,7 @@ def calibrate(comm: Any, repeats: int = 40) -> MeasuredNetwork:
         )
     clock = _Stopwatch(comm, repeats)
     passed = _table(SIZES, lambda n: _time_passing_on(clock, n))
-    reduced = _table(SIZES, lambda n: _time_reduction(clock, n) if n else 0)
+    reduced = _table(SIZES, lambda n: max(0, _time_reduction(clock, n) - passed[0][1]) if n else 0)
     staged = _staged(clock, reduced) if can_share_memory(comm) else None
     made = MeasuredNetwork(
         name="calibrated",
@@ -133,10 +134,10 @@ class _Stopwatch:
 
     def least_ps(self, step: Callable[[], None], n_bytes: int) -> int:
         """Return the least time of a step that handles n_bytes, after one that warms up."""
-        batch = 1 if isinstance(self.comm, Comm) else max(1, min(8, _BATCH_BYTES // max(n_bytes, 1)))
+        batch = 1 if isinstance(self.comm, Comm) else max(_BATCH, min(8, _BATCH_BYTES // max(n_bytes, 1)))
         step()
         times_s = []
-        for _ in range(max(3, min(self.repeats, _ALL_BYTES // max(n_bytes, 1)))):
+        for _ in range(max(3, min(self.repeats, _ALL_BYTES // max(n_bytes * batch, 1)))):
             begin_s = self.wtime()
             for _ in range(batch):
                 step()
@@ -164,11 +165,17 @@ def _time_passing_on(clock: _Stopwatch, n_bytes: int) -> int:
 
 
 def _time_reduction(clock: _Stopwatch, n_bytes: int) -> int:
-    """Return the time of adding n_bytes to others, which all ranks do at once: they share caches and memory."""
+    """Return the time of adding n_bytes to others and of passing an empty message on.
+
+    All ranks do it at once, since they share caches, memory, and maybe processors; the message lets each wait for all.
+    """
     left, right, total = (np.ones(n_bytes // 4, np.float32) for _ in range(3))
+    comm, nothing = clock.comm, np.empty(0, np.uint8)
+    following, before = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
 
     def step() -> None:
         np.add(left, right, out=total)
+        comm.Sendrecv(nothing, following, _TAG, nothing, before, _TAG)
 
     return clock.least_ps(step, n_bytes)
 
@@ -184,14 +191,16 @@ def _staged(clock: _Stopwatch, reduced: Table) -> Table:
         nonlocal turn
         turn = 1 - turn
         slots = [array[turn, :n_bytes].view(np.float32) for array in shared.arrays]
-        slots[comm.rank][...] = own[: n_bytes // 4]
+        mine, total = own[: n_bytes // 4], out[: n_bytes // 4]
+        slots[comm.rank][...] = mine
         shared.sync()
         for other in others:
-            np.add(total[: n_bytes // 4], slots[other], out=total[: n_bytes // 4])
+            np.add(mine, slots[other], out=total)
+            mine = total
             if shared.charge:
                 shared.charge(other, n_bytes)
 
-    own, total = (np.ones(STAGED_SIZES[-1] // 4, np.float32) for _ in range(2))
+    own, out = (np.ones(STAGED_SIZES[-1] // 4, np.float32) for _ in range(2))
 
     def time_ps(n_bytes: int) -> int:
         return clock.least_ps(lambda: write_and_reduce(n_bytes) if n_bytes else shared.sync(), n_bytes)
