@@ -36,6 +36,11 @@ def test_a_wrong_attention_is_rejected(name: str) -> None:
         attention_claims(wrong.ATTENTION[name])
 
 
+@pytest.mark.parametrize("name", wrong.RIGHT)
+def test_the_right_attention_passes_where_wrong_ones_are_rejected(name: str) -> None:
+    attention_claims(wrong.RIGHT[name])
+
+
 @pytest.mark.parametrize("variant", wrong.TENSOR, ids=lambda c: c.__name__)
 def test_a_wrong_tensor_parallel_block_is_rejected(variant: Any) -> None:
     def make(comm: Any, case: Case) -> Any:

@@ -21,7 +21,7 @@ from parallel_claims import WAYS, Case, any_lengths
 def _with_ulysses(forward: Any, backward: Any = parallel.ulysses_attention_backward) -> Any:
     def way(comm: Any, case: Case) -> Any:
         return any_lengths(comm, case), lambda segments: Attention(
-            partial(forward, comm, causal=case.causal, segments=segments), partial(backward, comm)
+            partial(forward, comm, causal=case.causal, scale=case.scale, segments=segments), partial(backward, comm)
         )
 
     return way
@@ -85,7 +85,13 @@ def _ring(kernel_of: Any, layout: str = "plain") -> Any:
         mine, _ = WAYS[f"ring_{layout}"](comm, case)
         return mine, lambda segments: Attention(
             partial(
-                parallel.ring_attention, comm, causal=case.causal, layout=layout, segments=segments, kernel=kernel_of()
+                parallel.ring_attention,
+                comm,
+                causal=case.causal,
+                scale=case.scale,
+                layout=layout,
+                segments=segments,
+                kernel=kernel_of(),
             ),
             partial(parallel.ring_attention_backward, comm),
         )
@@ -135,7 +141,7 @@ def _local_positions() -> Kernel:
 def _striped_taken_for_plain(comm: Any, case: Case) -> Any:
     mine, _ = WAYS["ring_striped"](comm, case)
     return mine, lambda segments: Attention(
-        partial(parallel.ring_attention, comm, causal=case.causal, segments=segments),
+        partial(parallel.ring_attention, comm, causal=case.causal, scale=case.scale, segments=segments),
         partial(parallel.ring_attention_backward, comm),
     )
 
@@ -165,6 +171,13 @@ ATTENTION = {
     "local positions, zigzag": _ring(_local_positions, "zigzag"),
     "striped taken for plain": _striped_taken_for_plain,
     "documents of this rank only": _ring(_documents_of_this_rank, "striped"),
+}
+
+# The same plumbing around what is right: if this is rejected too, the rejections above say nothing.
+RIGHT = {
+    "Ulysses": _with_ulysses(parallel.ulysses_attention),
+    "ring": _ring(lambda: BLOCKWISE),
+    "zigzag": _ring(lambda: BLOCKWISE, "zigzag"),
 }
 
 # -- blocks: strategies ------------------------------------------------------------------------------------------------
