@@ -24,6 +24,7 @@ import ranks
 from experiments import _attention, _lab
 from experiments._attention import BYTES, Shrunk
 from experiments._worlds import World
+from experiments.pictures.curves import tick
 from parallel import costs
 from ranks import look
 
@@ -87,7 +88,7 @@ def growth(world: World, tokens: int, sizes: list[int]) -> dict[tuple[str, int],
         for name in NAMES:
             run = runs[name, p] = play(name, world.network, p, tokens)
             silent = play(name, world.network, p, tokens, compute=False)
-            elements = max(run.bytes_sent) // 4 * (tokens // PLAYED) * HEAD_DIM
+            elements = played_elements(run, tokens)
             assert elements == sent(name, p, tokens), f"{name}, {p} ranks: sent {elements}"
             wire = [_lab.nice_bytes(n * BYTES) for n in (sent(name, p, tokens), elements)]
             times = [_lab.nice_time(each.time_ps) for each in (silent, run)]
@@ -160,27 +161,37 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     numbers(world)
 
 
-def draw(path: Path, network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, int], ranks.Run]) -> None:
-    """Draw what a rank sends and how long attention takes against the number of ranks, and a ring's messages."""
+def picture(network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, int], ranks.Run]) -> Any:
+    """Return a Figure of what a rank sends, and of how long attention takes, against the number of ranks."""
     figure = look.figure(11, 4.5)
     left, right = look.axes(figure, 1, 2, 1), look.axes(figure, 1, 2, 2)
     for name, colour, marker in zip(NAMES, look.COLOURS, look.MARKERS, strict=False):
         style: dict[str, Any] = {"color": colour, "label": name}
-        played = [max(runs[name, p].bytes_sent) // 4 * (tokens // PLAYED) * HEAD_DIM * BYTES for p in sizes]
         left.plot(sizes, [sent(name, p, tokens) * BYTES for p in sizes], **style)
+        played = [played_elements(runs[name, p], tokens) * BYTES for p in sizes]
         left.plot(sizes, played, color=colour, marker=marker, linestyle="", fillstyle="none", markersize=8)
         right.plot(sizes, [runs[name, p].time_ps for p in sizes], marker=marker, fillstyle="none", **style)
-    left.set_title("Sent by each rank, forward (lines expected, marks measured)")
-    right.set_title(f"Time of a forward on {network}, with attention")
+    left.set_title("Sent by each rank, forward (lines expected, marks measured)", fontsize="medium")
+    right.set_title(f"Time of a forward on {network}, with attention", fontsize="medium")
     for axes, nice, base in ((left, _lab.nice_bytes, 2), (right, _lab.nice_time, 10)):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log", base=base)
-        axes.yaxis.set_major_formatter(lambda y, _, nice=nice: nice(y))
+        axes.yaxis.set_major_formatter(lambda y, _, nice=nice: tick(nice(y)))
         axes.set_xticks(sizes, [f"{p}" for p in sizes])
         axes.set_xlabel(f"ranks of {tokens:,} tokens each")
         axes.grid(alpha=0.3)
     left.legend(frameon=False)
-    _lab.save(path, figure.savefig)
+    return figure
+
+
+def played_elements(run: ranks.Run, tokens: int) -> int:
+    """Return the elements that the busiest rank of a `play` sent, in terms of the sequence that it stands for."""
+    return max(run.bytes_sent) // 4 * (tokens // PLAYED) * HEAD_DIM
+
+
+def draw(path: Path, network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, int], ranks.Run]) -> None:
+    """Draw what is sent and how long it takes, and beside it a ring's messages."""
+    _lab.save(path, picture(network, tokens, sizes, runs).savefig)
     p = min(sizes[-1], 8)
     trace = play("ring", ranks.presets[network], p, tokens, trace=True).trace
     title = f"Ring attention, {p} ranks, {tokens:,} tokens each: blocks move while ranks compute"

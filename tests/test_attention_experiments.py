@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 
-from experiments import long_context, ulysses
+from experiments import long_context, traffic, ulysses
+from experiments.pictures import heads
 from test_experiments import row, run
 
 
@@ -73,6 +76,49 @@ def test_long_context_runs_the_longest_sequence_that_fits(tmp_path):
     assert longest["dense"] * 3 < longest["blockwise"] < longest["Ulysses"], ended.stdout
     assert longest["blockwise"] < longest["ring"]
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", traffic.WAYS)
+def test_every_way_to_share_out_attention_sends_what_its_formula_says(name, p):
+    assert traffic.counted(name, p).sent == traffic.WAYS[name].formula(p)
+
+
+def test_traffic_shows_that_who_keeps_more_sends_less(monkeypatch, capsys):
+    assert call(traffic, monkeypatch) == 0
+    output = capsys.readouterr().out
+    # papers, then expected, forward, backward, both, kept and messages for 4 ranks
+    assert row(output, "ring, common code") == ["4", "5.000", "1.500", "3.500", "5.000", "1.062", "10"]
+    assert row(output, "ring that keeps all") == ["4", "3.000", "1.500", "1.500", "3.000", "2.562", "6"]
+    assert row(output, "the same, keeping") == ["8 or 10", "6.000", "3.000", "3.000", "6.000", "5.625", "24"]
+
+
+def test_a_way_that_is_not_attention_or_sends_something_else_ends_the_experiment(monkeypatch):
+    def once_more(comm: Any) -> Any:
+        comm.Sendrecv(b"more than it should", comm.rank, recvbuf=bytearray(19), source=comm.rank)
+        return traffic.ring(comm)
+
+    right = traffic.parallel.attention
+    monkeypatch.setitem(traffic.WAYS, "ring", traffic.Way("4", lambda p: 6 * Fraction(p - 1, p), once_more))
+    with pytest.raises(AssertionError, match="ring: sends "):
+        call(traffic, monkeypatch)
+    monkeypatch.setattr(traffic.parallel, "attention", lambda *arrays, **keywords: right(*arrays, **keywords) + 1e-9)
+    with pytest.raises(AssertionError, match=r"off by .* from dense attention"):
+        traffic.counted("Ulysses", 2)
+
+
+def test_pictures_show_all_cells_all_heads_and_all_pairs():
+    before = heads.cells([1, 2], 3)
+    assert [held.ravel().tolist() for held in before] == [[0, 1, 2], [3, 4, 5, 6, 7, 8]]
+    whole = np.concatenate(before, 1)
+    after = [whole[:, :, :2], whole[:, :, 2:]]
+    texts = [[text.get_text() for text in axes.texts] for axes in heads.transposition(before, after).axes]
+    assert texts == [["0a", "0b", "0c"], ["1a", "1b", "1c", "2a", "2b", "2c"],
+                     ["0a", "0b", "1a", "1b", "2a", "2b"], ["0c", "1c", "2c"]]  # fmt: skip
+    filled = [patch for patch in heads.assignment(4, 2, [3]).axes[0].patches if patch.get_facecolor()[3]]
+    assert len(filled) == 4 + 3  # rank 0 has two query heads of one K/V head, the others one of each
+    title = heads.causal_work(["plain"], 128, 8).axes[0].get_title()
+    assert title == "plain: 1,928 in a row"  # 1.87 times 128 * 129 / 2 / 8
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,11 @@ from ranks import look
 Points = list[tuple[float, float]]
 
 
+def tick(text: str) -> str:
+    """Return a number and its unit as beside a tick of an axis: tick("1.000 µs") == "1 µs"."""
+    return re.sub(r"\.0*(?= )", "", text)
+
+
 def curves(
     title: str,
     horizontal: str,
@@ -35,7 +40,7 @@ def curves(
         joined = "" if lines else ":"
         axes.plot(*zip(*points[name], strict=True), color=colour, linestyle=joined, **mark, label=f"{name}, measured")
     axes.xaxis.set_major_formatter(lambda x, _: nice_x(x))
-    axes.yaxis.set_major_formatter(lambda y, _: re.sub(r"\.0*(?= )", "", nice_y(y)))
+    axes.yaxis.set_major_formatter(lambda y, _: tick(nice_y(y)))
     low, high = axes.get_ylim()
     if high < 100 * low:  # too few powers of ten to read the scale by
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

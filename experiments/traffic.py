@@ -1,0 +1,220 @@
+"""What does a rank send, and what does it keep, to share out attention, forward and backward?
+
+The papers disagree: a ring sends 4 or 6 times its tokens, Megatron calls 8 or 10 collectives. Here every way runs, its
+result and gradients are compared with dense attention, and what ranks send and keep is counted. The disagreements are
+choices: who keeps more need not send it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import parallel
+import ranks
+from collectives import ring_allgather, ring_reduce_scatter
+from experiments import _lab
+from parallel.layers import saved_bytes
+from parallel.local import Attention
+
+EXAMPLES = """\
+  python experiments/traffic.py              4 ranks
+  python experiments/traffic.py --ranks 8"""
+HEAD_DIM, TOKENS = 4, 4  # of a head, of a rank: the counts are over tokens times hidden
+ITEM = 8  # bytes of a float64
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def ring_that_keeps_all(comm: Any) -> Attention:
+    """Return attention of a rank's queries over all keys and values, which it gathers once and keeps.
+
+    Backward only their gradients travel: every rank's are summed where the tokens are.
+    """
+
+    def forward(q: Array, k: Array, v: Array) -> tuple[Array, Any]:
+        whole = ring_allgather(comm, np.stack([k, v]))
+        keys, values = (np.concatenate([*whole[:, which]], 1) for which in (0, 1))
+        return parallel.local_attention().forward(q, keys, values)
+
+    def backward(saved: Any, d_out: Array) -> tuple[Array, Array, Array]:
+        d_q, *d_whole = parallel.local_attention().backward(saved, d_out)
+        by_rank = np.stack([np.split(each, comm.size, 1) for each in d_whole], 1)
+        mine = ring_reduce_scatter(comm, by_rank.reshape(-1)).reshape(by_rank.shape[1:])
+        return d_q, mine[0], mine[1]
+
+    return Attention(forward, backward)
+
+
+def ring_from_home(comm: Any) -> Attention:
+    """Return ring attention whose backward is that of common code: a block's gradient sets out from its own rank.
+
+    Then it takes p moves to come home, one more than if it sets out from the first rank that the block visits.
+    """
+
+    def passed_on(x: Array) -> Array:
+        came = np.empty_like(x)
+        comm.Sendrecv(x, (comm.rank + 1) % comm.size, recvbuf=came, source=(comm.rank - 1) % comm.size)
+        return came
+
+    def backward(saved: Any, d_out: Array) -> tuple[Array, Array, Array]:
+        kv, d_q = np.stack([saved.k, saved.v]), np.zeros_like(saved.q)
+        d_kv = np.zeros_like(kv)
+        for step in range(comm.size):
+            into = d_q, d_kv[0], d_kv[1]
+            saved.kernel.backward(saved.q, kv[0], kv[1], saved.out, saved.lse, d_out, into=into)
+            d_kv = passed_on(d_kv)
+            if step < comm.size - 1:
+                kv = passed_on(kv)
+        return d_q, d_kv[0], d_kv[1]
+
+    return Attention(partial(parallel.ring_attention, comm, lengths=[TOKENS] * comm.size), backward)
+
+
+def ulysses(comm: Any) -> Attention:
+    """Return Ulysses."""
+    forward = partial(parallel.ulysses_attention, comm, lengths=[TOKENS] * comm.size)
+    return Attention(forward, partial(parallel.ulysses_attention_backward, comm))
+
+
+def ring(comm: Any) -> Attention:
+    """Return ring attention as in `parallel/`."""
+    forward = partial(parallel.ring_attention, comm, lengths=[TOKENS] * comm.size)
+    return Attention(forward, partial(parallel.ring_attention_backward, comm))
+
+
+@dataclass(frozen=True)
+class Way:
+    """What papers say that a rank sends forward and backward, over tokens * hidden of all ranks; our formula of p.
+
+    attention: of a rank's tokens; None for Megatron's blocks, which `strategy` makes.
+    """
+
+    papers: str
+    formula: Callable[[int], Fraction]
+    attention: Callable[[Any], Attention] | None = None
+    strategy: Callable[..., Any] | None = None
+
+
+def sequence_parallel(comm: Any, sizes: Any, attention: Attention, *, keep_gathered: bool) -> Any:
+    """Return Megatron's sequence parallelism for TOKENS on each rank."""
+    lengths = [TOKENS] * comm.size
+    return parallel.SequenceParallel(
+        comm, sizes, attention, tokens=TOKENS, lengths=lengths, keep_gathered=keep_gathered
+    )
+
+
+WAYS = {
+    "Ulysses": Way("8/p", lambda p: 8 * Fraction(p - 1, p * p), ulysses),
+    "ring": Way("4", lambda p: 6 * Fraction(p - 1, p), ring),
+    "ring, common code": Way("4", lambda p: 6 - Fraction(4, p), ring_from_home),
+    "ring that keeps all": Way("4", lambda p: 4 * Fraction(p - 1, p), ring_that_keeps_all),
+    "Megatron, tensor": Way("8", lambda p: 8 * Fraction(p - 1, p), strategy=parallel.TensorParallel),
+    "Megatron, sequence": Way(
+        "8 or 10", lambda p: 10 * Fraction(p - 1, p), strategy=partial(sequence_parallel, keep_gathered=False)
+    ),
+    "the same, keeping": Way(
+        "8 or 10", lambda p: 8 * Fraction(p - 1, p), strategy=partial(sequence_parallel, keep_gathered=True)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What each rank sends forward and backward and keeps between them, over tokens * hidden of all ranks; messages."""
+
+    forward: Fraction
+    backward: Fraction
+    kept: Fraction
+    messages: int
+
+    @property
+    def sent(self) -> Fraction:
+        """What a rank sends."""
+        return self.forward + self.backward
+
+
+def counted(name: str, p: int) -> Counted:
+    """Return what ranks send and keep, counted in a run of p ranks with p heads; assert that all send alike.
+
+    counted("Ulysses", 4).sent  # Fraction(3, 2): 8 (p-1)/p^2
+
+    Messages and memory of Megatron are those of a block, without the sums of the parameters' gradients.
+    """
+    program = partial(_attention_program if WAYS[name].attention else _block_program, WAYS[name])
+    forward, both = (ranks.run(program, p, backward) for backward in (False, True))
+    whole = ITEM * p * TOKENS * p * HEAD_DIM
+    assert len({*both.bytes_sent}) == len({*forward.bytes_sent}) == 1, f"{name}: ranks send {both.bytes_sent}"
+    once, twice = Fraction(forward.bytes_sent[0], whole), Fraction(both.bytes_sent[0], whole)
+    return Counted(once, twice - once, Fraction(forward.results[0], whole), both.sends[0])
+
+
+def _attention_program(way: Way, comm: Any, backward: bool) -> int:
+    """Compare with dense attention; return the bytes kept."""
+    assert way.attention
+    p, attention = comm.size, way.attention(comm)
+    arrays = [*np.random.default_rng(0).standard_normal((4, 1, p * TOKENS, p, HEAD_DIM))]
+    *mine, d_out = (parallel.shard(each, p, comm.rank) for each in arrays)
+    out, saved = attention.forward(*mine)
+    got, expected = [out], [parallel.attention(*arrays[:3])]
+    if backward:
+        got += attention.backward(saved, d_out)
+        expected += parallel.attention_backward(*arrays)
+    for result, right in zip(got, expected, strict=True):
+        error = abs(result - parallel.shard(right, p, comm.rank)).max()
+        assert error < 1e-12, f"off by {error} from dense attention"
+    return saved_bytes(saved)
+
+
+def _block_program(way: Way, comm: Any, backward: bool) -> int:
+    """Run a block of Megatron's; return the bytes kept."""
+    assert way.strategy
+    p = comm.size
+    sizes = parallel.BlockSizes(p * HEAD_DIM, p, p, 4 * p * HEAD_DIM)
+    strategy = way.strategy(comm, sizes, parallel.local_attention())
+    strategy.finish = lambda gradients: gradients  # gradients of parameters are another matter
+    parameters = parallel.random_parameters(np.random.default_rng(0), sizes)
+    tokens = TOKENS if isinstance(strategy, parallel.SequenceParallel) else p * TOKENS
+    x = np.random.default_rng(1).standard_normal((1, tokens, sizes.hidden))
+    mine = parallel.split_parameters(parameters, sizes, p, comm.rank)
+    y, saved = parallel.block(strategy, mine, x)
+    if backward:
+        parallel.block_backward(strategy, mine, saved, y)
+    return saved_bytes(saved)
+
+
+def experiment(args: argparse.Namespace) -> None:
+    """Count, compare, print."""
+    p = args.ranks or 4
+    print(f"{__doc__.partition(chr(10))[0]}\n\nRanks: {p} simulated, {TOKENS} tokens on each, {p} heads of {HEAD_DIM}")
+    print("Counts are elements over tokens * hidden of all ranks; attention alone, Megatron: of a block.\n")
+    rows = []
+    for name, way in WAYS.items():
+        found, expected = counted(name, p), way.formula(p)
+        assert found.sent == expected, f"{name}: sends {found.sent}, expected {expected}"
+        numbers = [expected, found.forward, found.backward, found.sent, found.kept]
+        rows.append([name, way.papers, *(f"{float(each):.3f}" for each in numbers), f"{found.messages}"])
+    header = ["", "papers", "sent\nexpected", "\nforward", "\nbackward", "\nboth", "kept", "messages"]
+    _lab.table(header, rows)
+    print("Attention: output and gradients are those of dense attention within 1e-12.")
+
+
+def main() -> int:
+    """Run the experiment from the command line."""
+    options = _lab.Parser(
+        description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--ranks", type=_lab.count, metavar="P", help="ranks, and heads (default: 4)")
+    options.set_defaults(plot=None)
+    return _lab.guarded(options, experiment, sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
