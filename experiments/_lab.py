@@ -251,9 +251,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         made.add_column(name, justify="right" if index else "left", no_wrap=bool(index))
     for row in rows:
         made.add_row(*row)
-    # Not the terminal's width where the table is kept: a notebook's is the same wherever it runs.
-    width = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
-    Console(width=width, highlight=False).print(made)
+    # Where it is kept, as in a notebook, it is plain and as wide wherever it is made.
+    shown = sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 24)).columns if shown or "COLUMNS" in os.environ else 100
+    Console(width=width, highlight=False, force_terminal=shown, force_jupyter=False).print(made)
 
 
 def track(items: Sequence[Any], what: str) -> Iterable[Any]:
