@@ -253,7 +253,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         made.add_row(*row)
     # Where it is kept, as in a notebook, it is plain and as wide wherever it is made.
     shown = sys.stdout.isatty()
-    width = shutil.get_terminal_size((100, 24)).columns if shown or "COLUMNS" in os.environ else 100
+    width = shutil.get_terminal_size((100, 24)).columns if shown else 100
     Console(width=width, highlight=False, force_terminal=shown, force_jupyter=False).print(made)
 
 
