@@ -18,6 +18,7 @@ from ranks.real import launch
 from sorting import (
     NETWORKS,
     bitonic_block_sort,
+    bitonic_sort,
     odd_even_block_sort,
     partition,
     partition_sort,
@@ -25,6 +26,7 @@ from sorting import (
     sample_sort,
 )
 from sorting.blocks import moves, redistribute
+from sorting.keys import CHUNK
 from sorting.partition import PIECE_BYTES, SAMPLES, SPARE
 from sorting_claims import (
     CLAIMS,
@@ -64,6 +66,19 @@ def test_claim_holds_on_simulated_ranks(claim: str, case: Case, p: int, bufferin
 def test_claim_holds_for_every_spread_dtype_kind_and_layout(claim: str) -> None:
     for case in fixed_cases():
         ranks.run(CLAIMS[claim], 5, case)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("special", [[0.0, -0.0], [np.nan, -np.nan], [np.nan, -0.0, 0.0, -np.inf]])
+@pytest.mark.parametrize("name", SORTS)
+def test_every_bit_is_kept_where_one_rank_alone_has_special_values(name: str, special: list[float], dtype: str) -> None:
+    """At the beginning of a block that is looked at in parts; long enough for NumPy's vectorised sorts."""
+    rng, n = np.random.default_rng(3), CHUNK + 1000
+    x = rng.standard_normal((3, n)).astype(dtype)
+    x[1, :5000] = rng.choice(np.array(special, dtype), 5000)
+    run = ranks.run(lambda c: SORTS[name](c, x[c.rank]), 3)
+    integers = f"i{x.itemsize}"
+    assert np.array_equal(np.concatenate(run.results).view(integers), bitonic_sort(x.ravel()).view(integers))
 
 
 @pytest.mark.parametrize("p", [1, 2, 3, 4])
