@@ -169,12 +169,17 @@ def _time_reduction(clock: _Stopwatch, n_bytes: int) -> int:
 
     All ranks do it at once, since they share caches, memory, and maybe processors; the message lets each wait for all.
     """
-    left, right, total = (np.ones(n_bytes // 4, np.float32) for _ in range(3))
     comm, nothing = clock.comm, np.empty(0, np.uint8)
-    following, before = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    p, rank = comm.size, comm.rank
+    following, before = (rank + 1) % p, (rank - 1) % p
+    # What has come is in a cache; the share it is added to, and where the result goes, are parts of larger arrays.
+    came, x, total = (np.ones((blocks, n_bytes // 4), np.float32) for blocks in (1, p, p))
+    block = 0
 
     def step() -> None:
-        np.add(left, right, out=total)
+        nonlocal block
+        block = (block + 1) % p
+        np.add(came[0], x[block], out=total[block])
         comm.Sendrecv(nothing, following, _TAG, nothing, before, _TAG)
 
     return clock.least_ps(step, n_bytes)
