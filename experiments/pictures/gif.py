@@ -38,7 +38,8 @@ def _encoded(kind: str, images: Sequence[Any], times_ms: Sequence[int]) -> bytes
     pile = Image.new("RGB", (width, height * len(images)))  # one palette for all, made of all
     for place, each in enumerate(images):
         pile.paste(each, (0, place * height))
-    pile = pile.quantize(COLOURS)
+    # Not the median cut, which leaves out a colour that is rare, such as that of the few comparators that swap.
+    pile = pile.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
     first, *others = (pile.crop((0, place * height, width, (place + 1) * height)) for place in range(len(images)))
     file = io.BytesIO()
     first.save(file, format=kind, save_all=True, append_images=others, duration=[*times_ms], loop=0)
