@@ -24,8 +24,9 @@ from collectives import cost
 from experiments import _lab
 from experiments._networks import show_networks
 from experiments._worlds import Measured, Real, Simulated, World
+from experiments.pictures import gif
 from experiments.pictures.curves import Points, curves
-from experiments.pictures.networks import flow_gif
+from experiments.pictures.networks import flow
 from sorting import (
     ComparatorNetwork,
     bitonic,
@@ -234,7 +235,7 @@ def experiment(world: World, args: argparse.Namespace, job: int) -> None:
     if args.plot:
         draw_all(world, args.plot, times)
     if args.animate:
-        _lab.save(args.animate, lambda path: path.write_bytes(flow_gif(bitonic(DRAWN.size), DRAWN)))
+        _lab.save(args.animate, lambda path: path.write_bytes(gif.gif(*flow(bitonic(DRAWN.size), DRAWN))))
 
 
 def on_mpi(world: Real, n: int) -> None:

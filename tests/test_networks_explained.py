@@ -11,7 +11,8 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from experiments._networks import failing_inputs, halves_left_unsorted, lone_failures, needed_by, without
-from experiments.pictures.networks import flow_gif, need_picture, split_picture
+from experiments.pictures import gif
+from experiments.pictures.networks import flow, need_picture, split_picture
 from ranks import look
 from sorting import NETWORKS, ComparatorNetwork, bitonic, smallest_unsorted
 
@@ -79,7 +80,7 @@ def test_each_unsorted_input_is_the_only_failure_of_some_network(n):
 @pytest.mark.parametrize("n", [1, 2, 5, 8])
 def test_values_travel_from_their_wires_to_their_places(n):
     x = np.random.default_rng(n).permutation(n) + 1
-    made = flow_gif(bitonic(n), x)
+    made = gif.gif(*flow(bitonic(n), x))
     assert len(made) < 400 * 1024
     picture = Image.open(io.BytesIO(made))
     first, last = (frame(picture, at) for at in (0, picture.n_frames - 1))
@@ -89,7 +90,7 @@ def test_values_travel_from_their_wires_to_their_places(n):
 
 def test_a_film_has_the_colours_of_the_drawing():
     """Orange is rare in it, and means a lot."""
-    picture = Image.open(io.BytesIO(flow_gif(bitonic(8), np.array([5, 2, 7, 1, 8, 3, 6, 4]))))
+    picture = Image.open(io.BytesIO(gif.gif(*flow(bitonic(8), np.array([5, 2, 7, 1, 8, 3, 6, 4])))))
     seen = np.concatenate([frame(picture, at).reshape(-1, 3) for at in range(picture.n_frames)])
     for colour in (look.ACCENT, look.COLOURS[0], look.PAPER):
         wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]

@@ -18,8 +18,8 @@ _TRAVEL, _SWAP = 3, 4  # frames
 Array = Any
 
 
-def flow_gif(network: ComparatorNetwork, x: Array) -> bytes:
-    """Return a GIF in which the values x travel along the wires of `network` and swap where a comparator says so.
+def flow(network: ComparatorNetwork, x: Array) -> tuple[list[Any], list[int]]:
+    """Return images in which x travels along the wires of `network`, and milliseconds, for `gif.gif` or `gif.apng`.
 
     x: n different values, of which x[i] enters wire i.
     """
@@ -29,7 +29,7 @@ def flow_gif(network: ComparatorNetwork, x: Array) -> bytes:
         images.append(gif.image(scene.figure))
         scene.figure.set_layout_engine("none")  # laid out once
         times_ms.append(last_ms)
-    return gif.gif(images, times_ms)
+    return images, times_ms
 
 
 def _places(network: ComparatorNetwork) -> Iterator[tuple[float, float, dict[tuple[int, int], float]]]:
