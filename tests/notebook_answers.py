@@ -2,11 +2,11 @@
 
 ANSWERS: dict[str, list[str]] = {
     "01_ring_allreduce": ["(10, 40_000)", "1", "[0, 1, 0]", "2**18"],
+    "03_bitonic_sort": ["20", "(1, 2)", "False", "[4, 8]"],
     "04_ulysses": [
         "4 * 2**20 * (40 * 128) * 7 // 8**2",
         "np.exp(lse_a - np.logaddexp(lse_a, lse_b))",
         "(7 * (4 + 2) + 7 * 4, 31 * (1 + 2) + 31 * 1)",
         "2 - 1 / 32",
     ],
-    "03_bitonic_sort": ["20", "(1, 2)", "False", "[4, 8]"],
 }
