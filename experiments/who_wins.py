@@ -122,30 +122,42 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
 def picture(
     operations: list[str], networks: list[Any], sizes: list[int], diagrams: dict[tuple[str, str], Diagram]
 ) -> Any:
-    """Return a Figure with a panel for each operation and network: colours are winners, dots agree, crosses do not."""
-    from matplotlib import colormaps
+    """Return a Figure with a panel for each operation and network: colours and letters are winners."""
+    from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
     columns = len(networks) if len(networks) > 1 else min(3, len(operations))
     lines = -(-len(operations) * len(networks) // columns)
-    figure = look.figure(1 + 4.6 * columns, 0.6 + 4 * lines)
+    figure = look.figure(1 + 4.6 * columns, 1 + 4 * lines)
+    figure.supxlabel("capital: run, and it won; cross: run, and another won; small: predicted only", fontsize="small")
     for index, (operation, network) in enumerate(product(operations, networks)):
         axes = look.axes(figure, lines, columns, index + 1, title=f"{operation}, {network.name}")
-        names, diagram = list(CATALOGUE[operation]), diagrams[operation, network.name]
-        colours = {name: colormaps["tab20" if len(names) > 10 else "tab10"](i) for i, name in enumerate(names)}
+        diagram = diagrams[operation, network.name]
+        colours = colours_of(operation, [diagrams[operation, each.name] for each in networks])
+        letters = {name: chr(ord("A") + place) for place, name in enumerate(colours)}
         picture = [[colours[diagram[p, n_bytes].predicted] for n_bytes in BYTES] for p in sizes]
-        axes.imshow(picture, origin="lower", aspect="auto", alpha=0.75)
+        axes.imshow([[to_rgb(each) for each in line] for line in picture], origin="lower", aspect="auto")
         for (y, p), (x, n_bytes) in product(enumerate(sizes), enumerate(BYTES)):
-            if diagram[p, n_bytes].measured_ps:
-                axes.plot(x, y, "k." if diagram[p, n_bytes].loss == 0 else "kx", markersize=3)
+            each = diagram[p, n_bytes]
+            letter = letters[each.predicted]
+            text = letter.lower() if not each.measured_ps else "\N{MULTIPLICATION SIGN}" if each.loss else letter
+            ink = look.ink_on(colours[each.predicted])
+            axes.text(x, y, text, ha="center", va="center", fontsize="small", color=ink)
         axes.set_xticks(range(len(BYTES)), [_lab.nice_bytes(n) for n in BYTES], rotation=45, fontsize="small")
         axes.set_yticks(range(len(sizes)), [f"{p}" for p in sizes], fontsize="small")
         axes.set_ylabel("ranks")
-        winners = [name for name in names if name in {each.predicted for each in diagram.values()}]
-        handles = [Patch(color=colours[name], label=name) for name in winners]
+        winners = {each.predicted for each in diagram.values()}
+        handles = [Patch(color=colours[name], label=f"{letters[name]} {name}") for name in colours if name in winners]
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncols": 3}
         axes.legend(handles=handles, frameon=False, fontsize="small", **below)
     return figure
+
+
+def colours_of(operation: str, diagrams: list[Diagram]) -> dict[str, str]:
+    """Return a colour for each algorithm that wins in one of the diagrams, in the order of the catalogue."""
+    winners = {each.predicted for diagram in diagrams for each in diagram.values()}
+    names = [name for name in CATALOGUE[operation] if name in winners]
+    return {name: look.rank_colour(index) for index, name in enumerate(names)}
 
 
 def on_mpi(world: World, operations: list[str]) -> None:
