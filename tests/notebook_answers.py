@@ -1,6 +1,7 @@
 """The answers to the exercises of the notebooks, in order, as code: `test_notebooks.py` gives them to the checks."""
 
 ANSWERS: dict[str, list[str]] = {
+    "02_dissemination_barrier": ["6", "(3, 4)", "4", "8.1"],
     "01_ring_allreduce": ["(10, 40_000)", "1", "[0, 1, 0]", "2**18"],
     "03_bitonic_sort": ["20", "(1, 2)", "False", "[4, 8]"],
     "04_ulysses": [
