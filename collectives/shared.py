@@ -111,12 +111,12 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
         step = items_in(stage.size, flat.itemsize)
         for begin in range(0, flat.size, step):
             piece, target = flat[begin : begin + step], whole[begin : begin + step]
-            if piece.nbytes <= whole_size(comm.size):
+            if piece.nbytes <= stage.whole:
                 stage.reduce_whole(piece, target, reduce)
             else:
                 stage.reduce_blocks(piece, target, reduce)
     # On real MPI every microsecond counts: what was found right is not looked at again.
-    if 0 < flat.nbytes <= whole_size(comm.size) and type(op) is np.ufunc and is_plain(comm):
+    if 0 < flat.nbytes <= stage.whole and type(op) is np.ufunc and is_plain(comm):
         prepare(comm, staged_allreduce, x, op, _prepared_call(stage, x, op))
     return finish(result, whole)
 

@@ -49,6 +49,7 @@ class Stage:
                 "remedy: use an algorithm that sends messages, or comm.Split_type(COMM_TYPE_SHARED)"
             )
         self.size = slot_size(comm.size)
+        self.whole = min(self.size, whole_size(comm.size))  # bytes of a piece up to which each rank reduces all
         self.shared = shared_array(comm, (2, self.size), np.uint8)
         self.turn, self.rank = 0, comm.rank
         self.others = [rank for rank in range(comm.size) if rank != comm.rank]
