@@ -1,0 +1,143 @@
+"""How honest is a speed-up?
+
+Our network of comparators in NumPy sorts some hundred times as fast as the same network in pure Python. That is true,
+and says little: this script times it against other baselines too, in rounds in which all take turns. Each ratio comes
+with the interval in which it lies, and with an A/A test: what ratio do two of the same have on this machine, now?
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments import _lab
+from experiments._timing import Seconds, Work, interleaved, interval, once_s, one_after_the_other, ratio
+from experiments.pictures.ratios import forest
+from sorting import bitonic_sort
+from sorting.plain import sort_pairs, sort_views
+
+EXAMPLES = """\
+  python experiments/honest_speed_up.py                                 2^14 float32, 9 rounds
+  python experiments/honest_speed_up.py --log2-size 20 --no-python      without the rows that take minutes
+  python experiments/honest_speed_up.py --rounds 25 --plot ratios.png"""
+OURS = "bitonic_sort"
+TWIN = "bitonic_sort again (A/A)"
+
+
+def merge_sort(x: list[Any]) -> list[Any]:
+    """Return `x` sorted by the textbook's merge sort in pure Python: n lg n comparisons instead of n lg^2 n / 4.
+
+    merge_sort([3, 1, 2])  # [1, 2, 3]
+    """
+    if len(x) < 2:
+        return list(x)
+    left, right = merge_sort(x[: len(x) // 2]), merge_sort(x[len(x) // 2 :])
+    out, i, j = [], 0, 0
+    while i < len(left) and j < len(right):
+        if right[j] < left[i]:
+            out.append(right[j])
+            j += 1
+        else:
+            out.append(left[i])
+            i += 1
+    return out + left[i:] + right[j:]
+
+
+def contenders(x: np.ndarray, *, python: bool = True) -> Work:
+    """Return ways to sort `x`, ours and ours again first; python: those that take a hundred times as long, too."""
+    items, room = x.tolist(), np.empty_like(x)
+
+    def in_place() -> np.ndarray:
+        room[...] = x
+        room.sort()
+        return room
+
+    slow: Work = {
+        "pairs, in a list of NumPy scalars": lambda: sort_pairs(list(x)),
+        "pairs, in a list": lambda: sort_pairs(items),
+        "merge sort, pure Python": lambda: merge_sort(items),
+    }
+    return {
+        OURS: lambda: bitonic_sort(x),
+        TWIN: lambda: bitonic_sort(x),
+        **(slow if python else {}),
+        "the same network, on views": lambda: sort_views(x),
+        "sorted() of the list": lambda: sorted(items),
+        "np.sort of the list": lambda: np.sort(np.array(items, x.dtype)).tolist(),
+        "np.sort, stable": lambda: np.sort(x, kind="stable"),
+        "np.sort": lambda: np.sort(x),
+        "np.sort, no new memory": in_place,
+    }
+
+
+def checked(x: np.ndarray, work: Work) -> Work:
+    """Return `work` after each of it has been called once and has given what np.sort gives."""
+    for name, call in work.items():
+        assert np.array_equal(np.asarray(call(), x.dtype), np.sort(x)), name
+    return work
+
+
+def against_ours(seconds: Seconds) -> dict[str, tuple[float, tuple[float, float]]]:
+    """Return how many times as long as ours each takes, and the interval in which that lies."""
+    ours = seconds[OURS]
+    return {name: (ratio(times, ours), interval(times, ours)) for name, times in seconds.items() if name != OURS}
+
+
+def strays_of_equals(call: Any, rounds: int, repeats: int) -> dict[str, list[float]]:
+    """Return the ratios that a function has against itself, measured in three usual ways, so many times each."""
+    work, found = {"a": call, "b": call}, {"one call each": [], "one after the other": [], "taking turns": []}
+    once_s(call)
+    for repeat in range(repeats):
+        found["one call each"].append(once_s(call) / once_s(call))
+        apart, turns = one_after_the_other(work, rounds), interleaved(work, rounds, seed=repeat)
+        found["one after the other"].append(float(np.median(apart["a"]) / np.median(apart["b"])))
+        found["taking turns"].append(ratio(turns["a"], turns["b"]))
+    return found
+
+
+def middle(ratios: Sequence[float], share: float = 0.95) -> tuple[float, float]:
+    """Return between which values the middle `share` of the ratios lies."""
+    low, high = np.quantile(ratios, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+# -- the way in --------------------------------------------------------------------------------------------------
+
+
+def experiment(args: argparse.Namespace) -> None:
+    """Time all, print the ratios, draw them."""
+    if not 1 <= args.log2_size <= 26:
+        raise _lab.UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 26, for 2 to 2^26 numbers")
+    print(__doc__)
+    x = np.random.default_rng(0).standard_normal(2**args.log2_size, np.float32)
+    seconds = interleaved(checked(x, contenders(x, python=not args.no_python)), args.rounds)
+    ratios = against_ours(seconds)
+    rows = [[OURS, _lab.nice_time(np.median(seconds[OURS]) * 1e12), "1", "", ""]]
+    for name, (times, (low, high)) in ratios.items():
+        verdict = "slower" if low > 1 else "faster" if high < 1 else "cannot be told"
+        time = _lab.nice_time(np.median(seconds[name]) * 1e12)
+        rows.append([name, time, f"{times:.3g}", f"{low:.3g} to {high:.3g}", verdict])
+    print(f"2^{args.log2_size} float32, medians of {args.rounds} rounds")
+    _lab.table(["", "time", "times as\nlong as ours", "interval,\n95 of 100", "than ours"], rows)
+    if args.plot:
+        _lab.save(args.plot, forest(ratios, f"2^{args.log2_size} float32 against {OURS}").savefig)
+
+
+def main() -> int:
+    """Run the experiment from the command line."""
+    parser = _lab.Parser(
+        description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--log2-size", type=int, default=14, metavar="K", help="lg of how many numbers (default: 14)")
+    parser.add_argument("--rounds", type=_lab.count, default=9, metavar="N", help="timed rounds (default: 9)")
+    parser.add_argument("--no-python", action="store_true", help="leave out what is sorted in pure Python")
+    parser.add_argument("--plot", type=_lab.picture, metavar="FILE", help="draw the ratios into FILE (.png or .svg)")
+    return _lab.guarded(parser, experiment, sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
