@@ -16,4 +16,5 @@ ANSWERS: dict[str, list[str]] = {
         "7 / 8",
         "(6, 63 / 64)",
     ],
+    "07_honest_speed_up": ["1.15 / 1.05", "8", "False", "99"],
 }

@@ -11,6 +11,7 @@ import numpy as np
 from ranks import look
 
 Range = tuple[float, float]
+_REACH = 2.5  # how many times too large or too small a ratio may be before it is drawn at the edge
 
 
 def forest(ratios: dict[str, tuple[float, Range]], title: str) -> Any:
@@ -38,19 +39,35 @@ def forest(ratios: dict[str, tuple[float, Range]], title: str) -> Any:
 
 
 def strays(ratios: dict[str, Sequence[float]], truth: float, title: str) -> Any:
-    """Return a Figure with a row for each way of measuring: all ratios that it gave, and the middle 95 % of them."""
+    """Return a Figure with a row for each way of measuring: all ratios that it gave, and the middle 95 % of them.
+
+    Ratios that are more than 2.5 times too large or too small are drawn at the edge.
+    """
     figure = look.figure(8, 0.75 * len(ratios) + 1.1)
     axes = look.axes(figure, title=title, xlabel="ratio found")
+    axes.set_xscale("log")
     axes.axvline(truth, color=look.INK, linewidth=1)
     heights = np.random.default_rng(0)
     for row, values in enumerate(ratios.values()):
         colour = look.rank_colour(row)
-        axes.plot(values, row + heights.uniform(-0.22, 0.22, len(values)), ".", color=colour, alpha=0.5, markersize=5)
+        shown = np.clip(values, truth / _REACH, truth * _REACH)
+        axes.plot(shown, row + heights.uniform(-0.22, 0.22, len(values)), ".", color=colour, alpha=0.5, markersize=5)
         low, high = np.quantile(values, [0.025, 0.975])
         axes.plot([low, high], [row + 0.34] * 2, color=colour, linewidth=3)
-        axes.text(high, row + 0.34, f"  {low:.2f} to {high:.2f}", va="center", fontsize="small", color=look.INK)
+        axes.text(
+            min(high, 1.9 * truth),
+            row + 0.34,
+            f"  {low:.2f} to {high:.2f}",
+            va="center",
+            fontsize="small",
+            color=look.INK,
+        )
     axes.set_yticks(range(len(ratios)), list(ratios))
     axes.set_ylim(len(ratios) - 0.4, -0.5)
+    axes.set_xlim(truth / _REACH / 1.05, truth * _REACH * 1.05)
+    axes.set_xticks([truth * share for share in (0.5, 0.7, 1, 1.4, 2)], minor=False)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
