@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ranks.constants import ANY_SOURCE
-from ranks.matching import ANY, Message, Operation
+from ranks.messages import ANY, Message, Operation
 
 if TYPE_CHECKING:
     from ranks.world import World

@@ -127,7 +127,8 @@ def _argument(name: str, value: Any) -> str:
     if name in _SHOWN:
         if name.endswith("tag") and value == ANY_TAG:
             return f"{name}=ANY_TAG"
-        return f"{name}={_NAMES.get(name, {}).get(value, value)}"
+        is_known = isinstance(value, int) and value in _NAMES.get(name, {})
+        return f"{name}={_NAMES[name][value] if is_known else value}"
     if name in ("buf", "sendbuf", "recvbuf"):
         return _size(value)
     if name in ("obj", "sendobj"):

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from ranks.asking import AnyOf
 from ranks.constants import ANY_SOURCE
-from ranks.matching import Mailbox, Message, Operation
+from ranks.matching import Mailbox
+from ranks.messages import Message, Operation
 from ranks.network import Network
 from ranks.world import RankGreenlet, RankState, World
 

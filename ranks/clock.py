@@ -39,10 +39,10 @@ def reduction_clock(comm: Any) -> Callable[[int], None] | None:
     """
     if not isinstance(comm, Comm) or not comm._world.network.reduce_fs_per_byte:
         return None
-    state, network, faults = comm._state, comm._world.network, comm._world.faults
+    state, fs_per_byte, faults = comm._state, comm._world.network.reduce_fs_per_byte, comm._world.faults
 
     def charge(n_bytes: int) -> None:
-        time_ps = network.reduce_ps(n_bytes)
+        time_ps = n_bytes * fs_per_byte // 1000
         state.now += time_ps if faults is None else time_ps + faults.stretch(state, time_ps)
 
     return charge

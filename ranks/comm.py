@@ -10,8 +10,8 @@ import numpy as np
 from ranks.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
 from ranks.datatypes import Flat
 from ranks.endpoint import BUFFERED, STANDARD, SYNCHRONOUS, fill
-from ranks.matching import Message as Envelope
-from ranks.matching import Operation
+from ranks.messages import Message as Envelope
+from ranks.messages import Operation
 from ranks.quick import QuickEndpoint
 from ranks.request import Message, Prequest, Request, received_object
 from ranks.status import Status
@@ -58,6 +58,8 @@ class PointToPoint(QuickEndpoint):
         status: Status | None = None,
     ) -> None:
         """Send one buffer and receive into another at the same time."""
+        if self._is_plain and status is None and self._exchange_quick(sendbuf, dest, sendtag, recvbuf, source, recvtag):
+            return
         sending = None
         if not self._send_quick(sendbuf, dest, sendtag):
             flat = self._flat(sendbuf)

@@ -97,7 +97,8 @@ class Comm(PointToPoint):
     def Free(self) -> None:
         """Let go of the communicator; using it afterwards is an error."""
         self._check_usable()
-        self._freed, self._quick = True, False
+        self._freed = True
+        self._lanes, self._came = {}, {}
 
     def Abort(self, errorcode: int = 0) -> NoReturn:
         """End the run at once, on all ranks, with an AbortError."""

@@ -14,7 +14,7 @@ from ranks.calls import Call, call_of
 from ranks.constants import ANY_SOURCE, ANY_TAG
 from ranks.core import deadlock_cores
 from ranks.errors import DeadlockError, LivelockError, RankFailedError
-from ranks.matching import Message, Operation
+from ranks.messages import Message, Operation
 from ranks.network import Network, presets
 
 if TYPE_CHECKING:
@@ -221,8 +221,8 @@ def _near(operation: Operation) -> list[str]:
     return [
         _offer(m)
         for other in boxes
-        for queue in other.queues.values()
-        for m in queue
+        for lane in other.lanes.values()
+        for m in lane.queue
         if other is box or m.origin.rank in wanted
     ][:_NEAR]
 

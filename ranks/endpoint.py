@@ -20,7 +20,8 @@ from ranks.errors import (
     RanksError,
     SendBufferChangedError,
 )
-from ranks.matching import Context, Message, Operation
+from ranks.matching import Context, Mailbox
+from ranks.messages import Message, Operation
 from ranks.status import Status
 
 if TYPE_CHECKING:
@@ -34,29 +35,30 @@ STANDARD, BUFFERED, SYNCHRONOUS = range(3)
 class Endpoint:
     """A communicator as one rank sees it.
 
-    _boxes holds the mailboxes of all its ranks, _box this rank's own. _quick says that nothing odd is asked
-    for (no checks, no jitter, no shared port): then `quick.py` sends small messages on `_lanes`, by rank.
+    _box is this rank's mailbox. _lanes are those to other ranks that small messages take (`quick.py`), _came those
+    from others; _is_plain: no ports and no trace.
     """
 
     __slots__ = (
-        "_announced", "_box", "_boxes", "_context", "_freed", "_lanes", "_name", "_overhead_ps", "_ports", "_quick",
-        "_state", "_trace", "_world", "rank", "size",
+        "_announced", "_box", "_came", "_context", "_freed", "_is_plain", "_lanes", "_name", "_overhead_ps",
+        "_ports", "_state", "_world", "rank", "size",
     )  # fmt: skip
 
     def __init__(self, state: RankState, context: Context, rank: int) -> None:
         self._state, self._context, self.rank = state, context, rank
         self._world: World = state.world
-        self._boxes = context.boxes
         self._box = context.boxes[rank]
         self.size = len(context.boxes)
-        self._announced = 0
-        self._freed = False
-        self._name = ""
-        self._quick = state.world.is_quick
+        self._announced, self._freed, self._name = 0, False, ""
         self._overhead_ps = state.world.overhead_ps
         self._ports = state.world.ports
-        self._trace = state.world.trace
+        self._is_plain = self._ports is None and state.world.trace is None
         self._lanes: dict[int, Lane] = {}
+        self._came = self._box.lanes
+
+    @property
+    def _boxes(self) -> list[Mailbox]:
+        return self._context.boxes
 
     # -- what may be wrong with a call -----------------------------------------------------------------------
 
@@ -76,12 +78,8 @@ class Endpoint:
 
     def _check_usable(self) -> None:
         if self._freed:
-            raise self._error(
-                InvalidHandleError,
-                "a communicator that was freed",
-                "a live one",
-                "Free it after its last use",
-            )
+            got = "a communicator that was freed"
+            raise self._error(InvalidHandleError, got, "a live one", "Free it after its last use")
 
     def _check_dest(self, dest: Any, tag: Any) -> None:
         good = type(dest) is int and 0 <= dest < self.size and type(tag) is int and 0 <= tag <= TAG_UB
@@ -96,9 +94,12 @@ class Endpoint:
         if not _is_integer(tag) or not 0 <= tag <= TAG_UB:
             raise self._error(InvalidTagError, f"tag={tag!r}", f"0 to {TAG_UB}", "choose a tag in that range")
 
+    def _is_one_source(self, source: Any, tag: Any) -> bool:
+        """Return whether a receive names its source, and a tag or ANY_TAG, by plain integers."""
+        return type(source) is int and 0 <= source < self.size and type(tag) is int and ANY_TAG <= tag <= TAG_UB
+
     def _check_source(self, source: Any, tag: Any) -> None:
-        good = type(source) is int and 0 <= source < self.size and type(tag) is int and ANY_TAG <= tag <= TAG_UB
-        if good and not self._freed:
+        if self._is_one_source(source, tag) and not self._freed:
             return
         self._check_usable()
         if source != ANY_SOURCE and (not _is_integer(source) or not 0 <= source < self.size):
@@ -107,9 +108,8 @@ class Endpoint:
                 "take the source modulo comm.size, or skip the receive at the edge",
             )  # fmt: skip
         if tag != ANY_TAG and (not _is_integer(tag) or not 0 <= tag <= TAG_UB):
-            raise self._error(
-                InvalidTagError, f"tag={tag!r}", f"0 to {TAG_UB} or ANY_TAG", "choose a tag in that range"
-            )
+            expected = f"0 to {TAG_UB} or ANY_TAG"
+            raise self._error(InvalidTagError, f"tag={tag!r}", expected, "choose a tag in that range")
 
     # -- sending ---------------------------------------------------------------------------------------------
 
@@ -139,7 +139,8 @@ class Endpoint:
         message = Message(self._boxes[dest], self.rank, tag, flat)
         message.pickled = pickled
         message.ready_ps = state.now = state.now + world.overhead_ps
-        message.number = state.sends = state.sends + 1
+        message.number = state.number = state.number + 1
+        state.sends += 1
         state.bytes_sent += message.n_bytes
         world.wires.set_costs(message)
         if faults is not None:

@@ -14,7 +14,7 @@ from ranks.agreement import ranks_text
 from ranks.calls import call_of, site_of
 from ranks.choosing import Asleep, Chooser, ChoosingWorld, Option
 from ranks.errors import DeadlockError, NondeterminismError
-from ranks.matching import Message, Operation
+from ranks.messages import Message, Operation
 from ranks.network import Network, network_named
 from ranks.progress import Bar
 from ranks.running import BUFFERINGS, carry_out, check_arguments, read_replay

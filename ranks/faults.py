@@ -19,7 +19,7 @@ from greenlet import GreenletExit
 
 from ranks.calls import current_call
 from ranks.errors import DuplicateMessageError, MessageLostError
-from ranks.matching import Message, Operation
+from ranks.messages import Message, Operation
 
 if TYPE_CHECKING:
     from ranks.world import RankState, World
@@ -196,7 +196,7 @@ class Faults:
             for box in context.boxes:
                 if box.owner is state:
                     box.receives.clear()
-                for message in [m for queue in box.queues.values() for m in queue]:
+                for message in [m for lane in box.lanes.values() for m in lane.queue]:
                     if message.origin is state and message.sender is not None:
                         box.take(message)
         raise GreenletExit
@@ -249,7 +249,8 @@ class Faults:
         copy = Message(message.box, message.source, message.tag, message.flat.copy())
         copy.latency_ps, copy.transfer_ps = message.latency_ps, message.transfer_ps
         copy.pickled, copy.ready_ps = message.pickled, message.ready_ps
-        copy.number = message.origin.sends = message.origin.sends + 1
+        copy.number = message.origin.number = message.origin.number + 1
+        message.origin.sends += 1
         self.copies[copy] = fault
         return copy
 

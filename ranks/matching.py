@@ -8,106 +8,19 @@ it waits until the scheduler says that nothing can arrive earlier any more (`Mai
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from types import CodeType
 from typing import TYPE_CHECKING
 
 from ranks.constants import ANY_SOURCE, ANY_TAG
-from ranks.datatypes import Flat, typed_name
+from ranks.datatypes import typed_name
 from ranks.errors import DatatypeMismatchError, RanksError, TruncationError
+from ranks.lanes import Lane
+from ranks.messages import Message, Operation
 
 if TYPE_CHECKING:
     from ranks.world import RankState
 
-# What an operation's owner is parked on: this operation and all its others, or the first of several.
-ALL, ANY = 1, 2
-
-# A mailbox remembers so many taken messages, and half of those that wait, before it makes its heap anew.
+# A mailbox keeps so many entries in its heap, and two for each source, before it makes the heap anew.
 _KEPT = 64
-
-
-class Message:
-    """A message on its way or waiting in a mailbox.
-
-    source: the rank of the communicator that sent it. flat: the data. number: which of its sender's messages
-    it is. ready_ps: from when on the sender is ready. latency_ps, transfer_ps: L and n*G of its link.
-    arrival: when the last byte is there (None until known). sender: the send operation of a rendezvous until
-    it is complete. taken: whether it was matched. receive: the operation that has it, receiver: the rank that
-    is parked for it, until it has arrived.
-    """
-
-    __slots__ = (
-        "arrival", "box", "flat", "latency_ps", "number", "pickled", "ready_ps", "receive", "receiver",
-        "sender", "source", "tag", "taken", "transfer_ps",
-    )  # fmt: skip
-
-    def __init__(self, box: Mailbox, source: int, tag: int, flat: Flat) -> None:
-        self.box, self.source, self.tag, self.flat = box, source, tag, flat
-        self.number = self.ready_ps = self.latency_ps = self.transfer_ps = 0
-        self.taken = self.pickled = False
-        self.arrival: int | None = None
-        self.sender: Operation | None = None
-        self.receive: Operation | None = None
-        self.receiver: RankState | None = None
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of the data."""
-        return self.flat.nbytes
-
-    @property
-    def origin(self) -> RankState:
-        """The rank that sent it."""
-        return self.box.context.boxes[self.source].owner
-
-    def visible_ps(self) -> int | None:
-        """Return when its receiver can see it: when it has arrived, or when a rendezvous is offered."""
-        return self.arrival if self.sender is None else self.ready_ps
-
-    def retire(self) -> None:
-        """Be of no use any more."""
-
-
-class Operation:
-    """A posted send, receive or probe (`what`): one side of a message.
-
-    box: the mailbox where both sides meet. peer: the rank of the other side in the communicator. flat: the
-    buffer (None for a receive of a pickled object, and for a probe). ready_ps: when it is complete (None
-    until known). awaited: how its owner is parked on it. due_ps: when a wildcard's next decision is due.
-    problem: why its message does not fit (error, got, expected, remedy). site: where it was posted, kept: what
-    its buffer held then, of nonblocking ones.
-    """
-
-    __slots__ = (
-        "awaited", "box", "due_ps", "flat", "kept", "message", "peer", "posted_ps", "problem", "ready_ps", "site",
-        "state", "tag", "what",
-    )  # fmt: skip
-
-    def __init__(self, what: str, state: RankState, box: Mailbox, peer: int, tag: int, flat: Flat | None) -> None:
-        self.what, self.state, self.box, self.peer, self.tag, self.flat = what, state, box, peer, tag, flat
-        self.posted_ps = state.now
-        self.awaited = 0
-        self.ready_ps: int | None = None
-        self.due_ps: int | None = None
-        self.message: Message | None = None
-        self.problem: tuple[type[RanksError], str, str, str] | None = None
-        self.site: tuple[CodeType, int] | None = None
-        self.kept: Flat | None = None
-
-    def takes(self, message: Message) -> bool:
-        """Return whether this receive or probe fits the message by source and tag."""
-        return self.peer in (ANY_SOURCE, message.source) and self.tag in (ANY_TAG, message.tag)
-
-    def complete(self, ready_ps: int) -> None:
-        """Note when the operation is complete, and wake its rank if it waits for that."""
-        self.ready_ps = ready_ps
-        if self.awaited == ALL:
-            self.state.world.ready.append(self.state.greenlet)
-        elif self.awaited == ANY:
-            self.state.world.decide_at(max(ready_ps, self.state.now), self.state)
-
-
-# A heap's entry: when the message was there, its source, its number, itself.
-Arrival = tuple[int, int, int, Message]
 
 
 class Context:
@@ -123,22 +36,30 @@ class Context:
 class Mailbox:
     """The messages and receives of one rank in one communicator that wait for each other.
 
-    queues holds the messages that nobody has taken, by source, in the order sent; receives those posted and
-    unmatched, in posting order; arrived the same messages as a heap by arrival, kept once a wildcard or a
-    probe was posted; n_taken how many have been taken since the heap was made. wanted: the source of the message
+    lanes holds the messages that nobody has taken, by source; receives those posted and unmatched, in posting
+    order. heads is there once a wildcard or a probe was posted: a heap of (when it became visible, source) for the
+    first message of each source, as soon as it is visible; entries may be out of date. alert: whether a message that
+    is sent, or taken, concerns more than its lane: there are receives or heads. awaited: the source of the message
     that the owner is parked for without having posted its receive.
     """
 
-    __slots__ = ("arrived", "context", "n_taken", "owner", "probe", "queues", "receives", "wanted")
+    __slots__ = ("alert", "awaited", "context", "heads", "lanes", "owner", "probe", "receives")
 
     def __init__(self, owner: RankState, context: Context) -> None:
         self.owner, self.context = owner, context
-        self.queues: dict[int, list[Message]] = {}
+        self.lanes: dict[int, Lane] = {}
         self.receives: list[Operation] = []
         self.probe: Operation | None = None
-        self.arrived: list[Arrival] | None = None
-        self.n_taken = 0
-        self.wanted: int | None = None
+        self.heads: list[tuple[int, int]] | None = None
+        self.alert = False
+        self.awaited: int | None = None
+
+    def lane(self, source: int) -> Lane:
+        """Return the lane from a rank of the communicator."""
+        lane = self.lanes.get(source)
+        if lane is None:
+            lane = self.lanes[source] = Lane(self, source)
+        return lane
 
     def put(self, message: Message) -> None:
         """Give a message that was sent here to the first receive that fits, or keep it."""
@@ -147,23 +68,17 @@ class Mailbox:
                 # An earlier message that fits too is being kept for a wildcard; this one may not overtake it.
                 if receive.peer == ANY_SOURCE or self.first(message.source, receive.tag) is not None:
                     break
-                self.receives.remove(receive)
+                self._forget(receive)
                 self.join(receive, message)
                 return
-        queue = self.queues.get(message.source)
-        if queue is None:
-            self.queues[message.source] = [message]
-        else:
-            queue.append(message)
-        if self.arrived is not None:
+        lane = self.lane(message.source)
+        lane.queue.append(message)
+        if self.heads is not None:
             self.notice(message)
-        if self.wanted == message.source:
-            self.wake()
-
-    def wake(self) -> None:
-        """Let the owner, who is parked for a message, see the one that has come."""
-        self.wanted = None
-        self.owner.world.ready.append(self.owner.greenlet)
+        if self.awaited == message.source:
+            self.awaited = None
+            self.owner.world.ready.append(self.owner.greenlet)
+        lane.is_watched = self.alert
 
     def post(self, receive: Operation) -> None:
         """Match a new receive, or keep it until its message is sent."""
@@ -179,8 +94,16 @@ class Mailbox:
             self.join(receive, message)
             return
         self.receives.append(receive)
+        self.alert = True
+        if receive.peer != ANY_SOURCE:
+            self.lane(receive.peer).is_watched = True
         if receive.peer == ANY_SOURCE:
             self.consider(receive)
+
+    def _forget(self, receive: Operation) -> None:
+        """Take a posted receive off the list."""
+        self.receives.remove(receive)
+        self.alert = bool(self.receives) or self.heads is not None
 
     def settled(self, source: int, tag: int, until_ps: float) -> Message | None:
         """Return the message that a receive posted now must take, None if that is open yet.
@@ -210,9 +133,10 @@ class Mailbox:
 
     def first(self, source: int, tag: int) -> Message | None:
         """Return the message that a receive with this source and tag must take, None if there is none yet."""
-        for message in self.queues.get(source, ()):
-            if tag in (ANY_TAG, message.tag):
-                return message
+        if source in self.lanes:
+            for message in self.lanes[source].queue:
+                if tag in (ANY_TAG, message.tag):
+                    return message
         return None
 
     def earliest(self, tag: int) -> Message | None:
@@ -220,55 +144,65 @@ class Mailbox:
 
         Only the first of each source that has the tag is eligible. The heap's top nearly always is.
         """
-        heap = self.arrived
-        assert heap is not None
-        while heap and self._has_lost(heap[0]):
-            heappop(heap)
-        if heap:
-            top = heap[0][3]
-            if tag in (ANY_TAG, top.tag) and self.queues[top.source][0] is top:
-                return top
-        firsts = (self.first(source, tag) for source in self.queues)
+        heads, lanes = self.heads, self.lanes
+        assert heads is not None
+        while heads:
+            visible_ps, source = heads[0]
+            if self._is_first(visible_ps, source):
+                message = lanes[source].queue[0]
+                if tag in (ANY_TAG, message.tag):
+                    return message
+                break
+            heappop(heads)
+        firsts = (self.first(source, tag) for source in lanes)
         visible = [(m.visible_ps(), m.source, m) for m in firsts if m is not None and m.visible_ps() is not None]
         return min(visible, key=lambda entry: entry[:2])[2] if visible else None
 
     def take(self, message: Message) -> None:
         """Remove a message from its queue."""
-        self.queues[message.source].remove(message)
-        if self.arrived is not None:
-            self.n_taken += 1
-            if self.n_taken > _KEPT + len(self.arrived) // 2:
-                self.arrived = [entry for entry in self.arrived if not self._has_lost(entry)]
-                heapify(self.arrived)
-                self.n_taken = 0
+        lane = self.lanes[message.source]
+        lane.queue.remove(message)
+        if self.heads is not None:
+            self.show_first(lane)
 
-    def _has_lost(self, entry: Arrival) -> bool:
-        """Return whether the message of a heap entry was taken, and perhaps used again since."""
-        _, source, number, message = entry
-        return message.taken or number != message.number or source != message.source or message.box is not self
+    def show_first(self, lane: Lane) -> None:
+        """Enter a lane's first message into `heads`, if it is visible."""
+        heads = self.heads
+        assert heads is not None
+        visible_ps = lane.queue[0].visible_ps() if lane.queue else None
+        if visible_ps is None:
+            return
+        heappush(heads, (visible_ps, lane.source))
+        if len(heads) > _KEPT + 2 * len(self.lanes):
+            heads[:] = {(seen, source) for seen, source in heads if self._is_first(seen, source)}
+            heapify(heads)
+
+    def _is_first(self, visible_ps: int, source: int) -> bool:
+        queue = self.lanes[source].queue
+        return bool(queue) and queue[0].visible_ps() == visible_ps
 
     def withdraw(self, receive: Operation) -> None:
         """Take back a posted receive that is unmatched, and match those that it had kept from their message."""
-        self.receives.remove(receive)
+        self._forget(receive)
         self._rematch()
 
     def watch(self) -> None:
         """From now on keep the messages by arrival too, for wildcards."""
-        if self.arrived is None:
-            self.arrived = []
-            for queue in self.queues.values():
-                for message in queue:
-                    visible_ps = message.visible_ps()
-                    if visible_ps is not None:
-                        heappush(self.arrived, (visible_ps, message.source, message.number, message))
+        if self.heads is None:
+            self.heads, self.alert = [], True
+            for lane in self.lanes.values():
+                lane.is_watched = True
+                self.show_first(lane)
 
     def notice(self, message: Message) -> None:
         """Tell the wildcards and the probe of this box that a message became visible."""
         visible_ps = message.visible_ps()
         if visible_ps is None:
             return
-        if self.arrived is not None:
-            heappush(self.arrived, (visible_ps, message.source, message.number, message))
+        if self.heads is not None:
+            lane = self.lanes[message.source]
+            if lane.queue and lane.queue[0] is message:
+                self.show_first(lane)
             for receive in self.receives:
                 if receive.peer == ANY_SOURCE and receive.takes(message):
                     self._decide_at(max(receive.posted_ps, visible_ps), receive)
@@ -330,7 +264,7 @@ class Mailbox:
 
     def match(self, wild: Operation, message: Message) -> None:
         """Let a posted wildcard have a message that waits here."""
-        self.receives.remove(wild)
+        self._forget(wild)
         self.take(message)
         self.join(wild, message)
         self._rematch()
@@ -341,7 +275,7 @@ class Mailbox:
         What an earlier receive may have is left to that one.
         """
         earlier = self.receives[: self.receives.index(wish)] if wish in self.receives else self.receives
-        sources = self.queues if wish.peer == ANY_SOURCE else [wish.peer]
+        sources = self.lanes if wish.peer == ANY_SOURCE else [wish.peer]
         firsts = [self.first(source, wish.tag) for source in sources]
         return [m for m in firsts if m is not None and not any(receive.takes(m) for receive in earlier)]
 
@@ -364,7 +298,7 @@ class Mailbox:
             message = self.first(receive.peer, receive.tag)
             earlier = self.receives[: self.receives.index(receive)] if index else []
             if message is not None and not any(other.takes(message) for other in earlier):
-                self.receives.remove(receive)
+                self._forget(receive)
                 self.take(message)
                 if message.arrival is not None:  # it was there before, and could be had only now
                     message.arrival = max(message.arrival, self.owner.world.time_ps)
@@ -376,6 +310,7 @@ class Mailbox:
         """Let `receive` have `message`: check, copy, and find out when both sides are complete."""
         receive.message = message
         message.taken = True
+        message.leave_lane()
         into, came = receive.flat, message.flat
         if into is not None and into.dtype is came.dtype and into.size == came.size:
             into[...] = came

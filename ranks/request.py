@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from ranks.constants import ANY_SOURCE, ANY_TAG, PROC_NULL, UNDEFINED
 from ranks.endpoint import fill
 from ranks.errors import InvalidHandleError
-from ranks.matching import ALL, Operation
+from ranks.messages import ALL, Operation
 from ranks.status import Status
 
 if TYPE_CHECKING:
     from ranks.endpoint import Endpoint
-    from ranks.matching import Message as Envelope
+    from ranks.messages import Message as Envelope
     from ranks.world import World
 
 

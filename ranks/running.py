@@ -172,6 +172,7 @@ def carry_out(
         if world.faults is not None:
             world.faults.check_end()
         _check_leaks(world)
+        world.tally()
     finally:
         world.close()
     ranks = world.ranks
@@ -210,8 +211,8 @@ def _check_leaks(world: World) -> None:
                 expected="a Wait or a successful Test", remedy="keep the request and Wait for it",
             )  # fmt: skip
     for box in (box for context in world.contexts for box in context.boxes):
-        for source, queue in box.queues.items():
-            for message in queue:
+        for source, lane in box.lanes.items():
+            for message in lane.queue:
                 if world.faults is not None and message in world.faults.copies:
                     continue
                 text = typed_name(message.flat.dtype, message.n_bytes)

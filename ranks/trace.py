@@ -16,7 +16,7 @@ from ranks.communicator import Comm
 
 if TYPE_CHECKING:
     from ranks.errors import DeadlockError
-    from ranks.matching import Message, Operation
+    from ranks.messages import Message, Operation
 
 
 class Event(NamedTuple):

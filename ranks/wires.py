@@ -6,7 +6,7 @@ import random
 from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
-from ranks.matching import Message
+from ranks.messages import Message
 
 if TYPE_CHECKING:
     from ranks.world import World
@@ -134,5 +134,5 @@ class Ports(Wires):
             elif message.receive is not None:
                 receive, message.receive = message.receive, None
                 receive.complete(message.arrival)
-            elif box.arrived is not None:
+            elif box.heads is not None:
                 box.notice(message)

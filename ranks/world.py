@@ -17,7 +17,8 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from ranks.asking import AnyOf, ByTheClock
 from ranks.lanes import Kinds
-from ranks.matching import ALL, Context, Mailbox, Message, Operation
+from ranks.matching import Context, Mailbox
+from ranks.messages import ALL, Message, Operation
 from ranks.network import Network
 from ranks.wires import DECIDE, POLL, Event, Ports, Wires
 
@@ -52,17 +53,17 @@ class RankState:
 
     awaits: what a parked rank waits for: an operation, a list of them (all), an `AnyOf`, a `Ledger`, or the box,
     source, tag and buffer of a receive that is not posted.
-    backlog: sends that have yet to take their turn at the out-port.
+    backlog: sends that have yet to take their turn at the out-port. number: that of its latest message.
     """
 
     __slots__ = (
-        "awaits", "backlog", "bytes_received", "bytes_sent", "greenlet", "in_port", "node", "now", "open",
-        "out_port", "rank", "receives", "sends", "world",
+        "awaits", "backlog", "bytes_received", "bytes_sent", "greenlet", "in_port", "node", "now", "number",
+        "open", "out_port", "rank", "receives", "sends", "world",
     )  # fmt: skip
 
     def __init__(self, world: World, rank: int, node: int) -> None:
         self.world, self.rank, self.node = world, rank, node
-        self.now = self.sends = self.receives = self.bytes_sent = self.bytes_received = self.backlog = 0
+        self.now = self.sends = self.receives = self.bytes_sent = self.bytes_received = self.backlog = self.number = 0
         self.greenlet: RankGreenlet | None = None
         self.awaits: Any = None
         self.open: dict[Operation, None] | None = None
@@ -123,6 +124,13 @@ class World:
         """Return a rank's mailboxes in all communicators."""
         return [box for context in self.contexts for box in context.boxes if box.owner is state]
 
+    def tally(self) -> None:
+        """Enter the messages of the short way into the counts of their ranks."""
+        for context in self.contexts:
+            for box in context.boxes:
+                for lane in box.lanes.values():
+                    lane.tally()
+
     def break_things(self, faults: Faults) -> None:
         """Let these faults happen in the run, which has not begun."""
         self.faults, self.is_quick = faults, False
@@ -178,8 +186,9 @@ class World:
         if self.closed:
             self._leave(state)
         ready = self.ready
-        while not ready and self.times and not (self.starting or self.livelock):
-            self.fire()
+        if not ready:
+            while not ready and self.times and not (self.starting or self.livelock):
+                self.fire()
         if self.starting or not ready:
             self.hub.switch()
         else:
@@ -268,6 +277,7 @@ class World:
     def _check_progress(self) -> None:
         """End the run as a livelock if ranks only poll, for something that can no longer come."""
         self.idle_polls = 0
+        self.tally()
         n_done, before = sum(state.sends + state.receives for state in self.ranks), self.n_done
         self.n_done = n_done
         if n_done == before and not self._something_is_to_come():
@@ -280,7 +290,7 @@ class World:
             return True
         now = min(state.now for state in self.ranks if state.greenlet and state.awaits is None)
         boxes = (box for context in self.contexts for box in context.boxes)
-        times = [m.visible_ps() for box in boxes for queue in box.queues.values() for m in queue]
+        times = [m.visible_ps() for box in boxes for lane in box.lanes.values() for m in lane.queue]
         times += [operation.ready_ps for state in self.ranks for operation in state.open or ()]
         return any(time_ps is not None and time_ps > now for time_ps in times)
 

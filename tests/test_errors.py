@@ -74,6 +74,7 @@ WRONG = [
     (on(0, lambda c: c.Recv(X.copy(), 2)), ranks.InvalidRankError, 0, "Recv(source=2", "source=2", "ANY_SOURCE or"),
     (on(0, lambda c: c.Iprobe(9)), ranks.InvalidRankError, 0, "Iprobe(source=9", "source=9", "0 to 1"),
     (on(0, lambda c: c.recv(source="0")), ranks.InvalidRankError, 0, "recv(", "source='0'", "0 to 1"),
+    (on(0, lambda c: c.Recv(X.copy(), [1])), ranks.InvalidRankError, 0, "Recv(source=[1]", "source=[1]", "0 to 1"),
     (on(0, lambda c: c.Split(-5)), ranks.InvalidRankError, 0, "Split(color=-5", "color=-5", "0 or more, or UNDEFINED"),
     (on(0, lambda c: c.Split_type(9)), ranks.InvalidRankError, 0, "Split_type", "split_type=9", "COMM_TYPE_SHARED"),
     (on(0, lambda c: c.group.Incl([2])), ranks.InvalidRankError, 0, "Group.Incl", "rank 2", "from 0 to 1"),
@@ -120,6 +121,42 @@ def test_mistake_has_its_error(program: Any, kind: Any, rank: int, call: str, go
     text = str(error).partition("\n")[0]
     assert text.startswith(f"rank {rank}: {error.call}")
     assert f"got {error.got}, expected {error.expected}; remedy: {error.remedy}" in text
+
+
+# Arguments after sendbuf of a Sendrecv with the other rank, from which the same with integers went well before.
+FLOATS = {
+    "dest": lambda other, y: (float(other), 3, y, other, 3),
+    "sendtag": lambda other, y: (other, 3.0, y, other, 3),
+    "source": lambda other, y: (other, 3, y, float(other), 3),
+    "recvtag": lambda other, y: (other, 3, y, other, 3.0),
+}
+
+
+@pytest.mark.parametrize("network", ["infiniband", "alpha-beta"])
+@pytest.mark.parametrize("which", FLOATS)
+def test_a_float_is_no_rank_and_no_tag_even_where_it_equals_one_that_was_used(which: str, network: str) -> None:
+    def program(comm: ranks.Comm) -> None:
+        y, other = np.zeros(2), 1 - comm.rank
+        for _ in range(3):
+            comm.Sendrecv(np.zeros(2), other, 3, y, other, 3)
+        comm.Sendrecv(np.zeros(2), *FLOATS[which](other, y))
+
+    with pytest.raises((ranks.InvalidRankError, ranks.InvalidTagError), match=r"got (dest|source|tag)=[013]\.0,"):
+        ranks.run(program, 2, network=network)
+
+
+@pytest.mark.parametrize("call", ["Send", "Recv"])
+def test_a_freed_communicator_carries_nothing_though_it_did_before(call: str) -> None:
+    def program(comm: ranks.Comm) -> None:
+        other, x = comm.Dup(), np.zeros(2)
+        other.Sendrecv(x, 1 - comm.rank, 0, np.zeros(2), 1 - comm.rank)
+        other.Send(x, 1 - comm.rank)
+        comm.Sendrecv(x, 1 - comm.rank, 0, np.zeros(2), 1 - comm.rank)
+        other.Free()
+        getattr(other, call)(x, 1 - comm.rank)
+
+    with pytest.raises(ranks.InvalidHandleError, match="a communicator that was freed"):
+        ranks.run(program, 2)
 
 
 def test_errors_are_the_builtin_kind_that_they_are() -> None:
