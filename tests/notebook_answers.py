@@ -17,4 +17,5 @@ ANSWERS: dict[str, list[str]] = {
         "(6, 63 / 64)",
     ],
     "07_honest_speed_up": ["1.15 / 1.05", "8", "False", "99"],
+    "06_anatomy_of_a_hang": ["512", "[3, 5, 7, 9]", '"a"', "(120, 1)"],
 }
