@@ -134,6 +134,15 @@ def test_a_notebook_runs_and_says_what_is_committed(path):
     assert [reply for reply in replies if not reply.startswith("Right")] == []
 
 
+def test_every_notebook_is_in_the_table_of_contents():
+    contents = (ROOT / "notebooks" / "README.md").read_text()
+    assert re.findall(r"\]\((\w+\.ipynb)\)", contents) == [path.name for path in PATHS]
+
+
+def test_every_notebook_is_there():
+    assert [path.stem[:2] for path in PATHS] == [f"0{number}" for number in range(1, 8)]
+
+
 def small_notebook(**changes: str) -> Any:
     """Return a notebook of two cells of prose and one of code, in which nothing is wrong, with parts replaced."""
     parts = {

@@ -1,0 +1,46 @@
+"""What the pages name is there: files that they link to, tests that prove their claims, commands of the Makefile."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/guide.md", "notebooks/README.md"]
+
+
+def missing_links(page: Path) -> list[str]:
+    """Return the relative links of a page that lead nowhere."""
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert links or page.name == "CONTRIBUTING.md"
+    return [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    assert missing_links(ROOT / page) == []
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("[here](README.md) and ![there](nowhere.png)")
+    assert missing_links(page) == ["nowhere.png"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tests_that_are_named_exist(page: str) -> None:
+    files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    for name in re.findall(r"\b(test_\w+(?:\.py)?)", (ROOT / page).read_text()):
+        assert name in files or any(f"def {name}(" in text for text in files.values()), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for line in re.findall(r"(?:^|`)make ([a-z][a-z -]*)(?=`|  |$)", text, re.MULTILINE):
+        assert set(line.split()) <= {*targets}, line
+    for script in re.findall(r"\b((?:experiments|benchmarks|tests)/\w+\.py)", text):
+        assert (ROOT / script).exists(), script
