@@ -12,11 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NEEDED = ("ranks", "collectives", "parallel", "sorting", "experiments", "tests", "docs")
-FILES = [f"tests/test_{name}.py" for name in ("collectives", "collective_costs", "examples")]
+CLAIMS, COSTS, EXAMPLES = (f"tests/test_{name}.py" for name in ("collectives", "collective_costs", "examples"))
 
 
-def follow(project: Path, mistake: tuple[str, str]) -> subprocess.CompletedProcess[str]:
-    """Do in `project`, an empty folder, what the page says, with a mistake; run the tests that it names."""
+def follow(project: Path, mistake: tuple[str, str], *files: str) -> subprocess.CompletedProcess[str]:
+    """Do in `project`, an empty folder, what the page says, with a mistake; run tests of these files."""
     for name in NEEDED:
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
@@ -30,25 +30,25 @@ def follow(project: Path, mistake: tuple[str, str]) -> subprocess.CompletedProce
     text = catalogue.read_text().replace("    chain_broadcast,\n", "    chain_broadcast,\n    linear_broadcast,\n", 1)
     text = text.replace("    linear_broadcast,\n", "    linear_broadcast,\n    linear_broadcast_cost,\n", 1)
     catalogue.write_text(text.replace('    "broadcast": {\n', f'    "broadcast": {{\n{row}', 1))
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", "linear_broadcast", *FILES]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", "linear_broadcast", *files]
     return subprocess.run(command, cwd=project, env={"PYTHONPATH": str(project)}, capture_output=True, text=True)
 
 
 def test_the_recipe_works_as_written(tmp_path: Path) -> None:
-    run = follow(tmp_path, ("linear_broadcast", "linear_broadcast"))
+    run = follow(tmp_path, ("linear_broadcast", "linear_broadcast"), CLAIMS, COSTS, EXAMPLES)
     assert run.returncode == 0, run.stdout
     assert re.search(r"\b9 passed", run.stdout), run.stdout
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"),
+    ("file", "right", "wrong"),
     [
-        ("comm.Send(wire(whole), (root + other) % p", "comm.Send(wire(whole), other"),
-        ("n_items * itemsize, None", "n_items, None"),
-        ("# [array([2]), array([2]), array([2])]", "# [array([2]), array([2]), array([1])]"),
+        (CLAIMS, "(root + other) % p", "other"),
+        (COSTS, "n_items * itemsize, None", "n_items, None"),
+        (EXAMPLES, "# [array([2]), array([2]), array([2])]", "# [array([2]), array([2]), array([1])]"),
     ],
 )
-def test_a_mistake_in_code_cost_or_example_is_found(tmp_path: Path, right: str, wrong: str) -> None:
-    run = follow(tmp_path, (right, wrong))
+def test_a_mistake_in_code_cost_or_example_is_found(tmp_path: Path, file: str, right: str, wrong: str) -> None:
+    run = follow(tmp_path, (right, wrong), file)
     assert run.returncode == 1, run.stdout
     assert "failed" in run.stdout
