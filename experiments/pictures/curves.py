@@ -35,10 +35,11 @@ def curves(
     for index, name in enumerate(points):
         colour = look.rank_colour(index)
         if name in lines:
-            axes.plot(*zip(*lines[name], strict=True), color=colour, label=f"{name}, expected")
+            axes.plot(*zip(*lines[name], strict=True), color=colour)
         mark: dict[str, Any] = {"marker": look.MARKERS[index], "markersize": 6 + 2 * index, "fillstyle": "none"}
         joined = "" if lines else ":"
-        axes.plot(*zip(*points[name], strict=True), color=colour, linestyle=joined, **mark, label=f"{name}, measured")
+        axes.plot(*zip(*points[name], strict=True), color=colour, linestyle=joined, **mark)
+        axes.plot([], [], color=colour, linestyle="-" if name in lines else joined, **mark, label=name)
     axes.xaxis.set_major_formatter(lambda x, _: nice_x(x))
     axes.yaxis.set_major_formatter(lambda y, _: tick(nice_y(y)))
     low, high = axes.get_ylim()
@@ -46,5 +47,5 @@ def curves(
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_formatter("")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, title="lines expected, marks measured" if lines else "measured", alignment="left")
     return figure
