@@ -15,6 +15,7 @@ from collectives.reduction import Op, Reduce, op_name, reducer, require_commutat
 from collectives.schedules import MOST_MESSAGES, Step, pipelined_cost, scheduled_cost
 from ranks import announce, region
 
+Segment = tuple[int, int, int]  # tree, first, end
 _UP, _DOWN = 32_057, 32_059  # and the next one each, for the second tree
 
 # So many segments fill the pipeline of any tree: from there on, each takes as long as the one before.
@@ -78,8 +79,8 @@ def double_tree_allreduce(
         # [array([6]), array([6]), array([6])]
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
-    Cost:    about 2 n beta + 2 lg p (alpha + m beta) for segments of m bytes: as few bytes as a ring through each port,
-             nearly, and as few rounds as a tree.
+    Cost:    2 n beta to 2.75 n beta and 2 lg p (alpha + m beta) for segments of m bytes: hardly more bytes through each
+             port than of a ring, and as few rounds as a tree.
     Order:   up each tree, each element once, so floats are bit-identical on all ranks; op must be commutative.
     Raises:  TypeError, ValueError if x, op, out or segment_bytes do not fit; CollectiveMismatchError if simulated
              ranks differ.
@@ -99,7 +100,7 @@ def double_tree_allreduce(
     return finish(result, whole)
 
 
-def tree_segments(n: int, itemsize: int, segment_bytes: int) -> list[tuple[int, int, int]]:
+def tree_segments(n: int, itemsize: int, segment_bytes: int) -> list[Segment]:
     """Return (tree, first, end) of each segment of n elements, the two trees in turn.
 
     tree_segments(5, 8, 16)  # [(0, 0, 2), (1, 3, 4), (0, 2, 3), (1, 4, 5)]
@@ -110,28 +111,40 @@ def tree_segments(n: int, itemsize: int, segment_bytes: int) -> list[tuple[int, 
     return [(tree, bounds[tree][s], bounds[tree][s + 1]) for s in range(n_segments) for tree in range(2)]
 
 
-def _up_and_down(comm: Any, whole: Array, reduce: Reduce, segments: list[tuple[int, int, int]]) -> None:
+def _up_and_down(comm: Any, whole: Array, reduce: Reduce, segments: list[Segment]) -> None:
     """Reduce each segment of `whole` up its tree, then send it down."""
     trees = families(comm.rank, comm.size)
     wire = wire_view(whole.dtype) or np.asarray
     spare = np.empty(max(end - first for _, first, end in segments), whole.dtype)
-    up, down = [], []
-    for tree, first, end in segments:
+    up, down = {}, []
+    for tree, first, end in _leaves_first(segments, trees):
         part, came = whole[first:end], spare[: end - first]
         for child in trees[tree].children:
             comm.Recv(wire(came), child, _UP + tree)
             reduce(part, came, out=part)
         if trees[tree].parent is not None:
-            up.append(comm.Isend(wire(part), trees[tree].parent, _UP + tree))
-    gone = iter(up)
-    for tree, first, end in segments:
+            up[tree, first] = comm.Isend(wire(part), trees[tree].parent, _UP + tree)
+    for tree, first, end in _leaves_last(segments, trees):
         part = whole[first:end]
         if trees[tree].parent is not None:
-            next(gone).Wait()  # it has long left: what comes was made of it
+            up[tree, first].Wait()  # it has long left: what comes was made of it
             comm.Recv(wire(part), trees[tree].parent, _DOWN + tree)
         down += [comm.Isend(wire(part), child, _DOWN + tree) for child in trees[tree].children]
     for request in down:
         request.Wait()
+
+
+def _leaves_first(segments: list[Segment], trees: list[Family]) -> list[Segment]:
+    """Return the order of the way up: a rank that first waited for its children would keep its other parent waiting.
+
+    With the order of the way down, neither tree waits for the other.
+    """
+    return sorted(segments, key=lambda segment: bool(trees[segment[0]].children))
+
+
+def _leaves_last(segments: list[Segment], trees: list[Family]) -> list[Segment]:
+    """Return the order of the way down: what others wait for is passed on first."""
+    return sorted(segments, key=lambda segment: not trees[segment[0]].children)
 
 
 def double_tree_allreduce_cost(
@@ -153,19 +166,19 @@ def double_tree_allreduce_cost(
     return replace(about, sends=sends, bytes_sent=bytes_sent)
 
 
-def _played(machine: Machine, segments: list[tuple[int, int, int]], itemsize: int) -> Cost:
+def _played(machine: Machine, segments: list[Segment], itemsize: int) -> Cost:
     def steps(rank: int) -> Iterator[Step]:
         trees = families(rank, machine.p)
-        sizes = [(trees[tree], (end - first) * itemsize) for tree, first, end in segments]
-        for (parent, children), size in sizes:
-            for child in children:
-                yield Step(None, 0, child, size)
-            if parent is not None:
-                yield Step(parent, size, None, waits=False)
-        for (parent, children), size in sizes:
-            if parent is not None:
-                yield Step(None, 0, parent)
-            for child in children:
-                yield Step(child, size, None, waits=False)
+        for tree, first, end in _leaves_first(segments, trees):
+            size = (end - first) * itemsize
+            for child in trees[tree].children:
+                yield Step(None, 0, child, size, tag=tree)
+            if trees[tree].parent is not None:
+                yield Step(trees[tree].parent, size, None, waits=False, tag=tree)
+        for tree, first, end in _leaves_last(segments, trees):
+            if trees[tree].parent is not None:
+                yield Step(None, 0, trees[tree].parent, tag=tree)
+            for child in trees[tree].children:
+                yield Step(child, (end - first) * itemsize, None, waits=False, tag=tree)
 
     return scheduled_cost(machine, steps if machine.p > 1 else lambda rank: [])

@@ -23,7 +23,7 @@ class Step(NamedTuple):
     to, source: a rank, None, or a list of ranks that are sent to, or received from, all at once; n_bytes: to each, or
     a list of what each gets.
     waits: whether the step ends only when its sends have left; otherwise they are waited for after the last step.
-    Messages of one rank to another are received in the order in which they are sent.
+    Messages of one rank to another with the same tag are received in the order in which they are sent.
     """
 
     to: int | list[int] | None
@@ -31,6 +31,7 @@ class Step(NamedTuple):
     source: int | list[int] | None
     reduced: int = 0
     waits: bool = True
+    tag: int = 0
 
 
 Schedule = Callable[[int], Iterable[Step]]
@@ -124,8 +125,8 @@ class _Clock:
         self.n_waiting = [0] * alike
         n_ports = alike + max(machine.nodes[:alike]) + 1
         self.out_free, self.in_free = [0] * n_ports, [0] * n_ports
-        # A channel is known by its receiver and by how far its sender is from there.
-        self.channels: defaultdict[tuple[int, int], deque[_Message]] = defaultdict(deque)
+        # A channel is known by its receiver, by how far its sender is from there, and by the tag.
+        self.channels: defaultdict[tuple[int, int, int], deque[_Message]] = defaultdict(deque)
         self.ready: deque[int] = deque(range(alike))
         self.events: list[tuple[int, int, int, int, _Message]] = []
 
@@ -149,11 +150,11 @@ class _Clock:
     def _play(self, rank: int, steps: Iterable[Step]) -> Generator[None, None, None]:
         now, depth, reduce_ps = self.now, self.depth, self.machine.network.reduce_ps
         late: list[_Message] = []
-        for to, n_bytes, source, reduced, waits in steps:
+        for to, n_bytes, source, reduced, waits, tag in steps:
             dests = _listed(to)
             sizes = [n_bytes] * len(dests) if isinstance(n_bytes, int) else n_bytes
-            sent = [self._send(rank, dest, size) for dest, size in zip(dests, sizes, strict=True)]
-            for came in [self._receive(each, rank) for each in _listed(source)]:
+            sent = [self._send(rank, dest, size, tag) for dest, size in zip(dests, sizes, strict=True)]
+            for came in [self._receive(each, rank, tag) for each in _listed(source)]:
                 while came.arrival_ps is None:
                     yield
                 now[rank] = max(now[rank], came.arrival_ps) + self.overhead_ps
@@ -172,8 +173,8 @@ class _Clock:
                 yield
             now[rank] = max(now[rank], message.left_ps)
 
-    def _send(self, rank: int, to: int, n_bytes: int) -> _Message:
-        queue = self.channels[to % self.alike, (rank - to) % self.p]
+    def _send(self, rank: int, to: int, n_bytes: int, tag: int) -> _Message:
+        queue = self.channels[to % self.alike, (rank - to) % self.p, tag]
         message = queue.popleft() if queue and queue[0].offered_ps is None else _Message()
         self.sends[rank] += 1
         self.bytes_sent[rank] += n_bytes
@@ -194,8 +195,8 @@ class _Clock:
             queue.append(message)
         return message
 
-    def _receive(self, source: int, rank: int) -> _Message:
-        queue = self.channels[rank, (source - rank) % self.p]
+    def _receive(self, source: int, rank: int, tag: int) -> _Message:
+        queue = self.channels[rank, (source - rank) % self.p, tag]
         if queue and queue[0].offered_ps is not None:
             message = queue.popleft()
             message.posted_ps = self.now[rank]

@@ -94,6 +94,15 @@ def test_rounds_are_the_longest_chain_of_messages(name: str) -> None:
             assert run.trace.longest_chain() == collectives.cost(name, run.network, p, n, 8).rounds, (p, n)
 
 
+def test_a_double_tree_takes_hardly_longer_than_the_bytes_of_a_ring_through_one_port() -> None:
+    network, n_bytes, segment = ranks.presets["infiniband"], 2**24, 2**16
+    for p in range(2, 34):
+        filling_ps = 2 * (p - 1).bit_length() * network.message_ps(network.inter, segment)
+        took_ps = collectives.cost("double_tree_allreduce", network, p, n_bytes // 4, 4).expected_ps
+        assert took_ps is not None
+        assert took_ps - filling_ps <= 2.75 * network.inter.transfer_ps(n_bytes), p
+
+
 def test_costs_are_the_textbook_formulas() -> None:
     network = ranks.presets["alpha-beta"]
     alpha, n = 10**6, 8 * 1000
