@@ -1,9 +1,9 @@
 """The short way: small buffered messages of plain arrays, without a call between the steps of `Endpoint`.
 
 Here a large simulation spends its time. A message is staged as a small file of bytes: `write` and `readinto`
-copy and check at once that a buffer is in one piece. All functions return False when a message needs the long way,
-and have done nothing but fill a buffer that is too small, which is an error; messages of both ways wait in the same
-lanes, in one order. What is counted or looked up for each message is as little as can be: lanes count for both ends.
+copy and check at once that a buffer is in one piece. All functions return False, and have done nothing, when a
+message needs the long way; messages of both ways wait in the same lanes, in one order. What is counted or looked
+up for each message is as little as can be: lanes count for both ends.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class QuickEndpoint(Endpoint):
                 sendbuf.dtype is not kind.dtype
                 or sendtag is not kind.tag
                 or recvbuf.dtype is not message.kind.dtype
+                or recvbuf.nbytes < message.kind.n_bytes
                 or (recvtag is not message.tag and recvtag is not ANY_TAG)
                 or type(dest) is not int
                 or type(source) is not int
@@ -140,7 +141,7 @@ class QuickEndpoint(Endpoint):
                     lane = self._await(buf, source, tag)
                 message = lane.queue[0]
             kind = message.kind
-            if buf.dtype is not kind.dtype or type(source) is not int:
+            if buf.dtype is not kind.dtype or buf.nbytes < kind.n_bytes or type(source) is not int:
                 return False
             if tag is not kind.tag and tag is not ANY_TAG and (tag != kind.tag or type(tag) is not int):
                 return False
