@@ -1,8 +1,10 @@
 """Tables: the same cells for the terminal (rich) and for a README (Markdown)."""
 
 import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from _measure import Variant
 from rich.console import Console
@@ -31,6 +33,24 @@ class Table:
         rule = [":--", *["--:"] * (len(self.header) - 1)]
         lines = ["| " + " | ".join(row) + " |" for row in (self.header, rule, *self.rows)]
         return "\n".join([f"**{self.title}**", "", *lines, ""])
+
+
+def report(parts: Iterable[Table | str], markdown: Path | None = None) -> None:
+    """Print lines and tables as they come; write all of them to a file too, if one is named."""
+    # Without a terminal rich cuts tables to 80 columns; these need more.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    text = []
+    for part in parts:
+        if isinstance(part, Table):
+            console.print()
+            part.show(console)
+            text.append(part.markdown())
+        else:
+            console.print(part, highlight=False, markup=False)
+            text.append(f"```\n{part}\n```\n")
+    if markdown:
+        markdown.write_text("\n".join(text), encoding="utf-8")
+        console.print(f"written: {markdown}")
 
 
 HEADER = ["variant", "p", "runs", "min s", "median s", "max s", "messages/s", "asked", "switches"]

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,36 +51,21 @@ def main() -> None:
     absent = [name for name in ("rich", "ranks", "parallel") if not find_spec(name)]
     if absent:
         parser.error(f'cannot import {", ".join(absent)}: in the checkout, pip install -e ".[bench,show]"')
-    report(seqs, runs, options.markdown)
+    from _report import report
+
+    report(parts(seqs, runs), options.markdown)
 
 
-def report(seqs: list[int], runs: int, markdown: Path | None) -> None:
-    """Run everything, printing each table as it is ready."""
-    from _measure import machine
-    from rich.console import Console
+def parts(seqs: list[int], runs: int) -> Iterator["Table | str"]:
+    """Yield what the machine is, then the tables, each run when it is asked for."""
+    from _measure import STATUS, machine
 
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    torch = "" if find_spec("torch") else "PyTorch is not installed (pip install torch): its columns stay empty"
-    lines = [*machine()[:2], *([torch] if torch else [])]
-    console.print(*lines, sep="\n", highlight=False)
+    yield "\n".join(machine()[:2])
+    if not find_spec("torch"):
+        yield "PyTorch is not installed (pip install torch): its columns stay empty"
     preset = os.environ.pop("OPENBLAS_CORETYPE", "Haswell")
     # Read by the BLAS of a child when it starts.
     os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    text = ["```", *lines, "```", ""]
-    for table in tables(seqs, runs, preset):
-        console.print()
-        table.show(console)
-        text.append(table.markdown())
-    if markdown:
-        markdown.write_text("\n".join(text), encoding="utf-8")
-        console.print(f"written: {markdown}")
-
-
-def tables(seqs: list[int], runs: int, preset: str) -> Iterator["Table"]:
-    """Yield the tables, each run when it is asked for."""
-    from _measure import STATUS
-    from _report import Table
-
     for title, choice in (("BLAS free to choose", {}), (f"OPENBLAS_CORETYPE={preset}", {"OPENBLAS_CORETYPE": preset})):
         os.environ |= choice
         yield times_table(f"Attention, {title}", seqs, runs)
@@ -89,7 +73,7 @@ def tables(seqs: list[int], runs: int, preset: str) -> Iterator["Table"]:
     if STATUS.exists():
         yield memory_table(seqs)
     else:
-        yield Table(f"Memory: left out, it is read from {STATUS}, which only Linux has", [""])
+        yield f"Memory: left out, it is read from {STATUS}, which only Linux has"
 
 
 def times_table(title: str, seqs: list[int], runs: int) -> "Table":

@@ -2,18 +2,15 @@
 
 import argparse
 import statistics
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from _measure import machine
-from _report import Table
-from rich.console import Console
+from _report import Table, report
 
 import collectives
 import ranks
@@ -177,15 +174,16 @@ def main() -> None:
     options = parser.parse_args()
     if options.runs < 1 or options.seconds <= 0:
         parser.error(f"got --runs {options.runs} --seconds {options.seconds:g}, expected both above 0")
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    tables = []
-    for make in (partial(speed_table, options.runs), partial(trace_table, options.runs),
-                 partial(fan_in_table, options.seconds), reduction_table):  # fmt: skip
-        tables.append(make())
-        tables[-1].show(console)
-    if options.markdown:
-        text = "\n".join(table.markdown() for table in tables)
-        options.markdown.write_text("\n".join([*machine(), "", text]))
+    report(parts(options.runs, options.seconds), options.markdown)
+
+
+def parts(runs: int, seconds: float) -> Iterator[Table | str]:
+    """Yield what the machine is, then the tables, each run when it is asked for."""
+    yield "\n".join(machine())
+    yield speed_table(runs)
+    yield trace_table(runs)
+    yield fan_in_table(seconds)
+    yield reduction_table()
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 from _measure import machine
-from _report import Table
-from rich.console import Console
+from _report import Table, report
 
 import parallel
 from parallel.local import Attention
@@ -53,18 +53,21 @@ def main() -> None:
     if min(options.processes, options.runs, *options.seq) < 1 or any(n % (2 * options.processes) for n in options.seq):
         parser.error("expected numbers from 1 up, and tokens that twice the processes divide")
     if real.under_mpi():
-        report(real.world(), options.seq, options.runs)
+        comm = real.world()
+        measured = parts(comm, options.seq, options.runs)
+        if comm.rank == 0:
+            report(measured)
+        else:
+            deque(measured, maxlen=0)
         return
     os.environ |= _KEEP_MEMORY
     sys.exit(real.launch(options.processes, sys.argv, capture=False).returncode)
 
 
-def report(comm: Any, lengths: list[int], runs: int) -> None:
-    """Print a table for each length of the sequence, each mask, forward and with backward."""
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    if comm.rank == 0:
-        blas = f"one BLAS thread a process, OPENBLAS_CORETYPE {os.environ.get('OPENBLAS_CORETYPE', 'not set')}"
-        console.print(*machine()[:2], blas, sep="\n", highlight=False)
+def parts(comm: Any, lengths: list[int], runs: int) -> Iterator[Table | str]:
+    """Yield what the machine is, then a table for each length of the sequence and each mask: on every process."""
+    blas = f"one BLAS thread a process, OPENBLAS_CORETYPE {os.environ.get('OPENBLAS_CORETYPE', 'not set')}"
+    yield "\n".join([*machine()[:2], blas])
     for n in lengths:
         for causal in (False, True):
             table = Table(
@@ -72,9 +75,7 @@ def report(comm: Any, lengths: list[int], runs: int) -> None:
                 ["", "forward ms", "times as fast as one", "with backward ms", "times as fast as one"],
             )
             _fill(table, comm, n, causal, runs)
-            if comm.rank == 0:
-                console.print()
-                table.show(console)
+            yield table
 
 
 def _fill(table: Table, comm: Any, n: int, causal: bool, runs: int) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -55,30 +56,12 @@ def main() -> None:
     absent = [name for name in ("rich", "mpi4py", "ranks", "collectives") if not find_spec(name)]
     if absent:
         parser.error(f'cannot import {", ".join(absent)}: in the checkout, pip install -e ".[mpi,show]"')
-    report(options)
-
-
-def report(options: argparse.Namespace) -> None:
-    """Run everything, printing each table as it is ready."""
     from _measure import machine
-    from rich.console import Console
+    from _report import report
 
-    console = Console() if sys.stdout.isatty() else Console(width=140)
-    lines = machine()[:2]
-    console.print(*lines, sep="\n", highlight=False)
-    text = ["```", *lines, "```", ""]
     sizes, turns = (QUICK_SIZES, 5) if options.quick else (SIZES, options.turns)
-    for p in options.processes:
-        for table in tables(p, sizes, turns, options):
-            console.print()
-            if isinstance(table, str):
-                console.print(table, highlight=False)
-            else:
-                table.show(console)
-                text.append(table.markdown())
-    if options.markdown:
-        options.markdown.write_text("\n".join(text), encoding="utf-8")
-        console.print(f"written: {options.markdown}")
+    tables_of = (tables(p, sizes, turns, options) for p in options.processes)
+    report(chain(["\n".join(machine()[:2])], *tables_of), options.markdown)
 
 
 def tables(p: int, sizes: list[int], turns: int, options: argparse.Namespace) -> Any:

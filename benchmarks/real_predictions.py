@@ -32,17 +32,21 @@ def main() -> None:
     options = parser.parse_args()
     if min(options.processes) < 2:
         parser.error(f"got --processes {options.processes}, expected 2 or more of each")
-    from rich.console import Console
+    from _report import report
 
-    console = Console() if sys.stdout.isatty() else Console(width=140)
-    for p in options.processes:
+    report(parts(options.processes))
+
+
+def parts(processes: list[int]) -> Any:
+    """Yield the table for each number of processes, and how far off its predictions are."""
+    for p in processes:
         rows = in_processes(p, {"what": "predictions", "sizes": SIZES, "turns": 15})["rows"]
-        prediction_table(p, rows).show(console)
+        yield prediction_table(p, rows)
         errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
-        console.print(
+        yield (
             f"{p} processes: median error {statistics.median(errors):.0%} over {len(rows)} pairs; "
-            f"{sum(error <= 0.2 for error in errors) / len(errors):.0%} of them within 20 %\n", highlight=False
-        )  # fmt: skip
+            f"{sum(error <= 0.2 for error in errors) / len(errors):.0%} of them within 20 %"
+        )
 
 
 def prediction_table(p: int, rows: Any) -> Any:

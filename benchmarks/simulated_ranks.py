@@ -1,7 +1,6 @@
 """How fast and how large are simulated ranks? Ours beside SimPy, threads, MockMPI and SMPI, in one run."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,38 +46,20 @@ def main() -> None:
     absent = [name for name in ("rich", "ranks", "collectives") if not find_spec(name)]
     if absent:
         parser.error(f'cannot import {", ".join(absent)}: in the checkout, pip install -e ".[bench,show]"')
-    report(options.quick, options.runs, options.markdown)
+    from _report import report
+
+    report(parts(options.quick, options.runs), options.markdown)
 
 
-def report(quick: bool, runs: int, markdown: Path | None) -> None:
-    """Run everything, printing each table as it is ready."""
-    from _measure import machine
-    from _workloads import check_rings
-    from rich.console import Console
-
-    # Without a terminal rich cuts tables to 80 columns; these need more.
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    lines = machine()
-    console.print(*lines, sep="\n", highlight=False)
-    check_rings()
-    console.print("every all-reduce equals NumPy's sum; timing")
-    text = ["```", *lines, "```", ""]
-    for table in tables(quick, runs):
-        console.print()
-        table.show(console)
-        text.append(table.markdown())
-    if markdown:
-        markdown.write_text("\n".join(text), encoding="utf-8")
-        console.print(f"written: {markdown}")
-
-
-def tables(quick: bool, runs: int) -> Iterator["Table"]:
-    """Yield the tables, each run when it is asked for."""
+def parts(quick: bool, runs: int) -> Iterator["Table | str"]:
+    """Yield what the machine is, then the tables, each run when it is asked for."""
     from _giants import giant_table, parked_table
-    from _measure import STATUS
-    from _report import Table
-    from _workloads import barrier_table, ring_table, wildcard_tables
+    from _measure import STATUS, machine
+    from _workloads import barrier_table, check_rings, ring_table, wildcard_tables
 
+    yield "\n".join(machine())
+    check_rings()
+    yield "every all-reduce equals NumPy's sum; timing"
     for p in (16, 64, 256) if quick else (16, 64, 256, 1024):
         yield ring_table(p, runs)
     yield barrier_table((8, 64, 256) if quick else (8, 16, 32, 64, 128, 256, 512, 1000, 1024), runs)
@@ -87,7 +68,7 @@ def tables(quick: bool, runs: int) -> Iterator["Table"]:
         yield giant_table(shrink=16 if quick else 1)
         yield parked_table()
     else:
-        yield Table(f"Giants and memory: left out, memory is read from {STATUS}, which only Linux has", [""])
+        yield f"Giants and memory: left out, memory is read from {STATUS}, which only Linux has"
 
 
 if __name__ == "__main__":

@@ -4,16 +4,14 @@ import argparse
 import gc
 import json
 import statistics
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
 from _measure import machine
-from _report import Table
-from rich.console import Console
+from _report import Table, report
 
 from ranks import real
 from sorting import bitonic_block_sort, bitonic_sort, odd_even_block_sort, partition_sort, sample_sort
@@ -253,10 +251,13 @@ def main() -> None:
         return
     if options.rounds < 1 or not all(10 <= k <= 30 for k in options.sizes):
         parser.error(f"got --rounds {options.rounds} --sizes {options.sizes}, expected 1 or more, and 10 to 30")
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    lines = [*machine(), f"huge pages: {HUGE_PAGES.read_text().strip() if HUGE_PAGES.exists() else 'unknown'}"]
-    console.print(*lines, sep="\n", highlight=False, markup=False)
-    text = ["```", *lines, "```", ""]
+    report(parts(options), options.markdown)
+
+
+def parts(options: argparse.Namespace) -> Iterator[Table | str]:
+    """Yield what the machine is, then the tables, each run when it is asked for."""
+    huge = HUGE_PAGES.read_text().strip() if HUGE_PAGES.exists() else "unknown"
+    yield "\n".join([*machine(), f"huge pages: {huge}"])
     less, rounds = 4 * options.quick, options.rounds
     tables: dict[str, list[Callable[[], Table]]] = {
         "network": [lambda: network_table(20 - less, ("int32", "float32", "float64"), rounds, 13)],
@@ -269,13 +270,7 @@ def main() -> None:
     }
     for name in options.only or tables:
         for make in tables[name]:
-            table = make()
-            console.print()
-            table.show(console)
-            text.append(table.markdown())
-    if options.markdown:
-        options.markdown.write_text("\n".join(text), encoding="utf-8")
-        console.print(f"written: {options.markdown}")
+            yield make()
 
 
 if __name__ == "__main__":
