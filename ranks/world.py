@@ -175,6 +175,8 @@ class World:
             except BaseException as problem:
                 if not self.closed:
                     self.failure = (state.rank, problem)
+                elif not isinstance(problem, Exception):  # an interrupt, which is meant for the whole program
+                    raise
 
         return guarded
 

@@ -88,6 +88,21 @@ def test_an_interrupt_ends_the_run_as_itself_even_when_collectives_disagree(prob
         ranks.run(program, 3)
 
 
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_of_a_rank_that_is_being_ended_is_not_lost(problem: type[BaseException]) -> None:
+    def program(comm: ranks.Comm) -> None:
+        if comm.rank == 2:
+            boom(comm)
+        try:
+            comm.recv(source=2)
+        finally:
+            if comm.rank == 0:
+                raise problem
+
+    with pytest.raises(problem):
+        ranks.run(program, 3)
+
+
 def test_a_real_interrupt_ends_a_run_that_never_ends() -> None:
     code = """
 import signal
