@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from collectives.costs import Cost, Machine
 from collectives.naive import naive_allreduce_cost
 from collectives.schedules import Step, scheduled_cost
 from collectives.trees import binomial_children, binomial_parent
-from ranks import announce, is_plain, mpi_of
+from ranks import Comm, announce, is_plain, kept, kept_by_handle, mpi_of
 
 _NOTHING = np.empty(0, np.uint8)
 _DISSEMINATION, _CENTRAL_IN, _CENTRAL_OUT, _BUTTERFLY = 32_021, 32_022, 32_023, 32_024
@@ -30,17 +30,20 @@ def dissemination_barrier(comm: Any) -> None:
     Cost:    ceil(lg p) rounds, one send a rank in each; ceil(lg p) alpha.
     Source:  Hensgen, Finkel, Manber, Int. J. Parallel Programming 17(1), 1988.
     """
-    latest, rounds = _latest[0]
-    if latest is comm and rounds:
-        rounds.play()
-        return
+    if type(comm) is not Comm:  # simulated ranks have other worries than a microsecond
+        try:
+            play = kept_by_handle[comm.handle][dissemination_barrier][type(comm)]
+        except (AttributeError, KeyError):
+            pass
+        else:
+            play()
+            return
     announce(comm, "dissemination_barrier")
+    if is_plain(comm) and hasattr(os, "sched_yield"):
+        plays: dict[type, Callable[[], None]] = kept(comm, dissemination_barrier, dict)
+        plays[type(comm)] = _Rounds(comm).play  # for the next one
     for to, back in _partners(comm.rank, comm.size):
         comm.Sendrecv(_NOTHING, to, _DISSEMINATION, _NOTHING, back, _DISSEMINATION)
-    if is_plain(comm) and hasattr(os, "sched_yield"):
-        if rounds:
-            rounds.free()
-        _latest[0] = comm, _Rounds(comm) if latest is comm else None
 
 
 def _partners(rank: int, p: int) -> Iterator[tuple[int, int]]:
@@ -59,13 +62,15 @@ class _Rounds:
     """The rounds of the dissemination on real MPI, as persistent requests: their arguments are checked only once."""
 
     def __init__(self, comm: Any) -> None:
-        self._mpi = mpi_of(comm)
-        nothing = [None, 0, self._mpi.BYTE]
+        # Requests keep their communicator alive when it is freed: so they have one of their own.
+        own = comm.Dup()
+        nothing = [None, 0, mpi_of(comm).BYTE]
         self._requests = [
-            (comm.Recv_init(nothing, back, _DISSEMINATION), comm.Send_init(nothing, to, _DISSEMINATION))
+            (own.Recv_init(nothing, back, _DISSEMINATION), own.Send_init(nothing, to, _DISSEMINATION))
             for to, back in _partners(comm.rank, comm.size)
         ]
-        atexit.register(self.free)  # MPI ends after Python, which by then can give nothing back
+        # When `comm` is freed, or before MPI ends, which is after Python and too late to give anything back.
+        finalize(self, _free, [request for pair in self._requests for request in pair], own, mpi_of(comm))
 
     def play(self) -> None:
         """Wait until all ranks have entered."""
@@ -78,16 +83,11 @@ class _Rounds:
                 os.sched_yield()
             going.Wait()
 
-    def free(self) -> None:
-        """Give the requests back: they would keep their communicator alive when it is freed."""
-        atexit.unregister(self.free)
-        if not self._mpi.Is_finalized():
-            for request in (each for pair in self._requests for each in pair):
-                request.Free()
 
-
-# The communicator of the latest dissemination_barrier on real MPI, and its rounds from the second one in a row on.
-_latest: list[tuple[Any, _Rounds | None]] = [(None, None)]
+def _free(requests: list[Any], comm: Any, mpi: Any) -> None:
+    if not mpi.Is_finalized():
+        for each in (*requests, comm):
+            each.Free()
 
 
 def central_barrier(comm: Any, root: int = 0) -> None:

@@ -16,7 +16,7 @@ from collectives.arrays import Array, block_bounds, finish, flat_input, output
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, op_name, reducer
 from collectives.staging import NodeClocks, Stage, items_in, slot_size, whole_size
-from ranks import SharedArray, announce, is_plain, kept, region
+from ranks import SharedArray, announce, is_plain, kept, kept_by_handle, region
 
 PreparedCall = Callable[[Array, Array | None], Array]
 
@@ -171,21 +171,23 @@ def flag_barrier(comm: Any) -> None:
     Cost:    one sync: p-1 flags, max(2(p-1) o, L + p o). On real MPI a flag is a word of shared memory.
     Raises:  ValueError if ranks share no memory; CollectiveMismatchError if simulated ranks differ.
     """
-    latest, sync = _latest[0]
-    if latest is comm:
-        sync()
-        return
-    announce(comm, "flag_barrier")
-    if comm.size == 1:
-        return
-    sync = kept(comm, Stage, lambda: Stage(comm, "flag_barrier")).shared.sync
-    if is_plain(comm):
-        _latest[0] = comm, sync
+    try:
+        sync = kept_by_handle[comm.handle][flag_barrier][type(comm)]
+    except (AttributeError, KeyError):
+        sync = _flags(comm)
     sync()
 
 
-# The communicator of the latest flag_barrier and its sync: looking that up would take as long as the barrier.
-_latest: list[tuple[Any, Callable[[], None]]] = [(None, lambda: None)]
+def _flags(comm: Any) -> Callable[[], None]:
+    """Return the sync of all ranks of `comm`, after all that a barrier has to check; on real MPI it is kept."""
+    announce(comm, "flag_barrier")
+    if comm.size == 1:
+        return lambda: None
+    sync = kept(comm, Stage, lambda: Stage(comm, "flag_barrier")).shared.sync
+    if is_plain(comm):
+        syncs: dict[type, Callable[[], None]] = kept(comm, flag_barrier, dict)
+        syncs[type(comm)] = sync
+    return sync
 
 
 # -- costs -----------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ from ranks.errors import (
 from ranks.exploring import Exploration, Outcome, explore
 from ranks.faults import Crash, Delay, Drop, Duplicate, Fault, Partition, SlowLink, Straggler
 from ranks.group import Group
-from ranks.keeping import is_plain, kept
+from ranks.keeping import is_plain, kept, kept_by_handle
 from ranks.network import Link, Network, network_named, presets
 from ranks.places import nodes_of, placement
 from ranks.request import REQUEST_NULL, Message, Prequest, Request
@@ -72,8 +72,9 @@ __all__ = [
     "MessageLostError", "Network", "NondeterminismError", "Outcome", "Partition", "Prequest", "RankFailedError",
     "RanksError", "Request", "Run", "SendBufferChangedError", "SharedArray", "SlowLink", "Started", "Status",
     "Straggler", "Trace", "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime",
-    "announce", "calibrate", "can_share_memory", "checked", "explore", "is_plain", "kept", "mpi_of", "network_named",
-    "nodes_of", "placement", "presets", "reduction_clock", "region", "run", "shared_array", "spend", "start",
+    "announce", "calibrate", "can_share_memory", "checked", "explore", "is_plain", "kept", "kept_by_handle", "mpi_of",
+    "network_named", "nodes_of", "placement", "presets", "reduction_clock", "region", "run", "shared_array", "spend",
+    "start",
 ]  # fmt: skip
 
 
