@@ -7,7 +7,6 @@ reduce in rank order, so these take any op, and every rank gets the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ PreparedCall = Callable[[Array, Array | None], Array]
 
 _IN_CACHE = 512 << 10  # bytes, of all ranks' arrays together, that are reduced and then written back at once
 _PREPARED = 1000  # calls, for so many kinds of arrays
-_NOWHERE = nullcontext()
+_NOTHING = (None, None)
 
 
 def shared_allreduce(shared: SharedArray, op: Op = np.add) -> Array:
@@ -41,27 +40,39 @@ def shared_allreduce(shared: SharedArray, op: Op = np.add) -> Array:
     Order:   rank order 0, 1, ..., p-1, whatever the op, so floats are bit-identical on all ranks.
     Raises:  TypeError if op does not fit; CollectiveMismatchError if simulated ranks differ.
     """
-    comm = shared.comm
-    plan = shared.plans.get("allreduce")
-    if plan is None or plan[0] is not op:
-        reduce = reducer("shared_allreduce", comm, op, shared.local.dtype)
-        alike = {"op": op_name(op), "shape": shared.local.shape, "dtype": shared.local.dtype}
-        plan = shared.plans["allreduce"] = op, reduce, alike, list(_own_pieces(shared))
-    _, reduce, alike, pieces = plan
-    announce(comm, "shared_allreduce", **alike)
-    charge = shared.charge
-    with region(comm, "shared_allreduce") if charge else _NOWHERE:
-        shared.sync()
+    prepared_for, call = shared.plans.get("allreduce", _NOTHING)
+    if prepared_for is not op:
+        call = _in_place(shared, op)
+        shared.plans["allreduce"] = op, call
+    call()
+    result: Array = shared.local
+    return result
+
+
+def _in_place(shared: SharedArray, op: Op) -> Callable[[], None]:
+    """Return what reduces the arrays of all ranks into each, with all that can be prepared prepared."""
+    comm, charge, sync = shared.comm, shared.charge, shared.sync
+    reduce = reducer("shared_allreduce", comm, op, shared.local.dtype)
+    alike = {"op": op_name(op), "shape": shared.local.shape, "dtype": shared.local.dtype}
+    pieces = list(_own_pieces(shared))
+
+    def call() -> None:
+        sync()
         for total, others, all_others in pieces:
             for other in others:
                 reduce(total, other, out=total)
-            all_others[...] = total
+            np.copyto(all_others, total)
             if charge:
                 for rank in range(comm.size):
                     charge(rank, 2 * total.nbytes)
-        shared.sync()
-    result: Array = shared.local
-    return result
+        sync()
+
+    def announced_call() -> None:
+        announce(comm, "shared_allreduce", **alike)
+        with region(comm, "shared_allreduce"):
+            call()
+
+    return call if is_plain(comm) else announced_call
 
 
 def _own_pieces(shared: SharedArray) -> Any:
