@@ -35,7 +35,8 @@ def test_auto_is_at_most_5_percent_slower_than_the_best_algorithm(operation: str
     draw = random.Random(f"{operation} {network}")
     sizes = [0] if operation == "barrier" else [0, 1, 40, 1_000, 9_001, 20_000, 70_000, 300_000]
     for n in sizes:
-        p = draw.choice([2, 3, 5, 7, 8, 9, 12, 16, 17, 24])
+        # Many ranks with long arrays would take most of the time, and tell the same.
+        p = draw.choice([2, 3, 5, 7, 8, 9, *([] if n > 100_000 else [12, 16, 17, 24])])
         buffering = draw.choice(["none", "eager", "eager", "infinite"])
 
         def time_ps(name: str, n: int = n, p: int = p, buffering: str = buffering) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,16 @@ from experiments import hang_gallery
 from experiments._gallery import CASES, Case
 
 ALL = pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def explored_once() -> Iterator[None]:
+    """Let several tests look at what a case came to, without exploring it again for each."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Case, "__hash__", object.__hash__)
+        for name in ("failure", "verdict_when_mended"):
+            patched.setattr(Case, name, cache(getattr(Case, name)))
+        yield
 
 
 def blamed(case: Case, failure: Any) -> list[int]:

@@ -1,16 +1,16 @@
-"""Run under mpiexec: every claim of `claims.py` on real MPI, over its fixed cases. Prints "held" once per rank."""
+"""Run under mpiexec: every claim of `claims.py` on real MPI, over its cases for it. Prints "held" once per rank."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from claims import CLAIMS, fixed_cases
+from claims import CLAIMS, cases_on_real_mpi
 from ranks.real import world
 
 comm = world()
-for name, claim in CLAIMS.items():
-    for case in fixed_cases():
+for turn, (name, claim) in enumerate(CLAIMS.items()):
+    for case in cases_on_real_mpi(comm.size, turn):
         try:
             claim(comm, case)
         except BaseException as problem:

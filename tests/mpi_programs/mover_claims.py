@@ -5,13 +5,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from claims import fixed_cases
+from claims import cases_on_real_mpi
 from claims_of_movers import MOVER_CLAIMS
 from ranks.real import world
 
 comm = world()
-for name, claim in MOVER_CLAIMS.items():
-    for case in fixed_cases():
+for turn, (name, claim) in enumerate(MOVER_CLAIMS.items()):
+    for case in cases_on_real_mpi(comm.size, turn):
         if case.op != "add" and case.seed % 5:
             continue  # movers do not look at the op
         try:
