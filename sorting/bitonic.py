@@ -20,9 +20,9 @@ def bitonic_sort(x: Array, *, axis: int = -1, descending: bool = False, out: Arr
 
     Shape:   x (...,) -> same shape and dtype; any real dtype, dates and time spans, any length. `x` is kept unless
              out is x.
-    Cost:    k(k+1)/2 stages for a length up to 2^k, padded to 2^k; memory for two copies of x, a third of
-             the padded length if that is no power of two, and two tiles of 4 MiB. Extended floats: that of
-             `bitonic_argsort`.
+    Cost:    k(k+1)/2 stages for a length up to 2^k, padded to 2^k; memory for the result, for one copy more of
+             the padded length if that is no power of two, for two more if axis is not the last, and two tiles of
+             4 MiB. Extended floats: that of `bitonic_argsort`.
     Order:   that of np.sort: NaN, NaT last; -0.0 before 0.0. Every bit is kept. descending: the mirror image, so
              NaN first.
     Raises:  TypeError if x or out is no array, or of another kind of dtype; ValueError if x has no axis or out does
@@ -30,7 +30,8 @@ def bitonic_sort(x: Array, *, axis: int = -1, descending: bool = False, out: Arr
     Source:  Batcher, AFIPS Spring Joint Computer Conference 32, 1968; GPU Gems 2, chapter 46.
     """
     rows, axis = _rows("bitonic_sort", x, axis)
-    result = _output("bitonic_sort", out, x)
+    if out is not None:
+        _check_output("bitonic_sort", out, x)
     if is_extended(x.dtype):
         order = _order(rows, descending=descending)
         values = np.take_along_axis(rows, order, axis=1)
@@ -40,8 +41,11 @@ def bitonic_sort(x: Array, *, axis: int = -1, descending: bool = False, out: Arr
         values = from_keys(keys, x.dtype)
         if descending:
             values = values[:, ::-1]
-    result[...] = _back(values, x, axis)
-    return result
+    values = _back(values, x, axis)
+    if out is None:
+        return np.ascontiguousarray(values, x.dtype)
+    out[...] = values
+    return out
 
 
 def bitonic_argsort(x: Array, *, axis: int = -1, descending: bool = False) -> Array:
@@ -105,10 +109,8 @@ def _back(rows: Array, x: Array, axis: int) -> Array:
     return np.moveaxis(rows.reshape(shape), -1, axis)
 
 
-def _output(who: str, out: Any, x: Array) -> Array:
-    """Return the array for the result."""
-    if out is None:
-        return np.empty(x.shape, x.dtype)
+def _check_output(who: str, out: Any, x: Array) -> None:
+    """Refuse an `out` that cannot hold what x holds."""
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{who}: got out of type {type(out).__name__}, expected a numpy.ndarray; remedy: pass one")
     if out.shape != x.shape or out.dtype != x.dtype or not out.flags.writeable:
@@ -117,7 +119,6 @@ def _output(who: str, out: Any, x: Array) -> Array:
             f"{who}: got out with shape {out.shape}, dtype {out.dtype}, {state}, expected shape {x.shape}, dtype "
             f"{x.dtype}, writable; remedy: pass np.empty({x.shape}, {str(x.dtype)!r}), or x itself"
         )
-    return out
 
 
 def _order(rows: Array, *, descending: bool) -> Array:

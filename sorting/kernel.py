@@ -21,6 +21,7 @@ Array = NDArray[Any]
 TILE_BYTES = 2**22  # two buffers of this size share a third-level cache with others
 LEAST_COLUMNS = 32  # rows of fewer elements cost more for each call of the inner loop than for the work in it
 SMALL = 2**10  # up to here calls cost more than elements: no second layout
+CELL_BYTES = 16  # the widest element that NumPy copies as fast as a narrow one
 STRIP = 64  # rows transposed at a time, so that what is read and written stays in the first-level cache
 # ufuncs copy rows shorter than their buffer together before they work on them: with this one they do not.
 BUFFER = 256
@@ -64,8 +65,12 @@ class _Grid:
         # by a cache line. What stands there is compared and exchanged too, and never looked at.
         line = max(1, 64 // dtype.itemsize)
         self.pad = 0 if columns % line else line
-        size = max(rows * (columns + self.pad), columns * (rows + self.pad))
-        self.here, self.there = np.empty(size, dtype), np.empty(size, dtype)
+        size = -(-max(rows * (columns + self.pad), columns * (rows + self.pad)) // line) * line
+        # Rows begin where cache lines do: else every second vector that is loaded or stored lies in two of them. And
+        # large pages fit better into one array than into two.
+        both = np.empty(2 * size + line, dtype)
+        start = -both.ctypes.data // dtype.itemsize % line
+        self.here, self.there = both[start:][:size], both[start + size :][:size]
 
     def whole(self, buffer: Array) -> Array:
         """Return all of a buffer that is in use, as a matrix."""
@@ -110,12 +115,17 @@ class _Grid:
             turned = turn
             self.merge(level)
 
-    def transpose(self) -> None:
-        """Make rows of columns."""
-        source = self.values
-        self.rows, self.columns = self.columns, self.rows
+    def transpose(self, cell: int = 1, lanes: int = 1) -> None:
+        """Make rows of columns; cell: of so many columns at a time, whose elements stay side by side.
+
+        lanes: take every lanes-th column first, then those beside them, and so on.
+        """
+        source, wide = self.values, f"V{cell * self.here.itemsize}"
+        self.rows, self.columns = self.columns // cell, self.rows * cell
         self.here, self.there = self.there, self.here
-        copy_transposed(source, self.values)
+        source, dest, run = source.view(wide), self.values.view(wide), self.rows // lanes
+        for lane in range(lanes):
+            copy_transposed(source[:, lane::lanes], dest[lane * run :][:run])
 
 
 def copy_transposed(source: Array, dest: Array) -> None:
@@ -159,21 +169,24 @@ def _sort_one(row: Array, padded: int, tile: int) -> None:
 def _sort_tile(x: Array, grid: _Grid) -> None:
     """Sort all of x: the columns of the grid, then blocks of 2, 4, ... columns until all are one.
 
-    Element i of x may start anywhere, so it starts where its row in memory is. Odd columns are complemented on the
-    way in: they are the blocks that the first merge wants upside down.
+    Element i of x may start anywhere, so it starts where its row in memory is. The last merges bring lanes together
+    that until then lie interleaved: as cells of one element from each they are transposed at the price of one.
     """
     rows, columns = grid.rows, grid.columns
-    mask = np.zeros(columns, x.dtype)
-    mask[1::2] = ~mask[1::2]
+    lanes = min(CELL_BYTES // x.itemsize, columns)
+    depth, levels, in_lanes = (count.bit_length() - 1 for count in (rows, columns, columns // lanes))
+    # Complemented on the way in: the blocks that the first merge in a lane wants upside down, and odd lanes.
+    place, lane = np.divmod(np.arange(columns), lanes)
+    mask = np.where((place ^ lane) & 1, -1, 0).astype(x.dtype)
     np.bitwise_xor(x.reshape(rows, columns), mask, out=grid.values)
     grid.sort()
-    levels = columns.bit_length() - 1
     for level in range(1, levels + 1):
-        grid.transpose()
-        grid.complement(level - 1, level if level < levels else None)
+        cell = lanes if level <= in_lanes else 1
+        grid.transpose(cell, lanes if level == in_lanes + 1 else 1)
+        grid.complement(level - 1, level if level not in (in_lanes, levels) else None)
         grid.merge(level)
-        grid.transpose()
-        grid.merge(rows.bit_length() - 1)
+        grid.transpose(cell)
+        grid.merge(depth)
     copy_transposed(grid.values, x.reshape(columns, rows))
 
 
