@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_S = 300  # of a cell, so that nothing hangs
 MEASURED = "measured"  # tag of a cell whose output depends on the machine and the hour
+SMALLER = {
+    "experiment.climb(22)": "experiment.climb(18)"
+}  # what is measured at length on the page, in cells with the tag
 ANSWER = re.compile(r"^answer = \.\.\.", re.MULTILINE)
 SECTIONS = ["A guess", "What this cannot show", "Sources", "Exercises"]
 LONGEST_FUNCTION = 12  # lines; longer ones belong into a module, where tests reach them
@@ -30,10 +33,12 @@ def read(path: Path) -> Any:
 
 
 def with_answers(notebook: Any, given: list[str]) -> Any:
-    """Return a copy in which each exercise stands twice, the second time answered."""
+    """Return a copy in which each exercise stands twice, the second time answered; long measurements are short."""
     whole, rest = copy.deepcopy(notebook), iter(given)
     cells = []
     for cell in whole.cells:
+        for long, short in SMALLER.items() if is_measured(cell) else ():
+            cell.source = cell.source.replace(long, short)
         cells.append(cell)
         if cell.cell_type == "code" and ANSWER.search(cell.source):
             source = ANSWER.sub(lambda _: f"answer = {next(rest)}", cell.source)
@@ -41,6 +46,10 @@ def with_answers(notebook: Any, given: list[str]) -> Any:
     assert next(rest, None) is None, "an answer without an exercise"
     whole.cells = cells
     return whole
+
+
+def is_measured(cell: Any) -> bool:
+    return MEASURED in cell.metadata.get("tags", [])
 
 
 def text(cell: Any) -> str:
@@ -120,7 +129,7 @@ def compare(committed: Any, fresh: Any) -> None:
     """Assert that a run says what is committed, but where the machine has its say."""
     by_id = {cell.id: cell for cell in fresh.cells}
     for cell in committed.cells:
-        if cell.cell_type == "code" and MEASURED not in cell.metadata.get("tags", []):
+        if cell.cell_type == "code" and not is_measured(cell):
             assert text(by_id[cell.id]) == text(cell), cell.source
 
 
@@ -137,6 +146,11 @@ def test_a_notebook_runs_and_says_what_is_committed(path):
 def test_every_notebook_is_in_the_table_of_contents():
     contents = (ROOT / "notebooks" / "README.md").read_text()
     assert re.findall(r"\]\((\w+\.ipynb)\)", contents) == [path.name for path in PATHS]
+
+
+@pytest.mark.parametrize("long", SMALLER)
+def test_what_is_measured_for_less_long_here_is_on_some_page(long):
+    assert sum(long in cell.source for path in PATHS for cell in read(path).cells if is_measured(cell)) == 1
 
 
 def test_every_notebook_is_there():
