@@ -10,48 +10,63 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ranks.calls import current_call
+from ranks.calls import current_where
 from ranks.errors import CollectiveMismatchError
 
 if TYPE_CHECKING:
     from ranks.endpoint import Endpoint
+    from ranks.matching import Context
     from ranks.world import RankState
+
+Arguments = dict[str, Any]
 
 
 class Ledger:
-    """What the ranks of one communicator announced as their k-th collective, and what they brought to it."""
+    """What the ranks of one communicator announced as their k-th collective, and what they brought to it.
 
-    __slots__ = ("latest_ps", "members", "parked", "ranks", "sites", "values")
+    name, arguments: what was announced first, alike: the world ranks that announced it; others: those of anything
+    else. Nearly always all are alike, and to compare is quicker than to hash.
+    """
 
-    def __init__(self, members: list[int]) -> None:
-        self.members = members
-        self.ranks: dict[Any, list[int]] = {}
-        self.sites: dict[Any, str] = {}
+    __slots__ = ("alike", "arguments", "boxes", "latest_ps", "name", "others", "parked", "sites", "values")
+
+    def __init__(self, context: Context, name: str, arguments: Arguments) -> None:
+        self.boxes, self.name, self.arguments = context.boxes, name, arguments
+        self.alike: list[int] = []
+        self.others: dict[tuple[str, tuple[Any, ...]], list[int]] = {}
+        self.sites = [current_where()]
         self.values: dict[int, Any] = {}
         self.parked: list[RankState] = []
         self.latest_ps = 0
 
     def awaited(self) -> list[int]:
         """Return the world ranks that have announced nothing yet."""
-        here = {rank for ranks in self.ranks.values() for rank in ranks}
-        return [rank for rank in self.members if rank not in here]
+        here = {rank for ranks in (self.alike, *self.others.values()) for rank in ranks}
+        return [box.owner.rank for box in self.boxes if box.owner.rank not in here]
 
-    def note(self, state: RankState, signature: Any) -> None:
+    def note(self, state: RankState, name: str, arguments: Arguments) -> None:
         """Enter one rank's announcement."""
-        if signature not in self.ranks:
-            self.ranks[signature] = []
-            self.sites[signature] = current_call().where
-        self.ranks[signature].append(state.rank)
-        self.latest_ps = max(self.latest_ps, state.now)
+        if name == self.name and arguments == self.arguments:
+            self.alike.append(state.rank)
+        else:
+            signature = (name, tuple(arguments.items()))
+            if signature not in self.others:
+                self.others[signature] = []
+                self.sites.append(current_where())
+            self.others[signature].append(state.rank)
+        if state.now > self.latest_ps:
+            self.latest_ps = state.now
 
     def is_full(self) -> bool:
         """Return whether all ranks of the communicator have announced."""
-        return sum(map(len, self.ranks.values())) == len(self.members)
+        n_others = sum(map(len, self.others.values())) if self.others else 0
+        return len(self.alike) + n_others == len(self.boxes)
 
     def mismatch(self) -> CollectiveMismatchError:
         """Return the error that names the majority and the outliers."""
-        calls = {text_of(*signature): ranks for signature, ranks in self.ranks.items()}
-        sites = {text_of(*signature): site for signature, site in self.sites.items()}
+        texts = [text_of(self.name, self.arguments.items()), *(text_of(*signature) for signature in self.others)]
+        calls = dict(zip(texts, [self.alike, *self.others.values()], strict=True))
+        sites = dict(zip(texts, self.sites, strict=True))
         missing = self.awaited()
         return disagreement(
             calls, sites, f"{ranks_text(missing)}: called no collective here" if missing else "", missing
@@ -92,7 +107,7 @@ def ranks_text(ranks: Iterable[int]) -> str:
     return f"rank {text}" if len(runs) == 1 and runs[0][0] == runs[0][1] else f"ranks {text}"
 
 
-def announce(comm: Endpoint, name: str, arguments: dict[str, Any], number: Any = None) -> Ledger:
+def announce(comm: Endpoint, name: str, arguments: Arguments, number: Any = None) -> Ledger:
     """Enter the calling rank's next collective; hold it here if ranks disagree.
 
     number: which one it is, for collectives inside of another one; by default the next of the communicator.
@@ -101,15 +116,15 @@ def announce(comm: Endpoint, name: str, arguments: dict[str, Any], number: Any =
     if number is None:
         number = comm._announced
         comm._announced += 1
-    key = (comm._context.number, number)
-    ledger = world.ledgers.get(key)
+    ledgers = comm._context.ledgers
+    ledger = ledgers.get(number)
     if ledger is None:
-        ledger = world.ledgers[key] = Ledger([box.owner.rank for box in comm._boxes])
-    ledger.note(state, (name, tuple(arguments.items())))
+        ledger = ledgers[number] = Ledger(comm._context, name, arguments)
+    ledger.note(state, name, arguments)
     full = ledger.is_full()
     if full:
-        del world.ledgers[key]
-    if len(ledger.ranks) > 1:
+        del ledgers[number]
+    if ledger.others:
         world.disagreement = ledger
         if full:
             world.fail(state, ledger.mismatch())
@@ -118,7 +133,7 @@ def announce(comm: Endpoint, name: str, arguments: dict[str, Any], number: Any =
     return ledger
 
 
-def meet(comm: Endpoint, name: str, value: Any, arguments: dict[str, Any]) -> dict[int, Any]:
+def meet(comm: Endpoint, name: str, value: Any, arguments: Arguments) -> dict[int, Any]:
     """Return what all ranks brought, by rank, once all have come; all leave at the time of the latest.
 
     Making communicators is not charged on the clock beyond this wait.
@@ -126,7 +141,7 @@ def meet(comm: Endpoint, name: str, value: Any, arguments: dict[str, Any]) -> di
     state, world = comm._state, comm._world
     ledger = announce(comm, name, arguments)
     ledger.values[comm.rank] = value
-    if len(ledger.values) == len(ledger.members):
+    if len(ledger.values) == comm.size:
         world.ready.extend(parked.greenlet for parked in ledger.parked)
     else:
         ledger.parked.append(state)

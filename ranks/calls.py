@@ -41,7 +41,7 @@ class Call:
     @property
     def site(self) -> str:
         """File name and line, "ring.py:12"."""
-        return f"{Path(self.path).name}:{self.line}" if self.path else "?"
+        return f"{os.path.basename(self.path)}:{self.line}" if self.path else "?"
 
     @property
     def where(self) -> str:
@@ -59,12 +59,26 @@ def current_call() -> Call:
     return call_of(sys._getframe(1))
 
 
+def current_where() -> str:
+    """Return `where` of the call that the running rank is in, in a tenth of the time of the whole call."""
+    return _call("", _public_and_program(sys._getframe(1))[1]).where
+
+
 def call_of(frame: FrameType | None) -> Call:
     """Return the call in progress in a stack of frames, innermost first."""
+    public, program = _public_and_program(frame)
+    return _call(_text(public) if public is not None else "?", program)
+
+
+def _public_and_program(frame: FrameType | None) -> tuple[FrameType | None, FrameType | None]:
+    """Return the outermost frame of this package on top of a stack, and the one that called it."""
     public: FrameType | None = None
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         public, frame = frame, frame.f_back
-    text = _text(public) if public is not None else "?"
+    return public, frame
+
+
+def _call(text: str, frame: FrameType | None) -> Call:
     if frame is None:
         return Call(text, "", 0, "?", "")
     return Call(text, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, *_program_line(frame))
@@ -83,7 +97,7 @@ def _program_line(frame: FrameType) -> tuple[str, str]:
     if (path, frames[0].f_lineno) == (frame.f_code.co_filename, frame.f_lineno):
         return "", ""  # a generator or lambda on one line
     library = (each.f_code.co_name for each in frames if each.f_code.co_filename != path)
-    return f"{Path(path).name}:{frames[0].f_lineno}", next(library, frames[1].f_code.co_name)
+    return f"{os.path.basename(path)}:{frames[0].f_lineno}", next(library, frames[1].f_code.co_name)
 
 
 def calling_lines() -> str:

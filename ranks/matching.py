@@ -8,7 +8,7 @@ it waits until the scheduler says that nothing can arrive earlier any more (`Mai
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ranks.constants import ANY_SOURCE, ANY_TAG
 from ranks.datatypes import typed_name
@@ -17,6 +17,7 @@ from ranks.lanes import Lane
 from ranks.messages import Message, Operation
 
 if TYPE_CHECKING:
+    from ranks.agreement import Ledger
     from ranks.world import RankState
 
 # A mailbox keeps so many entries in its heap, and two for each source, before it makes the heap anew.
@@ -24,12 +25,13 @@ _KEPT = 64
 
 
 class Context:
-    """One communicator: its number and the mailboxes of its ranks, in order."""
+    """One communicator: its number, the mailboxes of its ranks, in order, and what not all of them announced yet."""
 
-    __slots__ = ("boxes", "number")
+    __slots__ = ("boxes", "ledgers", "number")
 
     def __init__(self, number: int, owners: list[RankState]) -> None:
         self.number = number
+        self.ledgers: dict[Any, Ledger] = {}
         self.boxes = [Mailbox(owner, self) for owner in owners]
 
 

@@ -101,7 +101,6 @@ class World:
         self.starting = True
         self.failure: tuple[int, BaseException] | None = None
         self.livelock = False
-        self.ledgers: dict[Any, Ledger] = {}
         self.disagreement: Ledger | None = None
         self.hub = getcurrent()
         per_node = network.ranks_per_node
