@@ -12,7 +12,7 @@ from ranks.datatypes import Flat
 from ranks.endpoint import BUFFERED, STANDARD, SYNCHRONOUS, fill
 from ranks.messages import Message as Envelope
 from ranks.messages import Operation
-from ranks.quick import QuickEndpoint
+from ranks.quick import NOTHING, RECEIVED, QuickEndpoint
 from ranks.request import Message, Prequest, Request, received_object
 from ranks.status import Status
 
@@ -44,7 +44,7 @@ class PointToPoint(QuickEndpoint):
 
     def Recv(self, buf: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> None:
         """Receive into a buffer."""
-        if status is not None or not self._receive_quick(buf, source, tag):
+        if not self._receive_quick(buf, source, tag, status):
             self._receive(self._flat(buf, writable=True), source, tag, status)
 
     def Sendrecv(
@@ -58,13 +58,14 @@ class PointToPoint(QuickEndpoint):
         status: Status | None = None,
     ) -> None:
         """Send one buffer and receive into another at the same time."""
-        if self._is_plain and status is None and self._exchange_quick(sendbuf, dest, sendtag, recvbuf, source, recvtag):
+        done = NOTHING if status is not None else self._exchange_quick(sendbuf, dest, sendtag, recvbuf, source, recvtag)
+        if done == RECEIVED:
             return
         sending = None
-        if not self._send_quick(sendbuf, dest, sendtag):
+        if done == NOTHING and not self._send_quick(sendbuf, dest, sendtag):
             flat = self._flat(sendbuf)
             sending = self._post_send(flat, dest, sendtag, STANDARD, pickled=False, blocking=True)
-        if sending is not None or status is not None or not self._receive_quick(recvbuf, source, recvtag):
+        if sending is not None or not self._receive_quick(recvbuf, source, recvtag, status):
             receiving = self._post_receive(self._flat(recvbuf, writable=True), source, recvtag)
             self._exchange(sending, receiving, status)
 

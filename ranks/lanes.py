@@ -62,16 +62,18 @@ class Lane:
     """The way of messages from one rank of a communicator to another, which both of them know.
 
     queue: the messages that nobody has taken, in the order sent. is_watched: whether a message is more than the next
-    in the queue, because the receiver may be waiting for it. kind: that of the latest message of the short way;
-    n_sent: how many of that kind went here that the counts of the two ranks do not have yet.
+    in the queue, because of posted receives or wildcards. waiter: the receiver's greenlet if it is parked for the next
+    message without having posted a receive. kind: that of the latest message of the short way; n_sent: how many of
+    that kind went here that the counts of the two ranks do not have yet.
     """
 
-    __slots__ = ("box", "is_watched", "kind", "n_sent", "queue", "source")
+    __slots__ = ("box", "is_watched", "kind", "n_sent", "queue", "source", "waiter")
 
     def __init__(self, box: Mailbox, source: int) -> None:
         self.box, self.source = box, source
         self.queue: list[Message] = []
-        self.is_watched = box.alert or box.awaited == source
+        self.is_watched = box.alert
+        self.waiter: Any = None
         self.kind, self.n_sent = NO_KIND, 0
 
     def change_kind(self, buf: Any, dest: Any, tag: Any) -> Kind:

@@ -41,11 +41,10 @@ class Mailbox:
     lanes holds the messages that nobody has taken, by source; receives those posted and unmatched, in posting
     order. heads is there once a wildcard or a probe was posted: a heap of (when it became visible, source) for the
     first message of each source, as soon as it is visible; entries may be out of date. alert: whether a message that
-    is sent, or taken, concerns more than its lane: there are receives or heads. awaited: the source of the message
-    that the owner is parked for without having posted its receive.
+    is sent, or taken, concerns more than its lane: there are receives or heads.
     """
 
-    __slots__ = ("alert", "awaited", "context", "heads", "lanes", "owner", "probe", "receives")
+    __slots__ = ("alert", "context", "heads", "lanes", "owner", "probe", "receives")
 
     def __init__(self, owner: RankState, context: Context) -> None:
         self.owner, self.context = owner, context
@@ -54,7 +53,6 @@ class Mailbox:
         self.probe: Operation | None = None
         self.heads: list[tuple[int, int]] | None = None
         self.alert = False
-        self.awaited: int | None = None
 
     def lane(self, source: int) -> Lane:
         """Return the lane from a rank of the communicator."""
@@ -77,9 +75,9 @@ class Mailbox:
         lane.queue.append(message)
         if self.heads is not None:
             self.notice(message)
-        if self.awaited == message.source:
-            self.awaited = None
-            self.owner.world.ready.append(self.owner.greenlet)
+        if lane.waiter is not None:
+            self.owner.world.ready.append(lane.waiter)
+            lane.waiter = None
         lane.is_watched = self.alert
 
     def post(self, receive: Operation) -> None:
@@ -211,7 +209,7 @@ class Mailbox:
         probe = self.probe
         if probe is not None and probe.takes(message):
             if probe.peer == ANY_SOURCE:
-                self.consider(probe)
+                self._decide_at(max(probe.posted_ps, visible_ps), probe)
             else:
                 self._look(probe)
 

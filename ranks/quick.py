@@ -13,16 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from ranks.constants import ANY_TAG
+from ranks.constants import ANY_SOURCE, ANY_TAG
 from ranks.datatypes import WIRE_DTYPES
 from ranks.endpoint import Endpoint
 from ranks.lanes import Lane, Staged
+from ranks.messages import Message, Operation
+from ranks.status import Status
 
 # How many messages a rank sends ahead of their receiver before it lets others run.
 AHEAD = 16
 
 # What a buffer that is none, or not in one piece, or not writable raises.
 UNFIT = (AttributeError, TypeError, ValueError, BufferError, LookupError)
+# What `_exchange_quick` has done.
+NOTHING, SENT, RECEIVED = range(3)
 
 
 class QuickEndpoint(Endpoint):
@@ -30,45 +34,68 @@ class QuickEndpoint(Endpoint):
 
     __slots__ = ()
 
-    def _exchange_quick(self, sendbuf: Any, dest: int, sendtag: int, recvbuf: Any, source: int, recvtag: int) -> bool:
-        """Send a message and receive one that is here, both of the kind that their lanes had before.
+    def _exchange_quick(self, sendbuf: Any, dest: int, sendtag: int, recvbuf: Any, source: int, recvtag: int) -> int:
+        """Send a message and receive one, both of the kind that their lanes had before; return what was done.
 
         The same as `_send_quick` and `_receive_quick`, without what only a first or a rare message needs.
         """
         try:
             lane, came = self._lanes[dest], self._came[source]
-            kind, queue = lane.kind, lane.queue
-            message: Any = came.queue[0]
+            kind = lane.kind
+            message: Any = kind.free.pop()
             if (
                 sendbuf.dtype is not kind.dtype
                 or sendtag is not kind.tag
-                or recvbuf.dtype is not message.kind.dtype
-                or recvbuf.nbytes < message.kind.n_bytes
-                or (recvtag is not message.tag and recvtag is not ANY_TAG)
                 or type(dest) is not int
                 or type(source) is not int
                 or lane.is_watched
                 or came.is_watched
-                or len(queue) >= AHEAD
             ):
-                return False
-            stage, leaving = message.stage, kind.free.pop()
-            leaving.stage.seek(0)
-            stage.seek(0)
-            if leaving.stage.write(sendbuf) != kind.n_bytes or stage.readinto(recvbuf) != message.kind.n_bytes:
-                return False
+                return NOTHING
+            message.stage.seek(0)
+            if message.stage.write(sendbuf) != kind.n_bytes:
+                return NOTHING
         except UNFIT:
-            return False
-        leaving.source, leaving.box = self.rank, lane.box
-        queue.append(leaving)
+            return NOTHING
+        message.source, message.box = self.rank, lane.box
+        state, overhead_ps = self._state, self._overhead_ps
+        state.now = now = state.now + overhead_ps
+        if self._is_plain:
+            message.arrival = now + kind.wire_ps
+        else:
+            self._leave(message, now)
         lane.n_sent += 1
-        del came.queue[0]
-        message.kind.free.append(message)
-        state, overhead_ps, arrival = self._state, self._overhead_ps, message.arrival
-        now = state.now + overhead_ps
-        leaving.arrival = now + kind.wire_ps
+        lane.queue.append(message)
+        if lane.waiter is not None:
+            self._wake(lane)
+        elif len(lane.queue) > AHEAD:
+            self._let_others_run()
+        queue: list[Any] = came.queue
+        if not queue and not self._await(came, recvbuf, source, recvtag):
+            return SENT
+        try:
+            message = queue[0]
+            kind = message.kind
+            if (
+                recvbuf.dtype is not kind.dtype
+                or recvbuf.nbytes < kind.n_bytes
+                or (recvtag is not kind.tag and recvtag is not ANY_TAG)
+            ):
+                return SENT
+            message.stage.seek(0)
+            if message.stage.readinto(recvbuf) != kind.n_bytes:
+                return SENT
+        except UNFIT:
+            return SENT
+        del queue[0]
+        if message.arrival is None:
+            self._await_arrival(message)
+        arrival = message.arrival
         state.now = (arrival if arrival > now else now) + overhead_ps
-        return True
+        if self._world.trace is not None:
+            self._world.trace.received(message, now, state.now)
+        kind.free.append(message)
+        return RECEIVED
 
     @property
     def _quick(self) -> bool:
@@ -83,9 +110,8 @@ class QuickEndpoint(Endpoint):
             if buf.dtype is not kind.dtype or tag is not kind.tag or type(dest) is not int:
                 kind = lane.change_kind(buf, dest, tag)
             message = kind.free.pop() if kind.free else Staged(kind)
-            stage = message.stage
-            stage.seek(0)
-            if stage.write(buf) != kind.n_bytes:
+            message.stage.seek(0)
+            if message.stage.write(buf) != kind.n_bytes:
                 kind = lane.change_kind(buf, dest, tag)
                 message = Staged(kind)
                 message.stage.write(buf)
@@ -98,25 +124,15 @@ class QuickEndpoint(Endpoint):
         if self._is_plain:
             message.arrival = now + kind.wire_ps
         else:
-            state.number = message.number = state.number + 1
-            if self._ports is None:
-                message.arrival = now + kind.wire_ps
-            else:
-                message.arrival = None
-                if state.backlog:
-                    self._ports.start(now, message)
-                else:
-                    self._ports.leave(now, message, state.out_port, state.rank)
-            if self._world.trace is not None:
-                self._world.trace.sent(message)
+            self._leave(message, now)
         if lane.is_watched:
             lane.box.put(message)
             return True
-        queue = lane.queue
-        queue.append(message)
-        if len(queue) > AHEAD:  # let others run: what waits for its receiver is still in cache
-            self._world.ready.append(state.greenlet)
-            self._world.park(state)
+        lane.queue.append(message)
+        if lane.waiter is not None:
+            self._wake(lane)
+        elif len(lane.queue) > AHEAD:
+            self._let_others_run()
         return True
 
     def _open_lane(self, dest: int) -> Lane:
@@ -126,19 +142,44 @@ class QuickEndpoint(Endpoint):
         lane = self._lanes[dest] = self._boxes[dest].lane(self.rank)
         return lane
 
-    def _receive_quick(self, buf: Any, source: int, tag: int) -> bool:
+    def _leave(self, message: Staged, now: int) -> None:
+        """Let a message leave at `now` through a port, if there are ports; note it in the trace, if there is one."""
+        state, ports, trace = self._state, self._ports, self._world.trace
+        state.number = message.number = state.number + 1
+        if ports is None:
+            message.arrival = now + message.kind.wire_ps
+        else:
+            message.arrival = None
+            if state.backlog:
+                ports.start(now, message)
+            else:
+                ports.leave(now, message, state.out_port, state.rank)
+        if trace is not None:
+            trace.sent(message)
+
+    def _wake(self, lane: Lane) -> None:
+        """Let the receiver go on that is parked for the next message of a lane."""
+        self._world.ready.append(lane.waiter)
+        lane.waiter = None
+
+    def _let_others_run(self) -> None:
+        """Send no further ahead: what waits for its receiver is still in cache."""
+        self._world.ready.append(self._state.greenlet)
+        self._world.park(self._state)
+
+    def _receive_quick(self, buf: Any, source: int, tag: int, status: Status | None) -> bool:
         """Receive a message of the short way into a buffer of its dtype, at least as large."""
         box = self._box
         lane: Any
         message: Any  # what those of the long way lack, or None does, is missed below
         try:
             if box.alert:
-                message = box.settled(source, tag, math.inf) if self._quick else None
+                message = self._choose(buf, source, tag) if self._quick else None
                 lane = box.lanes[message.source]
             else:
-                lane = self._came.get(source)
-                if lane is None or not lane.queue:
-                    lane = self._await(buf, source, tag)
+                lane = self._came.get(source) or self._lane_to_come(source, tag)
+                if not lane.queue and not self._await(lane, buf, source, tag):
+                    return False
                 message = lane.queue[0]
             kind = message.kind
             if buf.dtype is not kind.dtype or buf.nbytes < kind.n_bytes or type(source) is not int:
@@ -147,12 +188,9 @@ class QuickEndpoint(Endpoint):
                 return False
             state = self._state
             if message.arrival is None:
-                message.receiver = state
-                self._world.park(state)
-                message.receiver = None
-            stage = message.stage
-            stage.seek(0)
-            if stage.readinto(buf) != kind.n_bytes:
+                self._await_arrival(message)
+            message.stage.seek(0)
+            if message.stage.readinto(buf) != kind.n_bytes:
                 return False
         except UNFIT:
             return False
@@ -168,27 +206,51 @@ class QuickEndpoint(Endpoint):
         state.now = (arrival if arrival > now else now) + self._overhead_ps
         if self._world.trace is not None:
             self._world.trace.received(message, now, state.now)
+        if status is not None:
+            status.fill(message.source, kind.tag, kind.n_bytes)
         kind.free.append(message)
         return True
 
-    def _await(self, buf: Any, source: int, tag: int) -> Lane:
-        """Wait for a message from `source`; return its lane. TypeError if none can be received into `buf`.
+    def _lane_to_come(self, source: int, tag: int) -> Lane:
+        """Return the lane from a rank that has sent nothing yet; TypeError if the short way cannot wait for it."""
+        if not self._quick or not self._is_one_source(source, tag):
+            raise TypeError
+        return self._box.lane(source)
+
+    def _choose(self, buf: Any, source: int, tag: int) -> Message | None:
+        """Return the message that a receive must take where wildcards were used; wait for one, as a probe does.
+
+        None at once if the receive has to be posted: others were before it, it names its source, or does not fit.
+        """
+        box = self._box
+        message = box.settled(source, tag, math.inf)
+        if message is None and source is ANY_SOURCE and not box.receives and _fits(buf) and self._is_one_source(0, tag):
+            probe = Operation("probe", self._state, box, source, tag, None)
+            box.post_probe(probe)
+            self._world.wait(probe)
+            message = probe.message
+        return message
+
+    def _await(self, lane: Lane, buf: Any, source: int, tag: int) -> bool:
+        """Wait for the next message of a lane; return False at once if none can be received into `buf`.
 
         Whether it is one of the short way will be seen: the receive is not posted, so that it can still be.
         """
-        if not (
-            self._quick
-            and self._is_one_source(source, tag)
-            and type(buf) is np.ndarray
-            and buf.dtype in WIRE_DTYPES
-            and buf.flags.carray
-        ):
-            raise TypeError
-        state, box = self._state, self._box
-        lane = box.lanes.get(source)
-        if lane is not None:
-            lane.is_watched = True
-        box.awaited, state.awaits = source, (box, source, tag, buf)
+        kind, state = lane.kind, self._state
+        if not _fits(buf) or (tag is not kind.tag and tag is not ANY_TAG and not self._is_one_source(source, tag)):
+            return False
+        lane.waiter, state.awaits = state.greenlet, (self._box, source, tag, buf)
         self._world.park(state)
         state.awaits = None
-        return box.lanes[source]
+        return True
+
+    def _await_arrival(self, message: Staged) -> None:
+        """Wait until it is known when a message arrives: the port of its receiver may be busy with others."""
+        message.receiver = self._state
+        self._world.park(self._state)
+        message.receiver = None
+
+
+def _fits(buf: Any) -> bool:
+    """Return whether messages of the short way can be received into a buffer, as far as it is the buffer's fault."""
+    return type(buf) is np.ndarray and buf.flags.carray and buf.dtype in WIRE_DTYPES
