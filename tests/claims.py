@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,15 @@ class Case:
             return False
 
 
+@lru_cache(maxsize=64)  # simulated ranks share them, and one claim after the other
 def values(case: Case, rank: int) -> np.ndarray:
-    """Return the elements of a rank's x, C-ordered."""
+    """Return the elements of a rank's x, C-ordered and read-only."""
+    made = drawn(case, rank)
+    made.flags.writeable = False
+    return made
+
+
+def drawn(case: Case, rank: int) -> np.ndarray:
     rng = np.random.default_rng([case.seed, rank])
     dtype = np.dtype(case.dtype)
     if dtype.kind == "c" and case.op == "multiply":
@@ -252,10 +260,17 @@ def fixed_cases() -> Iterator[Case]:
                 yield case
 
 
-def cases_on_real_mpi(p: int, turn: int) -> list[Case]:
-    """Return the fixed cases for the claim of this number: beyond two ranks, where cores are few, a third of them.
+def hold_all(claims: dict[str, Callable[[Any, Case], None]], comm: Any, share: int) -> None:
+    """Check each claim with one of `share` parts of the fixed cases, so many claims in a row with all of them.
 
-    Each third has every dtype, op, layout and out, and three claims in a row have all cases.
+    Each third has every dtype, layout and out.
     """
-    cases = list(fixed_cases())
-    return cases if p < 3 else cases[turn % 3 :: 3]
+    for place, case in enumerate(fixed_cases()):
+        for turn, (name, claim) in enumerate(claims.items()):
+            if (place - turn) % share:
+                continue
+            try:
+                claim(comm, case)
+            except BaseException as problem:
+                problem.add_note(f"claim {name} on rank {comm.rank} of {comm.size}, {case}")
+                raise
