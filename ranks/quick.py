@@ -35,25 +35,21 @@ class QuickEndpoint(Endpoint):
     __slots__ = ()
 
     def _exchange_quick(self, sendbuf: Any, dest: int, sendtag: int, recvbuf: Any, source: int, recvtag: int) -> int:
-        """Send a message and receive one, both of the kind that their lanes had before; return what was done.
+        """Send a message and receive one, in lanes that were used before; return what was done.
 
         The same as `_send_quick` and `_receive_quick`, without what only a first or a rare message needs.
         """
         try:
             lane, came = self._lanes[dest], self._came[source]
-            kind = lane.kind
-            message: Any = kind.free.pop()
-            if (
-                sendbuf.dtype is not kind.dtype
-                or sendtag is not kind.tag
-                or type(dest) is not int
-                or type(source) is not int
-                or lane.is_watched
-                or came.is_watched
-            ):
+            if lane.is_watched or came.is_watched or type(source) is not int:
                 return NOTHING
+            kind = lane.kind
+            if sendbuf.dtype is not kind.dtype or sendtag is not kind.tag or type(dest) is not int:
+                kind = lane.change_kind(sendbuf, dest, sendtag)
+            message: Any = kind.free.pop() if kind.free else Staged(kind)
             message.stage.seek(0)
             if message.stage.write(sendbuf) != kind.n_bytes:
+                kind.free.append(message)
                 return NOTHING
         except UNFIT:
             return NOTHING
