@@ -41,10 +41,11 @@ class Mailbox:
     lanes holds the messages that nobody has taken, by source; receives those posted and unmatched, in posting
     order. heads is there once a wildcard or a probe was posted: a heap of (when it became visible, source) for the
     first message of each source, as soon as it is visible; entries may be out of date. alert: whether a message that
-    is sent, or taken, concerns more than its lane: there are receives or heads.
+    is sent, or taken, concerns more than its lane: there are receives or heads. awaited: the rank whose first message
+    the owner is parked for without having posted its receive.
     """
 
-    __slots__ = ("alert", "context", "heads", "lanes", "owner", "probe", "receives")
+    __slots__ = ("alert", "awaited", "context", "heads", "lanes", "owner", "probe", "receives")
 
     def __init__(self, owner: RankState, context: Context) -> None:
         self.owner, self.context = owner, context
@@ -53,12 +54,15 @@ class Mailbox:
         self.probe: Operation | None = None
         self.heads: list[tuple[int, int]] | None = None
         self.alert = False
+        self.awaited: int | None = None
 
     def lane(self, source: int) -> Lane:
         """Return the lane from a rank of the communicator."""
         lane = self.lanes.get(source)
         if lane is None:
             lane = self.lanes[source] = Lane(self, source)
+            if source == self.awaited:
+                lane.waiter, self.awaited = self.owner.greenlet, None
         return lane
 
     def put(self, message: Message) -> None:
@@ -71,7 +75,7 @@ class Mailbox:
                 self._forget(receive)
                 self.join(receive, message)
                 return
-        lane = self.lane(message.source)
+        lane = self.lanes.get(message.source) or self.lane(message.source)
         lane.queue.append(message)
         if self.heads is not None:
             self.notice(message)
@@ -115,6 +119,8 @@ class Mailbox:
             return None
         if source != ANY_SOURCE:
             return self.first(source, tag)
+        if self.owner.world.ready:  # whoever runs may cause anything
+            return None
         message = self.earliest(tag)
         if message is None:
             return None
@@ -148,10 +154,10 @@ class Mailbox:
         assert heads is not None
         while heads:
             visible_ps, source = heads[0]
-            if self._is_first(visible_ps, source):
-                message = lanes[source].queue[0]
-                if tag in (ANY_TAG, message.tag):
-                    return message
+            queue = lanes[source].queue
+            if queue and queue[0].visible_ps() == visible_ps:
+                if tag in (ANY_TAG, queue[0].tag):
+                    return queue[0]
                 break
             heappop(heads)
         firsts = (self.first(source, tag) for source in lanes)

@@ -169,11 +169,11 @@ class QuickEndpoint(Endpoint):
         lane: Any
         message: Any  # what those of the long way lack, or None does, is missed below
         try:
-            if box.alert:
+            if box.alert or source is ANY_SOURCE:
                 message = self._choose(buf, source, tag) if self._quick else None
                 lane = box.lanes[message.source]
             else:
-                lane = self._came.get(source) or self._lane_to_come(source, tag)
+                lane = self._came.get(source) or self._await_lane(buf, source, tag)
                 if not lane.queue and not self._await(lane, buf, source, tag):
                     return False
                 message = lane.queue[0]
@@ -207,11 +207,18 @@ class QuickEndpoint(Endpoint):
         kind.free.append(message)
         return True
 
-    def _lane_to_come(self, source: int, tag: int) -> Lane:
-        """Return the lane from a rank that has sent nothing yet; TypeError if the short way cannot wait for it."""
-        if not self._quick or not self._is_one_source(source, tag):
+    def _await_lane(self, buf: Any, source: int, tag: int) -> Lane:
+        """Wait until a rank sends its first message, and return the lane; TypeError if it has to be posted.
+
+        The sender makes the lane: those who wait for one take no memory.
+        """
+        if not (self._quick and self._is_one_source(source, tag) and _fits(buf)):
             raise TypeError
-        return self._box.lane(source)
+        state, box = self._state, self._box
+        box.awaited, state.awaits = source, (box, source, tag, buf)
+        self._world.park(state)
+        state.awaits = None
+        return box.lanes[source]
 
     def _choose(self, buf: Any, source: int, tag: int) -> Message | None:
         """Return the message that a receive must take where wildcards were used; wait for one, as a probe does.
@@ -219,6 +226,8 @@ class QuickEndpoint(Endpoint):
         None at once if the receive has to be posted: others were before it, it names its source, or does not fit.
         """
         box = self._box
+        if source is ANY_SOURCE:
+            box.watch()
         message = box.settled(source, tag, math.inf)
         if message is None and source is ANY_SOURCE and not box.receives and _fits(buf) and self._is_one_source(0, tag):
             probe = Operation("probe", self._state, box, source, tag, None)

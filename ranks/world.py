@@ -57,18 +57,23 @@ class RankState:
     """
 
     __slots__ = (
-        "awaits", "backlog", "bytes_received", "bytes_sent", "greenlet", "in_port", "node", "now", "number",
-        "open", "out_port", "rank", "receives", "sends", "world",
+        "awaits", "backlog", "bytes_received", "bytes_sent", "greenlet", "in_port", "now", "number", "open", "out_port",
+        "rank", "receives", "sends", "world",
     )  # fmt: skip
 
-    def __init__(self, world: World, rank: int, node: int) -> None:
-        self.world, self.rank, self.node = world, rank, node
+    def __init__(self, world: World, rank: int) -> None:
+        self.world, self.rank = world, rank
         self.now = self.sends = self.receives = self.bytes_sent = self.bytes_received = self.backlog = self.number = 0
         self.greenlet: RankGreenlet | None = None
         self.awaits: Any = None
         self.open: dict[Operation, None] | None = None
         self.in_port: Any = None
         self.out_port: Any = None
+
+    @property
+    def node(self) -> int:
+        """The node that the rank is on."""
+        return self.rank // self.world.network.ranks_per_node
 
     def decide(self, time_ps: int) -> None:
         """Wake the rank from waiting for the first of several requests, if it still does."""
@@ -103,8 +108,7 @@ class World:
         self.livelock = False
         self.disagreement: Ledger | None = None
         self.hub = getcurrent()
-        per_node = network.ranks_per_node
-        self.ranks = [RankState(self, rank, rank // per_node) for rank in range(size)]
+        self.ranks = [RankState(self, rank) for rank in range(size)]
         self.is_quick = not (network.shared_node_port or network.jitter_ps or check)
         self.kinds = Kinds(min(self.eager_limit, STAGED_BYTES))
         self.wires = (Ports if network.ports else Wires)(self)
