@@ -146,9 +146,10 @@ def cancelled_receives(comm: Any) -> Any:
     request = comm.Irecv(x, left, 77)
     request.Cancel()
     request.Wait(status)
-    first, second = comm.irecv(), comm.irecv(source=left)
+    other, first, second = comm.Dup(), comm.irecv(), comm.irecv(source=left)
     first.cancel()
     first.wait()
+    other.sendrecv(None, left, source=right)  # nobody sends before its right has cancelled: the first would take it
     comm.isend("for the second", right).wait()
     return status.Is_cancelled(), status.cancelled, bool(request), x.tolist(), second.wait()
 
