@@ -142,10 +142,10 @@ def pairs_table(k: int) -> Table:
 
 
 def merge_table(k: int, rounds: int) -> Table:
-    """Measure the merge of two sorted runs, as the distributed sorts do it: on integer keys, in place."""
+    """Measure the merge of two sorted runs, as the distributed sorts do it: of integers, or of floats as they are."""
     header = ["merge of two runs", "dtype", "ns an element", "asked"]
     table = Table(f"2^{k} elements in two sorted runs", header)
-    for dtype in ("int32", "int64"):
+    for dtype in ("int32", "int64", "float64"):
         x = np.sort(random_values(2**k, dtype))
         is_first = np.random.default_rng(0).random(x.size) < 0.5
         kinds = {

@@ -93,7 +93,9 @@ def merge_runs(runs: Array) -> None:
     """Sort an array that consists of a few sorted runs, in place: merge them.
 
     NumPy's stable sort finds the runs and merges them (timsort), two in linear time, r in n lg r; keys of 8 and 16
-    bits it counts (radix sort), which is linear too.
+    bits it counts (radix sort), which is linear too. Most of the time goes into branches that cannot be foreseen. A
+    merge without any, in tiles that the merge path cuts and np.sort sorts, was an eighth faster for 4 bytes an element
+    and slower for 8.
     """
     runs.sort(kind="stable")
 
