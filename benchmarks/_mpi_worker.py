@@ -27,9 +27,11 @@ start_line = ranks.shared_array(comm, 1)
 
 
 def buffer(n_bytes: int, pages: str) -> np.ndarray:
-    """Return float32 on huge pages ("2 MiB"), on none ("4 KiB"), or as NumPy puts it ("NumPy's")."""
+    """Return float32 from the beginning of a page: a huge one ("2 MiB"), none such ("4 KiB"), or NumPy's choice."""
     if pages == "NumPy's":
-        return np.ones(n_bytes // 4, np.float32)
+        raw = np.ones(n_bytes + 4096, np.uint8)
+        begin = -raw.ctypes.data % 4096
+        return raw[begin : begin + n_bytes].view(np.float32)
     size = -(-n_bytes // HUGE) * HUGE + HUGE
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE if pages == "2 MiB" else mmap.MADV_NOHUGEPAGE)
@@ -185,15 +187,15 @@ def predictions(sizes: list[int], turns: int) -> list[dict[str, object]]:
         for n_bytes in sizes:
             x, out, _ = data(n_bytes, "NumPy's")
             candidates = collectives.explain(comm, operation, x).candidates
-            functions = {name: collectives.CATALOGUE[operation][name].function for name, _ in candidates}
-            variants = {name: lambda f=f, x=x, out=out: f(comm, x, out=out) for name, f in functions.items()}
-            if operation == "reduce":
-                target = out if rank == 0 else None
-                variants = {name: lambda f=f, x=x, out=target: f(comm, x, out=out) for name, f in functions.items()}
-            measured = medians_us(variants, n_bytes, turns)
+            target = out if operation != "reduce" or rank == 0 else None
+            variants = {"sync": start_line.sync}
+            for name, _ in candidates:
+                function = collectives.CATALOGUE[operation][name].function
+                variants[name] = lambda f=function, x=x, out=target: (f(comm, x, out=out), start_line.sync())
+            least = medians_us(variants, n_bytes, turns)
             for name, time_ps in candidates:
-                row = {"operation": operation, "algorithm": name, "bytes": n_bytes}
-                rows.append(row | {"predicted": time_ps / 1e6, "measured": measured[f"least {name}"]})
+                row = {"operation": operation, "algorithm": name, "bytes": n_bytes, "predicted": time_ps / 1e6}
+                rows.append(row | {"measured": least[f"least {name}"] - least["least sync"]})
     return rows
 
 

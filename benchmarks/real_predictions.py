@@ -14,10 +14,13 @@ examples:
   python benchmarks/real_predictions.py --processes 2     half a minute
 
 what is compared:
-  predicted   the algorithm's formula on the network that ranks.calibrate has measured (tables of passing messages on,
-              of reducing, of shared memory), and the time of the algorithm's own code, from its smallest call
-  measured    the least of 15 turns, as calibration takes the least too; slowest process, float32, arrays as NumPy
-              allocates them: on huge pages from 4 MiB on, as those that were calibrated with
+  predicted   the algorithm's formula on the network that ranks.calibrate has measured (tables of passing messages on
+              and of reducing, for whole arrays and for parts of larger ones, and of shared memory), and the time of the
+              algorithm's own code, from its smallest call
+  measured    the least of 15 turns, as calibration takes the least too; after each call all wait for all, since the
+              formulas are of ranks that enter at the same time, and the time of that is left out. float32, on pages
+              as NumPy gets them: huge ones from 4 MiB on. Arrays begin at a page, as those that were calibrated with:
+              a few bytes further some processors copy at a quarter of the speed
   The median error over all sizes and algorithms is what the model is worth on this machine, now.
 """
 SIZES = [KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
+from collectives.barriers import dissemination_barrier
 from collectives.catalogue import CATALOGUE
 from collectives.costs import Machine
 from collectives.reduction import is_commutative
+from collectives.shared import flag_barrier
 from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, mpi_of, placement
 
 # Operations whose algorithms are timed on real MPI, and whether they take an array.
@@ -57,7 +60,7 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
     any_op: whether the operation may not be commutative. n_items, itemsize: as in `cost`. Jitter is left aside. What an
     algorithm's own code takes is added where that was timed.
     """
-    calm = replace(machine, network=replace(machine.network, jitter_ps=0))
+    machine_seen = _seen(machine, n_items * itemsize)
     calls = dict(machine.network.calls) if isinstance(machine.network, MeasuredNetwork) else {}
     times, left_out = [], []
     for name, row in CATALOGUE[operation].items():
@@ -70,7 +73,7 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
         if row.overlaps and len(set(machine.nodes)) == 1 and isinstance(machine.network, MeasuredNetwork):
             left_out.append((name, "inside a node processors copy messages, and cannot reduce meanwhile"))
             continue
-        time_ps = row.cost(calm, n_items, itemsize).expected_ps
+        time_ps = row.cost(machine_seen, n_items, itemsize).expected_ps
         if time_ps is None:
             left_out.append((name, "no time is predicted"))
         else:
@@ -78,6 +81,12 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
     # Sorting is stable: of equally fast ones the first of the catalogue.
     candidates = tuple(sorted(times, key=lambda entry: entry[1]))
     return Choice(operation, machine, n_items * itemsize, candidates, tuple(left_out))
+
+
+def _seen(machine: Machine, n_bytes: int) -> Machine:
+    """Return the machine without jitter, and if it was measured as arrays of n_bytes see it."""
+    network = replace(machine.network, jitter_ps=0)
+    return replace(machine, network=network.within(n_bytes) if isinstance(network, MeasuredNetwork) else network)
 
 
 def machine_of(comm: Any, operation: str | None = None) -> Machine:
@@ -102,24 +111,35 @@ def _timed(comm: Any, operation: str, machine: Machine) -> Network:
     """Return the network with what the algorithms' own code takes: the time of a small call less its formula."""
     network = machine.network
     assert isinstance(network, MeasuredNetwork)
+    barrier = partial(flag_barrier if can_share_memory(comm) else dissemination_barrier, comm)
+    wait_s = _least_s(comm, barrier, barrier)
     calls = []
     n_items = comm.size if TIMED[operation] else 0
     arguments = [np.zeros(n_items, np.float32)] if n_items else []
-    wtime = mpi_of(comm).Wtime
     for row in CATALOGUE[operation].values():
         if row.one_node and not can_share_memory(comm):
             continue
-        times_s = []
-        row.function(comm, *arguments)
-        for _ in range(_BATCHES):
-            begin_s = wtime()
-            for _ in range(_CALLS):
-                row.function(comm, *arguments)
-            times_s.append((wtime() - begin_s) / _CALLS)
-        formula_ps = row.cost(machine, n_items, 4).expected_ps or 0
-        own_ps = round(min(times_s) * 1e12) - formula_ps
-        calls.append((row.function.__name__, max(0, own_ps)))
+        with_wait_s = _least_s(comm, partial(row.function, comm, *arguments), barrier)
+        taken_s = max(with_wait_s - wait_s, with_wait_s / 2)  # as in calibration: the wait may have been disturbed
+        formula_ps = row.cost(_seen(machine, 4 * n_items), n_items, 4).expected_ps or 0
+        # Less than nothing, if the call is quicker than what was timed for its formula.
+        calls.append((row.function.__name__, round(taken_s * 1e12) - formula_ps))
     return replace(network, calls=tuple(comm.bcast(calls)))  # rank 0's: all must choose alike
+
+
+def _least_s(comm: Any, call: Callable[[], Any], barrier: Callable[[], None]) -> float:
+    """Return the least time of a call and a barrier: without it a root would be ahead of all others by some calls."""
+    wtime = mpi_of(comm).Wtime
+    times_s: list[float] = []
+    call()
+    for _ in range(_BATCHES):
+        barrier()
+        begin_s = wtime()
+        for _ in range(_CALLS):
+            call()
+            barrier()
+        times_s.append((wtime() - begin_s) / _CALLS)
+    return min(times_s)
 
 
 def explain(comm: Any, operation: str, x: Any = None, op: Any = np.add, *, n_items: int | None = None) -> Choice:

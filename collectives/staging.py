@@ -14,6 +14,9 @@ from ranks import can_share_memory, shared_array
 # Bytes that a rank stages at a time: much fewer would wait for each other more often, much more leave the cache.
 _STAGED = 1 << 20
 _ALL_STAGED = 16 << 20  # and no more than this by all ranks together
+# Where in its page a slot begins. Some processors copy ten times as slowly to where addresses end in little more than
+# those they copy from, as modulo a page; and large arrays begin at a page, or at the first bytes of one.
+_PAGE, _ASIDE = 4096, 2048
 _WHOLE = 1 << 20  # bytes, of all ranks together, up to which it pays that each rank reduces all
 
 
@@ -50,7 +53,7 @@ class Stage:
             )
         self.size = slot_size(comm.size)
         self.whole = min(self.size, whole_size(comm.size))  # bytes of a piece up to which each rank reduces all
-        self.shared = shared_array(comm, (2, self.size), np.uint8)
+        self.shared = shared_array(comm, (2, self.size + _PAGE), np.uint8)
         self.turn, self.rank = 0, comm.rank
         self.others = [rank for rank in range(comm.size) if rank != comm.rank]
 
@@ -61,7 +64,8 @@ class Stage:
                 f"staged_allreduce: got items of {piece.itemsize} bytes, expected at most {self.size}; remedy: use an "
                 "algorithm that sends messages"
             )
-        return [array[turn, : piece.nbytes].view(piece.dtype) for array in self.shared.arrays]
+        slot = slice(_ASIDE, _ASIDE + piece.nbytes)
+        return [array[turn, slot].view(piece.dtype) for array in self.shared.arrays]
 
     def _next_slots(self, piece: Array) -> list[Array]:
         self.turn = 1 - self.turn

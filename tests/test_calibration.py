@@ -8,7 +8,7 @@ import pytest
 
 import collectives
 import ranks
-from ranks.calibration import MeasuredLink, MeasuredNetwork
+from ranks.calibration import MeasuredLink, MeasuredNetwork, Times
 from ranks.real import launch
 
 
@@ -45,6 +45,20 @@ def test_tables_are_lines_between_and_beyond_their_sizes() -> None:
     network = MeasuredNetwork(name="measured", inter=link, reductions=((0, 0), (10, 30)))
     assert [network.reduce_ps(n) for n in (0, 1, 10, 30)] == [0, 3, 30, 90]
     assert network.message_ps(link, 10) == 107
+
+
+def test_parts_of_larger_arrays_cost_what_lies_between_whole_arrays_and_parts_of_the_largest() -> None:
+    times = Times(whole=((0, 5), (10, 100), (40, 400)), parts=((0, 5), (10, 190), (40, 400)), blocks=4)
+    assert [dict(times.within(n))[10] for n in (0, 10, 20, 30, 40, 4000)] == [100, 100, 130, 160, 190, 190]
+    sums = Times(((0, 0), (10, 30)), ((0, 0), (10, 60)), 4)
+    memory = MeasuredLink(7, 0, ((0, 0), (10, 50), (20, 200)))
+    network = MeasuredNetwork(name="measured", inter=MeasuredLink(0, 0), messages=times, sums=sums, memory=memory)
+    seen = network.within(20)
+    assert seen.inter == seen.intra == seen.itself == MeasuredLink(5, 9000, ((0, 0), (10, 125), (40, 395)))
+    assert (seen.reduce_ps(10), seen.memory.latency_ps, seen.memory.transfer_ps(5)) == (40, 7, 50)
+    assert network.within(0).memory is memory
+    plain = MeasuredNetwork(name="measured", inter=MeasuredLink(0, 0))
+    assert plain.within(100) is plain
 
 
 def test_a_measured_network_prices_shared_memory_by_its_own_table() -> None:
