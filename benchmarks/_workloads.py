@@ -12,6 +12,7 @@ from peers import (
     BETA_PS_PER_BYTE,
     Array,
     Peer,
+    bare_ring,
     check,
     check_time,
     mockmpi_ring,
@@ -24,7 +25,7 @@ from peers import (
 import ranks
 from collectives import dissemination_barrier, ring_allreduce
 
-PEERS = cast("list[Peer]", [simpy_ring, threads_ring, mockmpi_ring, smpi_ring])
+PEERS = cast("list[Peer]", [bare_ring, simpy_ring, threads_ring, mockmpi_ring, smpi_ring])
 # A process per rank: above this MockMPI measures the operating system's scheduler.
 MOCKMPI_RANKS = 16
 

@@ -79,11 +79,21 @@ def test_a_receive_writes_its_elements_and_nothing_else(buffering: str, order: s
     assert got == [-1, -1, 7, 7, 7, 7, -1, -1, -1, -1, -1, -1]
 
 
-def test_a_message_that_does_not_fit_leaves_the_buffer_alone() -> None:
+@pytest.mark.parametrize("earlier", [0, 1, 3])
+@pytest.mark.parametrize("exchange", [False, True])
+def test_a_message_that_does_not_fit_leaves_the_buffer_alone(earlier: int, exchange: bool) -> None:
+    """Also when the same calls worked before."""
     seen = np.full(2, -1.0)
 
     def program(comm: ranks.Comm) -> None:
-        comm.Send(np.zeros(3), 1) if comm.rank == 0 else comm.Recv(seen, 0)
+        other = 1 - comm.rank
+        for buf in [np.zeros(3)] * earlier + [seen if comm.rank else np.zeros(3)]:
+            if exchange:
+                comm.Sendrecv(np.zeros(3), other, 0, buf, other, 0)
+            elif comm.rank:
+                comm.Recv(buf, other)
+            else:
+                comm.Send(np.zeros(3), other)
 
     with pytest.raises(ranks.TruncationError):
         ranks.run(program, 2)

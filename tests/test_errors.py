@@ -19,6 +19,13 @@ def on(rank: int, call: Callable[[ranks.Comm], Any]) -> Callable[[ranks.Comm], A
     return lambda comm: call(comm) if comm.rank == rank else None
 
 
+def read_only_at_last(comm: ranks.Comm) -> None:
+    if comm.rank:
+        return comm.Send(X, 0)
+    comm.Recv(X.copy(), 1)
+    comm.Recv(b"abc", 1)
+
+
 def truncated(comm: ranks.Comm) -> None:
     comm.Send(np.zeros(3), 1) if comm.rank == 0 else comm.Recv(np.zeros(2), 0)
 
@@ -83,12 +90,15 @@ WRONG = [
     (on(0, lambda c: c.Send(X, 1, -1)), ranks.InvalidTagError, 0, "Send(", "tag=-1", "0 to 536870911"),
     (on(0, lambda c: c.Send(X, 1, 1 << 40)), ranks.InvalidTagError, 0, "Send(", f"tag={1 << 40}", "0 to 536870911"),
     (on(0, lambda c: c.irecv(tag=-9)), ranks.InvalidTagError, 0, "irecv(", "tag=-9", "or ANY_TAG"),
+    (on(0, lambda c: c.Recv(X.copy(), tag=-9)), ranks.InvalidTagError, 0, "Recv(", "tag=-9", "or ANY_TAG"),
     (on(0, lambda c: c.Send(X[::2], 1)), ranks.InvalidBufferError, 0, "Send(", "strides (16,)", "in a single piece"),
     (on(0, lambda c: c.Send("x", 1)), ranks.InvalidBufferError, 0, "Send(", "a str", "a buffer"),
     (on(0, lambda c: c.Send(None, 1)), ranks.InvalidBufferError, 0, "Send(", "None", "a buffer"),
     (on(0, lambda c: c.Send([X, 4], 1)), ranks.InvalidBufferError, 0, "Send(", "count 4 from element 0", "3 float64"),
     (on(0, lambda c: c.Send(X.astype(object), 1)), ranks.InvalidBufferError, 0, "Send(", "dtype object", "MPI knows"),
     (on(0, lambda c: c.Recv(b"abc", 1)), ranks.InvalidBufferError, 0, "Recv(", "a read-only buffer", "a writable one"),
+    (read_only_at_last, ranks.InvalidBufferError, 0, "Recv(", "a read-only buffer", "a writable one"),
+    (on(0, lambda c: c.Recv(b"abc")), ranks.InvalidBufferError, 0, "Recv(", "a read-only buffer", "a writable one"),
     (on(0, lambda c: c.Sendrecv(X, 1, 0, None, 1)), ranks.InvalidBufferError, 0, "Sendrecv(", "None", "a buffer"),
     (truncated, ranks.TruncationError, 1, "Recv(source=0", "3 float64 (24 B) from rank 0, tag 0", "at most 2 float64"),
     (other_dtype, ranks.DatatypeMismatchError, 1, "Wait()", "3 float64 (24 B) from rank 0, tag 0", "int64"),

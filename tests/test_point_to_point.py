@@ -120,7 +120,7 @@ def test_bsend_makes_no_later_send_buffered() -> None:
 
 @pytest.mark.parametrize("network", ["infiniband", "alpha-beta"])
 def test_a_stream_of_equal_messages_is_carried_as_its_parts_are(network: str) -> None:
-    """Equal small messages take a short way, which a trace, a status or another size does not: all must agree."""
+    """Small messages take a short way, those of a checked run do not; trace and status change nothing either."""
 
     def program(comm: ranks.Comm, plain: bool) -> Any:
         left, right, out = (comm.rank - 1) % comm.size, (comm.rank + 1) % comm.size, []
@@ -151,6 +151,39 @@ def test_a_stream_of_equal_messages_is_carried_as_its_parts_are(network: str) ->
         assert (other.results, other.times_ps, other.sends) == (short.results, short.times_ps, short.sends)
         assert (other.bytes_sent, other.bytes_received) == (short.bytes_sent, short.bytes_received)
     assert short.sends == short.receives
+
+
+@pytest.mark.parametrize("network", ["infiniband", "alpha-beta"])
+def test_an_exchange_takes_the_first_message_of_its_tag(network: str) -> None:
+    def program(comm: ranks.Comm) -> Any:
+        other, x, y, z = 1 - comm.rank, np.zeros(1), np.zeros(1), np.zeros(1)
+        for n in range(3):
+            comm.Sendrecv(x + n, other, 7, y, other, 7)
+        comm.Send(x + 3, other, 8)
+        comm.Sendrecv(x + 4, other, 7, y, other, 7)
+        comm.Recv(z, other, 8)
+        return y[0], z[0]
+
+    assert ranks.run(program, 2, network=network).results == [(4, 3), (4, 3)]
+
+
+@pytest.mark.parametrize("network", ["infiniband", "alpha-beta"])
+@pytest.mark.parametrize("source", [0, ranks.ANY_SOURCE])
+def test_an_exchange_leaves_to_a_posted_receive_what_is_meant_for_it(network: str, source: int) -> None:
+    def program(comm: ranks.Comm) -> Any:
+        other, x, y, z = 1 - comm.rank, np.zeros(1), np.zeros(1), np.zeros(1)
+        for n in range(3):
+            comm.Sendrecv(x + n, other, 7, y, other, 7)
+        posted = comm.Irecv(z, source, 7) if comm.rank else None
+        for n in range(3, 5):
+            comm.Sendrecv(x + n, other, 7, y, other, 7)
+        if posted is None:
+            comm.Send(x + 5, other, 7)
+        else:
+            posted.Wait()
+        return y[0], z[0]
+
+    assert ranks.run(program, 2, network=network).results == [(4, 0), (5, 3)]
 
 
 def test_counts_are_those_of_the_messages() -> None:
