@@ -21,6 +21,12 @@ _STYLE = """
 .ranks-report svg { max-width: 100%; height: auto }
 </style>
 """
+_PAGE_STYLE = """
+<style>
+body { font-family: system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222 }
+pre { background: #f6f5f1; padding: 0.8em 1em; overflow-x: auto }
+</style>
+"""
 # Ranks listed in the table.
 _ROWS = 32
 
@@ -43,7 +49,9 @@ def report(error: DeadlockError) -> str:
 
 def page(title: str, pieces: list[str]) -> str:
     """Return a whole HTML page made of pieces."""
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title></head>'
+    head = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>{_PAGE_STYLE}</head>'
+    )
     return f"{head}<body>{''.join(pieces)}</body></html>"
 
 
