@@ -24,7 +24,7 @@ _TAG = 32_031
 _KIB = 1024
 # 1 KiB to 16 MiB. Small ones are close, since there protocols change.
 SIZES = (0, *(_KIB << shift for shift in (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14)))
-_PIECE = 1 << 20  # bytes of an array that are written to shared memory at a time
+_PIECE = 1 << 20  # bytes of an array that are written to shared memory at a time, at most
 _PAGE = 4096
 _BLOCKS = 4  # parts are timed in arrays of at most so many of them: these are beyond all caches soon enough
 # Steps are timed in batches: in a single one a rank that comes late finds all others waiting for it, and measures only
@@ -118,8 +118,8 @@ def calibrate(comm: Any, repeats: int = 40) -> MeasuredNetwork:
         network.inter.transfer_ps(1_000_000)  # picoseconds of 1 MB, beyond those of an empty message
 
     Messages: all ranks pass 0 B to 16 MiB on to the right at once, as they do in a ring; o is part of alpha.
-    Reduction: np.add of float32 of these sizes. Both as whole arrays and as parts of larger ones. Memory: arrays of
-    these sizes in pieces of 1 MiB, where all ranks share memory.
+    Reduction: np.add of float32 of these sizes. Both as whole arrays and as parts of larger ones. Memory: pieces up to
+    1 MiB, where all ranks share memory.
     The least of `repeats` times counts, fewer for large messages: others may use the processors meanwhile, and what is
     slow by chance now will not be slow later. Takes a second on one idle node.
     Raises:  ValueError if comm has one rank, or repeats is below 1.
@@ -156,10 +156,10 @@ def _times(blocks: int, time_ps: Callable[[int, int], int]) -> Times:
     return Times(_table(partial(time_ps, 1)), _table(partial(time_ps, blocks)), blocks)
 
 
-def _table(time_ps: Callable[[int], int]) -> Table:
+def _table(time_ps: Callable[[int], int], sizes: tuple[int, ...] = SIZES) -> Table:
     """Return times by size, none longer than that of a larger size, which has fewer disturbances to thank for it."""
-    times = [time_ps(n_bytes) for n_bytes in SIZES]
-    return tuple(zip(SIZES, np.minimum.accumulate(times[::-1])[::-1].tolist(), strict=True))
+    times = [time_ps(n_bytes) for n_bytes in sizes]
+    return tuple(zip(sizes, np.minimum.accumulate(times[::-1])[::-1].tolist(), strict=True))
 
 
 def _link(table: Table) -> MeasuredLink:
@@ -256,24 +256,27 @@ def _time_reduction(clock: _Stopwatch, blocks: int, n_bytes: int) -> int:
 
 
 def _staged(clock: _Stopwatch, network: MeasuredNetwork) -> Table:
-    """Return the times in which all ranks write n bytes, piece by piece, and read another's: reducing them left out."""
+    """Return the times in which all ranks write n bytes and read another's: reducing them left out.
+
+    Up to a piece only: larger arrays go through the stage piece by piece, and each is in a cache by then.
+    """
     comm = clock.comm
     shared = shared_array(comm, (2, _PIECE // 4), np.float32)
     others = [(comm.rank + distance) % comm.size for distance in range(1, comm.size)]
-    own, out = (_rows(1, SIZES[-1])[0].view(np.float32) for _ in range(2))
-    step = _PIECE // 4
+    own, out = (_rows(1, _PIECE)[0].view(np.float32) for _ in range(2))
+    turn = 0
 
     def write_and_reduce(n: int, others: list[int]) -> None:
-        for turn, begin in enumerate(range(0, n, step)):
-            mine, total = own[begin : min(n, begin + step)], out[begin : min(n, begin + step)]
-            slots = [array[turn % 2, : mine.size] for array in shared.arrays]
-            slots[comm.rank][...] = mine
-            shared.sync()
-            for other in others:
-                np.add(mine, slots[other], out=total)
-                mine = total
-                if shared.charge:
-                    shared.charge(other, mine.nbytes)
+        nonlocal turn
+        turn = 1 - turn
+        mine, total, slots = own[:n], out[:n], [array[turn, :n] for array in shared.arrays]
+        slots[comm.rank][...] = mine
+        shared.sync()
+        for other in others:
+            np.add(mine, slots[other], out=total)
+            mine = total
+            if shared.charge:
+                shared.charge(other, mine.nbytes)
 
     sync_ps = clock.least_ps(shared.sync, 0)
 
@@ -282,9 +285,7 @@ def _staged(clock: _Stopwatch, network: MeasuredNetwork) -> Table:
             return sync_ps
         # Of small arrays ranks read all the others', of large ones only blocks, together about as much as one array.
         read = others if n_bytes * comm.size <= _PIECE else others[:1]
-        n_pieces = -(-n_bytes // _PIECE)
-        taken_ps = clock.least_ps(lambda: write_and_reduce(n_bytes // 4, read), n_bytes) - n_pieces * sync_ps
-        reduced_ps = n_pieces * network.within(n_bytes).reduce_ps(min(n_bytes, _PIECE))
-        return sync_ps + max(0, taken_ps // len(read) - reduced_ps)
+        taken_ps = clock.least_ps(lambda: write_and_reduce(n_bytes // 4, read), n_bytes) - sync_ps
+        return sync_ps + max(0, taken_ps // len(read) - network.within(n_bytes).reduce_ps(n_bytes))
 
-    return _table(beyond_ps)
+    return _table(beyond_ps, tuple(n_bytes for n_bytes in SIZES if n_bytes <= _PIECE))
