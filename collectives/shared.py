@@ -21,7 +21,7 @@ PreparedCall = Callable[[Array, Array | None], Array]
 
 _IN_CACHE = 512 << 10  # bytes, of all ranks' arrays together, that are reduced and then written back at once
 _PREPARED = 1000  # calls, for so many kinds of arrays
-_NOTHING = (None, None)
+_NOTHING = (object(), None)  # what no op is
 
 
 def shared_allreduce(shared: SharedArray, op: Op = np.add) -> Array:

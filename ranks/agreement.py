@@ -33,7 +33,7 @@ class Ledger:
     def __init__(self, context: Context, name: str, arguments: Arguments) -> None:
         self.boxes, self.name, self.arguments = context.boxes, name, arguments
         self.alike: list[int] = []
-        self.others: dict[tuple[str, tuple[Any, ...]], list[int]] = {}
+        self.others: dict[str, list[int]] = {}
         self.sites = [current_where()]
         self.values: dict[int, Any] = {}
         self.parked: list[RankState] = []
@@ -49,11 +49,11 @@ class Ledger:
         if name == self.name and arguments == self.arguments:
             self.alike.append(state.rank)
         else:
-            signature = (name, tuple(arguments.items()))
-            if signature not in self.others:
-                self.others[signature] = []
+            text = text_of(name, arguments)
+            if text not in self.others:
+                self.others[text] = []
                 self.sites.append(current_where())
-            self.others[signature].append(state.rank)
+            self.others[text].append(state.rank)
         if state.now > self.latest_ps:
             self.latest_ps = state.now
 
@@ -64,7 +64,7 @@ class Ledger:
 
     def mismatch(self) -> CollectiveMismatchError:
         """Return the error that names the majority and the outliers."""
-        texts = [text_of(self.name, self.arguments.items()), *(text_of(*signature) for signature in self.others)]
+        texts = [text_of(self.name, self.arguments), *self.others]
         calls = dict(zip(texts, [self.alike, *self.others.values()], strict=True))
         sites = dict(zip(texts, self.sites, strict=True))
         missing = self.awaited()
@@ -90,9 +90,9 @@ def disagreement(
     return CollectiveMismatchError("\n".join(lines), {text: sorted(ranks) for text, ranks in groups}, missing)
 
 
-def text_of(name: str, arguments: Iterable[tuple[str, Any]]) -> str:
+def text_of(name: str, arguments: Arguments) -> str:
     """Return an announcement as people write it: "reduce(root=0)"."""
-    return f"{name}({', '.join(f'{key}={value}' for key, value in arguments)})"
+    return f"{name}({', '.join(f'{key}={value}' for key, value in arguments.items())})"
 
 
 def ranks_text(ranks: Iterable[int]) -> str:

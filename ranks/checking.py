@@ -78,7 +78,7 @@ def _kind() -> type[Any]:
         _family: list[Any]
 
         def _announce(self, name: str, arguments: dict[str, Any]) -> None:
-            compare(self, text_of(name, arguments.items()))
+            compare(self, text_of(name, arguments))
 
         def _where(self) -> str:
             return calling_lines()

@@ -14,6 +14,7 @@ from ranks.calls import Call, call_of
 from ranks.constants import ANY_SOURCE, ANY_TAG
 from ranks.core import deadlock_cores
 from ranks.errors import DeadlockError, LivelockError, RankFailedError
+from ranks.matching import Mailbox
 from ranks.messages import Message, Operation
 from ranks.network import Network, presets
 
@@ -216,15 +217,22 @@ def _near(operation: Operation) -> list[str]:
     box, world = operation.box, operation.state.world
     boxes = [box, *(other for other in world.mailboxes_of(box.owner) if other is not box)]
     if operation.what == "send":
-        return [_wish(r) for other in boxes for r in other.receives][:_NEAR]
+        return [_wish(r) for other in boxes for r in _receives(other)][:_NEAR]
     wanted = set(_peers(operation))
     return [
         _offer(m)
         for other in boxes
-        for lane in other.lanes.values()
+        for _, lane in sorted(other.lanes.items())
         for m in lane.queue
         if other is box or m.origin.rank in wanted
     ][:_NEAR]
+
+
+def _receives(box: Mailbox) -> list[Operation]:
+    """Return the receives of a mailbox that wait, also one that is not posted."""
+    awaits = box.owner.awaits
+    is_parked = isinstance(awaits, tuple) and awaits[0] is box
+    return [*box.receives, *([Operation("receive", box.owner, *awaits)] if is_parked else [])]
 
 
 def _wish(receive: Operation) -> str:

@@ -1,7 +1,7 @@
 """The short way: small buffered messages of plain arrays, without a call between the steps of `Endpoint`.
 
 Here a large simulation spends its time. A message is staged as a small file of bytes: `write` and `readinto`
-copy and check at once that a buffer is in one piece. All functions return False, and have done nothing, when a
+copy and check at once that a buffer is in one piece. All functions say so, and have done nothing but wait, when a
 message needs the long way; messages of both ways wait in the same lanes, in one order. What is counted or looked
 up for each message is as little as can be: lanes count for both ends.
 """
@@ -49,8 +49,8 @@ class QuickEndpoint(Endpoint):
             message: Any = kind.free.pop() if kind.free else Staged(kind)
             message.stage.seek(0)
             if message.stage.write(sendbuf) != kind.n_bytes:
-                kind.free.append(message)
-                return NOTHING
+                message = _staged_anew(lane, message, sendbuf, dest, sendtag)
+                kind = message.kind
         except UNFIT:
             return NOTHING
         message.source, message.box = self.rank, lane.box
@@ -108,9 +108,8 @@ class QuickEndpoint(Endpoint):
             message = kind.free.pop() if kind.free else Staged(kind)
             message.stage.seek(0)
             if message.stage.write(buf) != kind.n_bytes:
-                kind = lane.change_kind(buf, dest, tag)
-                message = Staged(kind)
-                message.stage.write(buf)
+                message = _staged_anew(lane, message, buf, dest, tag)
+                kind = message.kind
         except UNFIT:
             return False
         message.source, message.box = self.rank, lane.box
@@ -165,12 +164,15 @@ class QuickEndpoint(Endpoint):
 
     def _receive_quick(self, buf: Any, source: int, tag: int, status: Status | None) -> bool:
         """Receive a message of the short way into a buffer of its dtype, at least as large."""
-        box = self._box
+        box, state = self._box, self._state
         lane: Any
-        message: Any  # what those of the long way lack, or None does, is missed below
+        message: Any = None  # what those of the long way lack, or None does, is missed below
+        was_chosen = False
         try:
             if box.alert or source is ANY_SOURCE:
-                message = self._choose(buf, source, tag) if self._quick else None
+                message = self._settled(source, tag)
+                if message is None:
+                    message, was_chosen = self._await_any(buf, source, tag), True
                 lane = box.lanes[message.source]
             else:
                 lane = self._came.get(source) or self._await_lane(buf, source, tag)
@@ -178,18 +180,23 @@ class QuickEndpoint(Endpoint):
                     return False
                 message = lane.queue[0]
             kind = message.kind
-            if buf.dtype is not kind.dtype or buf.nbytes < kind.n_bytes or type(source) is not int:
-                return False
-            if tag is not kind.tag and tag is not ANY_TAG and (tag != kind.tag or type(tag) is not int):
-                return False
-            state = self._state
-            if message.arrival is None:
-                self._await_arrival(message)
-            message.stage.seek(0)
-            if message.stage.readinto(buf) != kind.n_bytes:
-                return False
+            is_fit = (
+                buf.dtype is kind.dtype
+                and buf.nbytes >= kind.n_bytes
+                and type(source) is int
+                and (tag is kind.tag or tag is ANY_TAG or (tag == kind.tag and type(tag) is int))
+            )
+            if is_fit:
+                if message.arrival is None:
+                    self._await_arrival(message)
+                message.stage.seek(0)
+                is_fit = message.stage.readinto(buf) == kind.n_bytes
         except UNFIT:
-            return False
+            is_fit = False
+        if not is_fit:
+            if was_chosen:  # others may have run since: what a wildcard takes is not decided twice
+                self._receive_chosen(message, buf, source, tag, status)
+            return was_chosen
         queue = lane.queue
         if message is queue[0]:
             del queue[0]
@@ -220,21 +227,33 @@ class QuickEndpoint(Endpoint):
         state.awaits = None
         return box.lanes[source]
 
-    def _choose(self, buf: Any, source: int, tag: int) -> Message | None:
-        """Return the message that a receive must take where wildcards were used; wait for one, as a probe does.
-
-        None at once if the receive has to be posted: others were before it, it names its source, or does not fit.
-        """
-        box = self._box
+    def _settled(self, source: int, tag: int) -> Message | None:
+        """Return the message that a receive must take where wildcards are used, if that is settled."""
+        if not self._quick:
+            raise TypeError
         if source is ANY_SOURCE:
-            box.watch()
-        message = box.settled(source, tag, math.inf)
-        if message is None and source is ANY_SOURCE and not box.receives and _fits(buf) and self._is_one_source(0, tag):
-            probe = Operation("probe", self._state, box, source, tag, None)
-            box.post_probe(probe)
-            self._world.wait(probe)
-            message = probe.message
-        return message
+            self._box.watch()
+        return self._box.settled(source, tag, math.inf)
+
+    def _await_any(self, buf: Any, source: int, tag: int) -> Message:
+        """Wait for the message that a wildcard takes, as a probe does; TypeError if the receive has to be posted."""
+        box, state = self._box, self._state
+        if source is not ANY_SOURCE or box.receives or not _fits(buf) or not self._is_one_source(0, tag):
+            raise TypeError
+        probe = Operation("probe", state, box, source, tag, None)
+        box.post_probe(probe)
+        state.awaits = (box, source, tag, buf)
+        self._world.wait(probe)
+        state.awaits = None
+        assert probe.message is not None
+        return probe.message
+
+    def _receive_chosen(self, message: Message, buf: Any, source: int, tag: int, status: Status | None) -> None:
+        """Receive a message of the long way, or one that does not fit, which a wildcard has waited for."""
+        receive = Operation("receive", self._state, self._box, source, tag, self._flat(buf, writable=True))
+        self._box.take(message)
+        self._box.join(receive, message)
+        self._finish_receive(receive, status)
 
     def _await(self, lane: Lane, buf: Any, source: int, tag: int) -> bool:
         """Wait for the next message of a lane; return False at once if none can be received into `buf`.
@@ -242,7 +261,9 @@ class QuickEndpoint(Endpoint):
         Whether it is one of the short way will be seen: the receive is not posted, so that it can still be.
         """
         kind, state = lane.kind, self._state
-        if not _fits(buf) or (tag is not kind.tag and tag is not ANY_TAG and not self._is_one_source(source, tag)):
+        if not self._world.is_quick or type(source) is not int or not _fits(buf):
+            return False
+        if tag is not kind.tag and tag is not ANY_TAG and not self._is_one_source(source, tag):
             return False
         lane.waiter, state.awaits = state.greenlet, (self._box, source, tag, buf)
         self._world.park(state)
@@ -254,6 +275,17 @@ class QuickEndpoint(Endpoint):
         message.receiver = self._state
         self._world.park(self._state)
         message.receiver = None
+
+
+def _staged_anew(lane: Lane, message: Staged, buf: Any, dest: int, tag: int) -> Staged:
+    """Return a message with `buf`, which was not of the size of `message`; that one is free again, and empty."""
+    message.stage.truncate(0)
+    message.kind.free.append(message)
+    kind = lane.change_kind(buf, dest, tag)
+    message = kind.free.pop() if kind.free else Staged(kind)
+    message.stage.seek(0)
+    message.stage.write(buf)
+    return message
 
 
 def _fits(buf: Any) -> bool:

@@ -211,7 +211,7 @@ def _check_leaks(world: World) -> None:
                 expected="a Wait or a successful Test", remedy="keep the request and Wait for it",
             )  # fmt: skip
     for box in (box for context in world.contexts for box in context.boxes):
-        for source, lane in box.lanes.items():
+        for source, lane in sorted(box.lanes.items()):
             for message in lane.queue:
                 if world.faults is not None and message in world.faults.copies:
                     continue

@@ -32,7 +32,7 @@ def sort_rows(rows: Array, tile_bytes: int | None = None) -> None:
 
     tile_bytes: bytes of a tile, a power of two; None: TILE_BYTES.
 
-    Cost:    k(k+1)/2 stages for rows of up to 2^k elements, padded to 2^k; memory for two tiles.
+    Cost:    k(k+1)/2 stages for rows of up to 2^k elements, padded to 2^k; memory for two tiles, longer rows four.
     """
     count, n = rows.shape
     if n < 2 or not count:
@@ -59,13 +59,14 @@ def exchange(low: Array, high: Array, out_low: Array, out_high: Array) -> None:
 class _Grid:
     """A matrix in one of two buffers; what is compared and exchanged are its rows."""
 
-    def __init__(self, rows: int, columns: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, rows: int, columns: int, dtype: np.dtype[Any], *, transposes: bool = True) -> None:
         self.rows, self.columns = rows, columns
         # Rows that are a power of two apart share cache sets, which makes transposing ten times slower: pad them
         # by a cache line. What stands there is compared and exchanged too, and never looked at.
         line = max(1, 64 // dtype.itemsize)
         self.pad = 0 if columns % line else line
-        size = -(-max(rows * (columns + self.pad), columns * (rows + self.pad)) // line) * line
+        widest = max(rows * (columns + self.pad), columns * (rows + self.pad) * transposes)
+        size = -(-widest // line) * line
         # Rows begin where cache lines do: else every second vector that is loaded or stored lies in two of them. And
         # large pages fit better into one array than into two.
         both = np.empty(2 * size + line, dtype)
@@ -206,7 +207,7 @@ def _merge_across(tiles: Array, level: int, turn: int | None) -> None:
     count, tile = tiles.shape
     rows = 1 << level
     columns = max(1, tile >> level)
-    grid = _Grid(rows, columns, tiles.dtype)
+    grid = _Grid(rows, columns, tiles.dtype, transposes=False)
     # Before, odd blocks of 2^(level-1) tiles were complemented; now odd ones of 2^level are to be.
     for number, part in enumerate(tiles):
         was, will = number >> (level - 1) & 1, number >> level & 1 if turn is not None else 0

@@ -274,9 +274,9 @@ def test_the_ufunc_buffer_and_error_state_of_the_caller_stay() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "axis", "copies"),
-    [((2**20,), 0, 0), ((2**19 + 1,), 0, 2), ((2**10, 2**10), 1, 0), ((2**10, 2**10), 0, 2)],
+    [((2**20,), 0, 0), ((2**21,), 0, 0), ((2**19 + 1,), 0, 2), ((2**10, 2**10), 1, 0), ((2**10, 2**10), 0, 2)],
 )
-def test_memory_is_the_result_two_tiles_and_the_copies_that_are_documented(shape, axis, copies) -> None:
+def test_memory_is_the_result_the_tiles_and_the_copies_that_are_documented(shape, axis, copies) -> None:
     """copies: as many as x for another axis; one of the padded length, 2x here, for what is no power of two."""
     x = values("f4", int(np.prod(shape)), "random", 0).reshape(shape)
     bitonic_sort(x[:3], axis=axis)  # what is imported and cached on first use
@@ -285,7 +285,8 @@ def test_memory_is_the_result_two_tiles_and_the_copies_that_are_documented(shape
     bitonic_sort(x, axis=axis)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    assert peak <= x.nbytes * (1 + copies) + 2.1 * kernel.TILE_BYTES
+    tiles = 2 if x.shape[axis] * x.itemsize <= kernel.TILE_BYTES else 4
+    assert peak <= x.nbytes * (1 + copies) + 1.05 * tiles * kernel.TILE_BYTES
 
 
 def test_no_sort_of_numpys_is_used(monkeypatch) -> None:

@@ -85,6 +85,21 @@ def test_report_of_several_requests_reads_as_pinned() -> None:
     )
 
 
+@pytest.mark.parametrize(("source", "text"), [(1, "1"), (ranks.ANY_SOURCE, "ANY_SOURCE")])
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_send_names_a_receive_that_nearly_matched_whether_posted_or_not(source: int, text: str, earlier: int) -> None:
+    def program(comm: ranks.Comm) -> None:
+        b = np.zeros(1)
+        for tag in [5] * earlier + [6]:
+            if comm.rank:
+                (comm.Send if tag == 5 else comm.Ssend)(b, 0, tag)
+            else:
+                comm.Recv(b, source, 5)
+
+    error = hang_of(program, 2)
+    assert [each.near for each in error.blocked if each.rank == 1] == [[f"rank 0 would receive (source={text}, tag=5)"]]
+
+
 def test_a_send_names_the_receives_that_nearly_matched() -> None:
     def program(comm: ranks.Comm) -> None:
         other = comm.Dup()

@@ -26,6 +26,20 @@ def read_only_at_last(comm: ranks.Comm) -> None:
     comm.Recv(b"abc", 1)
 
 
+def float_at_last(comm: ranks.Comm) -> None:
+    if comm.rank:
+        return comm.Send(X, 0)
+    comm.Recv(X.copy(), 1)
+    comm.Recv(X.copy(), 1.0)
+
+
+def true_at_last(comm: ranks.Comm) -> None:
+    if comm.rank:
+        return comm.Send(X, 0)
+    comm.Recv(X.copy(), 1)
+    comm.Recv(X.copy(), True)
+
+
 def truncated(comm: ranks.Comm) -> None:
     comm.Send(np.zeros(3), 1) if comm.rank == 0 else comm.Recv(np.zeros(2), 0)
 
@@ -80,6 +94,8 @@ WRONG = [
     (on(0, lambda c: c.send(X, ranks.ANY_SOURCE)), ranks.InvalidRankError, 0, "send(", "dest=-2", "0 to 1"),
     (on(0, lambda c: c.Recv(X.copy(), 2)), ranks.InvalidRankError, 0, "Recv(source=2", "source=2", "ANY_SOURCE or"),
     (on(0, lambda c: c.Iprobe(9)), ranks.InvalidRankError, 0, "Iprobe(source=9", "source=9", "0 to 1"),
+    (float_at_last, ranks.InvalidRankError, 0, "Recv(source=1.0", "source=1.0", "0 to 1"),
+    (true_at_last, ranks.InvalidRankError, 0, "Recv(source=True", "source=True", "0 to 1"),
     (on(0, lambda c: c.recv(source="0")), ranks.InvalidRankError, 0, "recv(", "source='0'", "0 to 1"),
     (on(0, lambda c: c.Recv(X.copy(), [1])), ranks.InvalidRankError, 0, "Recv(source=[1]", "source=[1]", "0 to 1"),
     (on(0, lambda c: c.Split(-5)), ranks.InvalidRankError, 0, "Split(color=-5", "color=-5", "0 or more, or UNDEFINED"),

@@ -280,3 +280,45 @@ def test_the_short_way_of_wildcards_changes_nothing(buffering: str) -> None:
             ranks.run(random_wildcards, 2 + seed % 4, seed, check=check, **options) for check in (False, True)
         )
         assert (short.results, short.times_ps) == (long.results, long.times_ps), seed
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_what_a_wildcard_has_been_given_is_not_decided_again(check: bool) -> None:
+    """Rank 1's first message is of the long way; others of the same instant come while the rank wakes up."""
+
+    def program(comm: ranks.Comm) -> Any:
+        b, out = np.zeros(1), []
+        if comm.rank == 3:
+            comm.Send(b, 0)
+            comm.Send(b, 2)
+        elif comm.rank == 0:
+            comm.Recv(b, ranks.ANY_SOURCE)
+            comm.Ssend(np.array([0.0]), 1)
+        elif comm.rank == 2:
+            comm.Recv(b, 3)
+            comm.Ssend(np.array([2.0]), 1)
+        else:
+            for _ in range(2):
+                comm.Recv(b, ranks.ANY_SOURCE)
+                out.append(b[0])
+        return out
+
+    run = ranks.run(program, 4, network="alpha-beta", check=check)
+    assert (run.results[1], run.times_ps) == ([2, 0], [2_002_400, 3_002_400, 1_001_600, 0])
+
+
+def test_sizes_that_take_turns_change_nothing() -> None:
+    def program(comm: ranks.Comm) -> Any:
+        other, got = 1 - comm.rank, []
+        for n in (2, 3, 3, 1, 2, 3, 1, 1, 2, 5, 2, 2):
+            came = np.zeros(6)
+            comm.Sendrecv(np.arange(n) + 10.0 * comm.rank, other, 0, came, other, 0)
+            comm.Send(np.arange(n + 1) - 10.0 * comm.rank, other, 0)
+            got.append(came.tolist())
+            comm.Recv(came, other, 0)
+            got.append(came.tolist())
+        return got
+
+    for network in ("alpha-beta", "infiniband"):
+        short, long = (ranks.run(program, 2, network=network, check=check) for check in (False, True))
+        assert (short.results, short.times_ps) == (long.results, long.times_ps)

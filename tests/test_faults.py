@@ -127,6 +127,19 @@ def test_a_crash_at_a_time_comes_in_the_first_call_at_or_after_it() -> None:
         assert "waits for rank 1, which has crashed, to send" in str(error)
 
 
+def test_a_rank_crashes_in_a_receive_like_one_that_it_has_made_before() -> None:
+    def program(comm: Any) -> None:
+        b = np.zeros(1)
+        if comm.rank:
+            return comm.Send(b, 0)
+        comm.Recv(b, 1)
+        ranks.spend(comm, 5 * US)
+        comm.Recv(b, 1)
+
+    error = fails_with(ranks.RankFailedError, program, 2, Crash(rank=0, time_ps=4 * US))
+    assert "rank 0 has crashed" in str(error)
+
+
 def test_a_crashed_rank_neither_sends_nor_receives_in_its_finally_blocks() -> None:
     def program(comm: Any) -> Any:
         try:

@@ -248,6 +248,8 @@ def test_wrong_calls_say_what_to_do() -> None:
     fails(lambda c: ranks.shared_array(c, 3), ValueError, "not all on one node", "Split_type", **far)
     fails(lambda c: collectives.staged_allreduce(c, x), ValueError, "staged_allreduce: got a communicator of 3", **far)
     fails(collectives.flag_barrier, ValueError, "flag_barrier: got", "an algorithm that sends messages", **far)
+    shared = lambda c: collectives.shared_allreduce(ranks.shared_array(c, 3), None)  # noqa: E731
+    fails(shared, TypeError, "shared_allreduce: got op None", "expected")
     fails(lambda c: ranks.shared_array(c, 3, object), TypeError, "dtype object", "Python's references")
     fails(lambda c: ranks.shared_array(c, 3 + c.rank), ranks.CollectiveMismatchError, "shape=(4,)")
     fails(lambda c: collectives.staged_allreduce(c, [1]), TypeError, "staged_allreduce: got x of type list")
