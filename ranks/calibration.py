@@ -261,7 +261,8 @@ def _staged(clock: _Stopwatch, network: MeasuredNetwork) -> Table:
     Up to a piece only: larger arrays go through the stage piece by piece, and each is in a cache by then.
     """
     comm = clock.comm
-    shared = shared_array(comm, (2, _PIECE // 4), np.float32)
+    shared = shared_array(comm, (2, (_PIECE + _PAGE) // 4), np.float32)
+    aside = _PAGE // 8  # items, as in the stage itself: where in their pages slots and arrays begin matters (`_rows`)
     others = [(comm.rank + distance) % comm.size for distance in range(1, comm.size)]
     own, out = (_rows(1, _PIECE)[0].view(np.float32) for _ in range(2))
     turn = 0
@@ -269,7 +270,7 @@ def _staged(clock: _Stopwatch, network: MeasuredNetwork) -> Table:
     def write_and_reduce(n: int, others: list[int]) -> None:
         nonlocal turn
         turn = 1 - turn
-        mine, total, slots = own[:n], out[:n], [array[turn, :n] for array in shared.arrays]
+        mine, total, slots = own[:n], out[:n], [array[turn, aside : aside + n] for array in shared.arrays]
         slots[comm.rank][...] = mine
         shared.sync()
         for other in others:
