@@ -10,6 +10,8 @@ Every module here has the same three names, and the driver needs no others:
 adds or stores it when it arrives, as a message-passing library must; only what carries the message differs.
 """
 
+from collections.abc import Callable
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
@@ -52,6 +54,16 @@ def check_time(name: str, p: int, time_ps: int) -> None:
     """Raise RuntimeError unless a simulated all-reduce took exactly the time of the closed form."""
     if time_ps != ring_ps(p):
         raise RuntimeError(f"{name}: p={p} took {time_ps} ps of virtual time, expected {ring_ps(p)} ps")
+
+
+def timed(name: str, simulate: Callable[[Array], tuple[Array, int]], data: Array, calls: int) -> tuple[float, Array]:
+    """Return the seconds of `calls` simulations, each (results, time_ps), and the last results; check the time."""
+    start = perf_counter()
+    for _ in range(calls):
+        results, time_ps = simulate(data)
+    seconds = perf_counter() - start
+    check_time(name, len(data), time_ps)
+    return seconds, results
 
 
 def check(name: str, data: Array, results: Array) -> None:

@@ -4,13 +4,12 @@ What ranks that check, match, count and explain can come near to, but never beat
 """
 
 from collections import deque
-from time import perf_counter
 
 import numpy as np
 from greenlet import getcurrent, greenlet
 
 from collectives import ring_allreduce as our_ring_allreduce
-from peers import ALPHA_PS, BETA_PS_PER_BYTE, Array, check_time
+from peers import ALPHA_PS, BETA_PS_PER_BYTE, Array, timed
 
 NAME = "bound: nothing checked"
 
@@ -22,12 +21,7 @@ def missing() -> str:
 
 def ring_allreduce(data: Array, calls: int) -> tuple[float, Array]:
     """Return the seconds of `calls` all-reduces of the rows of `data`, and the last results."""
-    start = perf_counter()
-    for _ in range(calls):
-        results, time_ps = _simulate(data)
-    seconds = perf_counter() - start
-    check_time(NAME, len(data), time_ps)
-    return seconds, results
+    return timed(NAME, _simulate, data, calls)
 
 
 class _Rank:

@@ -2,12 +2,11 @@
 
 from collections.abc import Generator
 from importlib.util import find_spec
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from peers import ALPHA_PS, BETA_PS_PER_BYTE, Array, check_time
+from peers import ALPHA_PS, BETA_PS_PER_BYTE, Array, timed
 
 if TYPE_CHECKING:
     import simpy
@@ -22,12 +21,7 @@ def missing() -> str:
 
 def ring_allreduce(data: Array, calls: int) -> tuple[float, Array]:
     """Return the seconds of `calls` simulated all-reduces of the rows of `data`, and the last results."""
-    start = perf_counter()
-    for _ in range(calls):
-        results, time_ps = _simulate(data)
-    seconds = perf_counter() - start
-    check_time(NAME, len(data), time_ps)
-    return seconds, results
+    return timed(NAME, _simulate, data, calls)
 
 
 def _simulate(data: Array) -> tuple[Array, int]:
