@@ -212,7 +212,7 @@ class Flags:
 
     def __init__(self, comm: Any, words: memoryview[int]) -> None:
         self._words, self._rank = words, comm.rank
-        self._self = mpi_of(comm).COMM_SELF  # not `comm`, which may be freed while its arrays live on
+        self._world = mpi_of(comm).COMM_WORLD  # not `comm`, which may be freed while its arrays live on
         self._pids = comm.allgather(os.getpid())
         # With fewer processors than ranks, the one that is waited for may be the one that would run instead.
         self._looks = _LOOKS if comm.size <= len(os.sched_getaffinity(0)) else 0
@@ -247,8 +247,9 @@ class Flags:
         words = self._words
         begin_s = looked_s = time.monotonic()
         while words[other] < count:
-            # A peer may be waiting for a message of ours, which only moves while we are inside MPI.
-            self._self.Iprobe()
+            # A peer may be waiting for a message of ours, which only moves while we are inside MPI. That must be the
+            # world: in COMM_SELF, MPICH knows that nothing can come, and moves nothing.
+            self._world.Iprobe(self._world.rank, _TAG)
             now_s = time.monotonic()
             if now_s - begin_s < _NAP_AFTER_S:
                 os.sched_yield()

@@ -126,6 +126,24 @@ def progress():
             request.Wait()
 
 
+def many_messages():
+    """The same, when what must still move are receipts: after so many messages MPI has no room for all of them.
+
+    The test's own time-out finds the hang.
+    """
+    x, room = np.zeros((512, 1 << 16), np.uint8), np.empty(1 << 16, np.uint8)
+    shared, other = ranks.shared_array(comm, 1), 1 - rank
+    for _ in range(120):
+        sent = []
+        for _ in range(2):
+            sent += [comm.Isend(row, other) for row in x]
+            for _ in x:
+                comm.Recv(room, other)
+        for request in sent:
+            request.Wait()
+        shared.sync()
+
+
 def without_ordered_stores():
     """On another processor sync is MPI's barrier, and all else is the same."""
     ranks.shared_array.__globals__["_ORDERED"] = ()
