@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +17,7 @@ from ranks.communicator import Comm
 if TYPE_CHECKING:
     from ranks.errors import DeadlockError
     from ranks.messages import Message, Operation
+    from ranks.world import RankState
 
 
 class Event(NamedTuple):
@@ -170,14 +171,17 @@ class Trace:
         return figure
 
 
-@contextmanager
-def region(comm: Any, name: str) -> Iterator[None]:
-    """Mark the calls inside as one region of the trace; does nothing when not traced, or on real MPI."""
+_UNMARKED = nullcontext()
+
+
+def region(comm: Any, name: str) -> AbstractContextManager[None]:
+    """Return what marks the calls inside as one region of the trace; does nothing when not traced, or on real MPI."""
     trace = comm._world.trace if isinstance(comm, Comm) else None
-    if trace is None:
-        yield
-        return
-    state = comm._state
+    return _UNMARKED if trace is None else _marked(trace, comm._state, name)
+
+
+@contextmanager
+def _marked(trace: Trace, state: RankState, name: str) -> Iterator[None]:
     trace.marked(state.rank, "enter", state.now, name)
     yield
     trace.marked(state.rank, "leave", state.now, name)
