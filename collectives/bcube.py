@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, check_positive, finish, flat_input, output, wire_view
+from collectives.arrays import Array, block_bounds, check_positive, finish, flat_input, output, spares, wire_view
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer
 from collectives.schedules import Step, scheduled_cost
@@ -106,7 +106,7 @@ def _reduce_scatter(comm: Any, mine: Array, whole: Array, reduce: Reduce, line: 
     ranks, place, bounds = line
     wire = wire_view(whole.dtype) or np.asarray
     own = slice(bounds[place], bounds[place + 1])
-    shares = [*np.empty((len(ranks), own.stop - own.start), whole.dtype)]
+    shares = spares(comm, len(ranks), own.stop - own.start, whole.dtype)
     others = _others(line)
     sent = [comm.Isend(wire(mine[bounds[k] : bounds[k + 1]]), ranks[k], _SCATTER) for k in others]
     coming = [comm.Irecv(wire(shares[k]), ranks[k], _SCATTER) for k in reversed(others)]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, check_positive, finish, flat_input, output, wire_view
+from collectives.arrays import Array, block_bounds, check_positive, finish, flat_input, output, spares, wire_view
 from collectives.broadcast import SEGMENT_BYTES, segment_bounds
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
@@ -115,7 +115,7 @@ def _up_and_down(comm: Any, whole: Array, reduce: Reduce, segments: list[Segment
     """Reduce each segment of `whole` up its tree, then send it down."""
     trees = families(comm.rank, comm.size)
     wire = wire_view(whole.dtype) or np.asarray
-    spare = np.empty(max(end - first for _, first, end in segments), whole.dtype)
+    (spare,) = spares(comm, 1, max(end - first for _, first, end in segments), whole.dtype)
     up, down = {}, []
     for tree, first, end in _leaves_first(segments, trees):
         part, came = whole[first:end], spare[: end - first]

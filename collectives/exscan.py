@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, finish, wire_view
+from collectives.arrays import Array, finish, spares, wire_view
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, op_name
 from collectives.scan import begin_scan, doublings
@@ -35,7 +35,7 @@ def linear_exscan(comm: Any, x: Array, op: Op = np.add, *, first: Any = None, ou
     flat, reduce, result, whole = begin_scan("linear_exscan", comm, x, op, out, first=repr(filling))
     p, rank, wire = comm.size, comm.rank, wire_view(flat.dtype) or np.asarray
     with region(comm, "linear_exscan"):
-        below = np.empty_like(flat)
+        (below,) = spares(comm, 1, flat.size, flat.dtype)
         if rank > 0:
             comm.Recv(wire(below), rank - 1, _LINEAR)
         if rank < p - 1:
@@ -72,7 +72,7 @@ def recursive_doubling_exscan(
     rank, wire = comm.rank, wire_view(flat.dtype) or np.asarray
     nobody = mpi_of(comm).PROC_NULL
     with region(comm, "recursive_doubling_exscan"):
-        upto, came = flat.copy(), np.empty_like(flat)
+        upto, came = flat.copy(), spares(comm, 1, flat.size, flat.dtype)[0]
         whole[...] = filling
         for above, below, is_reduced in doublings(rank, comm.size, nobody):
             # `upto` is over the ranks above `below` and up to this one, `whole` over the same but this one.

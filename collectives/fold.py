@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, wire_view
+from collectives.arrays import Array, spares, wire_view
 from collectives.reduction import Reduce
 from collectives.schedules import Step
 
@@ -65,7 +65,7 @@ def fold_in(comm: Any, x: Array, whole: Array, reduce: Reduce, fold: Fold) -> Ar
     if fold.number is None:
         comm.Send(wire(x), fold.mate, _FOLD)
         return x
-    came = np.empty_like(x)
+    (came,) = spares(comm, 1, x.size, x.dtype)
     comm.Recv(wire(came), fold.mate, _FOLD)
     in_rank_order(reduce, x, came, whole, mine_first=fold.mate > comm.rank)
     return whole

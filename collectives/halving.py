@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, check_root, finish, flat_input, output, wire_view
+from collectives.arrays import Array, block_bounds, check_root, finish, flat_input, output, spares, wire_view
 from collectives.costs import Cost, Machine
 from collectives.fold import Fold, fold_in, folded_steps, in_rank_order, unfold
 from collectives.reduction import Op, Reduce, op_name, reducer
@@ -55,7 +55,7 @@ def _double(comm: Any, mine: Array, whole: Array, reduce: Reduce, fold: Fold) ->
         whole[...] = mine
         return
     wire = wire_view(whole.dtype) or np.asarray
-    came = np.empty_like(whole)
+    (came,) = spares(comm, 1, whole.size, whole.dtype)
     distance, number = 1, fold.number
     assert number is not None
     while distance < fold.q:
@@ -162,11 +162,11 @@ def _halve(comm: Any, mine: Array, whole: Array, reduce: Reduce, fold: Fold, cho
         return
     bounds = block_bounds(whole.size, fold.q)
     wire = wire_view(whole.dtype) or np.asarray
-    scratch = np.empty(bounds[(fold.q + 1) // 2], whole.dtype)
+    (spare,) = spares(comm, 1, bounds[(fold.q + 1) // 2], whole.dtype)
     for distance, (keep, give, n_blocks) in zip(_distances(fold), _ranges(fold.number, fold.q), strict=True):
         partner = fold.rank_of(fold.number ^ distance, comm.size, chosen)
         kept, given = (slice(bounds[b], bounds[b + n_blocks]) for b in (keep, give))
-        came = scratch[: kept.stop - kept.start]
+        came = spare[: kept.stop - kept.start]
         comm.Sendrecv(wire(mine[given]), partner, _HALVE, wire(came), partner, _HALVE)
         in_rank_order(reduce, mine[kept], came, whole[kept], mine_first=partner > comm.rank)
         mine = whole

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, check_root, finish, flat_input, output, wire_view
+from collectives.arrays import Array, check_root, finish, flat_input, output, spares, wire_view
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, op_name, reducer
 from collectives.schedules import Step, scheduled_cost
@@ -37,7 +37,7 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
             comm.Send(wire(flat), root, _REDUCE)
             comm.Recv(wire(whole), root, _BROADCAST)
             return finish(result, whole)
-        so_far, kept, came = flat, np.empty_like(flat), np.empty_like(flat)
+        so_far, kept, came = flat, *spares(comm, 2, flat.size, flat.dtype)
         if root:
             comm.Recv(wire(kept), 0, _REDUCE)
             so_far = kept

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, check_root, finish, flat_input, output, wire_view
+from collectives.arrays import Array, check_root, finish, flat_input, output, spares, wire_view
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, is_commutative, op_name, reducer
 from collectives.schedules import Step, scheduled_cost
@@ -40,7 +40,7 @@ def binomial_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
     v = (rank - top) % p
     with region(comm, who):
         mine, children = flat, binomial_children(v, p)
-        came = np.empty_like(flat) if children else flat
+        came = spares(comm, 1, flat.size, flat.dtype)[0] if children else flat
         for child in reversed(children):
             # `mine` is over v ... child-1, what comes over the ranks from child on.
             comm.Recv(wire(came), (child + top) % p, _REDUCE)

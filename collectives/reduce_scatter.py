@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, block_sizes, finish, wire_view
+from collectives.arrays import Array, block_bounds, block_sizes, finish, spares, wire_view
 from collectives.blocks import begin_reduce_scatter
 from collectives.costs import Cost, Machine
 from collectives.fold import Fold
@@ -46,7 +46,7 @@ def _pairwise(comm: Any, x: Array, bounds: list[int], reduce: Reduce, own: Array
     p, rank = comm.size, comm.rank
     wire = wire_view(x.dtype) or np.asarray
     low, low_room = x[bounds[rank] : bounds[rank + 1]], np.empty_like(own)
-    high, spare = np.empty_like(own), np.empty_like(own)
+    high, spare = spares(comm, 2, own.size, own.dtype)
     for step in range(1, p):
         # First from rank-1, ..., 0, each left of what is in `low`; then from p-1, ..., rank+1, left of `high`.
         dest, source = (rank + step) % p, (rank - step) % p

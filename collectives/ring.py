@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, finish, flat_input, output, wire_view
+from collectives.arrays import Array, block_bounds, finish, flat_input, output, spares, wire_view
 from collectives.blocks import begin_allgather, begin_reduce_scatter
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
@@ -79,7 +79,7 @@ def reduce_scatter_round(comm: Any, ring: Ring, x: Array, bounds: list[int], red
         return
     wire = wire_view(x.dtype)
     sizes = {end - begin for begin, end in pairwise(bounds)}
-    free, spare = np.empty(max(sizes), x.dtype), np.empty(max(sizes), x.dtype)
+    free, spare = spares(comm, 2, max(sizes), x.dtype)
     uneven = len(sizes) > 1
     block = (place - 1) % p
     partial = x[bounds[block] : bounds[block + 1]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, finish, flat_input, output, wire_view
+from collectives.arrays import Array, finish, flat_input, output, spares, wire_view
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer
 from collectives.schedules import Step, scheduled_cost
@@ -33,7 +33,7 @@ def linear_scan(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = Non
         if comm.rank == 0:
             whole[...] = flat
         else:
-            below = np.empty_like(flat)
+            (below,) = spares(comm, 1, flat.size, flat.dtype)
             comm.Recv(wire(below), comm.rank - 1, _LINEAR)
             reduce(below, flat, out=whole)
         if comm.rank < comm.size - 1:
@@ -57,7 +57,7 @@ def recursive_doubling_scan(comm: Any, x: Array, op: Op = np.add, *, out: Array 
     """
     flat, reduce, result, whole = begin_scan("recursive_doubling_scan", comm, x, op, out)
     wire = wire_view(flat.dtype) or np.asarray
-    came = np.empty_like(flat)
+    (came,) = spares(comm, 1, flat.size, flat.dtype)
     with region(comm, "recursive_doubling_scan"):
         whole[...] = flat
         for above, below, is_reduced in doublings(comm.rank, comm.size, mpi_of(comm).PROC_NULL):

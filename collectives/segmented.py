@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, check_positive, finish, flat_input, output, same_memory, wire_view
+from collectives.arrays import (
+    Array,
+    block_bounds,
+    check_positive,
+    finish,
+    flat_input,
+    output,
+    same_memory,
+    spares,
+    wire_view,
+)
 from collectives.broadcast import SEGMENT_BYTES, segment_bounds
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
@@ -68,7 +78,7 @@ def _go_round(comm: Any, x: Array, whole: Array, reduce: Reduce, blocks: list[li
     p, rank = comm.size, comm.rank
     left, right = (rank - 1) % p, (rank + 1) % p
     wire = wire_view(x.dtype) or np.asarray
-    spare = np.empty(max(end - first for first, end in blocks[0]), x.dtype)
+    (spare,) = spares(comm, 1, max(end - first for first, end in blocks[0]), x.dtype)
     sent: dict[tuple[int, int], Any] = {}
     for number, (first, end) in enumerate(blocks[left]):
         sent[left, number] = comm.Isend(wire(x[first:end]), right, _PARTIAL)

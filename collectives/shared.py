@@ -13,13 +13,13 @@ import numpy as np
 
 from collectives.arrays import Array, block_bounds, finish, flat_input, output
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, op_name, reducer
+from collectives.reduction import Op, Reduce, op_name, reducer
 from collectives.staging import NodeClocks, Stage, items_in, slot_size, whole_size
 from ranks import SharedArray, announce, is_plain, kept, kept_by_handle, region
 
 PreparedCall = Callable[[Array, Array | None], Array]
 
-_IN_CACHE = 512 << 10  # bytes, of all ranks' arrays together, that are reduced and then written back at once
+_IN_CACHE = 2 << 20  # bytes, of all ranks' arrays together, that are reduced and then written back at once
 _PREPARED = 1000  # calls, for so many kinds of arrays
 _NOTHING = (object(), None)  # what no op is
 
@@ -116,20 +116,26 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
         whole[...] = flat
         return finish(result, whole)
     stage = kept(comm, Stage, lambda: Stage(comm, "staged_allreduce"))
-    if flat.nbytes > stage.size and out is not None and np.may_share_memory(flat, whole):
-        flat = flat.copy()  # an earlier piece of the result might lie on a later one of x
     with region(comm, "staged_allreduce"):
-        step = items_in(stage.size, flat.itemsize)
-        for begin in range(0, flat.size, step):
-            piece, target = flat[begin : begin + step], whole[begin : begin + step]
-            if piece.nbytes <= stage.whole:
-                stage.reduce_whole(piece, target, reduce)
-            else:
-                stage.reduce_blocks(piece, target, reduce)
+        _in_pieces(stage, flat, whole, reduce)
     # On real MPI every microsecond counts: what was found right is not looked at again.
-    if 0 < flat.nbytes <= stage.whole and type(op) is np.ufunc and is_plain(comm):
-        prepare(comm, staged_allreduce, x, op, _prepared_call(stage, x, op))
+    if flat.nbytes and type(op) is np.ufunc and is_plain(comm):
+        make = _prepared_call if flat.nbytes <= stage.whole else _prepared_pieces
+        prepare(comm, staged_allreduce, x, op, make(stage, x, op))
     return finish(result, whole)
+
+
+def _in_pieces(stage: Stage, flat: Array, whole: Array, reduce: Reduce) -> None:
+    """Put the reduction of all ranks' `flat` into `whole`, piece by piece."""
+    if flat.nbytes > stage.size and np.may_share_memory(flat, whole):
+        flat = flat.copy()  # an earlier piece of the result might lie on a later one of x
+    step = items_in(stage.size, flat.itemsize)
+    for begin in range(0, flat.size, step):
+        piece, target = flat[begin : begin + step], whole[begin : begin + step]
+        if piece.nbytes <= stage.whole:
+            stage.reduce_whole(piece, target, reduce)
+        else:
+            stage.reduce_blocks(piece, target, reduce)
 
 
 def prepared(comm: Any, door: Any, x: Any, op: Any) -> PreparedCall | None:
@@ -154,7 +160,7 @@ def prepare(comm: Any, door: Any, x: Array, op: Op, call: PreparedCall) -> None:
 def _prepared_call(stage: Stage, x: Array, op: np.ufunc) -> PreparedCall:
     """Return what does for arrays like x what `stage.reduce_whole` does, with all that can be prepared prepared."""
     shape, dtype, rank, sync = x.shape, x.dtype, stage.rank, stage.shared.sync
-    slots = [[slot.reshape(shape) for slot in stage.slots(x, turn)] for turn in (0, 1)]
+    slots = [[slot.reshape(shape) for slot in stage.slots(x.size, dtype, turn)] for turn in (0, 1)]
     by_turn = [(turn[rank], turn[0], turn[1], turn[2:]) for turn in slots]
 
     def call(x: Array, out: Array | None) -> Array:
@@ -166,10 +172,27 @@ def _prepared_call(stage: Stage, x: Array, op: np.ufunc) -> PreparedCall:
         own, first, second, more = by_turn[turn]
         own[...] = x
         sync()
+        # As in `reduce_whole`: x itself, where that can be.
+        if rank == 0:
+            first = x
+        elif rank == 1:
+            second = x
         op(first, second, out)
         for part in more:
             op(out, part, out)
         return out
+
+    return call
+
+
+def _prepared_pieces(stage: Stage, x: Array, op: np.ufunc) -> PreparedCall:
+    """Return what does the same for arrays that every rank reduces in part, or that take more than a piece."""
+    shape, dtype = x.shape, x.dtype
+
+    def call(x: Array, out: Array | None) -> Array:
+        result, whole = output("staged_allreduce", out, shape, dtype)
+        _in_pieces(stage, flat_input("staged_allreduce", x), whole, op)
+        return finish(result, whole)
 
     return call
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds
+from collectives.arrays import ASIDE, PAGE, Array, block_bounds
 from collectives.costs import Cost, Machine
 from collectives.reduction import Reduce
 from ranks import can_share_memory, shared_array
@@ -14,15 +15,16 @@ from ranks import can_share_memory, shared_array
 # Bytes that a rank stages at a time: much fewer would wait for each other more often, much more leave the cache.
 _STAGED = 1 << 20
 _ALL_STAGED = 16 << 20  # and no more than this by all ranks together
-# Where in its page a slot begins. Some processors copy ten times as slowly to where addresses end in little more than
-# those they copy from, as modulo a page; and large arrays begin at a page, or at the first bytes of one.
-_PAGE, _ASIDE = 4096, 2048
+_KINDS = 64  # of pieces, by size and dtype, whose slots are kept sliced
 _WHOLE = 1 << 20  # bytes, of all ranks together, up to which it pays that each rank reduces all
 
 
 def slot_size(p: int) -> int:
-    """Return the bytes that each of p ranks stages at a time: fewer when there are many of them."""
-    return max(1 << 16, min(_STAGED, _ALL_STAGED // (2 * p)))
+    """Return the bytes that each of p ranks stages at a time: fewer when there are many of them.
+
+    Twice as many with more than two, since they wait for each other twice in a piece.
+    """
+    return max(1 << 16, min(_STAGED if p == 2 else 2 * _STAGED, _ALL_STAGED // (2 * p)))
 
 
 def whole_size(p: int) -> int:
@@ -53,31 +55,42 @@ class Stage:
             )
         self.size = slot_size(comm.size)
         self.whole = min(self.size, whole_size(comm.size))  # bytes of a piece up to which each rank reduces all
-        self.shared = shared_array(comm, (2, self.size + _PAGE), np.uint8)
+        self.shared = shared_array(comm, (2, self.size + PAGE), np.uint8)
         self.turn, self.rank = 0, comm.rank
+        self._made: dict[tuple[int, np.dtype[Any]], list[Slots]] = {}
         self.others = [rank for rank in range(comm.size) if rank != comm.rank]
 
-    def slots(self, piece: Array, turn: int) -> list[Array]:
-        """Return one of the two slots of each rank, as arrays like `piece`."""
-        if piece.nbytes > self.size:
+    def slots(self, n: int, dtype: np.dtype[Any], turn: int) -> list[Array]:
+        """Return one of the two slots of each rank, as arrays of n items."""
+        if n * dtype.itemsize > self.size:
             raise ValueError(
-                f"staged_allreduce: got items of {piece.itemsize} bytes, expected at most {self.size}; remedy: use an "
+                f"staged_allreduce: got items of {dtype.itemsize} bytes, expected at most {self.size}; remedy: use an "
                 "algorithm that sends messages"
             )
-        slot = slice(_ASIDE, _ASIDE + piece.nbytes)
-        return [array[turn, slot].view(piece.dtype) for array in self.shared.arrays]
+        slot = slice(ASIDE, ASIDE + n * dtype.itemsize)  # as in `spares`
+        return [array[turn, slot].view(dtype) for array in self.shared.arrays]
 
-    def _next_slots(self, piece: Array) -> list[Array]:
+    def _next_slots(self, piece: Array) -> Slots:
         self.turn = 1 - self.turn
-        return self.slots(piece, self.turn)
+        key = piece.size, piece.dtype
+        both = self._made.get(key)
+        if both is None:
+            if len(self._made) == _KINDS:
+                self._made.clear()
+            both = [Slots.of(self.slots(*key, turn), self.rank) for turn in (0, 1)]
+            self._made[key] = both
+        return both[self.turn]
 
     def reduce_whole(self, piece: Array, target: Array, reduce: Reduce) -> None:
         """Put the reduction of all ranks' `piece` into `target`; each rank reduces all of it."""
-        slots = self._next_slots(piece)
+        slots = self._next_slots(piece).whole
         slots[self.rank][...] = piece
         self.shared.sync()
-        if len(slots) == 2:
-            slots[self.rank] = piece  # nearer than its copy; with more ranks, `target` may be `piece`
+        if self.rank < 2:
+            # Faster than its copy, which the others read meanwhile. Later ranks' shares come after the first result,
+            # and `target` may be `piece`.
+            slots = [*slots]
+            slots[self.rank] = piece
         self._fold(slots, target, reduce)
 
     def _fold(self, parts: list[Array], target: Array, reduce: Reduce) -> None:
@@ -92,24 +105,47 @@ class Stage:
 
     def reduce_blocks(self, piece: Array, target: Array, reduce: Reduce) -> None:
         """The same, but each rank reduces its block of it, and copies those of the others."""
-        slots, rank = self._next_slots(piece), self.rank
-        bounds = block_bounds(piece.size, len(slots))
-        begin, end = bounds[rank], bounds[rank + 1]
-        own = slots[rank]
-        own[:begin], own[end:] = piece[:begin], piece[end:]
+        _, bounds, before, own, after, parts, blocks = self._next_slots(piece)
+        begin, end = bounds[self.rank], bounds[self.rank + 1]
+        before[...], after[...] = piece[:begin], piece[end:]
         self.shared.sync()
-        parts = [slot[begin:end] for slot in slots]
-        parts[rank] = piece[begin:end]
+        parts = [*parts]
+        parts[self.rank] = piece[begin:end]
         # Nobody reads this rank's own block of its slot before the next sync: there the others find the result.
-        self._fold(parts, own[begin:end], reduce)
+        self._fold(parts, own, reduce)
         self.shared.sync()
-        target[begin:end] = own[begin:end]
+        target[begin:end] = own
         charge = self.shared.charge
         for other in self.others:
-            theirs = slots[other][bounds[other] : bounds[other + 1]]
+            theirs = blocks[other]
             target[bounds[other] : bounds[other + 1]] = theirs
             if charge:
                 charge(other, theirs.nbytes)
+
+
+class Slots(NamedTuple):
+    """A slot of each rank, and its parts as a rank sees them: to slice them anew takes longer than to reduce 64 KiB.
+
+    whole: the slots, by rank. bounds: where their blocks begin. before, own, after: this rank's slot before its block,
+    in it, and after it. parts: its block, of each rank's slot. blocks: of each rank's slot, its own one.
+    """
+
+    whole: list[Array]
+    bounds: list[int]
+    before: Array
+    own: Array
+    after: Array
+    parts: list[Array]
+    blocks: list[Array]
+
+    @classmethod
+    def of(cls, slots: list[Array], rank: int) -> Slots:
+        """Return `slots` with their parts as `rank` sees them."""
+        bounds = block_bounds(slots[0].size, len(slots))
+        begin, end = bounds[rank], bounds[rank + 1]
+        blocks = [slot[first:last] for slot, (first, last) in zip(slots, pairwise(bounds), strict=True)]
+        parts = [slot[begin:end] for slot in slots]
+        return cls(slots, bounds, slots[rank][:begin], parts[rank], slots[rank][end:], parts, blocks)
 
 
 class NodeClocks:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, finish, flat_input, output, wire_view
+from collectives.arrays import Array, block_bounds, finish, flat_input, output, spares, wire_view
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
 from collectives.ring import Ring, allgather_round, reduce_scatter_round
@@ -80,7 +80,7 @@ def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | No
             comm.Send(wire(flat), place.helps, _FOLD)
             comm.Recv(wire(whole), place.helps, _UNFOLD)
             return finish(result, whole)
-        mine, came = flat, np.empty_like(flat) if place.helped else flat
+        mine, came = flat, spares(comm, 1, flat.size, flat.dtype)[0] if place.helped else flat
         for other in place.helped:
             comm.Recv(wire(came), other, _FOLD)
             reduce(mine, came, out=whole)

@@ -256,8 +256,8 @@ def test_wrong_calls_say_what_to_do() -> None:
     fails(lambda c: collectives.staged_allreduce(c, x, np.sqrt), TypeError, "op sqrt")
     fails(lambda c: collectives.staged_allreduce(c, x, out=np.empty(5)), ValueError, "out with shape (5,)")
     fails(lambda c: collectives.staged_allreduce(c, x[: c.rank + 1]), ranks.CollectiveMismatchError, "shape=(2,)")
-    giant = np.zeros(1, "V2000000")
-    fails(lambda c: collectives.staged_allreduce(c, giant, lambda a, b: a), ValueError, "items of 2000000 bytes")
+    giant = np.zeros(1, "V3000000")
+    fails(lambda c: collectives.staged_allreduce(c, giant, lambda a, b: a), ValueError, "items of 3000000 bytes")
     fails(lambda c: collectives.shared_allreduce(ranks.shared_array(c, 3), np.bitwise_or), TypeError, "bitwise_or")
     fails(
         lambda c: collectives.shared_allreduce(ranks.shared_array(c, 3), np.maximum if c.rank else np.add),

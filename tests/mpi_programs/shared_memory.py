@@ -18,6 +18,7 @@ import collectives.shared
 import collectives.staging
 import ranks
 from claims import claim_allreduce, claim_barriers_leave_nothing_behind, fixed_cases, rank_order, same
+from collectives.arrays import spares
 from collectives.shared import prepared
 from ranks import keeping
 from ranks.real import world
@@ -142,6 +143,32 @@ def many_messages():
         for request in sent:
             request.Wait()
         shared.sync()
+
+
+def spare_memory():
+    """What messages are received into is kept, begins in the middle of a page, and is each communicator's own."""
+    other, n, dtype = comm.Dup(), 5001, np.dtype(np.float32)
+
+    def where(of, n_spares, n):
+        return [each.ctypes.data for each in spares(of, n_spares, n, dtype)]
+
+    first, second = where(comm, 2, n)
+    assert second - first >= 4 * n
+    assert first % 4096 == second % 4096 == 2048
+    assert where(comm, 2, n) == [first, second]
+    assert where(comm, 1, n - 1) == [first]
+    assert not {*where(other, 2, n)} & {first, second}
+    larger = spares(comm, 3, 10 * n, dtype)
+    begins = [each.ctypes.data for each in larger]
+    assert [each.size for each in larger] == [10 * n] * 3
+    assert where(comm, 3, 10 * n) == begins
+    huge = spares(comm, 1, 5 << 20, dtype)  # not kept
+    assert huge[0].ctypes.data not in begins
+    assert where(comm, 3, 10 * n) == begins
+    small = spares(comm, 2, 10, dtype)
+    assert not np.shares_memory(small[0], small[1])
+    assert small[0] is not spares(comm, 2, 10, dtype)[0]
+    other.Free()
 
 
 def without_ordered_stores():
