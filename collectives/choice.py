@@ -18,7 +18,7 @@ from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, mpi_of
 
 # Operations whose algorithms are timed on real MPI, and whether they take an array.
 TIMED = {"allreduce": True, "broadcast": True, "reduce": True, "barrier": False}
-_BATCHES, _CALLS = 10, 8  # one call alone may find all others waiting for it, and take less than most
+_ROUNDS, _CALLS = 10, 8  # one call alone may find all others waiting for it, and take less than most
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +111,14 @@ def _timed(comm: Any, operation: str, machine: Machine) -> Network:
     """Return the network with what the algorithms' own code takes: the time of a small call less its formula."""
     network = machine.network
     assert isinstance(network, MeasuredNetwork)
-    barrier = partial(flag_barrier if can_share_memory(comm) else dissemination_barrier, comm)
-    wait_s = _least_s(comm, barrier, barrier)
-    calls = []
+    shares = can_share_memory(comm)
     n_items = comm.size if TIMED[operation] else 0
     arguments = [np.zeros(n_items, np.float32)] if n_items else []
-    for row in CATALOGUE[operation].values():
-        if row.one_node and not can_share_memory(comm):
-            continue
-        with_wait_s = _least_s(comm, partial(row.function, comm, *arguments), barrier)
+    rows = [row for row in CATALOGUE[operation].values() if shares or not row.one_node]
+    barrier = partial(flag_barrier if shares else dissemination_barrier, comm)
+    wait_s, *times_s = _least_s(comm, [barrier, *(partial(row.function, comm, *arguments) for row in rows)], barrier)
+    calls = []
+    for row, with_wait_s in zip(rows, times_s, strict=True):
         taken_s = max(with_wait_s - wait_s, with_wait_s / 2)  # as in calibration: the wait may have been disturbed
         formula_ps = row.cost(_seen(machine, 4 * n_items), n_items, 4).expected_ps or 0
         # Less than nothing, if the call is quicker than what was timed for its formula.
@@ -127,19 +126,25 @@ def _timed(comm: Any, operation: str, machine: Machine) -> Network:
     return replace(network, calls=tuple(comm.bcast(calls)))  # rank 0's: all must choose alike
 
 
-def _least_s(comm: Any, call: Callable[[], Any], barrier: Callable[[], None]) -> float:
-    """Return the least time of a call and a barrier: without it a root would be ahead of all others by some calls."""
+def _least_s(comm: Any, calls: list[Callable[[], Any]], barrier: Callable[[], None]) -> list[float]:
+    """Return the least time of each call and a barrier: without it a root would be ahead of all others by some calls.
+
+    All are timed in each round, as in calibration, so that none has the machine at its best alone.
+    """
     wtime = mpi_of(comm).Wtime
-    times_s: list[float] = []
-    call()
-    for _ in range(_BATCHES):
-        barrier()
-        begin_s = wtime()
-        for _ in range(_CALLS):
+    times_s = np.empty((_ROUNDS, len(calls)))
+    for turn in range(_ROUNDS):
+        for number, call in enumerate(calls):
             call()
             barrier()
-        times_s.append((wtime() - begin_s) / _CALLS)
-    return min(times_s)
+            begin_s = wtime()
+            for _ in range(_CALLS):
+                call()
+                barrier()
+            times_s[turn, number] = (wtime() - begin_s) / _CALLS
+    # As the rank saw it that began first: one that comes late finds work done.
+    least_s: list[float] = np.max(comm.allgather(times_s), axis=0).min(axis=0).tolist()
+    return least_s
 
 
 def explain(comm: Any, operation: str, x: Any = None, op: Any = np.add, *, n_items: int | None = None) -> Choice:

@@ -11,7 +11,7 @@ MPI's datatypes are here under their MPI names: ranks.DOUBLE, ranks.BYTE, ...
 """
 
 from ranks.background import Started, start
-from ranks.calibration import MeasuredNetwork, calibrate
+from ranks.calibration import calibrate
 from ranks.checking import checked
 from ranks.clock import Wtime, reduction_clock, spend
 from ranks.communicator import COMM_NULL, Comm, announce
@@ -55,6 +55,7 @@ from ranks.exploring import Exploration, Outcome, explore
 from ranks.faults import Crash, Delay, Drop, Duplicate, Fault, Partition, SlowLink, Straggler
 from ranks.group import Group
 from ranks.keeping import is_plain, kept, kept_by_handle
+from ranks.measured import MeasuredNetwork
 from ranks.network import Link, Network, network_named, presets
 from ranks.places import nodes_of, placement
 from ranks.request import REQUEST_NULL, Message, Prequest, Request

@@ -1,15 +1,8 @@
-"""What the messages of a communicator cost, measured: the network model of the MPI underneath.
-
-A straight line alpha + n*beta is wrong by a factor of two or three between caches and memory, and where an MPI
-changes its protocol. So times are kept as tables, and what lies between two sizes is taken from the line between them.
-"""
+"""What the messages of a communicator cost, measured: the network model of the MPI underneath."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +10,8 @@ from numpy.typing import NDArray
 
 from ranks.communicator import Comm
 from ranks.constants import mpi_of
-from ranks.network import PS_PER_S, Link, Network
+from ranks.measured import MeasuredNetwork, Table, Times, fs_per_byte, link_of
+from ranks.network import PS_PER_S
 from ranks.shared import can_share_memory, shared_array
 
 _TAG = 32_031
@@ -27,91 +21,16 @@ SIZES = (0, *(_KIB << shift for shift in (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14)))
 _PIECE = 1 << 20  # bytes of an array that are written to shared memory at a time, at most
 _PAGE = 4096
 _BLOCKS = 4  # parts are timed in arrays of at most so many of them: these are beyond all caches soon enough
-# Steps are timed in batches: in a single one a rank that comes late finds all others waiting for it, and measures only
-# its own work. After each step all wait for all, as steps of an algorithm wait for the one before: otherwise messages
-# overlap. Batches of small messages are larger, since a clock is read in 0.1 us; large ones are timed less often.
-_BATCH, _BATCH_BYTES, _ALL_BYTES = 3, 1 << 18, 1 << 26
+# Steps are timed in batches. After each step all wait for all, as steps of an algorithm wait for the one before: else
+# messages overlap. Batches of small messages are larger, since a clock is read in 0.1 us, and there are more of them.
+_BATCH, _BATCH_BYTES, _SMALL, _LARGE = 3, 1 << 18, 1 << 18, 1 << 22
 
 Array = NDArray[Any]
-Table = tuple[tuple[int, int], ...]
+Key = tuple[str, int, int]  # what is timed, how many rows its arrays have, and the bytes of a row
+Step = Callable[[], None]
 
 
-def looked_up(table: Table, n_bytes: int) -> int:
-    """Return the time of n_bytes by a table of (bytes, time), linear in between and beyond.
-
-    looked_up(((0, 0), (10, 100), (20, 400)), 15)  # 250
-    looked_up(((0, 0), (10, 100), (20, 400)), 30)  # 700
-    """
-    for (below, early), (above, late) in pairwise(table):
-        if n_bytes <= above or above == table[-1][0]:
-            return early + (late - early) * (n_bytes - below) // (above - below)
-    return table[0][1]
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Times by bytes, of whole arrays, and of parts of arrays `blocks` times as large: those are in no near cache."""
-
-    whole: Table
-    parts: Table
-    blocks: int
-
-    def within(self, n_bytes: int) -> Table:
-        """Return the times of parts of arrays of n_bytes: between both tables, by how many parts an array has.
-
-        Times(((0, 0), (10, 100)), ((0, 0), (10, 300)), 3).within(20)  # ((0, 0), (10, 200))
-        """
-        made = []
-        for (size, near), (_, far) in zip(self.whole, self.parts, strict=True):
-            further = min(self.blocks, max(1, n_bytes / size)) - 1 if size else 0
-            made.append((size, near + round((far - near) * further / (self.blocks - 1))))
-        return tuple(made)
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredLink(Link):
-    """A link whose transfer times were measured: (bytes, picoseconds beyond those of nothing), by size."""
-
-    table: Table = ((0, 0), (1, 0))
-
-    def transfer_ps(self, n_bytes: int) -> int:
-        """Return how long `n_bytes` take beyond the latency."""
-        return looked_up(self.table, n_bytes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredNetwork(Network):
-    """A network whose reductions were measured too, and its shared memory, if its ranks have some.
-
-    calls: (function, picoseconds that its own code takes in one call), as far as they were timed.
-    reductions: (bytes, picoseconds). memory: latency is that of a sync of all ranks, transfer_ps(n) the time in which
-    a rank writes n bytes and reads those of another, beyond that of reducing them; None without shared memory.
-    messages, sums: what was measured, from which `within` takes the links and reductions for arrays of a size.
-    """
-
-    reductions: Table = ((0, 0), (1, 0))
-    memory: MeasuredLink | None = None
-    calls: tuple[tuple[str, int], ...] = ()
-    messages: Times | None = None
-    sums: Times | None = None
-
-    def reduce_ps(self, n_bytes: int) -> int:
-        """Return the time to reduce `n_bytes` into another `n_bytes`."""
-        return looked_up(self.reductions, n_bytes)
-
-    def within(self, n_bytes: int) -> MeasuredNetwork:
-        """Return the network as a call sees it whose arrays have n_bytes: what fits into a cache costs less."""
-        if self.messages is None or self.sums is None:
-            return self
-        link, memory = _link(self.messages.within(n_bytes)), self.memory
-        if memory is not None and n_bytes:
-            # Pieces and blocks of an array are alike: each takes its share of the time of all.
-            memory = replace(memory, table=((0, 0), (n_bytes, memory.transfer_ps(n_bytes))))
-        reductions = self.sums.within(n_bytes)
-        return replace(self, inter=link, intra=link, itself=link, reductions=reductions, memory=memory)
-
-
-def calibrate(comm: Any, repeats: int = 40) -> MeasuredNetwork:
+def calibrate(comm: Any, repeats: int = 25) -> MeasuredNetwork:
     """Return, on every rank of `comm`, the network that it runs on, as measured by rank 0.
 
         network = ranks.calibrate(mpi4py.MPI.COMM_WORLD)
@@ -120,8 +39,10 @@ def calibrate(comm: Any, repeats: int = 40) -> MeasuredNetwork:
     Messages: all ranks pass 0 B to 16 MiB on to the right at once, as they do in a ring; o is part of alpha.
     Reduction: np.add of float32 of these sizes. Both as whole arrays and as parts of larger ones. Memory: pieces up to
     1 MiB, where all ranks share memory.
-    The least of `repeats` times counts, fewer for large messages: others may use the processors meanwhile, and what is
-    slow by chance now will not be slow later. Takes a second on one idle node.
+    The least of `repeats` rounds counts, in each of which all is timed once: others may use the processors meanwhile,
+    and a virtual machine may be moved between processors that share a cache and such that do not, several times a
+    second. What is slow by such chance must not be only the messages, or only the memory. Takes a second or two on
+    one idle node.
     Raises:  ValueError if comm has one rank, or repeats is below 1.
     """
     if comm.size < 2 or repeats < 1:
@@ -129,20 +50,24 @@ def calibrate(comm: Any, repeats: int = 40) -> MeasuredNetwork:
             f"ranks.calibrate: got {comm.size} ranks and repeats={repeats}, expected at least 2 and 1; remedy: start "
             "more processes"
         )
-    clock, blocks = _Stopwatch(comm, repeats), min(comm.size, _BLOCKS)
-    passed = _times(blocks, partial(_time_passing_on, clock))
-    reduced = _times(blocks, partial(_time_reduction, clock))
+    blocks = min(comm.size, _BLOCKS)
+    steps, shares = _steps(comm, blocks), can_share_memory(comm)
+    stage = _Stage(comm) if shares else None
+    if stage:
+        steps |= stage.steps()
+    taken = _Stopwatch(comm, stage).least_ps(steps, repeats)
+    passed = Times(_table(_passing_ps(taken, 1)), _table(_passing_ps(taken, blocks)), blocks)
+    reduced = Times(_table(_adding_ps(taken, 1)), _table(_adding_ps(taken, blocks)), blocks)
     made = MeasuredNetwork(
         name="calibrated",
-        inter=_link(passed.parts),
-        reduce_fs_per_byte=_fs_per_byte(reduced.parts),
+        inter=link_of(passed.parts),
+        reduce_fs_per_byte=fs_per_byte(reduced.parts),
         reductions=reduced.parts,
         source=f"measured by {comm.size} ranks that pass messages on at once",
         messages=passed,
         sums=reduced,
+        memory=link_of(stage.table(taken)) if stage else None,
     )
-    if can_share_memory(comm):
-        made = replace(made, memory=_link(_staged(clock, made)))
     if comm.rank == 0:
         for other in range(1, comm.size):
             comm.send(made, other, _TAG)
@@ -151,77 +76,89 @@ def calibrate(comm: Any, repeats: int = 40) -> MeasuredNetwork:
     return received
 
 
-def _times(blocks: int, time_ps: Callable[[int, int], int]) -> Times:
-    """Return the times that time_ps(blocks, n_bytes) gives."""
-    return Times(_table(partial(time_ps, 1)), _table(partial(time_ps, blocks)), blocks)
+def _passing_ps(taken: dict[Key, int], many: int) -> dict[int, int]:
+    """Return the times of passing messages on, by size: those of writing and passing them less those of writing."""
+    rows = {n_bytes: _n_rows(many, n_bytes) for n_bytes in SIZES}
+    both = {n_bytes: taken["write and pass", rows[n_bytes], n_bytes] for n_bytes in SIZES}
+    return {n: max(time_ps - taken["write", rows[n], n], time_ps // 2) for n, time_ps in both.items()}
 
 
-def _table(time_ps: Callable[[int], int], sizes: tuple[int, ...] = SIZES) -> Table:
+def _adding_ps(taken: dict[Key, int], many: int) -> dict[int, int]:
+    """Return the times of adding, by size."""
+    return {n_bytes: taken["add", _n_rows(many, n_bytes), n_bytes] if n_bytes else 0 for n_bytes in SIZES}
+
+
+def _table(times_ps: dict[int, int]) -> Table:
     """Return times by size, none longer than that of a larger size, which has fewer disturbances to thank for it."""
-    times = [time_ps(n_bytes) for n_bytes in sizes]
-    return tuple(zip(sizes, np.minimum.accumulate(times[::-1])[::-1].tolist(), strict=True))
-
-
-def _link(table: Table) -> MeasuredLink:
-    latency_ps = table[0][1]
-    beyond = tuple((n_bytes, time_ps - latency_ps) for n_bytes, time_ps in table)
-    return MeasuredLink(latency_ps, _fs_per_byte(table), beyond)
-
-
-def _fs_per_byte(table: Table) -> int:
-    """Return the slope between the two largest sizes."""
-    (below, early), (above, late) = table[-2:]
-    return round((late - early) * 1000 / (above - below))
+    least = np.minimum.accumulate([*times_ps.values()][::-1])[::-1]
+    return tuple(zip(times_ps, least.tolist(), strict=True))
 
 
 class _Stopwatch:
     """Times what all ranks of a communicator do together."""
 
-    def __init__(self, comm: Any, repeats: int) -> None:
-        self.comm, self.repeats, self.wtime = comm, repeats, mpi_of(comm).Wtime
-        self.wait: Callable[[], object] = self._barrier()
-        self.wait_ps = 0
-        self.wait_ps = self.least_ps(lambda: None, 0)
+    def __init__(self, comm: Any, stage: _Stage | None) -> None:
+        self.comm, self.simulated = comm, isinstance(comm, Comm)
+        self.wtime: Callable[[], float] = mpi_of(comm).Wtime
+        # Simulated ranks stay in step.
+        self.wait: Step = (lambda: None) if self.simulated else stage.sync if stage else comm.Barrier
 
-    def _barrier(self) -> Callable[[], object]:
-        if isinstance(self.comm, Comm):
-            return lambda: None  # simulated ranks stay in step
-        return shared_array(self.comm, 0).sync if can_share_memory(self.comm) else self.comm.Barrier
+    def least_ps(self, steps: dict[Key, Step], repeats: int) -> dict[Key, int]:
+        """Return, on rank 0, the least time of each step in `repeats` rounds, the time of waiting for all left out."""
+        nothing = "nothing", 1, 0
+        times_s: dict[Key, list[float]] = {key: [] for key in (nothing, *steps)}
+        for _ in range(repeats):
+            times_s[nothing] += self._times_s(lambda: None, 0)
+            for key, step in steps.items():
+                times_s[key] += self._times_s(step, key[2])
+        least_s = {key: slowest.min() for key, slowest in self._slowest(times_s).items()}
+        # Half of it at least: if others used the processors when the wait was timed, too much would be taken off.
+        return {key: round(max(each - least_s[nothing], each / 2) * PS_PER_S) for key, each in least_s.items()}
 
-    def least_ps(self, step: Callable[[], None], n_bytes: int) -> int:
-        """Return the least time of a step that handles n_bytes, after one that warms up."""
-        batch = 1 if isinstance(self.comm, Comm) else max(_BATCH, min(8, _BATCH_BYTES // max(n_bytes, 1)))
+    def _times_s(self, step: Step, n_bytes: int) -> list[float]:
+        """Return times of a step that handles n_bytes, after one that warms up."""
+        few = self.simulated or n_bytes >= _LARGE
+        batch = 1 if few else max(_BATCH, min(8, _BATCH_BYTES // max(n_bytes, 1)))
         wait = self.wait
         step()
         times_s = []
-        for _ in range(max(3, min(self.repeats, _ALL_BYTES // max(n_bytes * batch, 1)))):
+        for _ in range(3 if n_bytes <= _SMALL else 1):
             wait()
             begin_s = self.wtime()
             for _ in range(batch):
                 step()
                 wait()
             times_s.append((self.wtime() - begin_s) / batch)
-        least: int = round(min(times_s) * PS_PER_S)
-        # Half of it at least: if others used the processors when the wait was timed, too much would be taken off.
-        return max(least - self.wait_ps, least // 2)
+        return times_s
+
+    def _slowest(self, times_s: dict[Key, list[float]]) -> dict[Key, Array]:
+        """Return, on rank 0, each time as the rank saw it that began first: one that comes late finds work done."""
+        seen = {key: np.array(times) for key, times in times_s.items()}
+        if self.comm.rank:
+            self.comm.send(seen, 0, _TAG)
+            return seen
+        for other in range(1, self.comm.size):
+            of_other = self.comm.recv(source=other, tag=_TAG)
+            seen = {key: np.maximum(times, of_other[key]) for key, times in seen.items()}
+        return seen
 
 
-def _time_passing_on(clock: _Stopwatch, blocks: int, n_bytes: int) -> int:
-    """Return the time in which every rank sends to its right neighbour and receives from its left one.
+def _steps(comm: Any, blocks: int) -> dict[Key, Step]:
+    """Return the steps of passing messages on and of adding them: of whole arrays, and of parts of larger ones."""
+    steps: dict[Key, Step] = {}
+    for many in (1, blocks):
+        for n_bytes in SIZES:
+            n_rows = _n_rows(many, n_bytes)
+            came, sent, made = (_rows(each, n_bytes) for each in (1, n_rows, n_rows))
+            steps["write", n_rows, n_bytes] = _writing(sent)
+            steps["write and pass", n_rows, n_bytes] = _passing_on(comm, sent, made)
+            steps["add", n_rows, n_bytes] = _adding(came, sent, made)
+    return steps
 
-    blocks: of how many such messages the arrays are made; the next is not in a cache if there are several.
-    """
-    comm = clock.comm
-    p, rank = comm.size, comm.rank
-    sent, came = _rows(blocks, n_bytes), _rows(blocks, n_bytes)
-    block = 0
 
-    def step() -> None:
-        nonlocal block
-        block = (block + 1) % blocks
-        comm.Sendrecv(sent[block], (rank + 1) % p, _TAG, came[block], (rank - 1) % p, _TAG)
-
-    return clock.least_ps(step, n_bytes)
+def _n_rows(many: int, n_bytes: int) -> int:
+    """Return of how many blocks arrays are made: fewer than `many` if one is as large as the largest size."""
+    return max(1, min(many, SIZES[-1] // max(n_bytes, 1)))
 
 
 def _rows(n_rows: int, n_bytes: int) -> Array:
@@ -236,57 +173,97 @@ def _rows(n_rows: int, n_bytes: int) -> Array:
     return memory[begin : begin + n_rows * n_bytes].reshape(n_rows, n_bytes)
 
 
-def _time_reduction(clock: _Stopwatch, blocks: int, n_bytes: int) -> int:
-    """Return the time of adding n_bytes to others.
-
-    All ranks do it at once, since they share caches, memory, and maybe processors.
-    """
-    if not n_bytes:
-        return 0
-    # What has come is in a cache; the share it is added to, and where the result goes, are parts of larger arrays.
-    came, x, total = (_rows(each, n_bytes).view(np.float32) for each in (1, blocks, blocks))
-    block = 0
+def _writing(rows: Array) -> Step:
+    """Return the step of writing to all bytes of a row, of the next one each time."""
+    words, block = rows.view(np.uint64 if rows.size else rows.dtype), 0
 
     def step() -> None:
         nonlocal block
-        block = (block + 1) % blocks
-        np.add(came[0], x[block], out=total[block])
+        block = (block + 1) % len(words)
+        words[block].fill(block)
 
-    return clock.least_ps(step, n_bytes)
+    return step
 
 
-def _staged(clock: _Stopwatch, network: MeasuredNetwork) -> Table:
-    """Return the times in which all ranks write n bytes and read another's: reducing them left out.
+def _passing_on(comm: Any, sent: Array, came: Array) -> Step:
+    """Return the step in which every rank writes a row, sends it to its right neighbour, and receives one.
+
+    Written, since most of what is sent has just been computed: it lies in the sender's cache, while what was sent
+    before is still in the receiver's.
+    """
+    p, rank = comm.size, comm.rank
+    right, left, block, write = (rank + 1) % p, (rank - 1) % p, 0, _writing(sent)
+
+    def step() -> None:
+        nonlocal block
+        block = (block + 1) % len(sent)
+        write()
+        comm.Sendrecv(sent[block], right, _TAG, came[block], left, _TAG)
+
+    return step
+
+
+def _adding(came: Array, x: Array, total: Array) -> Step:
+    """Return the step of adding what has come to a row. All ranks do it at once: they share caches and memory.
+
+    What has come is in a cache; the share it is added to, and where the result goes, are parts of larger arrays.
+    """
+    if not came.size:
+        return lambda: None  # there are no float32 of no bytes
+    added, rows, totals, block = came[0].view(np.float32), x.view(np.float32), total.view(np.float32), 0
+
+    def step() -> None:
+        nonlocal block
+        block = (block + 1) % len(rows)
+        np.add(added, rows[block], out=totals[block])
+
+    return step
+
+
+class _Stage:
+    """Memory that all ranks share, to which they write pieces of their arrays, and read those of others.
 
     Up to a piece only: larger arrays go through the stage piece by piece, and each is in a cache by then.
     """
-    comm = clock.comm
-    shared = shared_array(comm, (2, (_PIECE + _PAGE) // 4), np.float32)
-    aside = _PAGE // 8  # items, as in the stage itself: where in their pages slots and arrays begin matters (`_rows`)
-    others = [(comm.rank + distance) % comm.size for distance in range(1, comm.size)]
-    own, out = (_rows(1, _PIECE)[0].view(np.float32) for _ in range(2))
-    turn = 0
 
-    def write_and_reduce(n: int, others: list[int]) -> None:
-        nonlocal turn
-        turn = 1 - turn
-        mine, total, slots = own[:n], out[:n], [array[turn, aside : aside + n] for array in shared.arrays]
-        slots[comm.rank][...] = mine
-        shared.sync()
-        for other in others:
-            np.add(mine, slots[other], out=total)
-            mine = total
-            if shared.charge:
-                shared.charge(other, mine.nbytes)
-
-    sync_ps = clock.least_ps(shared.sync, 0)
-
-    def beyond_ps(n_bytes: int) -> int:
-        if not n_bytes:
-            return sync_ps
+    def __init__(self, comm: Any) -> None:
+        self.rank, p = comm.rank, comm.size
+        self.sizes = [n_bytes for n_bytes in SIZES if n_bytes <= _PIECE]
+        self.shared = shared_array(comm, (2, (_PIECE + _PAGE) // 4), np.float32)
+        self.sync = self.shared.sync
+        others = [(comm.rank + distance) % p for distance in range(1, p)]
         # Of small arrays ranks read all the others', of large ones only blocks, together about as much as one array.
-        read = others if n_bytes * comm.size <= _PIECE else others[:1]
-        taken_ps = clock.least_ps(lambda: write_and_reduce(n_bytes // 4, read), n_bytes) - sync_ps
-        return sync_ps + max(0, taken_ps // len(read) - network.within(n_bytes).reduce_ps(n_bytes))
+        self.read = {n_bytes: others if n_bytes * p <= _PIECE else others[:1] for n_bytes in self.sizes}
 
-    return _table(beyond_ps, tuple(n_bytes for n_bytes in SIZES if n_bytes <= _PIECE))
+    def steps(self) -> dict[Key, Step]:
+        """Return the steps of writing, waiting for all, and reducing what others have written; of 0 bytes, the wait."""
+        own, out = (_rows(1, _PIECE)[0].view(np.float32) for _ in range(2))
+        steps = {("stage", 1, n_bytes): self._step(own[: n_bytes // 4], out[: n_bytes // 4]) for n_bytes in self.sizes}
+        return steps | {("stage", 1, 0): self.sync}
+
+    def _step(self, own: Array, out: Array) -> Step:
+        shared, rank, others, turn = self.shared, self.rank, self.read[own.nbytes], 0
+        begin = _PAGE // 8  # items, as in the stage itself: where in their pages slots and arrays begin matters
+        slots = [[array[each, begin : begin + own.size] for array in shared.arrays] for each in (0, 1)]
+
+        def step() -> None:
+            nonlocal turn
+            turn = 1 - turn
+            slots[turn][rank][...] = own
+            shared.sync()
+            so_far = own
+            for other in others:
+                np.add(so_far, slots[turn][other], out=out)
+                so_far = out
+                if shared.charge:
+                    shared.charge(other, own.nbytes)
+
+        return step
+
+    def table(self, taken: dict[Key, int]) -> Table:
+        """Return the times in which a rank writes n bytes and reads another's: reducing them left out."""
+        sync_ps, made = taken["stage", 1, 0], {}
+        for n_bytes in self.sizes:
+            beyond_ps = (taken["stage", 1, n_bytes] - sync_ps) // len(self.read[n_bytes]) - taken["add", 1, n_bytes]
+            made[n_bytes] = sync_ps + max(0, beyond_ps if n_bytes else 0)
+        return _table(made)
