@@ -4,8 +4,10 @@ import json
 import mmap
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from time import perf_counter
@@ -20,6 +22,7 @@ import collectives
 import ranks
 from ranks.real import world
 
+IN_A_ROW = 16 << 20  # bytes that calls in a row are of, about
 HUGE = 2 << 20  # a huge page, to which memory must be aligned to lie in some
 comm = world()
 p, rank = comm.size, comm.rank
@@ -43,16 +46,18 @@ def buffer(n_bytes: int, pages: str) -> np.ndarray:
 
 
 def medians_us(variants: dict[str, Callable[[], object]], n_bytes: int, turns: int) -> dict[str, float]:
-    """Return each variant's median over turns of the time of a call on the slowest rank, and "least ..." of it."""
-    calls = max(1, min(200, (4 << 20) // max(n_bytes, 1) // 8))
+    """Return each variant's median over turns of the time of a call on the slowest rank, and "least ..." of it.
+
+    In a turn calls follow each other, as in osu_allreduce, after one that is not timed.
+    """
+    calls = max(1, min(200, IN_A_ROW // max(n_bytes, 1)))
     taken: dict[str, list[float]] = {name: [] for name in variants}
-    for call in variants.values():
-        call()
     names = list(variants)
     for turn in range(turns):
         # In an order drawn for each turn, the same on all ranks: what one leaves in the caches is the next one's luck.
         for name in Random(turn).sample(names, len(names)):
             call = variants[name]
+            call()
             start_line.sync()
             begin = perf_counter()
             for _ in range(calls):
@@ -181,22 +186,65 @@ def unlike_mpi4py(other: Any) -> Any:
 
 
 def predictions(sizes: list[int], turns: int) -> list[dict[str, object]]:
-    """What the formulas say on the calibrated network, and what is measured, for all that `auto` chooses from."""
-    rows: list[dict[str, object]] = []
+    """What the formulas say on the calibrated network, and what is measured, for all that `auto` chooses from.
+
+    Each turn calibrates anew and measures at once, and the least over all turns counts: a virtual machine may be moved
+    between processors that share a cache and such that do not, several times in ten seconds.
+    """
+    calls, arrays = {}, {n_bytes: data(n_bytes, "NumPy's")[:2] for n_bytes in sizes}
     for operation in ("allreduce", "broadcast", "reduce"):
-        for n_bytes in sizes:
-            x, out, _ = data(n_bytes, "NumPy's")
-            candidates = collectives.explain(comm, operation, x).candidates
+        for n_bytes, (x, out) in arrays.items():
             target = out if operation != "reduce" or rank == 0 else None
-            variants = {"sync": start_line.sync}
-            for name, _ in candidates:
+            for name, _ in collectives.explain(comm, operation, x).candidates:
                 function = collectives.CATALOGUE[operation][name].function
-                variants[name] = lambda f=function, x=x, out=target: (f(comm, x, out=out), start_line.sync())
-            least = medians_us(variants, n_bytes, turns)
-            for name, time_ps in candidates:
-                row = {"operation": operation, "algorithm": name, "bytes": n_bytes, "predicted": time_ps / 1e6}
-                rows.append(row | {"measured": least[f"least {name}"] - least["least sync"]})
-    return rows
+                calls[operation, name, n_bytes] = partial(once, partial(function, comm, x, out=target), x)
+    predicted: dict[Any, list[float]] = {key: [] for key in calls}
+    measured: dict[Any, list[float]] = {key: [] for key in calls}
+    for _ in range(turns):
+        for key, time_us in formulas(calls, arrays).items():
+            predicted[key].append(time_us)
+        for key, time_us in least_us(calls).items():
+            measured[key].append(time_us)
+    middle = {key: (min(predicted[key]), min(measured[key])) for key in calls}
+    return [
+        {"operation": key[0], "algorithm": key[1], "bytes": key[2], "predicted": said, "measured": found}
+        for key, (said, found) in middle.items()
+    ]
+
+
+def formulas(keys: Iterable[Any], arrays: dict[int, Any]) -> dict[Any, float]:
+    """Return what the formulas say in microseconds, when network and algorithms' own code are timed now."""
+    network, said = ranks.calibrate(comm), {}
+    child = comm.Dup()
+    for operation, n_bytes in {(key[0], key[2]): None for key in keys}:
+        machine = collectives.explain(child, operation, arrays[n_bytes][0]).machine
+        assert isinstance(machine.network, ranks.MeasuredNetwork)
+        now = replace(machine, network=replace(network, calls=machine.network.calls))
+        candidates = collectives.choose(operation, now, n_bytes // 4, 4).candidates
+        said.update({(operation, name, n_bytes): time_ps / 1e6 for name, time_ps in candidates})
+    child.Free()
+    return said
+
+
+def least_us(calls: dict[Any, Callable[[], float]]) -> dict[Any, float]:
+    """Return the least time of each call on its slowest rank, all called a few times in each of some rounds."""
+    times: dict[Any, list[float]] = {key: [] for key in calls}
+    for turn in range(5):
+        for key in Random(turn).sample([*calls], len(calls)):
+            times[key] += [calls[key]() for _ in range(4)]
+    least = np.array(comm.allgather([*times.values()])).max(axis=0).min(axis=1)
+    none = min(comm.allgather(min(once(lambda: None, start_line.local) for _ in range(100))))
+    return dict(zip(calls, (least - none).tolist(), strict=True))
+
+
+def once(call: Callable[[], object], x: np.ndarray) -> float:
+    """Return the microseconds of a call, and of waiting until all ranks have done it; x has just been computed."""
+    x.fill(rank)
+    start_line.sync()
+    begin = perf_counter()
+    call()
+    start_line.sync()
+    return (perf_counter() - begin) * 1e6
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ examples:
 
 how it is measured:
   float32 sum; every result is compared before anything is timed. All variants of a row take turns, so that a drift of
-  the machine hits all alike; a figure is the median over turns of the slowest process. Buffers are allocated, and
-  touched, before: on pages of 4 KiB, and on huge ones of 2 MiB, since MPI pins pages to copy between processes.
+  the machine hits all alike; a figure is the median over turns of the slowest process. In a turn calls follow each
+  other, as in osu_allreduce, so that caches are as they are in steady use. Buffers are allocated, and touched, before:
+  on pages of 4 KiB, and on huge ones of 2 MiB, since MPI pins pages to copy between processes.
   native   MPI_Allreduce of the library below, through mpi4py, on the same buffers
   auto     collectives.allreduce(comm, x, out=out), on private buffers; "by" says which algorithm it picked
   shared   collectives.shared_allreduce(shared), data living in memory that all processes see
@@ -44,7 +45,7 @@ def main() -> None:
         description=__doc__, epilog=EXPLANATION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 4], metavar="P", help="default: 2 4")
-    parser.add_argument("--turns", type=int, default=7, metavar="N", help="timed turns, at least 5 (default: 7)")
+    parser.add_argument("--turns", type=int, default=15, metavar="N", help="timed turns, at least 5 (default: 15)")
     parser.add_argument("--quick", action="store_true", help="four sizes, five turns")
     parser.add_argument("--why", action="store_true", help="also time ours without each of its parts")
     parser.add_argument("--torch", type=Path, default=Path(sys.executable), metavar="PYTHON", help="where torch is")

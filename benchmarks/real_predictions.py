@@ -17,10 +17,13 @@ what is compared:
   predicted   the algorithm's formula on the network that ranks.calibrate has measured (tables of passing messages on
               and of reducing, for whole arrays and for parts of larger ones, and of shared memory), and the time of the
               algorithm's own code, from its smallest call
-  measured    the least of 15 turns, as calibration takes the least too; after each call all wait for all, since the
-              formulas are of ranks that enter at the same time, and the time of that is left out. float32, on pages
-              as NumPy gets them: huge ones from 4 MiB on. Arrays begin at a page, as those that were calibrated with:
-              a few bytes further some processors copy at a quarter of the speed
+  measured    before each call x is written, as if just computed, and all wait for all, as they do after it: the
+              formulas are of ranks that enter at the same time. The time of that is left out. float32, on pages as
+              NumPy gets them: huge ones from 4 MiB on. Arrays begin at a page, as those that were calibrated with: a
+              few bytes further some processors copy at a quarter of the speed
+  Eight times in turn the network is calibrated and everything is measured; the least of both counts. A virtual machine
+  may be moved between processors that share a cache and such that do not, which changes the time of a message more
+  than threefold, and this takes place every second or so: what is compared should have seen the same.
   The median error over all sizes and algorithms is what the model is worth on this machine, now.
 """
 SIZES = [KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB]
@@ -43,7 +46,7 @@ def main() -> None:
 def parts(processes: list[int]) -> Any:
     """Yield the table for each number of processes, and how far off its predictions are."""
     for p in processes:
-        rows = in_processes(p, {"what": "predictions", "sizes": SIZES, "turns": 15})["rows"]
+        rows = in_processes(p, {"what": "predictions", "sizes": SIZES, "turns": 8})["rows"]
         yield prediction_table(p, rows)
         errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
         yield (
