@@ -11,7 +11,7 @@ from real_allreduce import KIB, MIB, in_processes, nice
 EXPLANATION = """
 examples:
   python benchmarks/real_predictions.py                   2 and 4 processes
-  python benchmarks/real_predictions.py --processes 2     half a minute
+  python benchmarks/real_predictions.py --processes 2     a minute
 
 what is compared:
   predicted   the algorithm's formula on the network that ranks.calibrate has measured (tables of passing messages on
@@ -21,7 +21,7 @@ what is compared:
               formulas are of ranks that enter at the same time. The time of that is left out. float32, on pages as
               NumPy gets them: huge ones from 4 MiB on. Arrays begin at a page, as those that were calibrated with: a
               few bytes further some processors copy at a quarter of the speed
-  Eight times in turn the network is calibrated and everything is measured; the least of both counts. A virtual machine
+  Twelve times in turn the network is calibrated and everything is measured; the least of both counts. A virtual machine
   may be moved between processors that share a cache and such that do not, which changes the time of a message more
   than threefold, and this takes place every second or so: what is compared should have seen the same.
   The median error over all sizes and algorithms is what the model is worth on this machine, now.
@@ -46,7 +46,7 @@ def main() -> None:
 def parts(processes: list[int]) -> Any:
     """Yield the table for each number of processes, and how far off its predictions are."""
     for p in processes:
-        rows = in_processes(p, {"what": "predictions", "sizes": SIZES, "turns": 8})["rows"]
+        rows = in_processes(p, {"what": "predictions", "sizes": SIZES, "turns": 12})["rows"]
         yield prediction_table(p, rows)
         errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
         yield (

@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 # Where in its page memory for what comes begins; from which size on that matters, up to which it is kept (`spares`).
 PAGE, ASIDE = 4096, 2048
-_COPIED_ACROSS, _KEPT = 16 << 10, 16 << 20
+_COPIED_ACROSS, _KEPT = 16 << 10, 64 << 20
 _MPI_DTYPES = frozenset(np.dtype(code) for code in "?bBhHiIlLqQefdgFDG")
 
 

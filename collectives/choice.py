@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from collectives.arrays import Array
 from collectives.barriers import dissemination_barrier
 from collectives.catalogue import CATALOGUE
 from collectives.costs import Machine
@@ -18,7 +19,8 @@ from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, mpi_of
 
 # Operations whose algorithms are timed on real MPI, and whether they take an array.
 TIMED = {"allreduce": True, "broadcast": True, "reduce": True, "barrier": False}
-_ROUNDS, _CALLS = 10, 8  # one call alone may find all others waiting for it, and take less than most
+_ROUNDS, _CALLS = 8, 4
+_LARGE = 1 << 20  # bytes of an array that passes through the near cache, where the algorithms' own code lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
     algorithm's own code takes is added where that was timed.
     """
     machine_seen = _seen(machine, n_items * itemsize)
-    calls = dict(machine.network.calls) if isinstance(machine.network, MeasuredNetwork) else {}
+    measured = machine.network if isinstance(machine.network, MeasuredNetwork) else None
     times, left_out = [], []
     for name, row in CATALOGUE[operation].items():
         if any_op and row.commutative:
@@ -70,14 +72,15 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
         if row.one_node and len(set(machine.nodes)) > 1:
             left_out.append((name, "the ranks are on several nodes"))
             continue
-        if row.overlaps and len(set(machine.nodes)) == 1 and isinstance(machine.network, MeasuredNetwork):
+        if row.overlaps and len(set(machine.nodes)) == 1 and measured:
             left_out.append((name, "inside a node processors copy messages, and cannot reduce meanwhile"))
             continue
         time_ps = row.cost(machine_seen, n_items, itemsize).expected_ps
         if time_ps is None:
             left_out.append((name, "no time is predicted"))
         else:
-            times.append((name, time_ps + calls.get(row.function.__name__, 0)))
+            own_ps = measured.own_code_ps(row.function.__name__, n_items * itemsize) if measured else 0
+            times.append((name, time_ps + own_ps))
     # Sorting is stable: of equally fast ones the first of the catalogue.
     candidates = tuple(sorted(times, key=lambda entry: entry[1]))
     return Choice(operation, machine, n_items * itemsize, candidates, tuple(left_out))
@@ -108,42 +111,49 @@ def machine_of(comm: Any, operation: str | None = None) -> Machine:
 
 
 def _timed(comm: Any, operation: str, machine: Machine) -> Network:
-    """Return the network with what the algorithms' own code takes: the time of a small call less its formula."""
+    """Return the network with what the algorithms' own code takes: the time of a small call less its formula.
+
+    By the bytes of arrays, as if these had just passed through the caches.
+    """
     network = machine.network
     assert isinstance(network, MeasuredNetwork)
-    shares = can_share_memory(comm)
-    n_items = comm.size if TIMED[operation] else 0
-    arguments = [np.zeros(n_items, np.float32)] if n_items else []
+    shares, takes_array = can_share_memory(comm), TIMED[operation]
     rows = [row for row in CATALOGUE[operation].values() if shares or not row.one_node]
     barrier = partial(flag_barrier if shares else dissemination_barrier, comm)
-    wait_s, *times_s = _least_s(comm, [barrier, *(partial(row.function, comm, *arguments) for row in rows)], barrier)
-    calls = []
-    for row, with_wait_s in zip(rows, times_s, strict=True):
-        taken_s = max(with_wait_s - wait_s, with_wait_s / 2)  # as in calibration: the wait may have been disturbed
-        formula_ps = row.cost(_seen(machine, 4 * n_items), n_items, 4).expected_ps or 0
-        # Less than nothing, if the call is quicker than what was timed for its formula.
-        calls.append((row.function.__name__, round(taken_s * 1e12) - formula_ps))
-    return replace(network, calls=tuple(comm.bcast(calls)))  # rank 0's: all must choose alike
+    x, out = np.zeros((2, comm.size), np.float32)
+    calls = [partial(row.function, comm, x, out=out) if takes_array else partial(row.function, comm) for row in rows]
+    formulas_ps = [
+        row.cost(_seen(machine, x.nbytes * takes_array), x.size * takes_array, 4).expected_ps or 0 for row in rows
+    ]
+    tables: list[list[tuple[int, int]]] = [[] for _ in rows]
+    for n_bytes in (x.nbytes, _LARGE) if takes_array else (0,):
+        wait_s, *times_s = _least_s(comm, [lambda: None, *calls], barrier, np.zeros(n_bytes, np.uint8))
+        for table, with_wait_s, formula_ps in zip(tables, times_s, formulas_ps, strict=True):
+            taken_s = max(with_wait_s - wait_s, with_wait_s / 2)  # as in calibration: the wait may have been disturbed
+            # Less than nothing, if the call is quicker than what was timed for its formula.
+            table.append((n_bytes, round(taken_s * 1e12) - formula_ps))
+    named = [(row.function.__name__, tuple(table)) for row, table in zip(rows, tables, strict=True)]
+    return replace(network, calls=tuple(comm.bcast(named)))  # rank 0's: all must choose alike
 
 
-def _least_s(comm: Any, calls: list[Callable[[], Any]], barrier: Callable[[], None]) -> list[float]:
-    """Return the least time of each call and a barrier: without it a root would be ahead of all others by some calls.
+def _least_s(comm: Any, calls: list[Callable[[], Any]], barrier: Callable[[], None], written: Array) -> list[float]:
+    """Return the least time of each call and a barrier, on the rank that began first: one that is late finds work done.
 
-    All are timed in each round, as in calibration, so that none has the machine at its best alone.
+    As in calibration: all are timed in each round, so that none alone has the machine at its best.
+    written: what is written before each call, and so takes the call's own code out of the near cache, if it is large.
     """
     wtime = mpi_of(comm).Wtime
-    times_s = np.empty((_ROUNDS, len(calls)))
+    times_s = np.empty((_ROUNDS, _CALLS, len(calls)))
     for turn in range(_ROUNDS):
         for number, call in enumerate(calls):
-            call()
-            barrier()
-            begin_s = wtime()
-            for _ in range(_CALLS):
+            for again in range(_CALLS):
+                written.fill(turn)
+                barrier()
+                begin_s = wtime()
                 call()
                 barrier()
-            times_s[turn, number] = (wtime() - begin_s) / _CALLS
-    # As the rank saw it that began first: one that comes late finds work done.
-    least_s: list[float] = np.max(comm.allgather(times_s), axis=0).min(axis=0).tolist()
+                times_s[turn, again, number] = wtime() - begin_s
+    least_s: list[float] = np.max(comm.allgather(times_s), axis=0).min(axis=(0, 1)).tolist()
     return least_s
 
 

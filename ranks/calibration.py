@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ranks.communicator import Comm
 from ranks.constants import mpi_of
-from ranks.measured import MeasuredNetwork, Table, Times, fs_per_byte, link_of
+from ranks.measured import MeasuredNetwork, Table, Times, fs_per_byte, link_of, looked_up
 from ranks.network import PS_PER_S
 from ranks.shared import can_share_memory, shared_array
 
@@ -18,7 +18,7 @@ _TAG = 32_031
 _KIB = 1024
 # 1 KiB to 16 MiB. Small ones are close, since there protocols change.
 SIZES = (0, *(_KIB << shift for shift in (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14)))
-_PIECE = 1 << 20  # bytes of an array that are written to shared memory at a time, at most
+_PIECE, _PIECES = 1 << 20, 16  # bytes of an array that are written to shared memory at a time; of how many it is
 _PAGE = 4096
 _BLOCKS = 4  # parts are timed in arrays of at most so many of them: these are beyond all caches soon enough
 # Steps are timed in batches. After each step all wait for all, as steps of an algorithm wait for the one before: else
@@ -38,7 +38,7 @@ def calibrate(comm: Any, repeats: int = 25) -> MeasuredNetwork:
 
     Messages: all ranks pass 0 B to 16 MiB on to the right at once, as they do in a ring; o is part of alpha.
     Reduction: np.add of float32 of these sizes. Both as whole arrays and as parts of larger ones. Memory: pieces up to
-    1 MiB, where all ranks share memory.
+    1 MiB of arrays up to 16 MiB, where all ranks share memory.
     The least of `repeats` rounds counts, in each of which all is timed once: others may use the processors meanwhile,
     and a virtual machine may be moved between processors that share a cache and such that do not, several times a
     second. What is slow by such chance must not be only the messages, or only the memory. Takes a second or two on
@@ -66,7 +66,7 @@ def calibrate(comm: Any, repeats: int = 25) -> MeasuredNetwork:
         source=f"measured by {comm.size} ranks that pass messages on at once",
         messages=passed,
         sums=reduced,
-        memory=link_of(stage.table(taken)) if stage else None,
+        memory=link_of(stage.table(taken, reduced)) if stage else None,
     )
     if comm.rank == 0:
         for other in range(1, comm.size):
@@ -157,8 +157,11 @@ def _steps(comm: Any, blocks: int) -> dict[Key, Step]:
 
 
 def _n_rows(many: int, n_bytes: int) -> int:
-    """Return of how many blocks arrays are made: fewer than `many` if one is as large as the largest size."""
-    return max(1, min(many, SIZES[-1] // max(n_bytes, 1)))
+    """Return how many rows are used in turn where arrays have `many`: twice as many, as there are a result and more.
+
+    Fewer if they are as large as the largest size: these are in no cache.
+    """
+    return max(1, min(2 * many, SIZES[-1] // max(n_bytes, 1)))
 
 
 def _rows(n_rows: int, n_bytes: int) -> Array:
@@ -223,7 +226,7 @@ def _adding(came: Array, x: Array, total: Array) -> Step:
 class _Stage:
     """Memory that all ranks share, to which they write pieces of their arrays, and read those of others.
 
-    Up to a piece only: larger arrays go through the stage piece by piece, and each is in a cache by then.
+    Larger arrays than a piece go through it piece by piece: the stage is in a cache by then, the arrays are not.
     """
 
     def __init__(self, comm: Any) -> None:
@@ -237,33 +240,39 @@ class _Stage:
 
     def steps(self) -> dict[Key, Step]:
         """Return the steps of writing, waiting for all, and reducing what others have written; of 0 bytes, the wait."""
-        own, out = (_rows(1, _PIECE)[0].view(np.float32) for _ in range(2))
-        steps = {("stage", 1, n_bytes): self._step(own[: n_bytes // 4], out[: n_bytes // 4]) for n_bytes in self.sizes}
-        return steps | {("stage", 1, 0): self.sync}
+        x, out = (_rows(_PIECES, _PIECE).view(np.float32) for _ in range(2))
+        steps = {("stage", 1, n): self._step(x[:1, : n // 4], out[:1, : n // 4]) for n in self.sizes}
+        return steps | {("stage", _PIECES, _PIECE): self._step(x, out), ("stage", 1, 0): self.sync}
 
-    def _step(self, own: Array, out: Array) -> Step:
-        shared, rank, others, turn = self.shared, self.rank, self.read[own.nbytes], 0
+    def _step(self, x: Array, out: Array) -> Step:
+        shared, rank, others = self.shared, self.rank, self.read[x[0].nbytes]
+        turn = row = 0
         begin = _PAGE // 8  # items, as in the stage itself: where in their pages slots and arrays begin matters
-        slots = [[array[each, begin : begin + own.size] for array in shared.arrays] for each in (0, 1)]
+        slots = [[array[each, begin : begin + x.shape[1]] for array in shared.arrays] for each in (0, 1)]
 
         def step() -> None:
-            nonlocal turn
-            turn = 1 - turn
-            slots[turn][rank][...] = own
+            nonlocal turn, row
+            turn, row = 1 - turn, (row + 1) % len(x)
+            so_far = x[row]
+            slots[turn][rank][...] = so_far
             shared.sync()
-            so_far = own
             for other in others:
-                np.add(so_far, slots[turn][other], out=out)
-                so_far = out
+                np.add(so_far, slots[turn][other], out=out[row])
+                so_far = out[row]
                 if shared.charge:
-                    shared.charge(other, own.nbytes)
+                    shared.charge(other, so_far.nbytes)
 
         return step
 
-    def table(self, taken: dict[Key, int]) -> Table:
+    def table(self, taken: dict[Key, int], reduced: Times) -> Table:
         """Return the times in which a rank writes n bytes and reads another's: reducing them left out."""
         sync_ps, made = taken["stage", 1, 0], {}
+
+        def beyond_ps(n_rows: int, n_bytes: int) -> int:
+            of_one_ps = (taken["stage", n_rows, n_bytes] - sync_ps) // len(self.read[n_bytes])
+            return max(0, of_one_ps - looked_up(reduced.within(n_rows * n_bytes), n_bytes))
+
         for n_bytes in self.sizes:
-            beyond_ps = (taken["stage", 1, n_bytes] - sync_ps) // len(self.read[n_bytes]) - taken["add", 1, n_bytes]
-            made[n_bytes] = sync_ps + max(0, beyond_ps if n_bytes else 0)
+            made[n_bytes] = sync_ps + (beyond_ps(1, n_bytes) if n_bytes else 0)
+        made[_PIECES * _PIECE] = sync_ps + _PIECES * beyond_ps(_PIECES, _PIECE)
         return _table(made)

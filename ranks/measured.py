@@ -61,7 +61,8 @@ class MeasuredLink(Link):
 class MeasuredNetwork(Network):
     """A network whose reductions were measured too, and its shared memory, if its ranks have some.
 
-    calls: (function, picoseconds that its own code takes in one call), as far as they were timed.
+    calls: (function, times that its own code takes in one call, by the bytes of its array), as far as they were timed:
+    it takes longer where arrays pass through the cache that it lies in.
     reductions: (bytes, picoseconds). memory: latency is that of a sync of all ranks, transfer_ps(n) the time in which
     a rank writes n bytes and reads those of another, beyond that of reducing them; None without shared memory.
     messages, sums: what was measured, from which `within` takes the links and reductions for arrays of a size.
@@ -69,13 +70,18 @@ class MeasuredNetwork(Network):
 
     reductions: Table = ((0, 0), (1, 0))
     memory: MeasuredLink | None = None
-    calls: tuple[tuple[str, int], ...] = ()
+    calls: tuple[tuple[str, Table], ...] = ()
     messages: Times | None = None
     sums: Times | None = None
 
     def reduce_ps(self, n_bytes: int) -> int:
         """Return the time to reduce `n_bytes` into another `n_bytes`."""
         return looked_up(self.reductions, n_bytes)
+
+    def own_code_ps(self, function: str, n_bytes: int) -> int:
+        """Return what a function's own code takes in a call with an array of n_bytes; 0 if it was not timed."""
+        table = dict(self.calls).get(function)
+        return looked_up(table, min(n_bytes, table[-1][0])) if table else 0
 
     def within(self, n_bytes: int) -> MeasuredNetwork:
         """Return the network as a call sees it whose arrays have n_bytes: what fits into a cache costs less."""

@@ -70,7 +70,9 @@ def test_a_measured_network_prices_shared_memory_by_its_own_table() -> None:
 
 def test_a_choice_on_a_measured_network_counts_the_algorithms_own_code_and_nothing_that_overlaps() -> None:
     link = MeasuredLink(10**6, 100, ((0, 0), (10, 1)))
-    calls = (("recursive_doubling_allreduce", 10**9), ("staged_allreduce", 5 * 10**9))
+    calls = (
+        ("recursive_doubling_allreduce", ((0, 0), (2 * 10**6, 10**9))), ("staged_allreduce", ((0, 5 * 10**9),)),
+    )  # fmt: skip
     machines = [
         collectives.Machine.of(MeasuredNetwork(name="measured", inter=link, ranks_per_node=each, calls=calls), 4)
         for each in (1, 4)

@@ -162,7 +162,7 @@ def spare_memory():
     begins = [each.ctypes.data for each in larger]
     assert [each.size for each in larger] == [10 * n] * 3
     assert where(comm, 3, 10 * n) == begins
-    huge = spares(comm, 1, 5 << 20, dtype)  # not kept
+    huge = spares(comm, 1, 17 << 20, dtype)  # not kept
     assert huge[0].ctypes.data not in begins
     assert where(comm, 3, 10 * n) == begins
     small = spares(comm, 2, 10, dtype)
