@@ -23,6 +23,7 @@ import ranks
 from ranks.real import world
 
 IN_A_ROW = 16 << 20  # bytes that calls in a row are of, about
+Settings = dict[tuple[ModuleType, str], object]  # values of names in modules
 HUGE = 2 << 20  # a huge page, to which memory must be aligned to lie in some
 comm = world()
 p, rank = comm.size, comm.rank
@@ -130,14 +131,16 @@ def barriers(turns: int) -> dict[str, float]:
 
 
 @contextmanager
-def changed(module: ModuleType, **settings: object) -> Iterator[Any]:
-    """Give a communicator whose shared memory is made while `settings` of a module are others."""
-    before = {name: getattr(module, name) for name in settings}
-    vars(module).update(settings)
+def changed(settings: Settings) -> Iterator[Any]:
+    """Give a communicator whose shared memory is made while these settings of modules are others."""
+    before = {(module, name): getattr(module, name) for module, name in settings}
+    for (module, name), value in settings.items():
+        setattr(module, name, value)
     try:
         yield comm.Dup()
     finally:
-        vars(module).update(before)
+        for (module, name), value in before.items():
+            setattr(module, name, value)
 
 
 def ablations(sizes: list[int], turns: int) -> list[dict[str, object]]:
@@ -148,9 +151,9 @@ def ablations(sizes: list[int], turns: int) -> list[dict[str, object]]:
             x, out, expected = data(n_bytes, pages)
             variants: dict[str, Callable[[], np.ndarray]] = {"native": lambda x=x, out=out: native(x, out)}
             comms = []
-            for name, (module, settings) in without(n_bytes).items():
-                with changed(module, **settings) as other:
-                    if name == "staged, nothing prepared":
+            for name, (prepares, settings) in without(n_bytes).items():
+                with changed(settings) as other:
+                    if not prepares:
                         other = unlike_mpi4py(other)
                     call = checked(
                         name, lambda c=other, x=x, out=out: collectives.staged_allreduce(c, x, out=out), expected
@@ -167,17 +170,19 @@ def ablations(sizes: list[int], turns: int) -> list[dict[str, object]]:
     return rows
 
 
-def without(n_bytes: int) -> dict[str, tuple[ModuleType, dict[str, object]]]:
-    """Return what is left out or changed, by name, as settings of a module."""
+def without(n_bytes: int) -> dict[str, tuple[bool, Settings]]:
+    """Return what is left out or changed, by name: whether calls are prepared, and settings."""
     staging, memory = sys.modules["collectives.staging"], sys.modules["ranks.shared"]
-    settings: dict[str, tuple[ModuleType, dict[str, object]]] = {
-        "staged": (staging, {}),
-        "staged, nothing prepared": (staging, {}),
-        "staged, 64 KiB a piece": (staging, {"_STAGED": 64 << 10}),
-        "staged, all in one piece": (staging, {"_STAGED": n_bytes, "_ALL_STAGED": 2 * p * n_bytes}),
-        "staged, MPI's barrier for flags": (memory, {"_ORDERED": ()}),
+    one_piece: Settings = {(staging, "_STAGED"): n_bytes, (staging, "_ALL_STAGED"): 2 * p * n_bytes}
+    barrier: Settings = {(memory, "_ORDERED"): ()}
+    return {
+        "staged": (True, {}),
+        "staged, nothing prepared": (False, {}),
+        "staged, 64 KiB a piece": (True, {(staging, "_STAGED"): 64 << 10}),
+        "staged, all in one piece": (True, one_piece),
+        "staged, MPI's barrier for flags": (True, barrier),
+        "staged, in one piece, MPI's barrier, nothing prepared": (False, one_piece | barrier),
     }
-    return settings
 
 
 def unlike_mpi4py(other: Any) -> Any:
