@@ -23,7 +23,9 @@ _PAGE = 4096
 _BLOCKS = 4  # parts are timed in arrays of at most so many of them: these are beyond all caches soon enough
 # Steps are timed in batches. After each step all wait for all, as steps of an algorithm wait for the one before: else
 # messages overlap. Batches of small messages are larger, since a clock is read in 0.1 us, and there are more of them.
-_BATCH, _BATCH_BYTES, _SMALL, _LARGE = 3, 1 << 18, 1 << 18, 1 << 22
+_BATCH, _BATCH_BYTES, _SMALL = 3, 1 << 18, 1 << 18
+_ROUNDS, _PATIENCE_S = 3, 3.0  # at least so many, and none after so long: somebody waits for a first call
+_LARGE = 1 << 22  # bytes of arrays that NumPy puts on huge pages
 
 Array = NDArray[Any]
 Key = tuple[str, int, int]  # what is timed, how many rows its arrays have, and the bytes of a row
@@ -39,10 +41,10 @@ def calibrate(comm: Any, repeats: int = 25) -> MeasuredNetwork:
     Messages: all ranks pass 0 B to 16 MiB on to the right at once, as they do in a ring; o is part of alpha.
     Reduction: np.add of float32 of these sizes. Both as whole arrays and as parts of larger ones. Memory: pieces up to
     1 MiB of arrays up to 16 MiB, where all ranks share memory.
-    The least of `repeats` rounds counts, in each of which all is timed once: others may use the processors meanwhile,
-    and a virtual machine may be moved between processors that share a cache and such that do not, several times a
-    second. What is slow by such chance must not be only the messages, or only the memory. Takes a second or two on
-    one idle node.
+    The least of `repeats` rounds counts, in each of which all is timed, or of as many as begin within three seconds,
+    three at least: others may use the processors meanwhile, and a virtual machine may be moved between processors that
+    share a cache and such that do not, several times a second. What is slow by such chance must not be only the
+    messages, or only the memory. Takes a second or two on one idle node.
     Raises:  ValueError if comm has one rank, or repeats is below 1.
     """
     if comm.size < 2 or repeats < 1:
@@ -51,10 +53,11 @@ def calibrate(comm: Any, repeats: int = 25) -> MeasuredNetwork:
             "more processes"
         )
     blocks = min(comm.size, _BLOCKS)
-    steps, shares = _steps(comm, blocks), can_share_memory(comm)
+    arrays = _Arrays()
+    steps, shares = _steps(comm, arrays, blocks), can_share_memory(comm)
     stage = _Stage(comm) if shares else None
     if stage:
-        steps |= stage.steps()
+        steps |= stage.steps(arrays)
     taken = _Stopwatch(comm, stage).least_ps(steps, repeats)
     passed = Times(_table(_passing_ps(taken, 1)), _table(_passing_ps(taken, blocks)), blocks)
     reduced = Times(_table(_adding_ps(taken, 1)), _table(_adding_ps(taken, blocks)), blocks)
@@ -107,13 +110,26 @@ class _Stopwatch:
         """Return, on rank 0, the least time of each step in `repeats` rounds, the time of waiting for all left out."""
         nothing = "nothing", 1, 0
         times_s: dict[Key, list[float]] = {key: [] for key in (nothing, *steps)}
-        for _ in range(repeats):
+        begin_s = self.wtime()
+        for turn in range(repeats):
+            if turn >= _ROUNDS and not self._goes_on(begin_s):
+                break
             times_s[nothing] += self._times_s(lambda: None, 0)
             for key, step in steps.items():
                 times_s[key] += self._times_s(step, key[2])
         least_s = {key: slowest.min() for key, slowest in self._slowest(times_s).items()}
         # Half of it at least: if others used the processors when the wait was timed, too much would be taken off.
         return {key: round(max(each - least_s[nothing], each / 2) * PS_PER_S) for key, each in least_s.items()}
+
+    def _goes_on(self, begin_s: float) -> bool:
+        """Return whether there is time for another round, by the clock of rank 0."""
+        if self.comm.rank:
+            goes_on: bool = self.comm.recv(source=0, tag=_TAG)
+            return goes_on
+        goes_on = self.wtime() - begin_s < _PATIENCE_S
+        for other in range(1, self.comm.size):
+            self.comm.send(goes_on, other, _TAG)
+        return goes_on
 
     def _times_s(self, step: Step, n_bytes: int) -> list[float]:
         """Return times of a step that handles n_bytes, after one that warms up."""
@@ -143,13 +159,14 @@ class _Stopwatch:
         return seen
 
 
-def _steps(comm: Any, blocks: int) -> dict[Key, Step]:
+def _steps(comm: Any, arrays: _Arrays, blocks: int) -> dict[Key, Step]:
     """Return the steps of passing messages on and of adding them: of whole arrays, and of parts of larger ones."""
     steps: dict[Key, Step] = {}
     for many in (1, blocks):
         for n_bytes in SIZES:
             n_rows = _n_rows(many, n_bytes)
-            came, sent, made = (_rows(each, n_bytes) for each in (1, n_rows, n_rows))
+            came = arrays.rows("came", 1, n_bytes)
+            sent, made = (arrays.rows(name, n_rows, n_bytes) for name in ("sent", "made"))
             steps["write", n_rows, n_bytes] = _writing(sent)
             steps["write and pass", n_rows, n_bytes] = _passing_on(comm, sent, made)
             steps["add", n_rows, n_bytes] = _adding(came, sent, made)
@@ -164,16 +181,30 @@ def _n_rows(many: int, n_bytes: int) -> int:
     return max(1, min(2 * many, SIZES[-1] // max(n_bytes, 1)))
 
 
-def _rows(n_rows: int, n_bytes: int) -> Array:
-    """Return rows of n_bytes, from the beginning of a page on.
+class _Arrays:
+    """What comes, is sent and is made, in rows, from the beginning of a page on; large ones share the same memory.
 
     Some processors copy many times as slowly to where addresses end in little more than those they copy from, as
     modulo a page: what is slow by such chance here may be fast elsewhere.
     """
+
+    def __init__(self) -> None:
+        self._large: dict[str, Array] = {}
+
+    def rows(self, name: str, n_rows: int, n_bytes: int) -> Array:
+        """Return rows of n_bytes of the array of this name."""
+        if n_rows * n_bytes < _LARGE:
+            return _from_a_page(n_rows * n_bytes).reshape(n_rows, n_bytes)
+        if name not in self._large:
+            self._large[name] = _from_a_page(SIZES[-1])
+        return self._large[name][: n_rows * n_bytes].reshape(n_rows, n_bytes)
+
+
+def _from_a_page(n_bytes: int) -> Array:
     # Ones, since zeros that nobody has written all lie in one page.
-    memory = np.ones(n_rows * n_bytes + _PAGE, np.uint8)
+    memory = np.ones(n_bytes + _PAGE, np.uint8)
     begin = -memory.ctypes.data % _PAGE
-    return memory[begin : begin + n_rows * n_bytes].reshape(n_rows, n_bytes)
+    return memory[begin : begin + n_bytes]
 
 
 def _writing(rows: Array) -> Step:
@@ -238,9 +269,9 @@ class _Stage:
         # Of small arrays ranks read all the others', of large ones only blocks, together about as much as one array.
         self.read = {n_bytes: others if n_bytes * p <= _PIECE else others[:1] for n_bytes in self.sizes}
 
-    def steps(self) -> dict[Key, Step]:
+    def steps(self, arrays: _Arrays) -> dict[Key, Step]:
         """Return the steps of writing, waiting for all, and reducing what others have written; of 0 bytes, the wait."""
-        x, out = (_rows(_PIECES, _PIECE).view(np.float32) for _ in range(2))
+        x, out = (arrays.rows(name, _PIECES, _PIECE).view(np.float32) for name in ("sent", "made"))
         steps = {("stage", 1, n): self._step(x[:1, : n // 4], out[:1, : n // 4]) for n in self.sizes}
         return steps | {("stage", _PIECES, _PIECE): self._step(x, out), ("stage", 1, 0): self.sync}
 
