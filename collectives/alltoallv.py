@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from collectives.all_to_all import apart, bruck_alltoall, exchange_at_once, exchange_by_bruck, exchange_in_turn
-from collectives.arrays import Array, block_sizes, check_array, finish, flat_input, output, sizes_of
+from collectives.arrays import Array, block_sizes, check_array, finish, flat_input, flattened, output, sizes_of
 from collectives.choice import choose, machine_of
 from ranks import announce, region
 
@@ -129,7 +129,7 @@ def _whole(shape: tuple[int, ...], split: int, concat: int, came: list[int]) -> 
 def _packed(x: Array, axis: int, sizes: Sequence[int]) -> Array:
     """Return the elements of x, part after part along `axis`, each in C order; a view of x where that is possible."""
     if _is_leading(axis, x.shape):
-        return np.ascontiguousarray(x).reshape(-1)
+        return flattened(x)
     packed = np.empty(x.size, x.dtype)
     for part, place in _parts(x, axis, sizes, packed):
         place[...] = part

@@ -13,9 +13,8 @@ from ranks import is_plain, kept
 
 Array = NDArray[Any]
 
-# Where in its page memory for what comes begins; from which size on that matters, up to which it is kept (`spares`).
-PAGE, ASIDE = 4096, 2048
-_COPIED_ACROSS, _KEPT = 16 << 10, 64 << 20
+PAGE, ASIDE = 4096, 2048  # where in its page memory for what comes begins (`spares`)
+_SPARED_FROM, _SPARED_UP_TO = 16 << 10, 64 << 20  # bytes: of one spare, for it to be kept, and of all that are
 _MPI_DTYPES = frozenset(np.dtype(code) for code in "?bBhHiIlLqQefdgFDG")
 
 
@@ -72,15 +71,31 @@ def check_array(who: str, x: Any) -> None:
 def flat_input(who: str, x: Any) -> Array:
     """Return the elements of the argument `x` in C order, in one piece; a view of it where that is possible."""
     check_array(who, x)
-    if type(x) is np.ndarray and x.ndim == 1 and x.flags.c_contiguous:
+    if type(x) is np.ndarray and x.ndim == 1 and in_order(x):
         return x  # the most common case, in which an all-reduce of 1 KiB may take 3 us in all
-    return np.ascontiguousarray(x).reshape(-1)
+    return flattened(x)
+
+
+def flattened(x: Array) -> Array:
+    """Return the elements of x in C order, in one piece; a view of it where that is possible."""
+    flat: Array = np.require(np.asarray(x), requirements=("C", "ALIGNED")).reshape(-1)
+    return flat
+
+
+def in_order(x: Array) -> bool:
+    """Return whether the elements of x lie in C order, in one piece, where the processor expects them.
+
+    MPI does not take elements that are not aligned; and NumPy's loops over them, or over every second one, may round
+    in another way than those over arrays in order.
+    """
+    flags = x.flags
+    return bool(flags.c_contiguous and flags.aligned)
 
 
 def output(who: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Array]:
     """Return the array for the result, and the flat array in one piece to compute it in.
 
-    The second is a view of the first, unless `out` was given and is not contiguous: then `finish` copies.
+    The second is a view of the first, unless `out` was given and is not in order: then `finish` copies.
     """
     if out is None:
         result = np.empty(shape, dtype)
@@ -93,19 +108,20 @@ def output(who: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
             f"{who}: got out with shape {out.shape}, dtype {out.dtype}, {state}, expected shape {shape}, "
             f"dtype {dtype}, writable; remedy: pass np.empty({shape}, {str(dtype)!r})"
         )
-    return out, np.asarray(out).reshape(-1) if out.flags.c_contiguous else np.empty(out.size, dtype)
+    return out, np.asarray(out).reshape(-1) if in_order(out) else np.empty(out.size, dtype)
 
 
 def spares(comm: Any, n_spares: int, n: int, dtype: np.dtype[Any]) -> list[Array]:
-    """Return flat arrays of n elements to receive into, which are the caller's until the next call for such ones.
+    """Return flat arrays of n elements to receive into, which are the caller's until anybody asks for spares of `comm`.
 
-    On real MPI they are kept: memory that is new each time costs a third of what it takes to receive into it. And
-    large ones begin in the middle of a page. Some processors copy three to five times as slowly to where addresses end
-    in little more than those they copy from, as modulo a page; large arrays begin at a page, or 16 bytes into one,
-    which malloc keeps to itself.
+    On real MPI those of 16 KiB and more are one memory, which stays with the communicator, grows, and is given back
+    with it; what would take more than 64 MiB is new each time. Memory that is new costs a third of what it takes to
+    receive into it. And they begin in the middle of a page: some processors copy three to five times as slowly to
+    where addresses end in little more than those they copy from, as modulo a page; large arrays begin at a page, or 16
+    bytes into one, which malloc keeps to itself.
     """
     n_bytes = n * dtype.itemsize
-    if n_bytes < _COPIED_ACROSS or not is_plain(comm):
+    if n_bytes < _SPARED_FROM or not is_plain(comm):
         return [np.empty(n, dtype) for _ in range(n_spares)]
     step = -(-n_bytes // PAGE) * PAGE
     holder: list[Array] = kept(comm, spares, lambda: [np.empty(0, np.uint8)])
@@ -113,14 +129,14 @@ def spares(comm: Any, n_spares: int, n: int, dtype: np.dtype[Any]) -> list[Array
     if memory.size < n_spares * step:
         memory = np.empty(n_spares * step + PAGE, np.uint8)
         memory = memory[(ASIDE - memory.ctypes.data) % PAGE :]
-        if memory.size <= _KEPT:
+        if memory.size <= _SPARED_UP_TO:
             holder[0] = memory
     return [memory[begin : begin + n_bytes].view(dtype) for begin in range(0, n_spares * step, step)]
 
 
 def finish(result: Array, flat: Array) -> Array:
     """Return the result, after copying `flat` into it if it is not a view of it."""
-    if not result.flags.c_contiguous:
+    if not in_order(result):
         result[...] = flat.reshape(result.shape)
     return result
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from collectives.arrays import (
     Array,
     block_bounds,
@@ -38,7 +40,8 @@ def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Array | None 
         ranks.run(lambda comm: binomial_broadcast(comm, np.array([comm.rank]), root=2), 3).results
         # [array([2]), array([2]), array([2])]
 
-    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and x is kept.
+    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and it
+             is kept unless out overlaps it.
     Cost:    ceil(lg p) rounds, p-1 messages in all; ceil(lg p) (alpha + n beta).
     Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
@@ -53,8 +56,11 @@ def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Array | None 
             if sending:
                 sending.Wait()
             sending = comm.Isend(wire(mine), (child + root) % p, _BINOMIAL)
-        # While the last one is on its way, the root copies for itself.
+        # While the last one is on its way, the root copies for itself, unless that would change what is sent.
         if not same_memory(whole, mine):
+            if sending and np.may_share_memory(whole, mine):
+                sending.Wait()
+                sending = None
             whole[...] = mine
         if sending:
             sending.Wait()
@@ -78,7 +84,8 @@ def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Arra
         ranks.run(lambda comm: scatter_allgather_broadcast(comm, np.array([comm.rank]), root=2), 3).results
         # [array([2]), array([2]), array([2])]
 
-    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and x is kept.
+    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and it
+             is kept unless out overlaps it.
     Cost:    ceil(lg p) + p-1 rounds; (ceil(lg p) + p-1) alpha + 2(p-1)/p n beta.
     Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  van de Geijn's algorithm, as in Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
@@ -124,7 +131,8 @@ def chain_broadcast(
         ranks.run(lambda comm: chain_broadcast(comm, np.array([comm.rank]), root=2), 3).results
         # [array([2]), array([2]), array([2])]
 
-    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and x is kept.
+    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and it
+             is kept unless out overlaps it.
     Cost:    s = ceil(n / segment_bytes) segments, p+s-2 rounds; (p+s-2) (alpha + n/s beta) if every message waits
              for the one before, less if segments are buffered.
     Raises:  TypeError, ValueError if x, root, out or segment_bytes do not fit; CollectiveMismatchError if simulated

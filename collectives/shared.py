@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, finish, flat_input, output
+from collectives.arrays import Array, block_bounds, finish, flat_input, in_order, output
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer
 from collectives.staging import NodeClocks, Stage, items_in, slot_size, whole_size
@@ -99,7 +99,7 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
     Piece by piece, each rank copies its x into memory shared by all, and reduces what all have put there: all of a
     small piece, or with more than two ranks its own block of a large one, of which it then copies the others'.
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
-    Cost:    a sync for each MiB, two where blocks are reduced; (p-1) n (G + gamma) where all is reduced, else
+    Cost:    a sync for each piece, two where blocks are reduced; (p-1) n (G + gamma) where all is reduced, else
              (p-1)/p n (2G + gamma). No bytes are sent.
     Order:   rank order 0, 1, ..., p-1, whatever the op, so floats are bit-identical on all ranks.
     Raises:  TypeError, ValueError if x, op or out do not fit, or ranks share no memory; CollectiveMismatchError if
@@ -168,15 +168,16 @@ def _prepared_call(stage: Stage, x: Array, op: np.ufunc) -> PreparedCall:
             out = np.empty(shape, dtype)
         elif type(out) is not np.ndarray or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
             output("staged_allreduce", out, shape, dtype)  # says what is wrong
+        elif not in_order(out):
+            out[...] = call(x, None)
+            return out
         stage.turn = turn = 1 - stage.turn
         own, first, second, more = by_turn[turn]
         own[...] = x
         sync()
-        # As in `reduce_whole`: x itself, where that can be.
-        if rank == 0:
-            first = x
-        elif rank == 1:
-            second = x
+        # As in `reduce_whole`: x itself, if it gives the same bits as its copy.
+        if rank < 2 and in_order(x):
+            first, second = (first, x) if rank else (x, second)
         op(first, second, out)
         for part in more:
             op(out, part, out)

@@ -22,7 +22,7 @@ _WHOLE = 1 << 20  # bytes, of all ranks together, up to which it pays that each 
 def slot_size(p: int) -> int:
     """Return the bytes that each of p ranks stages at a time: fewer when there are many of them.
 
-    Twice as many with more than two, since they wait for each other twice in a piece.
+    Twice as many with three and four, since these wait for each other twice in a piece.
     """
     return max(1 << 16, min(_STAGED if p == 2 else 2 * _STAGED, _ALL_STAGED // (2 * p)))
 

@@ -23,8 +23,9 @@ OPS: dict[str, Any] = {
     "custom": collectives.commutative(lambda a, b: np.maximum(a, b)),
 }  # fmt: skip
 DTYPES = ["?", "i1", "u1", "i2", "i4", "u8", "i8", "f2", "f4", "f8", "g", "F", "D", ">f8", ">i4", "M8[s]", "m8[ns]"]
-LAYOUTS = ["plain", "strided", "fortran", "reversed", "read-only"]
-OUTS = ["none", "fresh", "strided", "itself"]
+LAYOUTS = ["plain", "strided", "fortran", "reversed", "read-only", "misaligned", "misaligned, read-only"]
+OUTS = ["none", "fresh", "strided", "itself", "misaligned"]
+GIVEN = ("fresh", "strided", "misaligned")
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,16 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
     if layout == "reversed" and x.ndim:
         return x[::-1].copy()[::-1]
     made = x.copy()
-    made.flags.writeable = layout != "read-only"
+    if layout.startswith("misaligned"):
+        made = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+        made[...] = x
+    made.flags.writeable = not layout.endswith("read-only")
     return made
+
+
+def out_like(x: np.ndarray, kind: str) -> np.ndarray | None:
+    """Return an array like x for a result, which lies in memory as `kind` of OUTS says; None if it is not given."""
+    return {"fresh": np.empty_like(x)}.get(kind, laid_out(np.zeros_like(x), kind)) if kind in GIVEN else None
 
 
 def same(got: Any, expected: np.ndarray) -> None:
@@ -97,7 +106,7 @@ def claim_call(case: Case, part: np.ndarray, call: Callable[..., Any], expected:
     """call(x, out=out) gives what is expected, bit for bit; x is kept; out is used as NumPy does."""
     x = laid_out(part, case.layout)
     itself = case.out == "itself" and x.flags.writeable
-    out = {"fresh": np.empty_like(part), "strided": laid_out(np.zeros_like(part), "strided")}.get(case.out)
+    out = out_like(part, case.out)
     target = x if itself else out
     result = call(x, out=target)
     if expected is None:
@@ -156,7 +165,7 @@ def claim_reduce_scatter(
     place = slice(ends[rank - 1] if rank else 0, ends[rank])
     shares = [part.reshape(-1)[place] for part in parts]
     expected = (order or BLOCK_ORDERS[reduce_scatter.__name__])(shares, op, rank).astype(x.dtype)
-    out = {"fresh": np.empty_like(expected), "strided": laid_out(np.zeros_like(expected), "strided")}.get(case.out)
+    out = out_like(expected, case.out)
     given = {} if counts is None else {"counts": counts}
     result = reduce_scatter(comm, x, op, out=out, **given)
     same(result, expected)
@@ -181,7 +190,7 @@ def claim_allgather(comm: Any, case: Case, allgather: Callable[..., Any]) -> Non
     p, rank = comm.size, comm.rank
     parts = [values(case, source) for source in range(p)]
     x, expected = laid_out(parts[rank], case.layout), np.stack(parts).astype(case.dtype)
-    out = {"fresh": np.empty_like(expected), "strided": laid_out(np.zeros_like(expected), "strided")}.get(case.out)
+    out = out_like(expected, case.out)
     result = allgather(comm, x, out=out)
     same(result, expected)
     assert out is None or result is out, "out was given, and something else came back"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import collectives
-from claims import Case, laid_out, rows, same, values
+from claims import Case, laid_out, out_like, rows, same, values
 
 
 def sizes(case: Case, rank: int, p: int, most: int = 4) -> list[int]:
@@ -24,7 +24,7 @@ def claim_alltoall(comm: Any, case: Case, alltoall: Callable[..., Any]) -> None:
     parts = [values(replace(case, shape=(p, *case.shape)), source) for source in range(p)]
     x = laid_out(parts[rank], case.layout)
     itself = case.out == "itself" and x.flags.writeable
-    out = {"fresh": np.empty_like(parts[0]), "strided": laid_out(np.zeros_like(parts[0]), "strided")}.get(case.out)
+    out = out_like(parts[0], case.out)
     target = x if itself else out
     result = alltoall(comm, x, out=target)
     same(result, np.stack([part[rank] for part in parts]).astype(x.dtype))
@@ -67,7 +67,7 @@ def claim_alltoall_of_axes(comm: Any, case: Case, alltoall: Callable[..., Any]) 
     shares = np.split(whole, np.cumsum(drawn)[:-1], axis=concat)
     expected = np.split(whole, np.cumsum(cut)[:-1], axis=split)[rank]
     x = laid_out(shares[rank], case.layout)
-    out = {"fresh": np.empty_like(expected), "strided": laid_out(np.zeros_like(expected), "strided")}.get(case.out)
+    out = out_like(expected, case.out)
     result = alltoall(comm, x, split - len(shape), concat, split_sizes=given, concat_sizes=drawn, out=out)
     same(result, np.asarray(expected))
     assert out is None or result is out, "out was given, and something else came back"
@@ -106,7 +106,7 @@ def claim_gathered(
     comm: Any, case: Case, gather: Any, root: int, parts: list[np.ndarray], expected: np.ndarray, given: Any
 ) -> None:
     x = laid_out(parts[comm.rank], case.layout)
-    out = {"fresh": np.empty_like(expected), "strided": laid_out(np.zeros_like(expected), "strided")}.get(case.out)
+    out = out_like(expected, case.out)
     result = gather(comm, x, root=root, out=out, **given)
     if comm.rank == root:
         same(result, expected)

@@ -12,7 +12,8 @@ PROGRAM = Path(__file__).parent / "mpi_programs" / "shared_memory.py"
 CHECKS = [
     *[("claims", p) for p in (1, 2, 4)], ("barrier_holds", 2), ("barrier_holds", 4), ("barriers_of_several", 2),
     ("freed", 2), ("outlives", 2), ("progress", 3), ("many_messages", 2), ("spare_memory", 2),
-    ("without_ordered_stores", 2), ("wrong_calls", 2), ("lost_peer", 2), ("prepared_calls", 3), ("auto", 3),
+    ("without_ordered_stores", 2), ("wrong_calls", 2), ("lost_peer", 2), ("same_bits", 3), ("prepared_calls", 3),
+    ("auto", 3),
 ]  # fmt: skip
 
 
