@@ -22,7 +22,9 @@ import collectives
 import ranks
 from ranks.real import world
 
-IN_A_ROW = 16 << 20  # bytes that calls in a row are of, about
+# Bytes that calls in a row are of, about; and how many calls at least. A single one after those of another variant may
+# find the ranks unevenly spread over the cores, since an MPI that waits looks as busy as one that works.
+IN_A_ROW, FEWEST = 16 << 20, 4
 Settings = dict[tuple[ModuleType, str], object]  # values of names in modules
 HUGE = 2 << 20  # a huge page, to which memory must be aligned to lie in some
 comm = world()
@@ -51,7 +53,7 @@ def medians_us(variants: dict[str, Callable[[], object]], n_bytes: int, turns: i
 
     In a turn calls follow each other, as in osu_allreduce, after one that is not timed.
     """
-    calls = max(1, min(200, IN_A_ROW // max(n_bytes, 1)))
+    calls = max(FEWEST, min(200, IN_A_ROW // max(n_bytes, 1)))
     taken: dict[str, list[float]] = {name: [] for name in variants}
     names = list(variants)
     for turn in range(turns):
