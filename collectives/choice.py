@@ -120,11 +120,10 @@ def _timed(comm: Any, operation: str, machine: Machine) -> Network:
     shares, takes_array = can_share_memory(comm), TIMED[operation]
     rows = [row for row in CATALOGUE[operation].values() if shares or not row.one_node]
     barrier = partial(flag_barrier if shares else dissemination_barrier, comm)
-    x, out = np.zeros((2, comm.size), np.float32)
+    n_items = comm.size if takes_array else 0
+    x, out = np.zeros((2, n_items), np.float32)
     calls = [partial(row.function, comm, x, out=out) if takes_array else partial(row.function, comm) for row in rows]
-    formulas_ps = [
-        row.cost(_seen(machine, x.nbytes * takes_array), x.size * takes_array, 4).expected_ps or 0 for row in rows
-    ]
+    formulas_ps = [row.cost(_seen(machine, x.nbytes), n_items, 4).expected_ps or 0 for row in rows]
     tables: list[list[tuple[int, int]]] = [[] for _ in rows]
     for n_bytes in (x.nbytes, _LARGE) if takes_array else (0,):
         wait_s, *times_s = _least_s(comm, [lambda: None, *calls], barrier, np.zeros(n_bytes, np.uint8))
