@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test notebooks lint types bench bench-mpi bench-sorting bench-attention
+.PHONY: demo test hunt notebooks lint types bench bench-mpi bench-sorting bench-attention
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Look for new failing examples until Ctrl-C, or make hunt MINUTES=30; one file or expression: HUNT="-k attention".
+hunt: $(STAMP)
+	$(BIN)/python tests/hunt.py $(if $(MINUTES),--minutes $(MINUTES)) $(HUNT)
 
 # Run all notebooks again and keep what they print and draw; `make test` runs them too and compares.
 notebooks: $(STAMP)
@@ -26,9 +30,11 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# make bench: against peers.  make bench AGAINST=HEAD (or a tag, a commit, a folder): against that state of the project.
+# More options of the script: make bench AGAINST=HEAD OPTIONS="--quick --giants"
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
-	$(BIN)/python benchmarks/simulated_ranks.py
+	$(BIN)/python benchmarks/$(if $(AGAINST),against.py --against "$(AGAINST)",simulated_ranks.py) $(OPTIONS)
 
 bench-mpi: $(STAMP)
 	$(BIN)/python benchmarks/real_allreduce.py --why

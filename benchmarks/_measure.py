@@ -47,19 +47,22 @@ class Variant:
         return statistics.median(1e9 * seconds / self.messages / switch_ns for seconds, switch_ns in pairs)
 
 
-def interleave(variants: Sequence[Variant], runs: int) -> None:
+def interleave(variants: Sequence[Variant], runs: int, *, switches: bool = True) -> None:
     """Fill `seconds` of every variant, round after round, each variant once a round: drift hits all alike.
 
+    Every other round goes backwards, so that no variant is always the one that runs after a certain other.
     A variant whose first run takes longer than LONG_RUN_S is run once. The garbage collector stays on, as it
     is for whoever uses the library, but starts each run with nothing to collect from the run before.
+    switches: also time greenlet switches before each run, for `Variant.switches`.
     """
-    for _ in range(runs):
-        for variant in variants:
+    for turn in range(runs):
+        for variant in variants[:: -1 if turn % 2 else 1]:
             if variant.seconds and variant.seconds[0] > LONG_RUN_S:
                 continue
             gc.collect()
             # The least of three: a process that has just started or ended leaves cold caches behind.
-            variant.switch_ns.append(min(_switch_ns(20_000) for _ in range(3)))
+            if switches:
+                variant.switch_ns.append(min(_switch_ns(20_000) for _ in range(3)))
             variant.seconds.append(variant.run())
 
 
@@ -76,17 +79,26 @@ def machine() -> list[str]:
     ]
 
 
-def in_fresh_process(script: Path, *arguments: str) -> dict[str, float]:
+def in_fresh_process(script: Path, *arguments: str, tree: Path | None = None) -> dict[str, float]:
     """Return the JSON object that `script` prints, run in a process of its own.
 
+    tree: the folder whose packages the script imports, if it is not this one.
     Raises RuntimeError with the script's own words if it fails.
     """
     argv = [sys.executable, str(script), *arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    environment = importing_from(tree) if tree else None
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)} ended with status {done.returncode}:\n{done.stderr}")
     answer: dict[str, float] = json.loads(done.stdout)
     return answer
+
+
+def importing_from(tree: Path) -> dict[str, str]:
+    """Return the environment of a process that imports `ranks` and `collectives` from the folder `tree`."""
+    path = [str(tree.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # Two trees are compared under one seed of hashes, since sets and dictionaries are laid out by it.
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path), "PYTHONHASHSEED": "0"}
 
 
 def resident_bytes(key: str = "VmRSS") -> int:

@@ -80,8 +80,6 @@ def missing_row(name: str, p: int, install: str, columns: int) -> list[str]:
     return cells + [""] * (columns - len(cells))
 
 
-def rate(messages_per_s: float) -> str:
+def rate(per_s: float) -> str:
     """Return a rate in three digits: 1.05 M, 94.1 k."""
-    if messages_per_s >= 1e6:
-        return f"{messages_per_s / 1e6:.2f} M"
-    return f"{messages_per_s / 1e3:.0f} k"
+    return f"{per_s / 1e6:.2f} M" if per_s >= 999.5e3 else f"{per_s / 1e3:.3g} k"

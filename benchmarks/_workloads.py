@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 from _measure import Variant, interleave
+from _programs import barriers, expect, fan_in, ring, task_farm
 from _report import HEADER, Table, missing_row, timing_row
 from peers import (
     ALPHA_PS,
@@ -23,7 +24,6 @@ from peers import (
 )
 
 import ranks
-from collectives import dissemination_barrier, ring_allreduce
 
 PEERS = cast("list[Peer]", [bare_ring, simpy_ring, threads_ring, mockmpi_ring, smpi_ring])
 # A process per rank: above this MockMPI measures the operating system's scheduler.
@@ -74,13 +74,8 @@ def barrier_table(sizes: Sequence[int], runs: int) -> Table:
     for p in sizes:
         messages = p * (p - 1).bit_length()
         count = max(1, MESSAGES_A_RUN // messages)
-
-        def program(comm: ranks.Comm, count: int) -> None:
-            for _ in range(count):
-                dissemination_barrier(comm)
-
         variants = [
-            _our_variant(name, program, p, messages * count, count, network=network, asked=asked)
+            _our_variant(name, barriers, p, messages * count, count, network=network, asked=asked)
             for (name, network), asked in zip(NETWORKS.items(), (ASKED_BARRIER, ASKED_STRICT), strict=True)
         ]
         interleave(variants, runs)
@@ -91,7 +86,7 @@ def barrier_table(sizes: Sequence[int], runs: int) -> Table:
 def wildcard_tables(sizes: Sequence[int], runs: int) -> list[Table]:
     """Time two programs whose rank 0 receives from ANY_SOURCE: a fan-in, and a farm that answers each."""
     tables = []
-    for title, program, per_round in (("Fan-in", _fan_in, 1), ("Task farm", _task_farm, 2)):
+    for title, program, per_round in (("Fan-in", fan_in, 1), ("Task farm", task_farm, 2)):
         table = Table(f"{title}: rank 0 receives from ANY_SOURCE", HEADER)
         for p in sizes:
             rounds = max(1, MESSAGES_A_RUN // (per_round * (p - 1)))
@@ -104,41 +99,6 @@ def wildcard_tables(sizes: Sequence[int], runs: int) -> list[Table]:
             table.rows += _table(table.title, variants, p).rows
         tables.append(table)
     return tables
-
-
-def _fan_in(comm: ranks.Comm, rounds: int) -> None:
-    """Every worker sends `rounds` numbers; rank 0 takes them as they come and checks their sum."""
-    number = np.array([comm.rank])
-    if comm.rank:
-        for _ in range(rounds):
-            comm.Send(number, 0)
-        return
-    total = 0
-    for _ in range(rounds * (comm.size - 1)):
-        comm.Recv(number, ranks.ANY_SOURCE)
-        total += int(number[0])
-    _expect("fan-in", total, rounds * comm.size * (comm.size - 1) // 2)
-
-
-def _task_farm(comm: ranks.Comm, rounds: int) -> None:
-    """Every worker asks `rounds` times; rank 0 answers whoever asked first, and checks who asked."""
-    number = np.array([comm.rank])
-    if comm.rank:
-        for _ in range(rounds):
-            comm.Send(number, 0)
-            comm.Recv(number, 0)
-        return
-    status, total = ranks.Status(), 0
-    for _ in range(rounds * (comm.size - 1)):
-        comm.Recv(number, ranks.ANY_SOURCE, status=status)
-        total += status.Get_source()
-        comm.Send(number, status.Get_source())
-    _expect("task farm", total, rounds * comm.size * (comm.size - 1) // 2)
-
-
-def _expect(name: str, got: int, expected: int) -> None:
-    if got != expected:
-        raise RuntimeError(f"{name}: rank 0 got a sum of {got}, expected {expected}")
 
 
 def _our_variant(
@@ -155,7 +115,7 @@ def _our_variant(
         start = perf_counter()
         finished = ranks.run(program, p, count, network=network)
         seconds = perf_counter() - start
-        _expect(f"{name}, messages sent at p={p}", sum(finished.sends), messages)
+        expect(f"{name}, messages sent at p={p}", sum(finished.sends), messages)
         return seconds
 
     return Variant(name, messages, run, asked)
@@ -174,14 +134,10 @@ def _ring_variant(name: str, p: int, allreduce: Allreduce, asked: float = 0.0) -
 
 
 def _our_ring(name: str, network: ranks.Network | None) -> Allreduce:
-    def program(comm: ranks.Comm, data: Array) -> Array:
-        result: Array = ring_allreduce(comm, data[comm.rank])
-        return result
-
     def allreduce(data: Array, calls: int) -> tuple[float, Array]:
         start = perf_counter()
         for _ in range(calls):
-            finished = ranks.run(program, len(data), data, network=network)
+            finished = ranks.run(ring, len(data), data, network=network)
         seconds = perf_counter() - start
         if network is ALPHA_BETA:
             check_time(name, len(data), finished.time_ps)

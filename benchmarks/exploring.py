@@ -10,80 +10,39 @@ from typing import Any
 
 import numpy as np
 from _measure import machine
+from _programs import fan_in_once, master, neighbours, pairs, polls
 from _report import Table, report
 
 import collectives
 import ranks
-from ranks.choosing import ChoosingWorld
-from ranks.running import carry_out
-from ranks.schedules import Search
+from ranks.exploring import Search, _Explorer
 
 EXPLANATION = """
 how it is measured:
   A run is one schedule: ranks are made, run and ended in it. Times are medians of interleaved repetitions in this
-  process. Without the reduction a search is cut off after 20,000 runs. The fan-in: p-1 ranks send one message each to
-  a rank that takes them from ANY_SOURCE, which has (p-1)! schedules, none like another.
+  process. Without the reduction a search is cut off after 20,000 runs. "fan_in_once": p-1 ranks send one
+  message each to a rank that takes them from ANY_SOURCE, which has (p-1)! schedules, none like another.
 """
 LIMIT = 20_000
 
 
-def fan_in(comm: Any) -> Any:
-    """Receive one message of each of the others, in any order."""
-    return [comm.recv() for _ in range(1, comm.size)] if comm.rank == 0 else comm.send(comm.rank, 0)
-
-
-def neighbours(comm: Any) -> Any:
-    """Take a message of each neighbour in a ring, in any order: choices of different ranks commute."""
-    requests = [comm.isend(comm.rank, (comm.rank + side) % comm.size) for side in (-1, 1)]
-    got = [comm.recv(), comm.recv()]
-    ranks.Request.waitall(requests)
-    return got
-
-
-def pairs(comm: Any) -> Any:
-    """Let each even rank wait for the first of two requests from its neighbour."""
-    if comm.rank % 2:
-        return [comm.send(tag, comm.rank - 1, tag) for tag in (0, 1)]
-    requests = [comm.irecv(source=comm.rank + 1, tag=tag) for tag in (0, 1)]
-    first = ranks.Request.waitany(requests)[0]
-    ranks.Request.waitall(requests)
-    return first
-
-
-def polls(comm: Any) -> Any:
-    """Poll for a message of each of the others."""
-    if comm.rank:
-        return comm.send(comm.rank, 0)
-    got = []
-    while len(got) < comm.size - 1:
-        if comm.iprobe():
-            got.append(comm.recv())
-    return got
-
-
-def master(comm: Any) -> Any:
-    """Hand out four tasks to whoever asks."""
-    if comm.rank:
-        done = []
-        while (task := comm.sendrecv(comm.rank, 0, source=0)) is not None:
-            done.append(task)
-        return done
-    for task in [*range(4), *[None] * (comm.size - 1)]:
-        comm.send(task, comm.recv())
-    return None
-
-
 PROGRAMS: list[tuple[Callable[[Any], Any], int]] = [
-    (fan_in, 5), (polls, 3), (master, 4), (pairs, 6), (pairs, 10), (neighbours, 3), (neighbours, 4),
+    (fan_in_once, 5), (polls, 3), (master, 4), (pairs, 6), (pairs, 10), (neighbours, 3), (neighbours, 4),
 ]  # fmt: skip
 
 
 def search_of(program: Callable[[Any], Any], size: int, *, reduction: bool = True) -> Search[Any]:
-    """Return the search through a program's schedules, sends buffered."""
+    """Return the search through a program's schedules, sends buffered.
 
-    def play(choose: Any) -> Any:
-        world = ChoosingWorld(size, ranks.presets[ranks.network.DEFAULT], "infinite", choose)
-        return repr(carry_out(world, program, (), None).results)
+    The one place that looks into `ranks`: `ranks.explore` cannot leave the reduction out, nor count what it cut short.
+    """
+    explorer = _Explorer(program, size, (), ranks.network_named(None), polls=1)
+
+    def play(choose: Any) -> str:
+        ending = explorer.play("infinite", choose)
+        if ending.failure is not None:
+            raise ending.failure
+        return repr(ending.results)
 
     return Search(play, reduction=reduction)
 
@@ -117,7 +76,7 @@ def speed_table(runs: int) -> Table:
     table = Table("Schedules explored", ["program", "p", "schedules/s", "us each"])
     seconds: dict[tuple[str, int], list[float]] = {}
     for _ in range(runs):
-        for program, size in [(fan_in, 3), *PROGRAMS]:
+        for program, size in [(fan_in_once, 3), *PROGRAMS]:
             search = search_of(program, size)
             start = perf_counter()
             outcomes(search, 300)
@@ -133,7 +92,7 @@ def fan_in_table(budget_s: float) -> Table:
     """Return the largest fan-in whose schedules are all tried within a time."""
     table = Table(f"Fan-ins exhausted within {budget_s:g} s", ["ranks that send", "schedules", "seconds", "exhausted"])
     for size in range(4, 20):
-        search, start = search_of(fan_in, size), perf_counter()
+        search, start = search_of(fan_in_once, size), perf_counter()
         for _ in search:
             if perf_counter() - start > budget_s:
                 break
@@ -147,7 +106,7 @@ def fan_in_table(budget_s: float) -> Table:
 def trace_table(runs: int) -> Table:
     """Return what it costs to keep a trace: on the default network, and on one where no run takes the quick paths."""
     table = Table("A ring all-reduce of 64 ranks, 256 float64", ["network", "plain, ms", "trace=True, ms", "ratio"])
-    default = ranks.presets[ranks.network.DEFAULT]
+    default = ranks.network_named(None)
     uneven = replace(default, name="two ranks a node", intra=ranks.Link(1, 1), ranks_per_node=2)
     x = np.ones(256)
 

@@ -61,7 +61,10 @@ def main() -> None:
             deque(measured, maxlen=0)
         return
     os.environ |= _KEEP_MEMORY
-    sys.exit(real.launch(options.processes, sys.argv, capture=False).returncode)
+    try:
+        sys.exit(real.launch(options.processes, sys.argv, capture=False).returncode)
+    except real.TooManyProcessesError as problem:
+        parser.error(str(problem))
 
 
 def parts(comm: Any, lengths: list[int], runs: int) -> Iterator[Table | str]:

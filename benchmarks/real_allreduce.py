@@ -92,9 +92,12 @@ def tables(p: int, sizes: list[int], turns: int, options: argparse.Namespace) ->
 
 def in_processes(p: int, job: dict[str, Any]) -> Any:
     """Return what the worker measures on p MPI processes."""
-    from ranks.real import launch
+    from ranks.real import TooManyProcessesError, launch
 
-    done = launch(p, [HERE / "_mpi_worker.py", json.dumps(job)])
+    try:
+        done = launch(p, [HERE / "_mpi_worker.py", json.dumps(job)])
+    except TooManyProcessesError as problem:
+        raise SystemExit(f"--processes: {problem}") from None
     if done.returncode:
         raise SystemExit(f"{p} MPI processes ended with status {done.returncode}:\n{done.stderr}")
     return json.loads(done.stdout)

@@ -9,7 +9,7 @@ import numpy as np
 
 from collectives.arrays import Array, finish, spares, wire_view
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, op_name
+from collectives.reduction import Op, op_name, refuse_one_array
 from collectives.scan import begin_scan, doublings
 from collectives.schedules import Step, scheduled_cost
 from ranks import mpi_of, region
@@ -89,6 +89,7 @@ def recursive_doubling_exscan(
 def _first(who: str, first: Any, op: Op, x: Any) -> Array:
     """Return what rank 0 gets, in the dtype of x; ValueError if nothing was given and op has no identity."""
     dtype = x.dtype if isinstance(x, np.ndarray) else None  # begin_scan refuses anything else
+    refuse_one_array(who, op)
     if first is None:
         identity = op.identity if isinstance(op, np.ufunc) else None
         if identity is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,8 +43,40 @@ def commutative(op: Op) -> Commutative:
         ring_allreduce(comm, x, commutative(lambda a, b: a + b - a * b))
 
     NumPy's own commutative ufuncs are known. Only declare what holds: algorithms reorder such operations.
+    Raises: TypeError if `op` is a function that reduces one array, like sum.
     """
+    refuse_one_array("commutative", op)
     return Commutative(op)
+
+
+# Functions that reduce one array, and what combines two. With a second array some of them fail, and sum(a, b) is wrong.
+_OF_ONE_ARRAY: dict[Any, str] = {
+    sum: "add", math.fsum: "add", np.sum: "add", np.nansum: "add", np.cumsum: "add", np.mean: "add", np.average: "add",
+    math.prod: "multiply", np.prod: "multiply", np.nanprod: "multiply", np.cumprod: "multiply",
+    max: "maximum", np.max: "maximum", np.amax: "maximum", np.nanmax: "fmax",
+    min: "minimum", np.min: "minimum", np.amin: "minimum", np.nanmin: "fmin",
+    any: "logical_or", np.any: "logical_or", all: "logical_and", np.all: "logical_and",
+}  # fmt: skip
+
+
+def refuse_one_array(who: str, op: Any) -> None:
+    """Raise TypeError if `op` is a function that reduces one array, such as sum, np.max or np.add.reduce."""
+    if isinstance(op, np.ufunc):  # the most common case
+        return
+    owner, part = getattr(op, "__self__", None), getattr(op, "__name__", None)
+    if isinstance(owner, np.ufunc) and part in ("reduce", "accumulate", "reduceat"):
+        name, remedy = f"np.{owner.__name__}.{part}", owner.__name__
+    else:
+        try:
+            remedy = _OF_ONE_ARRAY[op]
+        except (KeyError, TypeError):  # TypeError: op has no hash
+            return
+        name = f"{'np.' if op.__module__ == 'numpy' else ''}{part}"
+    mean = ", and divide by the number of ranks" if op in (np.mean, np.average) else ""
+    raise TypeError(
+        f"{who}: got op {name}, which works on one array, expected a NumPy ufunc or a function of two arrays; "
+        f"remedy: pass np.{remedy}{mean}"
+    )
 
 
 def op_name(op: Any) -> str:
@@ -62,7 +95,8 @@ def is_commutative(op: Any) -> bool:
 
 
 def require_commutative(who: str, op: Any) -> None:
-    """Raise ValueError unless `op` is known to be commutative."""
+    """Raise ValueError unless `op` is known to be commutative, TypeError if it reduces one array."""
+    refuse_one_array(who, op)
     if not is_commutative(op):
         raise ValueError(
             f"{who}: got op {op_name(op)}, expected a commutative one, since blocks are reduced in different "
@@ -76,6 +110,7 @@ def reducer(who: str, comm: Any, op: Any, dtype: np.dtype[Any]) -> Reduce:
 
     Raises: TypeError if `op` does not take two arrays of `dtype` to one of the same.
     """
+    refuse_one_array(who, op)
     combine: Reduce = _ufunc(who, op, dtype) if isinstance(op, np.ufunc) else _function(who, op, dtype)
     charge = reduction_clock(comm)
     if charge is None:
@@ -121,7 +156,14 @@ def _function(who: str, op: Any, dtype: np.dtype[Any]) -> Reduce:
     def combine(left: Array, right: Array, *, out: Array) -> None:
         if not out.size:
             return  # what an op makes of nothing is its own affair
-        made = np.asarray(op(_read_only(left), _read_only(right)))
+        try:
+            made = np.asarray(op(_read_only(left), _read_only(right)))
+        except Exception as problem:
+            problem.add_note(
+                f"{who}: op {op_name(op)} was called with two arrays of {dtype} and shape {out.shape}; remedy: let op "
+                "work on whole arrays, element by element, as np.maximum does"
+            )
+            raise
         if made.shape != out.shape or not np.can_cast(made.dtype, dtype, "same_kind"):
             raise TypeError(
                 f"{who}: got {made.dtype} of shape {made.shape} from op {op_name(op)}, expected {dtype} of shape "

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, finish, flat_input, output, spares, wire_view
+from collectives.arrays import Array, Uneven, block_bounds, cut, finish, flat_input, output, spares, wire_view
 from collectives.blocks import begin_allgather, begin_reduce_scatter
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
@@ -77,16 +77,13 @@ def reduce_scatter_round(comm: Any, ring: Ring, x: Array, bounds: list[int], red
     if p == 1:
         own[...] = x
         return
-    wire = wire_view(x.dtype)
-    sizes = {end - begin for begin, end in pairwise(bounds)}
-    free, spare = spares(comm, 2, max(sizes), x.dtype)
-    uneven = len(sizes) > 1
-    block = (place - 1) % p
-    partial = x[bounds[block] : bounds[block + 1]]
+    wire, blocks = wire_view(x.dtype), cut(x, bounds)
+    uneven = isinstance(blocks, Uneven)
+    free, spare = spares(comm, 2, max(end - begin for begin, end in pairwise(bounds)), x.dtype)
+    partial = blocks[place - 1]
     for step in range(p - 1):
         # Before step s, `partial` is block place-1-s reduced over places place-s ... place.
-        block = (place - 2 - step) % p
-        share = x[bounds[block] : bounds[block + 1]]
+        share = blocks[place - 2 - step]
         came = free[: share.size] if uneven else free
         if wire is None:
             comm.Sendrecv(partial, right, _REDUCE_SCATTER, came, left, _REDUCE_SCATTER)
@@ -120,12 +117,11 @@ def ring_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, 
 def allgather_round(comm: Any, ring: Ring, whole: Array, bounds: list[int]) -> None:
     """Let the blocks of `whole` go round the ring; block `place` is here at the start."""
     p, place, left, right = ring
-    wire = wire_view(whole.dtype)
-    latest = whole[bounds[place] : bounds[place + 1]]
+    wire, blocks = wire_view(whole.dtype), cut(whole, bounds)
+    latest = blocks[place]
     for step in range(p - 1):
         # Before step s, blocks place-s ... place are here.
-        block = (place - 1 - step) % p
-        came = whole[bounds[block] : bounds[block + 1]]
+        came = blocks[place - 1 - step]
         if wire is None:
             comm.Sendrecv(latest, right, _ALLGATHER, came, left, _ALLGATHER)
         else:

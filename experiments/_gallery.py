@@ -74,7 +74,7 @@ class Case:
         options = self.options if self.mended_options is None else self.mended_options
         if "faults" in options or "check" in options:
             ranks.run(self.mended, self.size, **options)
-        return ranks.explore(self.mended, self.size, modes=("none", "eager", "infinite"))
+        return ranks.explore(self.mended, self.size)
 
     # -- its text ----------------------------------------------------------------------------------------------
 

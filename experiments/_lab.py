@@ -110,7 +110,7 @@ def main(options: argparse.ArgumentParser, prepare: Prepare, experiment: Experim
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
-    except (UsageError, real.MPINotInstalledError) as problem:
+    except (UsageError, real.MPINotInstalledError, real.TooManyProcessesError) as problem:
         print(f"{options.prog}: {problem}", file=sys.stderr, flush=True)
         return 2
     except Exception:

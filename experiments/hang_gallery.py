@@ -16,7 +16,7 @@ from pathlib import Path
 import ranks
 from experiments import _hangs, _lab, _wrongs  # noqa: F401  # they enter their cases
 from experiments._gallery import CASES, Case
-from ranks.report_html import page, piece
+from ranks.hangs.html import page, piece
 
 EXAMPLES = """\
   python experiments/hang_gallery.py                                      all cases, in a table

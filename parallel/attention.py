@@ -29,7 +29,10 @@ def attention(q: Array, k: Array, v: Array, *, causal: bool = False, scale: Any 
     sizes = check_qkv("attention", q, k, v)
     allowed = _allowed("attention", sizes, causal, mask)
     weights = _weights(q, k, v, check_scale("attention", scale, sizes.dim), allowed, None)
-    return _tokens_first(weights @ _heads_first(finite(v)[0], sizes.group))
+    with np.errstate(over="ignore"):
+        out = weights @ _heads_first(finite(v)[0], sizes.group)
+    keep_finite(out)
+    return _tokens_first(out)
 
 
 def attention_backward(
@@ -42,7 +45,8 @@ def attention_backward(
 
     Shape:   d_out as `attention` returns it; dq, dk, dv like q, k, v. Keywords as for `attention`.
     Values:  zero for tokens that see nothing and are not seen. A query whose output or d_out is not finite gives
-             NaN for its own gradient and for those of the keys that it sees.
+             NaN for its own gradient and for those of the keys that it sees. Products of d_out and v that no float
+             of the dtype can hold overflow, with NumPy's warning.
     Cost:    10 queries keys dim flops a head if v_dim is dim; several arrays of (batch, heads, queries, keys).
     Raises:  TypeError, ValueError if the arguments do not fit together.
     """
@@ -69,6 +73,12 @@ def finite(x: Array) -> tuple[Array, Array]:
             return x, np.zeros(x.shape[:3], np.bool_)
     bad = np.asarray(~np.isfinite(x).all(axis=3))
     return np.where(bad[..., None], 0, x), bad
+
+
+def keep_finite(means: Array) -> None:
+    """Make infinities the largest number, in place: a weighted mean of finite numbers exceeds it only by rounding."""
+    largest = np.finfo(means.dtype).max
+    np.clip(means, -largest, largest, out=means)
 
 
 def square_lengths(x: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 
 from collectives.arrays import Array
 from parallel.arguments import check_like, check_qkv, check_scale
-from parallel.attention import finite, square_lengths, too_long
+from parallel.attention import finite, keep_finite, square_lengths, too_long
 from parallel.visibility import Tile, Visibility, visibility
 
 # Keys of a tile of scores, and queries: fewer where blocks have edges, whose hidden half is computed in vain.
@@ -73,8 +73,10 @@ def merge_attention(out: Array, lse: Array, other_out: Array, other_lse: Array) 
     with np.errstate(invalid="ignore"):  # NaN goes on without a warning
         total = np.logaddexp(lse, other_lse)
     base = np.where(np.isneginf(total), 0, total)
-    out *= np.exp(lse - base)[..., None]
-    out += other_out * np.exp(other_lse - base)[..., None]
+    with np.errstate(over="ignore"):
+        out *= np.exp(lse - base)[..., None]
+        out += other_out * np.exp(other_lse - base)[..., None]
+    keep_finite(out)
     lse[...] = total
 
 
@@ -111,6 +113,8 @@ def blockwise_attention_backward(
     (q, k, v), _, bad = _clean(q, k, v, factor, finite(d_out)[1] | np.isnan(lse))
     if bad is not None:
         out, d_out = finite(out)[0], finite(d_out)[0]
+        # Their q is 0 by now, which does not fit their lse: exp(0 - lse) may overflow. With -inf they have no weights.
+        lse = np.where(bad[0], -np.inf, lse)
     _backward(q, k, v, factor, seen, out, lse, d_out, grads)
     if bad is not None:
         rows, cols = _reached(seen, *bad)
@@ -165,6 +169,8 @@ def _forward(
             if h % sizes.group == 0:
                 # A copy without gaps, which BLAS reads again for each block.
                 keys[...], values[...] = k[b, :, h // sizes.group], v[b, :, h // sizes.group]
+                # No head is safe whose values need to be shrunk.
+                shrunk = 1.0 if safe[h] else _shrink(values)
             held = slice(band[0][0].start, band[-1][0].stop)
             queries = q[b, held, h] * factor
             totals, sums = np.zeros((len(queries), sizes.v_dim), q.dtype), np.zeros((len(queries), 1), q.dtype)
@@ -175,7 +181,12 @@ def _forward(
                 _attend(*sought, keys, values, tiles, safe[h], *scratch)
             none = sums == 0
             sums[none] = 1
-            np.divide(totals, sums, out=out[b, held, h])
+            means = out[b, held, h]
+            np.divide(totals, sums, out=means)
+            if shrunk != 1:
+                with np.errstate(over="ignore"):
+                    means /= shrunk
+                keep_finite(means)
             lse[b, held, h] = np.where(none, -np.inf, tops + np.log(sums))[:, 0]
 
 
@@ -192,6 +203,16 @@ def _attend(
         total += np.matmul(weights, values[tile.cols], out=part[: len(queries)])
         # A product with ones: half the time of a sum along rows.
         sums += weights @ ones[: weights.shape[1]]
+
+
+def _shrink(values: Array) -> float:
+    """Multiply `values`, in place, by a power of two so that a sum of all of them is no overflow, and return it."""
+    largest = max(values.max(initial=0), -values.min(initial=0))
+    if largest <= np.finfo(values.dtype).max / (2 * len(values) + 1):
+        return 1.0
+    factor = 0.5 ** (len(values).bit_length() + 1)
+    values *= factor
+    return factor
 
 
 def _exp_is_safe(q_squares: Array, k_squares: Array, v: Array, factor: float) -> list[bool]:

@@ -8,14 +8,50 @@
     ranks.run(program, 3).results  # [2, 0, 1]
 
 MPI's datatypes are here under their MPI names: ranks.DOUBLE, ranks.BYTE, ...
+
+The rooms of the package, each of which imports only from those above it (tests/test_layers.py reads this table):
+
+    words       what all rooms speak: constants, datatypes, errors
+    network     what messages cost
+    engine      who runs, on which clock: here time passes
+    messages    one message, from post to receipt: here it is matched
+    comm        what a program calls
+    draw        pictures and files for people
+    observers   what watches a run, or breaks it
+    hangs       why nothing moves: here a hang is explained
+    world       puts the parts of a run together
+    schedules   runs whose choices are made for them
+    real        real MPI
+    both        one call for both worlds
+    endings     what is raised for how a run ended
+    running     ranks.run
+    exploration what exploring came to
+    exploring   ranks.explore
 """
 
-from ranks.background import Started, start
-from ranks.calibration import calibrate
-from ranks.checking import checked
-from ranks.clock import Wtime, reduction_clock, spend
-from ranks.communicator import COMM_NULL, Comm, announce
-from ranks.constants import (
+from ranks.both.background import Started, start
+from ranks.both.calibrate import calibrate
+from ranks.both.flags import LostPeerError
+from ranks.both.kept import is_plain, kept, kept_by_handle
+from ranks.both.nodes import nodes_of, placement
+from ranks.both.shared import SharedArray, can_share_memory, shared_array
+from ranks.comm.communicator import COMM_NULL, Comm, announce
+from ranks.comm.matched import Message
+from ranks.comm.requests import REQUEST_NULL, Prequest, Request
+from ranks.comm.time import Wtime, reduction_clock, spend
+from ranks.draw import look
+from ranks.draw.events import Event
+from ranks.exploration import Exploration, Outcome
+from ranks.exploring import explore
+from ranks.hangs.errors import DeadlockError, LivelockError, RankFailedError
+from ranks.network.measured import MeasuredNetwork
+from ranks.network.model import Link, Network
+from ranks.network.presets import network_named, presets
+from ranks.observers.faults import Crash, Delay, Drop, Duplicate, Fault, Partition, SlowLink, Straggler
+from ranks.observers.trace import Trace, region
+from ranks.real.checked import checked
+from ranks.running import Run, run
+from ranks.words.constants import (
     ANY_SOURCE,
     ANY_TAG,
     COMM_TYPE_SHARED,
@@ -30,39 +66,29 @@ from ranks.constants import (
     UNEQUAL,
     mpi_of,
 )
-from ranks.datatypes import DATATYPES, Datatype
-from ranks.errors import (
+from ranks.words.datatypes import DATATYPES, Datatype
+from ranks.words.errors import (
     AbortError,
     CollectiveMismatchError,
     DatatypeMismatchError,
-    DeadlockError,
     DuplicateMessageError,
     InvalidBufferError,
     InvalidHandleError,
     InvalidRankError,
     InvalidTagError,
-    LivelockError,
     MessageLostError,
     NondeterminismError,
-    RankFailedError,
+    RankExitError,
     RanksError,
+    ReceiveBufferError,
     SendBufferChangedError,
+    SharedStateError,
     TruncationError,
     UnfinishedRequestError,
     UnreceivedMessageError,
 )
-from ranks.exploring import Exploration, Outcome, explore
-from ranks.faults import Crash, Delay, Drop, Duplicate, Fault, Partition, SlowLink, Straggler
-from ranks.group import Group
-from ranks.keeping import is_plain, kept, kept_by_handle
-from ranks.measured import MeasuredNetwork
-from ranks.network import Link, Network, network_named, presets
-from ranks.places import nodes_of, placement
-from ranks.request import REQUEST_NULL, Message, Prequest, Request
-from ranks.running import Run, run
-from ranks.shared import LostPeerError, SharedArray, can_share_memory, shared_array
-from ranks.status import Status
-from ranks.trace import Event, Trace, region
+from ranks.words.group import Group
+from ranks.words.status import Status
 
 __all__ = [
     "ANY_SOURCE", "ANY_TAG", "COMM_NULL", "COMM_TYPE_SHARED", "CONGRUENT", "IDENT", "IN_PLACE", "PROC_NULL",
@@ -70,12 +96,12 @@ __all__ = [
     "Comm", "Crash", "Datatype", "DatatypeMismatchError", "DeadlockError", "Delay", "Drop", "Duplicate",
     "DuplicateMessageError", "Event", "Exploration", "Fault", "Group", "InvalidBufferError", "InvalidHandleError",
     "InvalidRankError", "InvalidTagError", "Link", "LivelockError", "LostPeerError", "MeasuredNetwork", "Message",
-    "MessageLostError", "Network", "NondeterminismError", "Outcome", "Partition", "Prequest", "RankFailedError",
-    "RanksError", "Request", "Run", "SendBufferChangedError", "SharedArray", "SlowLink", "Started", "Status",
-    "Straggler", "Trace", "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime",
-    "announce", "calibrate", "can_share_memory", "checked", "explore", "is_plain", "kept", "kept_by_handle", "mpi_of",
-    "network_named", "nodes_of", "placement", "presets", "reduction_clock", "region", "run", "shared_array", "spend",
-    "start",
+    "MessageLostError", "Network", "NondeterminismError", "Outcome", "Partition", "Prequest", "RankExitError",
+    "RankFailedError", "RanksError", "ReceiveBufferError", "Request", "Run", "SendBufferChangedError", "SharedArray",
+    "SharedStateError", "SlowLink", "Started", "Status", "Straggler", "Trace", "TruncationError",
+    "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce", "calibrate", "can_share_memory",
+    "checked", "explore", "is_plain", "kept", "kept_by_handle", "look", "mpi_of", "network_named", "nodes_of",
+    "placement", "presets", "reduction_clock", "region", "run", "shared_array", "spend", "start",
 ]  # fmt: skip
 
 

@@ -4,79 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import io
+import operator
 import pickle
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ranks.agreement import ranks_text
-from ranks.calls import call_of, site_of
-from ranks.choosing import Asleep, Chooser, ChoosingWorld, Option
-from ranks.errors import DeadlockError, NondeterminismError
-from ranks.messages import Message, Operation
-from ranks.network import Network, network_named
-from ranks.progress import Bar
-from ranks.running import BUFFERINGS, carry_out, check_arguments, read_replay
-from ranks.schedules import Search, last_good, repeat
+from ranks.engine.generators import own_generators, variables_of
+from ranks.exploration import Exploration, Outcome
+from ranks.hangs.errors import DeadlockError
+from ranks.messages.message import Message
+from ranks.messages.operation import Operation
+from ranks.network.model import Network
+from ranks.network.presets import network_named
+from ranks.running import InvalidProgramError, carry_out, check_arguments, same
+from ranks.schedules.options import Asleep, Chooser, Option
+from ranks.schedules.search import MODES, Search, differs, last_good, read_replay, repeat, replay_text
+from ranks.schedules.world import ChoosingWorld
+from ranks.words.callsite import call_of, site_of
+from ranks.words.errors import NondeterminismError
+from ranks.words.progress import Bar
 
 # A critical choice is looked for in so many failures, with so many runs each.
 _CRITICAL, _CRITICAL_RUNS = 8, 2000
-
-
-@dataclass(slots=True)
-class Outcome:
-    """Something that a program may come to.
-
-    results: what the ranks returned, None after a failure. failure: the error that ended the run, or None. replay:
-    the argument of `ranks.run` that shows it again. runs: how many of the explored runs came to it, by buffering mode.
-    critical: the last choice before which a good end could still be reached, in words; None if there is none.
-    """
-
-    results: list[Any] | None
-    failure: Exception | None
-    replay: str
-    runs: dict[str, int] = field(default_factory=dict)
-    critical: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self._what()}  in {_times(sum(self.runs.values()))} ({', '.join(self.runs)})  replay={self.replay!r}"
-
-    def _what(self) -> str:
-        if self.failure is None:
-            return f"results {self.results!r:.100}"
-        first = str(self.failure).partition("\n")[0]
-        if isinstance(self.failure, DeadlockError):
-            stuck = [each.rank for each in self.failure.blocked]
-            first = f"{type(self.failure).__name__}: {ranks_text(stuck)} hang{'s' * (len(stuck) == 1)}"
-        return first if first.startswith(type(self.failure).__name__) else f"{type(self.failure).__name__}: {first}"
-
-
-@dataclass(frozen=True, slots=True)
-class Exploration:
-    """What `explore` found out.
-
-    verdict: "holds" (every schedule ends well), "fails" (one does not) or "undecided" (no failure until the search
-    was cut off). runs: how many were needed, by buffering mode. outcomes: the different ones, failures first.
-    """
-
-    verdict: str
-    runs: dict[str, int]
-    outcomes: list[Outcome]
-
-    @property
-    def failures(self) -> list[Outcome]:
-        """The outcomes in which the program did not end well."""
-        return [outcome for outcome in self.outcomes if outcome.failure is not None]
-
-    def __str__(self) -> str:
-        counts = ", ".join(f"{mode}: {n}" for mode, n in self.runs.items())
-        lines = [f"{self.verdict} after {_times(sum(self.runs.values()))} ({counts})"]
-        for outcome in self.outcomes:
-            lines.append(f"  {outcome}")
-            if outcome.critical:
-                lines.append(f"    {outcome.critical}")
-        return "\n".join(lines)
+# For each run that may be made, so many may end early because they lead to what is known; and so many in any case.
+_PRUNED, _PRUNED_AT_LEAST = 10, 1000
 
 
 def explore(
@@ -84,7 +38,7 @@ def explore(
     size: int,
     *args: Any,
     network: Network | str | None = None,
-    modes: Sequence[str] = BUFFERINGS,
+    modes: Sequence[str] | str = MODES,
     max_runs: int = 10_000,
     polls: int = 1,
 ) -> Exploration:
@@ -97,93 +51,145 @@ def explore(
         found.verdict  # 'holds'
         sorted(outcome.results[0] for outcome in found.outcomes)  # [[1, 2], [2, 1]]
 
-    modes:    the ways to buffer standard sends that are explored, each on its own.
+    modes:    the ways to buffer standard sends, each explored on its own: "none", "eager" (up to the network's
+              eager_limit), "infinite", and "each", where each send is buffered or not by itself, as MPI allows.
     max_runs: so many runs are made in each mode before the search is cut off, and the verdict may be "undecided".
-    polls:    so many Tests or Iprobes in a row may say no although they could say yes; "holds" is meant up to that.
-    Cost:     one run for each schedule that differs from all others in more than the order of independent steps.
-    Raises:   ValueError for a mode that is none; NondeterminismError if the program itself differs between runs.
-    Source:   sleep sets: Godefroid, "Partial-Order Methods", LNCS 1032, 1996. Choices: `choosing.py`.
+              Runs that are ended early do not count, but they end the search too when they are ten times as many.
+    polls:    so many times a Test or Iprobe may fail on purpose each time a loop comes to it and nothing has changed.
+              `Exploration.polls` tells whether that bound was reached.
+    Cost:     one run for each schedule that differs from all others in more than the order of independent steps, and
+              another run for each different outcome.
+    Raises:   ValueError for a mode that is none; NondeterminismError if the program does not do the same again for
+              the same schedule.
+    Source:   sleep sets: Godefroid, "Partial-Order Methods", LNCS 1032, 1996. Choices: `schedules/world.py`.
     """
     chosen = network_named(network)
-    for mode in modes:
-        check_arguments(program, size, mode)
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    size = check_arguments(program, size, "none")
+    max_runs, polls = _number("max_runs", max_runs), _number("polls", polls)
+    if not modes or any(mode not in MODES for mode in modes):
+        raise ValueError(f"ranks.explore: got modes={modes!r}, expected some of {', '.join(MODES)}; remedy: name one")
     if max_runs < 1 or polls < 0:
         raise ValueError(
             f"ranks.explore: got max_runs={max_runs}, polls={polls}, expected at least 1 and 0; remedy: allow more"
         )
-    explorer = _Explorer(program, size, args, chosen, polls)
-    runs = {mode: explorer.search(mode, max_runs) for mode in modes}
-    outcomes = sorted(explorer.found.values(), key=lambda outcome: outcome.failure is None)
-    for outcome in outcomes[:_CRITICAL]:
-        if outcome.failure is not None:
-            outcome.critical = explorer.critical_choice(outcome.replay)
-    failed = bool(outcomes) and outcomes[0].failure is not None
-    return Exploration("fails" if failed else "holds" if explorer.complete else "undecided", runs, outcomes)
+    with own_generators(variables_of(program)):
+        explorer = _Explorer(program, size, args, chosen, polls)
+        runs: dict[str, int] = {}
+        for mode in dict.fromkeys(modes):
+            if not explorer.is_settled:
+                runs[mode] = explorer.search(mode, max_runs)
+        outcomes = sorted(explorer.found.values(), key=lambda outcome: outcome.failure is None)
+        failed = [outcome for outcome in outcomes if outcome.failure is not None]
+        with Bar("looking for critical choices", explorer.fraction) as bar:
+            explorer.after = bar.update
+            for number, outcome in enumerate(failed[:_CRITICAL]):
+                explorer.done = number / len(failed[:_CRITICAL])
+                outcome.critical = explorer.critical_choice(outcome.replay)
+        return Exploration(
+            "fails" if failed else "undecided" if explorer.cut else "holds", runs, outcomes, explorer.cut,
+            tuple(mode for mode in dict.fromkeys(modes) if mode not in runs), polls if explorer.is_limited else None,
+        )  # fmt: skip
+
+
+def _number(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"ranks.explore: got {name}={value!r}, expected an integer; remedy: pass one") from None
 
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """How one run ended."""
+    """How one run ended, and the choices made in it. is_free: whether there was nothing to choose or to ask."""
 
     results: list[Any] | None
     failure: Exception | None
-    schedule: str
+    choices: list[int]
+    is_free: bool
 
 
 class _Explorer:
-    """The program, and what was found out about it: outcomes by what tells them apart, and whether these are all."""
+    """The program, and what was found out about it.
+
+    found: These are the outcomes, by what tells them apart.
+    cut: It names the modes that were cut off, and says how many runs were ended early in them.
+    is_limited: It tells whether the bound on polls was reached.
+    is_settled: It tells whether no other mode can have another outcome.
+    """
 
     def __init__(
         self, program: Callable[..., Any], size: int, args: tuple[Any, ...], network: Network, polls: int
     ) -> None:
         self.program, self.size, self.args, self.network, self.polls = program, size, args, network, polls
         self.found: dict[Any, Outcome] = {}
-        self.complete = True
+        self.cut: dict[str, int] = {}
+        self.is_limited = self.is_settled = False
+        self.done = 0.0
+        self.after: Callable[[], None] = lambda: None
+
+    def fraction(self) -> float:
+        """Return how many of the failures have been looked at, of all."""
+        return self.done
 
     def play(self, mode: str, choose: Chooser) -> _Ending:
         """Run the program once; what it prints is dropped."""
-        world = ChoosingWorld(self.size, self.network, mode, choose, polls=self.polls)
         silence = io.StringIO()
-        try:
-            with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+        results, failure = None, None
+        with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+            world = ChoosingWorld(self.size, self.network, mode, choose, polls=self.polls)
+            choices = world.scheduler
+            try:
                 results = carry_out(world, self.program, self.args, None).results
-        except (Asleep, NondeterminismError):
-            raise
-        except Exception as problem:
-            return _Ending(None, problem, world.made_text())
-        return _Ending(results, None, world.made_text())
+            except (Asleep, NondeterminismError, InvalidProgramError):
+                raise
+            except Exception as problem:
+                failure = problem
+            finally:
+                self.is_limited = self.is_limited or choices.is_limited
+        return _Ending(results, failure, choices.made, choices.is_free)
 
     def search(self, mode: str, max_runs: int) -> int:
         """Explore one mode; return the number of runs."""
-        search = Search(partial(self.play, mode))
+        max_pruned = _PRUNED * max_runs + _PRUNED_AT_LEAST
+        search = Search(partial(self.play, mode), max_runs=max_runs, max_pruned=max_pruned)
+        ending = None
         with Bar(f"exploring {mode}", search.fraction) as bar:
+            search.after = bar.update
             for ending in search:
                 self._enter(mode, ending)
-                bar.update()
-                if search.n_runs + search.n_pruned >= max_runs:
-                    break
-        self.complete = self.complete and search.is_exhausted
+        if not search.is_exhausted:
+            self.cut[mode] = search.n_pruned
+        # Without anything to choose, more buffering only lets ranks go on earlier.
+        self.is_settled = mode == "none" and ending is not None and ending.is_free and ending.failure is None
         return search.n_runs
 
     def _enter(self, mode: str, ending: _Ending) -> None:
-        key = _failure_key(ending.failure) if ending.failure is not None else _results_key(ending.results)
+        """Count an outcome; if it is new, see whether the program comes to it again."""
+        key = _key(ending)
         outcome = self.found.get(key)
         if outcome is None:
-            outcome = self.found[key] = Outcome(ending.results, ending.failure, ending.schedule)
+            replay = replay_text(mode, self.polls, ending.choices)
+            again = self.play(mode, repeat(ending.choices))
+            outcome = self.found[key] = Outcome(ending.results, ending.failure, replay)
+            both_good = ending.failure is again.failure is None
+            if _key(again) != key and not (both_good and same(ending.results, again.results)):
+                got = Outcome(again.results, again.failure, replay).what()
+                raise differs(f"{got} with replay={replay!r}", f"{outcome.what()}, as before")
         outcome.runs[mode] = outcome.runs.get(mode, 0) + 1
 
     def critical_choice(self, replay: str) -> str | None:
         """Return the last choice of a bad run before which a good end could be reached, in words."""
-        mode, choices = read_replay(replay)
+        mode, _, choices = read_replay(replay)
 
         def reaches_good(first: Sequence[int]) -> bool | None:
-            search = Search(partial(self.play, mode), first)
-            for ending in search:
-                if ending.failure is None:
-                    return True
-                if search.n_runs + search.n_pruned >= _CRITICAL_RUNS:
-                    return None
-            return False
+            search = Search(
+                partial(self.play, mode), first, max_runs=_CRITICAL_RUNS, max_pruned=_PRUNED * _CRITICAL_RUNS,
+                after=self.after,
+            )  # fmt: skip
+            if any(ending.failure is None for ending in search):
+                return True
+            return False if search.is_exhausted else None
 
         depth = last_good(reaches_good, choices)
         if depth is None:
@@ -207,11 +213,15 @@ class _Explorer:
 
 def option_text(option: Option) -> tuple[str, str]:
     """Return in words whose call an option serves and how; its run must still stand where it could be chosen."""
-    rank, subject, answer = option.key[0], option.subject, option.answer
+    rank, kind, subject, answer = *option.key[:2], option.subject, option.answer
+    if kind in ("release", "hold") and subject.site is not None:
+        return f"rank {rank}'s Isend at {site_of(subject.site)}", answer
     if isinstance(subject, Operation) and subject.site is not None:
         return f"rank {rank}'s Irecv at {site_of(subject.site)}", f"gets {_message_text(answer)}"
     call = call_of(subject.state.greenlet.gr_frame)  # the rank is parked in it
     who = f"rank {rank}'s {call.text} at {call.site}"
+    if kind in ("release", "hold"):
+        return who, answer
     if isinstance(subject, Operation):
         return who, f"{'sees' if subject.what == 'probe' else 'gets'} {_message_text(answer)}"
     if option.key[2] == "no":
@@ -223,18 +233,17 @@ def _message_text(message: Message) -> str:
     return f"the message of rank {message.origin.rank} with tag {message.tag}"
 
 
-def _results_key(results: Any) -> Any:
-    try:
-        return pickle.dumps(results)
-    except Exception:
-        return repr(results)
-
-
-def _failure_key(failure: Exception) -> Any:
+def _key(ending: _Ending) -> Any:
+    """Return what tells an ending from others; where an object is in memory does not."""
+    failure = ending.failure
     if isinstance(failure, DeadlockError):
         return type(failure), *((each.rank, each.call, each.reason) for each in failure.blocked)
-    return type(failure), str(failure)
+    if failure is not None:
+        return type(failure), _ADDRESS.sub("", str(failure))
+    try:
+        return pickle.dumps(ending.results)
+    except Exception:
+        return _ADDRESS.sub("", repr(ending.results))
 
 
-def _times(n: int) -> str:
-    return f"{n:,} run{'s' * (n != 1)}"
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")

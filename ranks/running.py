@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import inspect
+import operator
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from ranks.background import unfinished
-from ranks.calls import site_of
-from ranks.choosing import ChoosingWorld
-from ranks.communicator import Comm
-from ranks.datatypes import typed_name
-from ranks.diagnosis import deadlock
-from ranks.errors import NondeterminismError, UnfinishedRequestError, UnreceivedMessageError
-from ranks.faults import Fault, Faults
-from ranks.network import PS_PER_S, Network, network_named
-from ranks.schedules import repeat
-from ranks.trace import Trace
-from ranks.world import RankState, World
+from ranks.comm.communicator import Comm
+from ranks.endings import raise_if_ended_badly, restore_process
+from ranks.engine.generators import own_generators, variables_of
+from ranks.messages.rank import RankState
+from ranks.network.model import PS_PER_S, Network
+from ranks.network.presets import network_named
+from ranks.observers.buffers import BufferChecks
+from ranks.observers.faults import Fault
+from ranks.observers.trace import Trace
+from ranks.schedules.search import MODES, read_replay, repeat
+from ranks.schedules.world import ChoosingWorld
+from ranks.words.errors import NondeterminismError, ReceiveBufferError
+from ranks.world import World
 
 BUFFERINGS = ("none", "eager", "infinite")
+
+
+class InvalidProgramError(TypeError):
+    """A program that has not done its work when it returns, since it is a coroutine or a generator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """What a run came to; lists are by rank.
 
-    results: what the program returned. time_ps: when the last rank returned, in picoseconds of virtual time.
-    sends, receives: messages; bytes_sent, bytes_received: their bytes. trace: the events, if asked for.
+    results:  What the program returned.
+    time_ps:  When the last rank returned, in picoseconds of virtual time; times_ps has each rank's.
+    sends, receives: How many messages were sent and received; bytes_sent, bytes_received: their bytes.
+    trace:    The events of the run, if asked for.
     """
 
     results: list[Any]
@@ -64,7 +74,7 @@ def run(
     trace: bool = False,
     check: bool = False,
     replay: str | None = None,
-    faults: Sequence[Fault] = (),
+    faults: Sequence[Fault] | Fault = (),
 ) -> Run:
     """Run `program(comm, *args)` on `size` simulated ranks and return what came of it.
 
@@ -73,61 +83,70 @@ def run(
     network:   a `Network` or the name of one in `presets`.
     buffering: whether a standard send is buffered: "none", "eager" (up to the network's eager_limit) or
                "infinite".
-    seed:      draws the network's jitter, if it has any.
+    seed:      draws the network's jitter, if it has any, and begins the ranks' own `random` and `np.random`.
     trace:     keep the events.
-    check:     find send buffers that are written too early, and run twice to compare.
-    replay:    make the choices of a run that `explore` found, in its buffering mode, whatever the clock says;
-               `seed` draws nothing then.
+    check:     find buffers of nonblocking calls that are used too early or overlap, and -1 given as a rank; run
+               twice or more to compare, the program's side effects included.
+    replay:    make the choices of a run that `explore` found, in its buffering mode and with its bound on polls,
+               whatever the clock says; `seed` draws nothing then.
     faults:    what breaks: Crash, Delay, Drop, Duplicate, Straggler, SlowLink, Partition; drawn from the seed.
-    Raises:    what a rank raised, with a note that names the rank; DeadlockError if none can move; errors for
-               messages nobody received and requests nobody completed. No other rank is left hanging.
+    Raises:    what a rank raised, with a note that names the rank; DeadlockError if none can move, whose report says
+               if the program was run again to explain it; errors for messages nobody received and requests nobody
+               completed. No other rank is left hanging.
     """
     chosen = network_named(network)
-    mode, choices = (buffering, None) if replay is None else read_replay(replay)
-    check_arguments(program, size, mode)
-    if choices is not None and (faults or buffering not in ("eager", mode)):
+    mode, polls, choices = (buffering, 0, None) if replay is None else read_replay(replay)
+    size, seed = check_arguments(program, size, mode, BUFFERINGS if replay is None else MODES), _seed(seed)
+    broken = [faults] if isinstance(faults, Fault) or not isinstance(faults, Iterable) else list(faults)
+    if choices is not None and (broken or buffering not in ("eager", mode)):
         raise ValueError(
-            f"ranks.run: got replay={replay!r} with buffering={buffering!r} and {len(faults)} faults, expected the "
+            f"ranks.run: got replay={replay!r} with buffering={buffering!r} and {len(broken)} faults, expected the "
             "replay's buffering and no faults; remedy: leave them out"
         )
-    runs = []
-    for _ in range(2 if check else 1):
-        recorded = Trace(size) if trace else None
-        if choices is None:
-            world = World(size, chosen, mode, seed, trace=recorded, check=check)
-        else:
-            world = ChoosingWorld(size, chosen, mode, repeat(choices), trace=recorded, check=check)
-        if faults:
-            world.break_things(Faults(faults, world))
-        others = _passes(program, size, args, chosen, seed) if choices is None and not faults else None
-        runs.append(carry_out(world, program, args, others))
-    if check:
-        _compare(*runs)
-    return runs[0]
+
+    def new_world(checks: BufferChecks | None) -> World:
+        if choices is not None:
+            return ChoosingWorld(size, chosen, mode, repeat(choices), polls=polls, trace=trace, checks=checks)
+        return World(size, chosen, mode, seed, trace=trace, checks=checks, faults=broken)
+
+    passes = None if broken or choices is not None else _passes(program, size, args, chosen, seed)
+    with own_generators(variables_of(program)):
+        if not check:
+            return carry_out(new_world(None), program, args, passes)
+        return _checked(lambda checks: carry_out(new_world(checks), program, args, passes))
 
 
-def read_replay(replay: str) -> tuple[str, list[int]]:
-    """Return the buffering mode and the choices in a replay text such as "none:0,2,1"."""
-    mode, colon, choices = replay.partition(":") if isinstance(replay, str) else ("", "", "")
-    numbers = choices.split(",") if choices else []
-    if mode not in BUFFERINGS or not colon or not all(number.isdecimal() for number in numbers):
-        raise ValueError(
-            f'ranks.run: got replay={replay!r}, expected a text such as "none:0,2,1"; remedy: take it from an outcome '
-            "of ranks.explore"
-        )
-    return mode, [int(number) for number in numbers]
-
-
-def check_arguments(program: Any, size: Any, buffering: Any) -> None:
-    """Raise unless this is a program, a number of ranks and a buffering mode."""
+def check_arguments(program: Any, size: Any, buffering: Any, known: Sequence[str] = BUFFERINGS) -> int:
+    """Raise unless this is a program, a number of ranks and a known buffering mode; return the number."""
     if not callable(program):
         raise TypeError(f"ranks.run: got program={program!r}, expected a function of comm; remedy: pass the function")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+    for is_one, name, remedy in (
+        (
+            inspect.iscoroutinefunction,
+            "a coroutine function",
+            "write it without async: a rank that waits lets others run",
+        ),
+        (inspect.isasyncgenfunction, "an async generator", "write it without async and yield, and return a result"),
+        (inspect.isgeneratorfunction, "a generator function", "return a list instead of yielding"),
+    ):
+        if is_one(program) or is_one(getattr(program, "__call__", None)):  # noqa: B004  # what a call of it runs
+            raise TypeError(f"ranks.run: got {name} as program, expected a plain function of comm; remedy: {remedy}")
+    try:
+        number = operator.index(size) if not isinstance(size, bool) else 0
+    except TypeError:
+        number = 0
+    if number < 1:
         raise ValueError(f"ranks.run: got size={size!r}, expected a number of ranks from 1 up; remedy: pass one")
-    if buffering not in BUFFERINGS:
-        raise ValueError(
-            f"ranks.run: got buffering={buffering!r}, expected {', '.join(BUFFERINGS)}; remedy: choose one"
-        )
+    if buffering not in known:
+        raise ValueError(f"ranks.run: got buffering={buffering!r}, expected {', '.join(known)}; remedy: choose one")
+    return number
+
+
+def _seed(seed: Any) -> int:
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise TypeError(f"ranks.run: got seed={seed!r}, expected an integer; remedy: pass one") from None
 
 
 def _passes(
@@ -137,8 +156,10 @@ def _passes(
 
     def passes(other: str) -> bool:
         try:
-            carry_out(World(size, network, other, seed, trace=None, check=False), program, args, None)
-        except Exception:
+            carry_out(World(size, network, other, seed), program, args, None)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # whatever it is, it must not hide the hang that is being explained
             return False
         return True
 
@@ -146,35 +167,37 @@ def _passes(
 
 
 def carry_out(
-    world: World, program: Callable[..., Any], args: tuple[Any, ...], passes: Callable[[str], bool] | None
-) -> Run:
+    world: World, program: Callable[..., Any], args: tuple[Any, ...], passes: Callable[[str], bool] | None,
+    comm_type: type[Comm] = Comm,
+) -> Run:  # fmt: skip
     """Let all ranks of a new world run the program; return what came of it, or raise what went wrong.
 
     passes: tells whether another buffering mode would have helped; None if nobody wants to know.
+    comm_type: the class of the communicators that ranks get, and of those that they make out of them.
     """
-    context = world.new_context(world.ranks)
+    transport = world.transport
+    context = transport.new_context(world.ranks)
     results: list[Any] = [None] * world.size
 
     def body(state: RankState) -> None:
-        results[state.rank] = program(Comm(state, context, state.rank), *args)
-        if world.faults is not None:
-            world.faults.before_call(state)
+        comm = comm_type(transport, state, context, state.rank)
+        # A call without * takes no C stack, which would be a twentieth of what a parked rank holds.
+        result = program(comm, *args) if args else program(comm)
+        if isinstance(result, (GeneratorType, CoroutineType, AsyncGeneratorType)):
+            raise _unfinished_program(result)
+        results[state.rank] = result
+        for observer in transport.observers:
+            observer.before_call(state, sends=False)
 
+    fails = True
     try:
-        world.drive(body)
-        if world.failure is not None:
-            _raise_failure(world)
-        if world.disagreement is not None:
-            raise world.disagreement.mismatch()
-        if any(state.greenlet for state in world.ranks) or (world.faults is not None and world.faults.crashed):
-            text = f"{getattr(program, '__name__', 'program')}, {world.size}{', *args' if args else ''}"
-            raise deadlock(world, text, passes)
-        if world.faults is not None:
-            world.faults.check_end()
-        _check_leaks(world)
-        world.tally()
+        world.scheduler.drive(body)
+        name = f"{getattr(program, '__name__', 'program')}, {world.size}{', *args' if args else ''}"
+        raise_if_ended_badly(world, name, passes)
+        fails = False
     finally:
-        world.close()
+        world.scheduler.close()
+        restore_process(world, quietly=fails)
     ranks = world.ranks
     times_ps = [state.now for state in ranks]
     return Run(
@@ -183,44 +206,51 @@ def carry_out(
     )  # fmt: skip
 
 
-def _raise_failure(world: World) -> None:
-    """Raise what ended the run: a disagreement on collectives explains any other error, so it goes first."""
-    assert world.failure is not None
-    rank, problem = world.failure
-    if world.disagreement is not None and isinstance(problem, Exception):
-        raise world.disagreement.mismatch() from problem
-    time_us = world.ranks[rank].now / 1e6
-    problem.add_note(f"raised on rank {rank} of {world.size} at t={time_us:g} us of virtual time")
-    raise problem
+def _unfinished_program(result: Any) -> InvalidProgramError:
+    """Return the error for a program that came to something that has yet to run."""
+    kind = type(result).__name__.replace("_", " ")
+    if isinstance(result, CoroutineType):
+        result.close()  # or Python warns that nobody awaited it
+    return InvalidProgramError(
+        f"ranks.run: got a program that returns a {kind}, expected one that does its work before it returns; remedy: "
+        "return a list or a number, and use no async"
+    )
 
 
-def _check_leaks(world: World) -> None:
-    for state in world.ranks:
-        for started in unfinished(state.greenlet):
-            raise UnfinishedRequestError(
-                state.rank, f"start({started._name})", site=started._where,
-                got="an operation that was never completed when all ranks had returned",
-                expected="a Wait or a successful Test", remedy="keep the request and Wait for it",
-            )  # fmt: skip
-        for operation in state.open or ():
-            verb = "send to" if operation.what == "send" else "receive from"
-            raise UnfinishedRequestError(
-                state.rank, f"nonblocking {verb} rank {operation.peer}, tag {operation.tag}",
-                site=site_of(operation.site),
-                got="a request that was never completed when all ranks had returned",
-                expected="a Wait or a successful Test", remedy="keep the request and Wait for it",
-            )  # fmt: skip
-    for box in (box for context in world.contexts for box in context.boxes):
-        for source, lane in sorted(box.lanes.items()):
-            for message in lane.queue:
-                if world.faults is not None and message in world.faults.copies:
-                    continue
-                text = typed_name(message.flat.dtype, message.n_bytes)
-                raise UnreceivedMessageError(
-                    box.context.boxes[source].owner.rank, f"send to rank {box.owner.rank}, tag {message.tag}",
-                    got=f"{text} that nobody had received when all ranks had returned",
-                    expected="one receive for each send", remedy="receive it, or do not send it",
-                )  # fmt: skip
+# -- checks ------------------------------------------------------------------------------------------------------
+
+
+def _checked(carry_out_with: Callable[[BufferChecks], Run]) -> Run:
+    """Return the run of a program, once it came to the same again although its receive buffers were scrambled."""
+    checks = BufferChecks()
+    first = carry_out_with(checks)
+    n_receives = len(checks.receives)
+    if not n_receives:
+        _compare(first, carry_out_with(BufferChecks()))
+    elif _differs(first, carry_out_with, n_receives):
+        _compare(first, carry_out_with(BufferChecks()))
+        low, high = 0, n_receives  # scrambling so many receives changes nothing, and something
+        while low < high - 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if _differs(first, carry_out_with, middle) else (middle, high)
+        rank, site = checks.receives[high - 1]
+        raise ReceiveBufferError(
+            rank, "nonblocking receive", site=site, got="a buffer that was read before the Wait, since the program "
+            "comes to something else if it holds other bytes meanwhile",
+            expected="the buffer untouched until the request is complete", remedy="read it after the Wait",
+        )  # fmt: skip
+    return first
+
+
+def _differs(first: Run, carry_out_with: Callable[[BufferChecks], Run], n_scrambled: int) -> bool:
+    """Return whether the program comes to something else if the buffers of its first receives are scrambled."""
+    try:
+        _compare(first, carry_out_with(BufferChecks(n_scrambled)))
+    except Exception as problem:
+        if isinstance(problem, ReceiveBufferError):
+            raise
+        return True
+    return False
 
 
 def _compare(first: Run, second: Run) -> None:
@@ -228,14 +258,14 @@ def _compare(first: Run, second: Run) -> None:
     for what in ("times_ps", "sends", "bytes_sent", "results"):
         one, two = getattr(first, what), getattr(second, what)
         for rank, (a, b) in enumerate(zip(one, two, strict=True)):
-            if not _same(a, b):
+            if not same(a, b):
                 raise NondeterminismError(
                     rank, f"the second run of the program, {what}", got=f"{b!r:.200}", expected=f"{a!r:.200}",
                     remedy="look for what it takes from outside: random numbers, time, globals, set order",
                 )  # fmt: skip
 
 
-def _same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any) -> bool:
     """Return whether two results are the same; those that do not pickle, such as functions, count as the same."""
     try:
         if pickle.dumps(a) == pickle.dumps(b):

@@ -95,7 +95,13 @@ def bitonic_sort_by_key(keys: Array, values: Array, *, axis: int = -1, descendin
 def _rows(who: str, x: Any, axis: Any) -> tuple[Array, int]:
     """Return `x` as a matrix with the axis to sort along last, and that axis counted from 0."""
     x = check_sortable(who, x)
-    axis = index(axis)
+    try:
+        axis = index(axis)
+    except TypeError:
+        raise TypeError(
+            f"{who}: got axis {axis!r:.40}, expected an integer from {-x.ndim} to {x.ndim - 1}; remedy: choose one, or "
+            "pass x.ravel() for all elements in one row"
+        ) from None
     if not -x.ndim <= axis < x.ndim:
         raise np.exceptions.AxisError(f"{who}: got axis {axis}, expected {-x.ndim} to {x.ndim - 1}; remedy: choose one")
     n = x.shape[axis]

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from covering import covering
+
 Array = np.ndarray[Any, Any]
 
 
@@ -89,25 +91,22 @@ class Case:
         return seen
 
 
-SIZES = st.sampled_from([0, 1, 2, 3, 5, 8, 13])
+SIZES = [0, 1, 2, 3, 5, 8, 13]
+OPTIONS: dict[str, list[Any]] = {
+    "batch": [1, 2], "queries": SIZES, "keys": SIZES, "kv_heads": [1, 2], "group": [1, 2, 3],
+    "dim": [1, 2, 3, 4, 5], "v_dim": [1, 2, 3, 4, 5], "causal": [False, True],
+    "masked": ["no", "pairs", "keys", "heads"], "segments": [0, 1, 2, 3],
+    "positions": ["natural", "offset", "shuffled"], "scale": [None, 0.3, -1.0, 0.0], "dtype": ["f4", "f8"],
+    "spread": [1.0, 1e-3, 30.0, 1000.0],
+}  # fmt: skip
 CASES = st.builds(
-    Case,
-    batch=st.integers(1, 2),
-    queries=SIZES,
-    keys=SIZES,
-    kv_heads=st.integers(1, 2),
-    group=st.integers(1, 3),
-    dim=st.integers(1, 5),
-    v_dim=st.integers(1, 5),
-    causal=st.booleans(),
-    masked=st.sampled_from(["no", "no", "pairs", "keys", "heads"]),
-    segments=st.integers(0, 3),
-    positions=st.sampled_from(["natural", "offset", "shuffled"]),
-    scale=st.sampled_from([None, 0.3, -1.0, 0.0]),
-    dtype=st.sampled_from(["f4", "f8"]),
-    spread=st.sampled_from([1.0, 1.0, 1e-3, 30.0, 1000.0]),
-    seed=st.integers(0, 2**20),
+    Case, **{name: st.sampled_from(values) for name, values in OPTIONS.items()}, seed=st.integers(0, 2**20)
 )
+
+
+def every_pair() -> list[Case]:
+    """Return cases in which every two values of two options meet."""
+    return [Case(**chosen, seed=turn) for turn, chosen in enumerate(covering(OPTIONS))]
 
 
 def factor_of(case: Case) -> float:

@@ -59,10 +59,10 @@ def claim_alltoall_of_axes(comm: Any, case: Case, alltoall: Callable[..., Any]) 
         return
     drawn = sizes(case, 0, p)
     whole = values(replace(case, shape=tuple(sum(drawn) if a == concat else n for a, n in enumerate(shape))), 0)
-    given = sizes(case, 1, p, 2) if case.seed % 2 else None
-    if given is not None:
-        whole = np.concatenate([whole] * (1 + sum(given)), axis=split).astype(case.dtype)
-        given[-1] += whole.shape[split] - sum(given)
+    given = None
+    if case.seed % 2:
+        cuts = np.sort(np.random.default_rng([case.seed, 1, p]).integers(0, shape[split] + 1, p - 1))
+        given = np.diff([0, *cuts, shape[split]]).tolist()
     cut = [len(part) for part in np.array_split(np.empty(whole.shape[split]), p)] if given is None else given
     shares = np.split(whole, np.cumsum(drawn)[:-1], axis=concat)
     expected = np.split(whole, np.cumsum(cut)[:-1], axis=split)[rank]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import ranks
 
-SMALL, LARGE = 1, 100  # elements; 8 and 800 bytes lie on both sides of the limit
+SMALL, LARGE = 1, 100  # elements; 8 and 800 bytes lie on both sides of the limit, and two sizes beside it
 EAGER_LIMIT = 64
+SIZES = (SMALL, 8, 9, LARGE)
 NETWORKS = (
     ranks.Network(name="plain", inter=ranks.Link(1000, 10), ports=False, eager_limit=EAGER_LIMIT),
     ranks.Network(name="ports", inter=ranks.Link(500, 9000), overhead_ps=70, eager_limit=EAGER_LIMIT),
@@ -45,7 +46,7 @@ def programs(draw: Any) -> list[list[Op]]:
     rank, shift = st.integers(0, p - 1), st.integers(0, 3)
     for number in range(draw(st.integers(0, 7))):
         source, dest, tag = draw(rank), draw(rank), draw(st.integers(0, 1))
-        comm, size = draw(st.integers(0, 1)), draw(st.sampled_from([SMALL, LARGE]))
+        comm, size = draw(st.integers(0, 1)), draw(st.sampled_from(SIZES))
         wanted = draw(st.sampled_from([tag, tag, tag, ranks.ANY_TAG, 1 - tag]))
         send = Op(draw(st.sampled_from(["Send", "Ssend", "Isend", "Issend"])), dest, tag, comm, size, number)
         receive = Op(draw(st.sampled_from(["Recv", "Irecv"])), source, wanted, comm)

@@ -11,8 +11,9 @@ import numpy as np
 
 import sorting
 from collectives import ring_allgather
+from covering import covering
 
-DTYPES = ["?", "i1", "u2", "i4", "u8", "i8", "f2", "f4", "f8", "g", ">f8", ">i4", "M8[s]", "m8[ns]"]
+DTYPES = ["?", "i1", "u1", "u2", "i4", "u8", "i8", "f2", "f4", "f8", "g", ">f8", ">i4", "M8[s]", "m8[ns]"]
 KINDS = ["random", "few values", "sorted", "reversed", "constant", "special"]
 LAYOUTS = ["plain", "strided", "reversed", "read-only"]
 SPREADS = ["equal", "empty", "all on the last", "all on the first", "uneven", "fewer than ranks"]
@@ -56,9 +57,11 @@ def values(case: Case, n: int) -> np.ndarray:
     made = rng.integers(0, most + 1, n).astype("i8" if dtype.kind in "mM" else dtype).astype(dtype)
     if dtype.kind == "f" and case.kind != "few values":
         made = rng.standard_normal(n).astype(dtype)
-    if case.kind == "special" and dtype.kind in "fmM":
-        special = [np.nan, -np.nan, np.inf, -np.inf, -0.0, 0.0] if dtype.kind == "f" else ["NaT"]
-        made[rng.random(n) < 0.5] = rng.choice(np.array(special, dtype))
+    if case.kind == "special" and dtype.kind != "b":
+        special: list[Any] = [np.nan, -np.nan, np.inf, -np.inf, -0.0, 0.0] if dtype.kind == "f" else ["NaT"]
+        if dtype.kind in "iu":
+            special = [np.iinfo(dtype).min, np.iinfo(dtype).max]
+        made = np.where(rng.random(n) < 0.5, rng.choice(np.array(special, dtype), n), made).astype(dtype)
     if case.kind == "constant":
         made[...] = made[:1]
     if case.kind in ("sorted", "reversed"):
@@ -147,11 +150,10 @@ CLAIMS: dict[str, Callable[[Any, Case], None]] = {
 
 
 def fixed_cases() -> Iterator[Case]:
-    """Yield cases that cover every spread, dtype, kind and layout, the same on every rank and machine."""
-    sizes = [5, 64, 1, 301, 3000]
-    for turn, spread in enumerate(SPREADS * len(KINDS)):
-        yield Case(
-            sizes[turn % 5], spread, DTYPES[turn % len(DTYPES)], KINDS[turn % len(KINDS) - turn // len(SPREADS)],
-            LAYOUTS[turn % 4], turn,
-        )  # fmt: skip
+    """Yield cases in which every two of spread, dtype, kind, layout and size meet, the same on every rank."""
+    sizes = [1, 5, 64, 301]
+    options = {"dtype": DTYPES, "kind": KINDS, "spread": SPREADS, "layout": LAYOUTS, "n": sizes}
+    for turn, chosen in enumerate(covering(options)):
+        yield Case(**chosen, seed=turn)
+    yield Case(3000, "uneven", "f4", "special")
     yield Case(150_000, "equal", "f8", "random")  # beyond every eager limit

@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NEEDED = ("ranks", "collectives", "parallel", "sorting", "experiments", "tests", "docs")
-CLAIMS, COSTS, EXAMPLES = (f"tests/test_{name}.py" for name in ("collectives", "collective_costs", "examples"))
+CLAIMS, COSTS = (f"tests/collectives/test_{name}.py" for name in ("collectives", "collective_costs"))
+EXAMPLES = "tests/test_examples.py"
 
 
 def follow(project: Path, mistake: tuple[str, str], *files: str) -> subprocess.CompletedProcess[str]:

@@ -69,7 +69,7 @@ def namespace() -> dict[str, Any]:
     names: dict[str, Any] = {"np": np, **{package.__name__: package for package in packages}}
     for package in packages:
         names |= {name: getattr(package, name) for name in package.__all__}
-    helpers = ("ranks.datatypes", "ranks.core", "collectives.arrays", "collectives.costs")
+    helpers = ("ranks.words.datatypes", "ranks.hangs.cores", "collectives.arrays", "collectives.costs")
     for module in (
         *helpers,
         "parallel.costs",

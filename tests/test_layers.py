@@ -1,9 +1,10 @@
-"""Who may import whom, read from the source; and what importing a package leaves unloaded."""
+"""Who may import whom, read from the source: packages, and the rooms of `ranks`; and what importing leaves unloaded."""
 
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,88 @@ def faults(layer: str, source: str) -> list[str]:
 
 
 def is_private(package: str, inner: str) -> bool:
-    """Return whether `inner` names a module of the package; the look of pictures is for all."""
+    """Return whether `inner` names a module of the package."""
     name = inner.partition(".")[0]
-    is_module = (ROOT / package / f"{name}.py").exists() or (ROOT / package / name / "__init__.py").exists()
-    return is_module and name != "look"
+    return (ROOT / package / f"{name}.py").exists() or (ROOT / package / name / "__init__.py").exists()
+
+
+# -- the rooms of ranks ------------------------------------------------------------------------------------------
+
+
+def rooms() -> list[str]:
+    """Return the rooms in the order of the table in the package's docstring."""
+    table = ast.get_docstring(ast.parse((ROOT / "ranks" / "__init__.py").read_text())).partition("table):")[2]
+    return [line.split()[0] for line in table.splitlines() if line.strip()]
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a module of the project, given by its path there."""
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_modules(name: str, source: str, known: set[str]) -> set[str]:
+    """Return the modules of `ranks` that a module imports, under TYPE_CHECKING and inside functions too."""
+    found = set()
+    for _, dotted in imports(source):
+        longest = dotted if dotted in known else dotted.rpartition(".")[0]
+        if longest in known and longest not in ("ranks", name):
+            found.add(longest)
+    return found
+
+
+SOURCES = {
+    module_name(path): (ROOT / path).read_text()
+    for path in MODULES
+    if path.parts[0] == "ranks" and path.parts[1:] != ("__init__.py",)
+}
+
+
+def room_faults(name: str, source: str) -> list[str]:
+    """Return what a module imports from rooms below its own in the table."""
+    order = rooms()
+    own = name.split(".")[1]
+    return [
+        f"{name} imports {other}, expected only what is above {own} in the table"
+        for other in imported_modules(name, source, set(SOURCES))
+        if order.index(other.split(".")[1]) > order.index(own)
+    ]
+
+
+def test_the_table_names_each_room_once() -> None:
+    assert sorted(rooms()) == sorted({name.split(".")[1] for name in SOURCES})
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_module_of_ranks_imports_only_rooms_above_its_own(name: str) -> None:
+    assert room_faults(name, SOURCES[name]) == []
+
+
+def test_no_modules_of_ranks_import_each_other_in_a_circle() -> None:
+    """Also at the hand of what is imported for types only, or when a function is called."""
+    graph = {name: imported_modules(name, source, set(SOURCES)) for name, source in SOURCES.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("ranks.engine.polls", "from ranks.messages.lane import Lane"),
+        ("ranks.comm.arguments", "if TYPE_CHECKING:\n    from ranks.hangs import diagnosis"),
+        ("ranks.words.status", "def f():\n    import ranks.world"),
+    ],
+)
+def test_an_import_from_a_room_below_is_found(name: str, source: str) -> None:
+    assert len(room_faults(name, source)) == 1
+
+
+def test_every_room_says_what_it_is_for_and_what_it_does_not_know() -> None:
+    for path in (ROOT / "ranks").glob("*/__init__.py"):
+        text = ast.get_docstring(ast.parse(path.read_text()))
+        assert text is not None
+        assert "know" in text, path
+
+
+# -- packages ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)

@@ -141,8 +141,9 @@ def cuts_at_the_own_median(comm: Any, x: Any) -> Any:
 
 
 def sorts_the_argument_in_place(comm: Any, x: Any) -> Any:
-    """Right for equal blocks, but x is sorted."""
-    x.sort()
+    """Right for equal blocks, but x is sorted, where it may be written to."""
+    if x.flags.writeable:
+        x.sort()
     return _by_network(comm, x, bitonic(comm.size))
 
 

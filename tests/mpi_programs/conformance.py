@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tests/ranks is not the package
 
-from mpi_programs import buffers, handles, messages
+from mpi_programs import buffers, handles, messages, refusals
 from ranks.real import world
 
 comm = world()
 results = {}
-for program in [*messages.PROGRAMS, *buffers.PROGRAMS, *handles.PROGRAMS]:
+for program in [*messages.PROGRAMS, *buffers.PROGRAMS, *handles.PROGRAMS, *refusals.PROGRAMS]:
     try:
         results[program.__name__] = comm.gather(program(comm.Dup()))
     except BaseException as problem:

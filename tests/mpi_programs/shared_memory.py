@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tests/ranks is not the package
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ import ranks
 from claims import claim_allreduce, claim_barriers_leave_nothing_behind, fixed_cases, rank_order, same
 from collectives.arrays import spares
 from collectives.shared import prepared
-from ranks import keeping
+from inside import kept as keeping
 from ranks.real import world
 
 comm = world()

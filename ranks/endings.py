@@ -1,0 +1,83 @@
+"""How a run ended: what is raised for it, and what ranks have left undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ranks.both.background import unfinished
+from ranks.hangs.diagnosis import deadlock
+from ranks.words.callsite import site_of
+from ranks.words.datatypes import typed_name
+from ranks.words.errors import SharedStateError, UnfinishedRequestError, UnreceivedMessageError
+from ranks.world import World
+
+
+def raise_if_ended_badly(world: World, program: str, passes: Callable[[str], bool] | None) -> None:
+    """Raise what has ended a run before all ranks had returned, or what they have left undone.
+
+    program, passes: as `deadlock` takes them.
+    """
+    scheduler, transport = world.scheduler, world.transport
+    if scheduler.failure is not None:
+        _raise_failure(world)
+    if transport.disagreement is not None:
+        raise transport.disagreement.mismatch()
+    if any(state.greenlet for state in world.ranks) or (world.faults is not None and world.faults.crashed):
+        raise deadlock(world.scene(), program, passes)
+    if world.faults is not None:
+        world.faults.check_end()
+    _check_requests(world)
+    _check_messages(world)
+
+
+def restore_process(world: World, *, quietly: bool) -> None:
+    """Set back what the ranks have changed of what they share; raise for it unless the run fails anyway."""
+    changed = world.scheduler.shared.restore()
+    if changed and not quietly:
+        raise SharedStateError(
+            None, "the end of the run", got=f"another state of the {', '.join(changed)} than at its beginning",
+            expected="the same, since all ranks live in one process",
+            remedy="let each rank put back what it changes, or change it around ranks.run",
+        )  # fmt: skip
+
+
+def _raise_failure(world: World) -> None:
+    """Raise what ended the run: a disagreement on collectives explains any other error, so it goes first."""
+    assert world.scheduler.failure is not None
+    state, problem = world.scheduler.failure
+    disagreement = world.transport.disagreement
+    if disagreement is not None and isinstance(problem, Exception):
+        raise disagreement.mismatch() from problem
+    problem.add_note(f"raised on rank {state.rank} of {world.size} at t={state.now / 1e6:g} us of virtual time")
+    raise problem
+
+
+def _check_requests(world: World) -> None:
+    for state in world.ranks:
+        background = unfinished(state.greenlet)
+        if not (background or state.open):
+            continue
+        undone = [(f"start({started._name})", started._where) for started in background]
+        for operation in state.open or ():
+            verb = "send to" if operation.what == "send" else "receive from"
+            undone.append((f"nonblocking {verb} rank {operation.peer}, tag {operation.tag}", site_of(operation.site)))
+        for call, site in undone:
+            raise UnfinishedRequestError(
+                state.rank, call, site=site, got="a request that was never completed when all ranks had returned",
+                expected="a Wait or a successful Test", remedy="keep the request and Wait for it",
+            )  # fmt: skip
+
+
+def _check_messages(world: World) -> None:
+    twins = world.faults.twins if world.faults is not None else {}
+    for context in world.transport.all_contexts():
+        for box in context.boxes:
+            for _, lane in sorted(box.lanes.items()):
+                for message in lane.queue:
+                    if message not in twins:
+                        text = typed_name(message.kind.dtype, message.n_bytes)
+                        raise UnreceivedMessageError(
+                            lane.sender.rank, f"send to rank {box.owner.rank}, tag {message.tag}",
+                            got=f"{text} that nobody had received when all ranks had returned",
+                            expected="one receive for each send", remedy="receive it, or do not send it",
+                        )  # fmt: skip

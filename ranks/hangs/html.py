@@ -1,0 +1,87 @@
+"""The report of a hang as HTML: for notebooks, and as a page of its own."""
+
+from __future__ import annotations
+
+import io
+from html import escape
+from importlib.util import find_spec
+from typing import Any
+
+_STYLE = """
+<style>
+.ranks-report { font-family: system-ui, sans-serif; max-width: 70em; color: #222; background: #fff; padding: 1em }
+.ranks-report .head { font-size: 1.15em; font-weight: 600; color: #a33b00 }
+.ranks-report table { border-collapse: collapse; margin: 0.8em 0 }
+.ranks-report td, .ranks-report th { text-align: left; padding: 0.25em 0.8em; border-bottom: 1px solid #ddd }
+.ranks-report tr.core td { background: #fdeee5 }
+.ranks-report code, .ranks-report pre { font-family: ui-monospace, monospace; font-size: 0.95em }
+.ranks-report svg { max-width: 100%; height: auto }
+</style>
+"""
+_PAGE_STYLE = """
+<style>
+body { font-family: system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222 }
+pre { background: #f6f5f1; padding: 0.8em 1em; overflow-x: auto }
+</style>
+"""
+# Ranks listed in the table.
+_ROWS = 32
+
+
+def report(error: Any) -> str:
+    """Return the report of a hang as a piece of HTML: what it is, who waits for what, the picture, and the rest."""
+    lines = str(error).splitlines()
+    rows = [_row(error, index) for index in range(min(len(error.blocked), _ROWS))]
+    more = f"<p>and {len(error.blocked) - _ROWS} more ranks</p>" if len(error.blocked) > _ROWS else ""
+    # What the table does not say: crashes, lost messages, advice and replay.
+    rest = [line.strip() for line in lines[1:] if line.lstrip().startswith(("passes", "lost:", "replay:", "and "))]
+    failed = [f"rank {rank} {how}" for rank, how in getattr(error, "failed", {}).items()]
+    table = f"<table><tr><th>rank</th><th>is in</th><th>at</th><th>and</th></tr>{''.join(rows)}</table>"
+    notes = "".join(f"<p>{escape(line)}</p>" for line in failed + rest)
+    return (
+        f'{_STYLE}<div class="ranks-report"><p class="head">{escape(lines[0])}</p>'
+        f"{table if rows else ''}{more}{_picture(error)}{notes}</div>"
+    )
+
+
+def page(title: str, pieces: list[str]) -> str:
+    """Return a whole HTML page made of pieces."""
+    head = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>{_PAGE_STYLE}</head>'
+    )
+    return f"{head}<body>{''.join(pieces)}</body></html>"
+
+
+def piece(element: str, text: str) -> str:
+    """Return an HTML element with text in it."""
+    return f"<{element}>{escape(text)}</{element}>"
+
+
+def _row(error: Any, index: int) -> str:
+    each = sorted(error.blocked, key=lambda blocked: (blocked.rank not in error.core, blocked.rank))[index]
+    source = f"<br><code>{escape(each.call.source)}</code>" if each.call.source else ""
+    near = "".join(f"<br>nearly: {escape(text)}" for text in each.near)
+    kind = ' class="core"' if each.rank in error.core else ""
+    return (
+        f"<tr{kind}><td>{each.rank}</td><td><code>{escape(each.call.text)}</code></td>"
+        f"<td>{escape(each.call.site)}{source}</td><td>{escape(each.reason)}{near}</td></tr>"
+    )
+
+
+def _picture(error: Any) -> str:
+    """Return the picture as SVG, or how to get one."""
+    if error.trace is None:
+        return "<p>run it with trace=True to see the messages before the hang</p>"
+    if find_spec("matplotlib") is None:
+        return "<p>install matplotlib to see the messages before the hang</p>"
+    return svg(error)
+
+
+def svg(error: Any) -> str:
+    """Return the picture of a traced hang as an SVG element, the same in every run."""
+    from matplotlib import rc_context
+
+    text = io.StringIO()
+    with rc_context({"svg.hashsalt": "ranks"}):
+        error.picture().savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]

@@ -1,0 +1,124 @@
+"""The process between `launch` and the MPI launcher: nothing that they start outlives it.
+
+    python guard.py COMMAND...
+
+It runs COMMAND and ends with its status (128 + n after signal n). It ends COMMAND when its standard input ends,
+which happens however the parent dies, because the parent alone holds the other end. It imports little, since each
+launch waits for it: pathlib, typing and contextlib would take as long as all the rest.
+
+Linux:     orphans below it become its children, so it finds all of them. If it is killed itself, the launcher is killed
+           too, and MPICH's proxy then kills the ranks.
+Elsewhere: only the launcher is sure to end; it ends its ranks if it can.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+
+# A launcher ends its processes within 0.6 s of a SIGTERM if they do not ignore theirs; after that nobody is asked.
+GRACE_S = 1.0
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def main(command: list[str]) -> int:
+    """Run `command`, end all that it started, return its status."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    awake, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)  # that it came is read from `awake`
+    # A process that the parent forked may hold the other end of our standard input for longer than the parent lives.
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    guard = os.getpid()
+    launcher = os.fork()
+    if launcher == 0:
+        become(command, guard)
+    ended: dict[int, int] = {}
+    asked = False
+    while launcher not in ended and not asked:
+        ready, _, _ = select.select([0, awake], [], [])
+        asked = 0 in ready or (awake in ready and signal.SIGTERM in os.read(awake, 4096))
+        reap(ended, os.WNOHANG)
+    if launcher not in ended:
+        os.kill(launcher, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    while reap(ended, os.WNOHANG) and (left := deadline - time.monotonic()) > 0:
+        if select.select([awake], [], [], left)[0]:
+            os.read(awake, 4096)
+    while reap(ended, os.WNOHANG):
+        # The children of those that are killed become ours, those too that were started since we looked.
+        for pid in descendants(guard) or [launcher]:
+            kill(pid)
+        reap(ended, 0)
+    code = os.waitstatus_to_exitcode(ended[launcher])
+    return code if code >= 0 else 128 - code
+
+
+def become(command: list[str], guard: int) -> None:
+    """Turn this process, a fork of the guard, into `command`."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec keeps that
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    try:
+        if os.getppid() == guard:  # it may have died before we asked to die with it
+            os.execv(command[0], command)
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+    os._exit(127)
+
+
+def reap(ended: dict[int, int], flags: int) -> bool:
+    """Note the status of each child that has ended, the first awaited unless WNOHANG; return whether any is left."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, flags)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            return True
+        ended[pid] = status
+        flags = os.WNOHANG
+
+
+def descendants(ancestor: int) -> list[int]:
+    """Return the processes below `ancestor`; none where /proc does not tell."""
+    children: dict[int, list[int]] = {}
+    for name in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else []):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                stat = file.read()
+        except OSError:  # it has ended since
+            continue
+        parent = int(stat.rpartition(b")")[2].split()[1])  # after the name, which may hold anything: state, parent
+        children.setdefault(parent, []).append(int(name))
+    found = [ancestor]
+    for pid in found:
+        found += children.get(pid, [])
+    return found[1:]
+
+
+def kill(pid: int) -> None:
+    """Kill a process, which may have ended, or be another user's by now."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process, where there is such a thing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

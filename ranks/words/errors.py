@@ -1,0 +1,134 @@
+"""What can go wrong, each with who did it, what came, what was expected and how to mend it."""
+
+from __future__ import annotations
+
+# The error classes of the MPI standard that ours belong to, with the values that MPICH gives them.
+ERR_BUFFER, ERR_TYPE, ERR_TAG, ERR_COMM, ERR_RANK = 1, 3, 4, 5, 6
+ERR_ARG, ERR_TRUNCATE, ERR_OTHER, ERR_REQUEST = 12, 14, 15, 19
+
+
+class RanksError(Exception):
+    """Base of all errors of the simulated ranks.
+
+    rank:         The world rank at fault; None if there is no single one.
+    call:         The text of the MPI call.
+    site:         Where the program made the call, "file.py:12".
+    got, expected, remedy: Texts that say what came, what should have come, and how to mend it.
+    error_class:  The error class that the MPI standard has for it.
+    """
+
+    error_class = ERR_OTHER
+
+    def __init__(
+        self,
+        rank: int | None,
+        call: str,
+        *,
+        got: str,
+        expected: str,
+        remedy: str,
+        site: str = "",
+    ) -> None:
+        self.rank, self.call, self.site = rank, call, site
+        self.got, self.expected, self.remedy = got, expected, remedy
+        who = call if rank is None else f"rank {rank}: {call}"
+        super().__init__(f"{who}{f' at {site}' if site else ''}: got {got}, expected {expected}; remedy: {remedy}")
+
+
+class InvalidRankError(RanksError, ValueError):
+    """A source, dest or root that is no rank of the communicator."""
+
+    error_class = ERR_RANK
+
+
+class InvalidTagError(RanksError, ValueError):
+    """A tag outside 0..TAG_UB."""
+
+    error_class = ERR_TAG
+
+
+class InvalidBufferError(RanksError, TypeError):
+    """Something that is no contiguous buffer of an MPI datatype, or that may not be used as a call uses it."""
+
+    error_class = ERR_BUFFER
+
+
+class InvalidHandleError(RanksError, ValueError):
+    """A communicator, request or message that was freed, is inactive, or belongs to another rank or run."""
+
+    error_class = ERR_REQUEST
+
+
+class TruncationError(RanksError):
+    """A message longer than the buffer that receives it."""
+
+    error_class = ERR_TRUNCATE
+
+
+class DatatypeMismatchError(RanksError, TypeError):
+    """A message received as another datatype than it was sent as."""
+
+    error_class = ERR_TYPE
+
+
+class SendBufferChangedError(RanksError):
+    """The buffer of a nonblocking send was written before its Wait (found with check=True)."""
+
+    error_class = ERR_BUFFER
+
+
+class ReceiveBufferError(RanksError):
+    """The buffer of a nonblocking receive was written or read before its Wait (found with check=True)."""
+
+    error_class = ERR_BUFFER
+
+
+class UnreceivedMessageError(RanksError):
+    """A message that nobody had received when all ranks had returned."""
+
+
+class UnfinishedRequestError(RanksError):
+    """A request that was never completed by Wait or Test when all ranks had returned."""
+
+    error_class = ERR_REQUEST
+
+
+class NondeterminismError(RanksError):
+    """Two runs of one program with the same arguments and seed differed."""
+
+
+class AbortError(RanksError):
+    """A rank called Abort; `errorcode` is its argument."""
+
+    errorcode = 0
+
+
+class RankExitError(RanksError):
+    """A rank ended its program by an exit that is no success; `code` is the argument of sys.exit."""
+
+    code: object = None
+
+
+class SharedStateError(RanksError):
+    """A rank changed what all ranks share, because they live in one process, while other ranks could run."""
+
+
+class CollectiveMismatchError(RanksError):
+    """Ranks of one communicator called different collectives, or one with different arguments.
+
+    calls:    The ranks that made each call, by its text: {text: [ranks]}, the largest group first.
+    missing:  The ranks that called no collective.
+    """
+
+    def __init__(self, text: str, calls: dict[str, list[int]], missing: list[int]) -> None:
+        self.calls, self.missing = calls, missing
+        self.rank, self.call, self.site = None, "", ""
+        Exception.__init__(self, text)
+
+
+class MessageLostError(RanksError):
+    """A message received in the place of one that a fault has lost."""
+
+
+class DuplicateMessageError(RanksError):
+    """A second copy of a message, made by a fault, received like a new one."""

@@ -1,0 +1,24 @@
+"""Numbers for tests that draw random programs by number; `make hunt` gives them others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def pytest_addoption(parser: Any) -> None:
+    parser.addoption("--first-seed", type=int, default=0, help="number of the first random program (default: 0)")
+
+
+@pytest.fixture
+def seeds(request: Any, record_property: Any) -> Callable[..., range]:
+    """Return seeds(n, after=0): the numbers of n random programs, the same in each run of the suite."""
+
+    def numbers(n: int, after: int = 0) -> range:
+        record_property("seeds", n)
+        first = request.config.option.first_seed + after
+        return range(first, first + n)
+
+    return numbers
