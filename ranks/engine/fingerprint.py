@@ -21,7 +21,7 @@ from types import (
     MethodType,
     ModuleType,
     WrapperDescriptorType,
-)  # fmt: skip
+)
 from typing import Any
 from zlib import adler32
 

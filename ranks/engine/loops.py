@@ -119,19 +119,19 @@ class Loops:
     def around(code: CodeType, at: int) -> Loops:
         """Return the loops around a place."""
         steps = _steps(code)
-        loops = [
+        loops = sorted(
             (step.argval, step.offset)
             for step in steps
             if "JUMP" in step.opname and isinstance(step.argval, int) and step.argval <= at <= step.offset
-        ]
+        )
         if not loops:
             return Loops(names_of(code), _may_go_on(steps), has_while=False, innermost_iterates=False)
         # The head of a loop may be behind what makes its argument longer.
-        heads = [next(step.opname for step in steps if step.offset >= head) for head, _ in sorted(loops)]
+        heads = [next(step.opname for step in steps if step.offset >= head) for head, _ in loops]
         iterates = [head == "FOR_ITER" for head in heads]
-        names = names_of(code, min(loops)[0], max(end for _, end in loops))
+        names = names_of(code, loops[0][0], max(end for _, end in loops))
         # A loop over an iterator ends; what it is in goes on.
-        begin, end = max([loop for loop, over in zip(sorted(loops), iterates, strict=True) if not over] or loops)
+        begin, end = max([loop for loop, over in zip(loops, iterates, strict=True) if not over] or loops)
         innermost = [step for step in steps if begin <= step.offset <= end]
         return Loops(names, _may_go_on(innermost), not all(iterates), iterates[-1])
 
@@ -139,10 +139,7 @@ class Loops:
 def _may_go_on(steps: list[dis.Instruction]) -> bool:
     """Return whether these steps have no condition but on what polls say, and nothing that raises at an end."""
     conditions = sum("JUMP" in step.opname and "_IF_" in step.opname for step in steps)
-    polls = sum(step.argval in _POLLS for step in steps if isinstance(step.argval, str))
-    ends = any(step.opname in _ENDING_STEPS or step.argval in _ENDING_CALLS for step in steps if _is_simple(step))
+    names = [step.argval for step in steps if isinstance(step.argval, str)]
+    polls = sum(name in _POLLS for name in names)
+    ends = any(step.opname in _ENDING_STEPS for step in steps) or not _ENDING_CALLS.isdisjoint(names)
     return not ends and conditions <= {0: 2, 1: 1}.get(polls, polls + 1)
-
-
-def _is_simple(step: dis.Instruction) -> bool:
-    return step.opname in _ENDING_STEPS or isinstance(step.argval, str)

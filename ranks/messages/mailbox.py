@@ -136,7 +136,9 @@ class Mailbox:
             wild = self.wild or self.watch()
             message = wild.settled(receive.tag, until_ps)
         else:
-            message = self.settled(receive.peer, receive.tag, until_ps)
+            message = self.first(receive.peer, receive.tag)
+            if message is not None and self.is_promised(message):
+                message = None
         if message is not None:
             self.take(message)
             receive.message = message
@@ -149,16 +151,6 @@ class Mailbox:
             wild.consider(receive)
         else:
             self.lane(receive.peer).post(receive)
-
-    def settled(self, source: int, tag: int, until_ps: float) -> Message | None:
-        """Return the message that a receive posted now must take, None if that is open yet."""
-        if source == ANY_SOURCE:
-            return self.watch().settled(tag, until_ps)
-        lane = self.lanes.get(source)
-        message = lane.first(tag) if lane is not None and lane.queue else None
-        if message is None or self.is_promised(message):
-            return None
-        return message
 
     def first(self, source: int, tag: int) -> Message | None:
         """Return the message that a receive with this source and tag must take, None if there is none yet."""
