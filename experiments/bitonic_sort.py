@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from collectives import cost
-from experiments import _lab
-from experiments._networks import show_networks
-from experiments._worlds import Measured, Real, Simulated, World
+from experiments.lab import cli, files, progress, tables, units
+from experiments.lab.errors import UsageError
+from experiments.lab.networks import show_networks
+from experiments.lab.worlds import Measured, Real, Simulated, World
 from experiments.pictures import gif
 from experiments.pictures.curves import Points, curves
 from experiments.pictures.networks import flow
@@ -97,16 +98,16 @@ def climb(k: int) -> dict[str, float]:
     if torch_sort:
         rungs.append(("torch.sort, one thread", "", x, torch_sort))
     rows, each_ns, before = [], {}, 0.0
-    for name, kind, data, call in _lab.track(rungs, "climbing"):
+    for name, kind, data, call in progress.track(rungs, "climbing"):
         assert np.array_equal(np.asarray(call()), np.sort(data)), name
         levels = data.size.bit_length() - 1
         seconds = fastest_s(call)
         each_ns[name] = seconds * 1e9 / (data.size * levels * (levels + 1) // 4)
         gain = f"{before / each_ns[name]:.3g}" if kind else ""
-        rows.append([name, kind, f"2^{levels}", _lab.nice_time(seconds * 1e12), f"{each_ns[name]:.3g}", gain])
+        rows.append([name, kind, f"2^{levels}", units.nice_time(seconds * 1e12), f"{each_ns[name]:.3g}", gain])
         before = each_ns[name]
     print("\nThe ladder, int32; a sort that is no network is given the same comparators, to compare:")
-    _lab.table(["", "step", "numbers", "time", "ns a comparator", "times as fast\nas the step before"], rows)
+    tables.table(["", "step", "numbers", "time", "ns a comparator", "times as fast\nas the step before"], rows)
     return each_ns
 
 
@@ -180,10 +181,10 @@ def compare(world: World, n: int, rows: list[list[str]]) -> dict[str, int]:
             assert measured.sends == sends, f"{name}: sends {measured.sends}, expected {sends}"
         if not world.real and time_ps is not None:
             assert measured.time_ps == time_ps, f"{name}: {measured.time_ps} ps, expected {time_ps}"
-        shown = _lab.nice_time(time_ps) if time_ps is not None and not world.real else "-"
+        shown = units.nice_time(time_ps) if time_ps is not None and not world.real else "-"
         at_least = "≥ " if name == "partition_sort" else ""
         row = [f"{world.p:>4} {name}", f"{at_least}{max(sends)}", str(max(measured.sends)), shown]
-        rows.append([*row, _lab.nice_time(measured.time_ps)])
+        rows.append([*row, units.nice_time(measured.time_ps)])
         times[name] = measured.time_ps
     return times
 
@@ -194,8 +195,8 @@ def on_ranks(world: Simulated, n: int) -> dict[int, dict[str, int]]:
     print(f"\n{n:,} float64 over p ranks, {world.name}")
     print("Time of the messages: what ranks compute on their own takes none here.")
     rows: list[list[str]] = []
-    times = {p: compare(Simulated(p, world.network), n // p * p, rows) for p in _lab.track(sizes, "sorting")}
-    _lab.table(HEADER, rows)
+    times = {p: compare(Simulated(p, world.network), n // p * p, rows) for p in progress.track(sizes, "sorting")}
+    tables.table(HEADER, rows)
     for name in ("odd_even_block_sort", "sample_sort", "partition_sort"):
         wins = [p for p in sizes if times[p][name] < times[p]["bitonic_block_sort"]]
         text = f"at p = {', '.join(map(str, wins))}" if wins else "nowhere"
@@ -208,13 +209,13 @@ def draw_all(world: Simulated, path: Path, times: dict[int, dict[str, int]]) -> 
     names = ("bitonic_block_sort", "odd_even_block_sort", "sample_sort")
     points: dict[str, Points] = {name: [(p, times[p][name]) for p in times] for name in names}
     title = f"Sorting on {world.network.name}"
-    _lab.save(path, curves(title, "ranks", {}, points, "{:.0f}".format, _lab.nice_time).savefig)
+    files.save(path, curves(title, "ranks", {}, points, "{:.0f}".format, units.nice_time).savefig)
     figure = draw(bitonic(DRAWN.size), DRAWN, "Bitonic network, 8 wires: colour is size, an orange comparator swaps")
-    _lab.save(path.with_stem(f"{path.stem}-network"), figure.savefig)
+    files.save(path.with_stem(f"{path.stem}-network"), figure.savefig)
     p = min(world.p, 8)
     trace = measure(Simulated(p, world.network), bitonic_block_sort, 8 * 4096, trace=True).trace
     title = f"{p} ranks sort: they agree, then exchange blocks like the wires of the network"
-    _lab.save(_lab.beside(path), partial(trace.picture, title=title))
+    files.save(files.beside(path), partial(trace.picture, title=title))
 
 
 # -- the way in --------------------------------------------------------------------------------------------------
@@ -231,11 +232,11 @@ def experiment(world: World, args: argparse.Namespace, job: int) -> None:
     climb(args.log2_size)
     times = on_ranks(world, job)
     if args.trace:
-        _lab.save(args.trace, measure(world, bitonic_block_sort, job, trace=True).trace.to_chrome)
+        files.save(args.trace, measure(world, bitonic_block_sort, job, trace=True).trace.to_chrome)
     if args.plot:
         draw_all(world, args.plot, times)
     if args.animate:
-        _lab.save(args.animate, lambda path: path.write_bytes(gif.gif(*flow(bitonic(DRAWN.size), DRAWN))))
+        files.save(args.animate, lambda path: path.write_bytes(gif.gif(*flow(bitonic(DRAWN.size), DRAWN))))
 
 
 def on_mpi(world: Real, n: int) -> None:
@@ -246,10 +247,10 @@ def on_mpi(world: Real, n: int) -> None:
     times = compare(world, n, rows)
     everything = np.random.default_rng(1).standard_normal(n)
     if world.first:
-        _lab.table(HEADER, rows)
+        tables.table(HEADER, rows)
         alone = fastest_s(partial(np.sort, everything))
         gains = [f"{name} {alone * 1e12 / time_ps:.2f}" for name, time_ps in times.items()]
-        print(f"np.sort of all in one process: {_lab.nice_time(alone * 1e12)}. Times as fast: {', '.join(gains)}.")
+        print(f"np.sort of all in one process: {units.nice_time(alone * 1e12)}. Times as fast: {', '.join(gains)}.")
     world.comm.Barrier()
 
 
@@ -257,24 +258,24 @@ def prepare(args: argparse.Namespace) -> int:
     """Set args.ranks; return how many numbers the ranks sort: as many for each."""
     args.ranks = args.ranks or (2 if args.mpi else 64)
     if not 1 <= args.log2_size <= 28:
-        raise _lab.UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 28, for 2 to 2^28 numbers")
+        raise UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 28, for 2 to 2^28 numbers")
     for name in ("plot", "animate") if args.mpi else ():
         if getattr(args, name):
-            raise _lab.UsageError(f"--{name} is for simulated ranks; remedy: leave it out")
+            raise UsageError(f"--{name} is for simulated ranks; remedy: leave it out")
     total = 2**args.log2_size if args.mpi else 2 ** min(args.log2_size, 18)
-    _lab.require_memory(f"2^{args.log2_size} numbers", 40 * 2**args.log2_size, "a smaller --log2-size")
+    cli.require_memory(f"2^{args.log2_size} numbers", 40 * 2**args.log2_size, "a smaller --log2-size")
     if args.ranks > total:
-        raise _lab.UsageError(f"got {args.ranks} ranks and {total} numbers, expected a number for each; remedy: fewer")
+        raise UsageError(f"got {args.ranks} ranks and {total} numbers, expected a number for each; remedy: fewer")
     return total // args.ranks * args.ranks
 
 
 def main() -> int:
     """Run the experiment from the command line."""
-    parser = _lab.parser(__doc__, EXAMPLES, "largest number of ranks (default: 64, on real MPI 2)")
+    parser = cli.parser(__doc__, EXAMPLES, "largest number of ranks (default: 64, on real MPI 2)")
     what = "lg of how many numbers the ladder sorts; of the ranks' too, up to 18 (default: 22)"
     parser.add_argument("--log2-size", type=int, default=22, metavar="K", help=what)
-    parser.add_argument("--animate", type=_lab.animation, metavar="FILE", help="write data on their way as a GIF")
-    return _lab.main(parser, prepare, experiment, sys.argv)
+    parser.add_argument("--animate", type=files.animation, metavar="FILE", help="write data on their way as a GIF")
+    return cli.main(parser, prepare, experiment, sys.argv)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ import sys
 from typing import Any
 
 from collectives import CATALOGUE, Machine, choose, machine_of
-from experiments import _lab, _shares
-from experiments._operations import BUS_FACTORS, DTYPE, Call
-from experiments._worlds import World
+from experiments.lab import cli, progress, shares, tables, units
+from experiments.lab.errors import UsageError
+from experiments.lab.operations import BUS_FACTORS, DTYPE, Call
+from experiments.lab.worlds import World
 
 EXAMPLES = """\
   python experiments/busbw.py                                        8 simulated ranks, every operation
@@ -41,17 +42,17 @@ def native(operation: str) -> Any:
 def rows(world: World, machine: Any, operation: str, args: argparse.Namespace) -> list[list[str]]:
     """Measure an operation over all sizes; assert that results are right and, on simulated ranks, times as expected."""
     table = []
-    for n_bytes in _lab.track(sizes(args), operation):
+    for n_bytes in progress.track(sizes(args), operation):
         call = Call.of_bytes(operation, world.p, n_bytes)
         choice = choose(operation, machine, call.n, DTYPE.itemsize)
         name = choice.algorithm if args.algorithm == "auto" else args.algorithm
         measured = world.measure(call.program(CATALOGUE[operation][name].function), call.is_right)
         assert measured.right, f"{name} {operation}, {call.n_bytes} B: a result is wrong"
-        row = [_lab.nice_bytes(call.n_bytes), name]
+        row = [units.nice_bytes(call.n_bytes), name]
         expected_ps = dict(choice.candidates)[name]
         exact_ps = CATALOGUE[operation][name].cost(machine, call.n, DTYPE.itemsize).time_ps
         assert world.real or exact_ps in (None, measured.time_ps), f"{name}: {measured.time_ps} ps, {exact_ps} expected"
-        row += [_lab.nice_time(expected_ps), _lab.nice_time(measured.time_ps)]
+        row += [units.nice_time(expected_ps), units.nice_time(measured.time_ps)]
         row += [bandwidth(call, measured.time_ps, 1), bandwidth(call, measured.time_ps, bus_factor(call))]
         if world.real:
             own = world.measure(call.program(native(operation)), call.is_right)
@@ -90,7 +91,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
             continue
         factor = BUS_FACTORS[operation](world.p)
         head = ["algorithm", "time\nexpected", "\nmeasured", "algbw\nGB/s", "busbw\nGB/s"]
-        _lab.table([f"{operation}\n(bus: x {factor})", *head, *["native\nbusbw"] * world.real], found)
+        tables.table([f"{operation}\n(bus: x {factor})", *head, *["native\nbusbw"] * world.real], found)
     if not world.first:
         return
     print("Every element of every result was compared, and is right.")
@@ -101,33 +102,33 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
 
 def main() -> int:
     """Run the experiment from the command line."""
-    options = _lab.parser(__doc__, EXAMPLES, "number of ranks (default: 8, on real MPI 2)", plot=None, trace=False)
+    options = cli.parser(__doc__, EXAMPLES, "number of ranks (default: 8, on real MPI 2)", plot=None, trace=False)
     options.add_argument(
         "--operations", nargs="+", choices=BUS_FACTORS, default=[*BUS_FACTORS], metavar="NAME",
         help=f"of {', '.join(BUS_FACTORS)} (default: all)",
     )  # fmt: skip
     options.add_argument("--algorithm", default="auto", metavar="NAME", help="instead of the one predicted as fastest")
-    options.add_argument("--min", type=_shares.size_in_bytes, default="1KiB", metavar="N", help="first size (1KiB)")
-    options.add_argument("--max", type=_shares.size_in_bytes, default="4MiB", metavar="N", help="last size (4MiB)")
+    options.add_argument("--min", type=shares.size_in_bytes, default="1KiB", metavar="N", help="first size (1KiB)")
+    options.add_argument("--max", type=shares.size_in_bytes, default="4MiB", metavar="N", help="last size (4MiB)")
     options.add_argument("--factor", type=int, default=4, metavar="N", help="from one size to the next (4)")
-    return _lab.main(options, prepare, experiment, sys.argv)
+    return cli.main(options, prepare, experiment, sys.argv)
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Set args.ranks; check the others."""
     args.ranks = args.ranks or (2 if args.mpi else 8)
     if not 0 < args.min <= args.max or args.factor < 2:
-        raise _lab.UsageError(
+        raise UsageError(
             f"got --min {args.min} --max {args.max} --factor {args.factor}, expected 0 < min <= max and a factor from 2"
         )
     for operation in args.operations:
         if args.algorithm not in ("auto", *CATALOGUE[operation]):
-            raise _lab.UsageError(
+            raise UsageError(
                 f"--algorithm: got {args.algorithm!r}, expected auto or one of those for {operation}: "
                 f"{', '.join(CATALOGUE[operation])}; remedy: choose one, or other --operations"
             )
     held = 4 * args.max * (1 if args.mpi else args.ranks)
-    _lab.require_memory(f"{args.ranks} ranks of {_lab.nice_bytes(args.max)}", held, "a smaller --max")
+    cli.require_memory(f"{args.ranks} ranks of {units.nice_bytes(args.max)}", held, "a smaller --max")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ import numpy as np
 
 import ranks
 from collectives import butterfly_barrier, central_barrier, cost, dissemination_barrier
-from experiments import _lab
-from experiments._worlds import Real, Simulated, Trial, World, rounds
+from experiments.lab import cli, files, progress, tables, units
+from experiments.lab.errors import UsageError
+from experiments.lab.worlds import Real, Simulated, Trial, World, rounds
 from experiments.pictures.curves import Points, curves
 
 EXAMPLES = """\
@@ -83,18 +84,18 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         on_mpi(world)
         return
     sizes = [*(p for p in SIZES if p < world.p), world.p]
-    trials = [trial(Simulated(p, world.network), name) for p in _lab.track(sizes, "running") for name in BARRIERS]
-    _lab.compare(world, "sends", trials)
+    trials = [trial(Simulated(p, world.network), name) for p in progress.track(sizes, "running") for name in BARRIERS]
+    tables.compare(world, "sends", trials)
     prove(world.network)
     if args.trace:
-        _lab.save(args.trace, entered_late(dissemination_barrier, world.p, world.network).to_chrome)
+        files.save(args.trace, entered_late(dissemination_barrier, world.p, world.network).to_chrome)
     if args.plot:
         draw(world, args.plot, dict(zip(product(sizes, BARRIERS), trials, strict=True)))
 
 
 def prove(network: ranks.Network) -> None:
     """Show by vector clocks that nobody can leave before everybody has entered, whatever the network."""
-    for p in _lab.track(PROVED, "proving"):
+    for p in progress.track(PROVED, "proving"):
         for name, barrier in BARRIERS.items():
             early = entered_late(barrier, p, network).left_before_entered("barrier")
             assert not early, f"{name}, {p} ranks: (a, b) where b may leave before a has entered: {early}"
@@ -116,11 +117,11 @@ def draw(world: Simulated, path: Path, trials: dict[tuple[int, str], Trial]) -> 
         if None not in times_ps:
             lines[name] = [*zip(sizes, times_ps, strict=True)]
     title = f"Barriers on {world.network.name}"
-    _lab.save(path, curves(title, "ranks", lines, points, "{:.0f}".format, _lab.nice_time).savefig)
+    files.save(path, curves(title, "ranks", lines, points, "{:.0f}".format, units.nice_time).savefig)
     p = min(world.p, 8)
     trace = entered_late(dissemination_barrier, p, world.network)
     title = f"Dissemination barrier: {p} ranks enter 1 µs apart, none leaves before the last has entered"
-    _lab.save(_lab.beside(path), partial(trace.picture, title=title))
+    files.save(files.beside(path), partial(trace.picture, title=title))
 
 
 def on_mpi(world: Real) -> None:
@@ -133,7 +134,7 @@ def on_mpi(world: Real) -> None:
         barrier(world.comm)
         times = world.comm.allgather((entered, time.monotonic()))
         assert max(enter for enter, _ in times) <= min(leave for _, leave in times), f"{name}: {times}"
-    _lab.compare(world, "sends", [*trials, Trial("native Barrier", None, 0, native)])
+    tables.compare(world, "sends", [*trials, Trial("native Barrier", None, 0, native)])
     if world.first:
         print("Ranks that entered 10 ms apart: none left before the last one had entered.")
 
@@ -141,18 +142,18 @@ def on_mpi(world: Real) -> None:
 def main() -> int:
     """Run the experiment from the command line."""
     ranks_help = "largest number of ranks (default: 2048, on real MPI 4)"
-    return _lab.main(_lab.parser(__doc__, EXAMPLES, ranks_help), prepare, experiment, sys.argv)
+    return cli.main(cli.parser(__doc__, EXAMPLES, ranks_help), prepare, experiment, sys.argv)
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Set args.ranks."""
     if args.plot and args.mpi:
-        raise _lab.UsageError(
+        raise UsageError(
             "--plot is for simulated ranks: on real MPI there is one number of ranks; remedy: leave it out"
         )
     args.ranks = args.ranks or (4 if args.mpi else 2048)
     if not args.mpi:
-        _lab.require_memory(f"{args.ranks} ranks", args.ranks * RANK_BYTES, "fewer --ranks")
+        cli.require_memory(f"{args.ranks} ranks", args.ranks * RANK_BYTES, "fewer --ranks")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ import numpy as np
 
 import ranks
 from collectives import CATALOGUE, commutative
-from experiments import _lab
-from experiments._worlds import World
+from experiments.lab import cli, files, progress, tables
+from experiments.lab.errors import UsageError
+from experiments.lab.worlds import World
 from ranks import look
 
 EXAMPLES = """\
@@ -121,7 +122,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     for name in ALGORITHMS:
         assert bits[name][1], f"{name}: turns differ"
     if world.first:
-        _lab.table(
+        tables.table(
             [f"{world.p} ranks, {TURNS} turns", "same bits on all ranks", "same bits in all turns"],
             [[name, *("yes" if same else "no" for same in row)] for name, row in bits.items()],
         )
@@ -131,7 +132,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
 def growth(p: int, plot: Path | None) -> None:
     """Print, and draw if asked to, how errors grow with the number of ranks."""
     sizes = [2**k for k in range(1, p.bit_length()) if 2**k < p] + [p] * (p > 1)
-    found = {(name, size): seen(name, size) for size in _lab.track(sizes, "adding") for name in ALGORITHMS}
+    found = {(name, size): seen(name, size) for size in progress.track(sizes, "adding") for name in ALGORITHMS}
     print(f"Sums of {N} float32 elements from 0 to 1, errors in u = 2^-24 of the exact sum (math.fsum):\n")
     for size in sizes if p <= 4 else [sizes[len(sizes) // 2 - 1], p]:
         rows = [
@@ -140,9 +141,9 @@ def growth(p: int, plot: Path | None) -> None:
             if at == size
         ]
         header = ["additions\nin a chain", "largest error\nat most", "\nmeasured", "rms error\nexpected", "\nmeasured"]
-        _lab.table([f"{size} ranks", *header], rows)
+        tables.table([f"{size} ranks", *header], rows)
     if plot:
-        _lab.save(plot, picture(sizes, found).savefig)
+        files.save(plot, picture(sizes, found).savefig)
 
 
 def picture(sizes: list[int], found: dict[tuple[str, int], Seen]) -> Any:
@@ -167,16 +168,16 @@ def picture(sizes: list[int], found: dict[tuple[str, int], Seen]) -> Any:
 def main() -> int:
     """Run the experiment from the command line."""
     ranks_help = "largest number of ranks (default: 128, on real MPI 4)"
-    options = _lab.parser(
+    options = cli.parser(
         __doc__, EXAMPLES, ranks_help, plot="errors against ranks into FILE (.png or .svg)", trace=False
     )
-    return _lab.main(options, prepare, experiment, sys.argv)
+    return cli.main(options, prepare, experiment, sys.argv)
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Set args.ranks."""
     if args.plot and args.mpi:
-        raise _lab.UsageError("--plot is for simulated ranks: on real MPI only bits are compared; remedy: leave it out")
+        raise UsageError("--plot is for simulated ranks: on real MPI only bits are compared; remedy: leave it out")
     args.ranks = args.ranks or (4 if args.mpi else 128)
 
 

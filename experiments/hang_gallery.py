@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import ranks
-from experiments import _hangs, _lab, _wrongs  # noqa: F401  # they enter their cases
-from experiments._gallery import CASES, Case
+from experiments.lab import cli, files, hangs, progress, tables, wrongs  # noqa: F401  # they enter their cases
+from experiments.lab.errors import UsageError
+from experiments.lab.gallery import CASES, Case
 from ranks.hangs.html import page, piece
 
 EXAMPLES = """\
@@ -28,27 +29,27 @@ EXAMPLES = """\
 
 def options() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = _lab.Parser(
+    made = cli.Parser(
         description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     made.add_argument("--list", action="store_true", help="name the cases and what was meant")
     made.add_argument("--case", choices=CASES, metavar="NAME", help="one case only; see --list")
     made.add_argument("--quiz", action="store_true", help="show the program, and the report only when you press Enter")
-    made.add_argument("--plot", type=_lab.picture, metavar="FILE", help="with --case: draw it (.png or .svg)")
-    made.add_argument("--html", type=_lab.writable, metavar="FILE", help="write a page with code, reports and pictures")
+    made.add_argument("--plot", type=files.picture, metavar="FILE", help="with --case: draw it (.png or .svg)")
+    made.add_argument("--html", type=files.writable, metavar="FILE", help="write a page: code, reports, pictures")
     return made
 
 
 def overview(cases: list[Case]) -> None:
     """Print what each case comes to, and that it passes when mended."""
     rows = []
-    for each in _lab.track(cases, "running"):
+    for each in progress.track(cases, "running"):
         failure, found = each.failure(), each.verdict_when_mended()
         assert type(failure) is each.error, f"{each.name}: {type(failure).__name__}, expected {each.error.__name__}"
         assert found.verdict == "holds", f"{each.name}, mended: {found}"
         how = "exploring" if each.explored else "a run"
         rows.append([each.name, str(each.size), how, type(failure).__name__, f"holds, {sum(found.runs.values())} runs"])
-    _lab.table(["case", "ranks", "found by", "report", "mended, explored"], rows)
+    tables.table(["case", "ranks", "found by", "report", "mended, explored"], rows)
     print("See one with --case NAME, or try yourself with --quiz.")
 
 
@@ -78,17 +79,17 @@ def draw(each: Case, failure: Exception, path: Path) -> None:
     """Draw the hang; where nothing hangs, the mended program."""
     if isinstance(failure, ranks.DeadlockError):
         headline = str(failure).partition(": ")[2].partition(" (")[0]
-        _lab.save(path, partial(failure.picture, title=f"{each.name}: {headline}"))
+        files.save(path, partial(failure.picture, title=f"{each.name}: {headline}"))
     else:
         assert each.mended is not None
         trace = ranks.run(each.mended, each.size, trace=True).trace
-        _lab.save(path, partial(trace.picture, title=f"{each.name}, mended"))
+        files.save(path, partial(trace.picture, title=f"{each.name}, mended"))
 
 
 def html(cases: list[Case]) -> str:
     """Return a page of these cases."""
     pieces = []
-    for each in _lab.track(cases, "drawing"):
+    for each in progress.track(cases, "drawing"):
         failure, found = each.failure(), each.verdict_when_mended()
         report = failure._repr_html_() if isinstance(failure, ranks.DeadlockError) else piece("pre", str(failure))
         pieces += [
@@ -119,19 +120,19 @@ def indented(text: str) -> str:
 
 def main() -> int:
     """Run the gallery from the command line."""
-    return _lab.guarded(options(), run, sys.argv)
+    return cli.guarded(options(), run, sys.argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Do what the options ask for."""
     if args.plot and not args.case:
-        raise _lab.UsageError("--plot draws one case; remedy: add --case NAME")
+        raise UsageError("--plot draws one case; remedy: add --case NAME")
     cases = [CASES[args.case]] if args.case else list(CASES.values())
     if args.list:
         for each in cases:
             print(f"{each.name:<26} {each.story}")
     elif args.html:
-        _lab.save(args.html, lambda path: path.write_text(html(cases)))
+        files.save(args.html, lambda path: path.write_text(html(cases)))
     elif args.case or args.quiz:
         for each in cases:
             show(each, args.plot, quiz=args.quiz)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import _lab
-from experiments._timing import Seconds, Work, interleaved, interval, once_s, one_after_the_other, ratio
+from experiments.lab import cli, files, tables, units
+from experiments.lab.errors import UsageError
+from experiments.lab.timing import Seconds, Work, interleaved, interval, once_s, one_after_the_other, ratio
 from experiments.pictures.ratios import forest
 from sorting import bitonic_sort
 from sorting.plain import sort_pairs, sort_views
@@ -111,32 +112,32 @@ def middle(ratios: Sequence[float], share: float = 0.95) -> tuple[float, float]:
 def experiment(args: argparse.Namespace) -> None:
     """Time all, print the ratios, draw them."""
     if not 1 <= args.log2_size <= 26:
-        raise _lab.UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 26, for 2 to 2^26 numbers")
+        raise UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 26, for 2 to 2^26 numbers")
     print(__doc__)
     x = np.random.default_rng(0).standard_normal(2**args.log2_size, np.float32)
     seconds = interleaved(checked(x, contenders(x, python=not args.no_python)), args.rounds)
     ratios = against_ours(seconds)
-    rows = [[OURS, _lab.nice_time(np.median(seconds[OURS]) * 1e12), "1", "", ""]]
+    rows = [[OURS, units.nice_time(np.median(seconds[OURS]) * 1e12), "1", "", ""]]
     for name, (times, (low, high)) in ratios.items():
         verdict = "slower" if low > 1 else "faster" if high < 1 else "cannot be told"
-        time = _lab.nice_time(np.median(seconds[name]) * 1e12)
+        time = units.nice_time(np.median(seconds[name]) * 1e12)
         rows.append([name, time, f"{times:.3g}", f"{low:.3g} to {high:.3g}", verdict])
     print(f"2^{args.log2_size} float32, medians of {args.rounds} rounds")
-    _lab.table(["", "time", "times as\nlong as ours", "interval,\n95 of 100", "than ours"], rows)
+    tables.table(["", "time", "times as\nlong as ours", "interval,\n95 of 100", "than ours"], rows)
     if args.plot:
-        _lab.save(args.plot, forest(ratios, f"2^{args.log2_size} float32 against {OURS}").savefig)
+        files.save(args.plot, forest(ratios, f"2^{args.log2_size} float32 against {OURS}").savefig)
 
 
 def main() -> int:
     """Run the experiment from the command line."""
-    parser = _lab.Parser(
+    parser = cli.Parser(
         description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--log2-size", type=int, default=14, metavar="K", help="lg of how many numbers (default: 14)")
-    parser.add_argument("--rounds", type=_lab.count, default=9, metavar="N", help="timed rounds (default: 9)")
+    parser.add_argument("--rounds", type=cli.count, default=9, metavar="N", help="timed rounds (default: 9)")
     parser.add_argument("--no-python", action="store_true", help="leave out what is sorted in pure Python")
-    parser.add_argument("--plot", type=_lab.picture, metavar="FILE", help="draw the ratios into FILE (.png or .svg)")
-    return _lab.guarded(parser, experiment, sys.argv)
+    parser.add_argument("--plot", type=files.picture, metavar="FILE", help="draw the ratios into FILE (.png or .svg)")
+    return cli.guarded(parser, experiment, sys.argv)
 
 
 if __name__ == "__main__":

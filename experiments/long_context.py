@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 import parallel
-from experiments import _attention, _lab
-from experiments._worlds import World
+from experiments.lab import cli, files, progress, tables, units
+from experiments.lab.attention import attend, by_name
+from experiments.lab.errors import UsageError
+from experiments.lab.worlds import World
 from parallel.local import Attention
 from ranks import look
 
@@ -52,8 +54,8 @@ def dense(comm: Any) -> Attention:
 METHODS: dict[str, tuple[Make, bool]] = {
     "dense": (dense, False),
     "blockwise": (lambda comm: parallel.local_attention(causal=True), False),
-    "Ulysses": (lambda comm: _attention.by_name("Ulysses", comm, 1, None), True),
-    "ring": (lambda comm: _attention.by_name("ring", comm, 1, None), True),
+    "Ulysses": (lambda comm: by_name("Ulysses", comm, 1, None), True),
+    "ring": (lambda comm: by_name("ring", comm, 1, None), True),
 }
 """How to attend, and whether all ranks do."""
 
@@ -66,10 +68,10 @@ def peak_bytes(comm: Any, name: str, n: int) -> int:
         p = comm.size if shared else 1
         attention, rng = make(comm), np.random.default_rng(comm.rank)
         # Once before it counts: what is loaded or kept at the first call belongs to no sequence.
-        _attention.attend(attention, [np.zeros((1, 2, HEADS, HEAD_DIM), np.float32)] * 4)
+        attend(attention, [np.zeros((1, 2, HEADS, HEAD_DIM), np.float32)] * 4)
         tracemalloc.start()
         arrays = [rng.standard_normal((1, n // p, HEADS, HEAD_DIM), np.float32) for _ in range(4)]
-        _attention.attend(attention, arrays)
+        attend(attention, arrays)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     return max(comm.allgather(used))
@@ -94,7 +96,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         print(f"Ranks: {world.p} processes, {args.mib} MiB each\n")
     rows, curves = [], {}
     step = 2 * world.p
-    for name in _lab.track([*METHODS], "running") if world.first else METHODS:
+    for name in progress.track([*METHODS], "running") if world.first else METHODS:
         n, curve = longest(comm, name, budget, step)
         while (measured := peak_bytes(comm, name, n)) > budget:
             n -= step * max(1, round(n * (measured / budget - 1) / step))  # the curve was a little too hopeful
@@ -102,15 +104,15 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         assert abs(measured - expected) <= 0.1 * budget, f"{name}: {measured} bytes at {n} tokens, expected {expected}"
         curves[name] = n, measured, curve
         ranks_used = world.p if METHODS[name][1] else 1
-        sizes = [_lab.nice_bytes(each) for each in (expected, measured)]
+        sizes = [units.nice_bytes(each) for each in (expected, measured)]
         rows.append([name, f"{ranks_used}", f"{n:,}", f"{n / curves['dense'][0]:.1f}", *sizes])
     if world.first:
         header = ["causal, forward and backward", "ranks", "longest", "times dense", "memory\nexpected", "\nmeasured"]
-        _lab.table(header, rows)
+        tables.table(header, rows)
         print(f"{world.p} ranks take {curves['Ulysses'][0] / curves['blockwise'][0]:.2f} times (Ulysses) and")
         print(f"{curves['ring'][0] / curves['blockwise'][0]:.2f} times (ring) as many tokens as one.")
         if args.plot:
-            _lab.save(args.plot, picture(budget, curves).savefig)
+            files.save(args.plot, picture(budget, curves).savefig)
     comm.Barrier()
 
 
@@ -127,7 +129,7 @@ def picture(budget: int, curves: dict[str, Any]) -> Any:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.yaxis.set_major_formatter(lambda n, _: _lab.nice_bytes(n))
+    axes.yaxis.set_major_formatter(lambda n, _: units.nice_bytes(n))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure
@@ -136,19 +138,17 @@ def picture(budget: int, curves: dict[str, Any]) -> Any:
 def prepare(args: argparse.Namespace) -> None:
     """Ask for real ranks: simulated ones share the memory of one process."""
     if args.network or args.trace:
-        raise _lab.UsageError(
-            "--network and --trace are for simulated ranks, and these share one memory; leave them out"
-        )
+        raise UsageError("--network and --trace are for simulated ranks, and these share one memory; leave them out")
     args.mpi, args.ranks = True, args.ranks or 2
     if args.mib < 8:
-        raise _lab.UsageError(f"--mib: got {args.mib}, expected 8 or more: the probes need as much")
+        raise UsageError(f"--mib: got {args.mib}, expected 8 or more: the probes need as much")
 
 
 def main() -> int:
     """Run the experiment from the command line."""
-    options = _lab.parser(__doc__, EXAMPLES, "MPI processes (default: 2)")
-    options.add_argument("--mib", type=_lab.count, default=32, metavar="M", help="MiB a rank may use (default: 32)")
-    return _lab.main(options, prepare, experiment, sys.argv)
+    options = cli.parser(__doc__, EXAMPLES, "MPI processes (default: 2)")
+    options.add_argument("--mib", type=cli.count, default=32, metavar="M", help="MiB a rank may use (default: 32)")
+    return cli.main(options, prepare, experiment, sys.argv)
 
 
 if __name__ == "__main__":

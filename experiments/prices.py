@@ -14,8 +14,8 @@ from dataclasses import astuple, dataclass
 
 import ranks
 from collectives import CATALOGUE
-from experiments import _lab
-from experiments._operations import BUS_FACTORS, Call
+from experiments.lab import cli, tables, units
+from experiments.lab.operations import BUS_FACTORS, Call
 
 EXAMPLES = """\
   python experiments/prices.py                                      all-reduce on 8 ranks
@@ -104,7 +104,7 @@ def rows(operation: str, p: int, network: ranks.Network) -> list[list[str]]:
         in_bytes = Prices(each.latency, each.overhead, each.byte * size, each.reduced * size)
         expected, measured = prices_of(network).times(in_bytes), time_ps(operation, name, p, N_BYTES, network)
         numbers = [f"{each.latency:,}", f"{each.overhead:,}", f"{each.byte:.4g}", f"{each.reduced:.4g}"]
-        times = [_lab.nice_time(expected), _lab.nice_time(measured)]
+        times = [units.nice_time(expected), units.nice_time(measured)]
         made.append([name, *numbers, ", ".join(beaten[name]) or "-", *times])
     return made
 
@@ -115,23 +115,23 @@ HEADER = ["", "L", "o", "n G", "n gamma", "never better than", "time\nas a sum",
 def experiment(args: argparse.Namespace) -> None:
     """Count, compare, print."""
     p, network = args.ranks or 8, ranks.presets["infiniband"]
-    print(f"{__doc__.partition(chr(10))[0]}\n\n{args.operation}, {p} ranks of {_lab.nice_bytes(N_BYTES)}\n")
-    _lab.table(HEADER, rows(args.operation, p, network))
+    print(f"{__doc__.partition(chr(10))[0]}\n\n{args.operation}, {p} ranks of {units.nice_bytes(N_BYTES)}\n")
+    tables.table(HEADER, rows(args.operation, p, network))
     print(f"Times are on {network.name}: where the measured one is less, prices were paid at the same time.")
 
 
 def main() -> int:
     """Run the experiment from the command line."""
-    options = _lab.Parser(
+    options = cli.Parser(
         description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--ranks", type=_lab.count, metavar="P", help="number of ranks (default: 8)")
+    options.add_argument("--ranks", type=cli.count, metavar="P", help="number of ranks (default: 8)")
     options.add_argument(
         "--operation", choices=BUS_FACTORS, default="allreduce", metavar="NAME",
         help=f"one of {', '.join(BUS_FACTORS)} (default: allreduce)",
     )  # fmt: skip
     options.set_defaults(plot=None)
-    return _lab.guarded(options, experiment, sys.argv)
+    return cli.guarded(options, experiment, sys.argv)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,13 @@ import numpy as np
 import ranks
 from collectives import cost, naive_allreduce, ring_allgather, ring_allreduce, ring_reduce_scatter
 from collectives.arrays import block_bounds
-from experiments import _lab, _shares
-from experiments._shares import Array, Share, random_share
-from experiments._worlds import Measured, Trial, World, rounds
+from experiments.lab import cli, files, progress, shares, tables, units
+from experiments.lab.errors import UsageError
+from experiments.lab.provenance import held_in_ring, passed_in_ring
+from experiments.lab.shares import Array, Share, random_share
+from experiments.lab.worlds import Measured, Trial, World, rounds
 from experiments.pictures.curves import Points, curves
 from experiments.pictures.ring import animation
-from experiments.provenance import held_in_ring, passed_in_ring
 
 EXAMPLES = """\
   python experiments/ring_allreduce.py                                 8 ranks, a gradient bucket of 25 MiB each
@@ -123,7 +124,7 @@ def experiment(world: World, args: argparse.Namespace, share: Share) -> None:
     """Run the algorithms, compare and draw."""
     arrays = Arrays(world, share)
     x, trials = arrays.x, {}
-    for name in _lab.track([name for name in ALGORITHMS if name != NATIVE or world.real], "running"):
+    for name in progress.track([name for name in ALGORITHMS if name != NATIVE or world.real], "running"):
         measured = measure(world, arrays, name, trace=name == RING and args.trace is not None)
         wanted = cost(name, world.network, world.p, x.size, x.itemsize) if name != NATIVE else None
         trials[name] = Trial(
@@ -131,18 +132,18 @@ def experiment(world: World, args: argparse.Namespace, share: Share) -> None:
         )
     if world.first:
         print(__doc__.partition("\n")[0], EXPECTED, f"Ranks: {world.name}", sep="\n")
-        print(f"Data:  {_lab.nice_bytes(x.nbytes)} on each, {x.dtype} of shape {x.shape}")
-    _lab.compare(world, "bytes sent", trials.values())
+        print(f"Data:  {units.nice_bytes(x.nbytes)} on each, {x.dtype} of shape {x.shape}")
+    tables.compare(world, "bytes sent", trials.values())
     if world.first:
         conclude(world, {name: trial.measured.time_ps for name, trial in trials.items()})
     if args.trace:
-        _lab.save(args.trace, trials[RING].measured.trace.to_chrome)
+        files.save(args.trace, trials[RING].measured.trace.to_chrome)
     if args.plot:
         draw(world, args.plot, x.nbytes)
     if args.animate:
         p = min(world.p, 6)  # more blocks would not be told apart
         moving = animation(held_in_ring(p), passed_in_ring(p))
-        _lab.save(args.animate, lambda path: path.write_bytes(moving))
+        files.save(args.animate, lambda path: path.write_bytes(moving))
 
 
 def conclude(world: World, times_ps: dict[str, int]) -> None:
@@ -161,7 +162,9 @@ def conclude(world: World, times_ps: dict[str, int]) -> None:
     print("The ring's time is that of its reduce-scatter and its all-gather, to the picosecond.")
     naive_wins = [n for n in SIZES if expected_ps(world, NAIVE, n) < expected_ps(world, RING, n)]
     if naive_wins and naive_wins[-1] < SIZES[-1]:
-        print(f"The ring is expected to win above {_lab.nice_bytes(naive_wins[-1])}; below, its many rounds cost more.")
+        print(
+            f"The ring is expected to win above {units.nice_bytes(naive_wins[-1])}; below, its many rounds cost more."
+        )
     else:
         print(f"{'Naive' if naive_wins else 'The ring'} is expected to be no slower at any size.")
 
@@ -171,7 +174,7 @@ def draw(world: World, path: Path, n_bytes: int) -> None:
     names = [NAIVE, RING, *([NATIVE] if world.real else [])]
     points: dict[str, Points] = {name: [] for name in names}
     largest = max(n_bytes // 4 * 4, 64)
-    for size in _lab.track([*(4**k for k in range(3, 16) if 4**k < largest), largest], "measuring sizes"):
+    for size in progress.track([*(4**k for k in range(3, 16) if 4**k < largest), largest], "measuring sizes"):
         arrays = Arrays(world, random_share(size))
         for name in names:
             measured = measure(world, arrays, name)
@@ -186,31 +189,31 @@ def draw(world: World, path: Path, n_bytes: int) -> None:
         lines = {name: [(size, expected_ps(world, name, size)) for size in sizes] for name in names}
     where = "real MPI" if world.real else world.network.name
     title = f"All-reduce on {world.p} ranks, {where}"
-    figure = curves(title, "on each rank", lines, points, _lab.nice_bytes, _lab.nice_time)
-    _lab.save(path, figure.savefig)
+    figure = curves(title, "on each rank", lines, points, units.nice_bytes, units.nice_time)
+    files.save(path, figure.savefig)
     if not world.real:
         p, x = min(world.p, 4), np.zeros(largest // 4, np.float32)
         trace = ranks.run(ring_allreduce, p, x, network=world.network, trace=True).trace
-        title = f"Ring all-reduce of {_lab.nice_bytes(largest)}: reduce-scatter, then all-gather, {p - 1} steps each"
-        _lab.save(_lab.beside(path), partial(trace.picture, title=title))
+        title = f"Ring all-reduce of {units.nice_bytes(largest)}: reduce-scatter, then all-gather, {p - 1} steps each"
+        files.save(files.beside(path), partial(trace.picture, title=title))
 
 
 def main() -> int:
     """Run the experiment from the command line."""
-    parser = _lab.parser(__doc__, EXAMPLES, "number of ranks (default: 8, or one per .npy file)")
+    parser = cli.parser(__doc__, EXAMPLES, "number of ranks (default: 8, or one per .npy file)")
     what = "write the blocks of up to 6 ranks on their way as a GIF"
-    parser.add_argument("--animate", type=_lab.animation, metavar="FILE", help=what)
-    _shares.add_options(parser)
-    return _lab.main(parser, prepare, experiment, sys.argv)
+    parser.add_argument("--animate", type=files.animation, metavar="FILE", help=what)
+    shares.add_options(parser)
+    return cli.main(parser, prepare, experiment, sys.argv)
 
 
 def prepare(args: argparse.Namespace) -> Share:
     """Return what makes each rank's array; set args.ranks."""
     if args.animate and args.mpi:
-        raise _lab.UsageError("--animate is for simulated ranks, and real MPI was asked for; remedy: leave one out")
-    share = _shares.prepare(args)
+        raise UsageError("--animate is for simulated ranks, and real MPI was asked for; remedy: leave one out")
+    share = shares.prepare(args)
     if args.animate and args.ranks == 1:
-        raise _lab.UsageError("--animate: got 1 rank, expected 2 or more, since one alone sends nothing")
+        raise UsageError("--animate: got 1 rank, expected 2 or more, since one alone sends nothing")
     return share
 
 

@@ -20,7 +20,8 @@ import numpy as np
 
 import collectives
 import ranks
-from experiments import _lab
+from experiments.lab import cli, files, progress, tables, units
+from experiments.lab.errors import UsageError
 from experiments.pictures.curves import Points, curves
 
 EXAMPLES = """\
@@ -126,18 +127,18 @@ def measured(algorithm: Algorithm, setting: Setting, *, late: bool = False, slow
 def compare(setting: Setting) -> None:
     """Print what a late rank and a slow link add, expected and measured, where messages do not wait for each other."""
     rows = []
-    for name, algorithm in _lab.track(list(ALGORITHMS.items()), "running"):
+    for name, algorithm in progress.track(list(ALGORITHMS.items()), "running"):
         plain = measured(algorithm, setting)
-        row = [name, _lab.nice_time(plain)]
+        row = [name, units.nice_time(plain)]
         for kind, expected in (("late", algorithm.late), ("slow", algorithm.slow)):
             added = measured(algorithm, setting, **{kind: True}) - plain
             wanted = expected(setting, plain)
             # Sizes and rates are rounded to picoseconds for each of at most 2p messages of a chain.
             assert abs(added - wanted) <= 2 * setting.p * setting.factor, f"{name}, {kind}: {added}, expected {wanted}"
-            row += [_lab.nice_time(wanted), _lab.nice_time(added)]
+            row += [units.nice_time(wanted), units.nice_time(added)]
         rows.append(row)
     titles = ["late rank\nexpected", "\nmeasured", "slow link\nexpected", "\nmeasured"]
-    _lab.table(["", "undisturbed\nT", *(f"{title}" for title in titles)], rows)
+    tables.table(["", "undisturbed\nT", *(f"{title}" for title in titles)], rows)
 
 
 def with_ports(setting: Setting) -> None:
@@ -150,9 +151,9 @@ def with_ports(setting: Setting) -> None:
         bound = setting.factor * (n_bytes * setting.network.inter.fs_per_byte // 1000)
         assert slow >= bound - 2 * setting.p * setting.factor, f"{name}: {slow}, at least {bound} expected"
         rows.append(
-            [name, _lab.nice_time(plain), f"≥ {_lab.nice_time(bound)}", _lab.nice_time(slow), f"{slow / plain:.2f}"]
+            [name, units.nice_time(plain), f"≥ {units.nice_time(bound)}", units.nice_time(slow), f"{slow / plain:.2f}"]
         )
-    _lab.table(["with ports", "undisturbed", "slow link\nexpected", "\nmeasured", "times as\nslow"], rows)
+    tables.table(["with ports", "undisturbed", "slow link\nexpected", "\nmeasured", "times as\nslow"], rows)
 
 
 def draw(setting: Setting, path: Path) -> None:
@@ -164,22 +165,22 @@ def draw(setting: Setting, path: Path) -> None:
         each = [replace(setting, factor=2**k) for k in range(7)]
         lines[name] = [(s.factor, plain + algorithm.slow(s, plain)) for s in each]
         points[name] = [(s.factor, measured(algorithm, s, slow=True)) for s in each]
-    title = f"One slow link, {setting.p} ranks, {_lab.nice_bytes(setting.n_bytes)} on each, no ports"
-    figure = curves(title, "the link is slower by", lines, points, "{:.0f}".format, _lab.nice_time)
-    _lab.save(path, figure.savefig)
+    title = f"One slow link, {setting.p} ranks, {units.nice_bytes(setting.n_bytes)} on each, no ports"
+    figure = curves(title, "the link is slower by", lines, points, "{:.0f}".format, units.nice_time)
+    files.save(path, figure.savefig)
 
 
 def run(args: argparse.Namespace) -> None:
     """Do the experiment."""
     p, n_bytes = args.ranks or 8, args.bytes // 4 * 4
     if p < 4 or p & (p - 1):
-        raise _lab.UsageError(f"--ranks: got {p}, expected a power of two from 4 up, for which the formulas hold")
+        raise UsageError(f"--ranks: got {p}, expected a power of two from 4 up, for which the formulas hold")
     n_bytes -= n_bytes % (4 * p)
-    _lab.require_memory(f"{p} ranks of {_lab.nice_bytes(n_bytes)}", 4 * p * n_bytes, "fewer --ranks or --bytes")
+    cli.require_memory(f"{p} ranks of {units.nice_bytes(n_bytes)}", 4 * p * n_bytes, "fewer --ranks or --bytes")
     setting = Setting(p, n_bytes, ranks.presets["alpha-beta"], args.late * 1_000_000, args.factor)
     print(__doc__.partition("\n")[0], "\n", EXPECTED, sep="\n")
     print(f"Ranks: {p} simulated on alpha-beta: {setting.network.source}")
-    print(f"Data:  {_lab.nice_bytes(n_bytes)} on each")
+    print(f"Data:  {units.nice_bytes(n_bytes)} on each")
     print(f"Wrong: rank {p - 1} is {args.late} µs late, or the link from rank 0 to 1 {args.factor} times as slow\n")
     compare(setting)
     with_ports(setting)
@@ -189,15 +190,15 @@ def run(args: argparse.Namespace) -> None:
 
 def main() -> int:
     """Run the experiment from the command line."""
-    options = _lab.Parser(
+    options = cli.Parser(
         description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--ranks", type=_lab.count, metavar="P", help="a power of two from 4 up (default: 8)")
-    options.add_argument("--bytes", type=_lab.count, default=2**20, metavar="N", help="on each rank (default: 1 MiB)")
-    options.add_argument("--late", type=_lab.count, default=100, metavar="US", help="microseconds (default: 100)")
-    options.add_argument("--factor", type=_lab.count, default=4, metavar="F", help="of the slow link (default: 4)")
-    options.add_argument("--plot", type=_lab.picture, metavar="FILE", help="draw time over factor (.png, .svg)")
-    return _lab.guarded(options, run, sys.argv)
+    options.add_argument("--ranks", type=cli.count, metavar="P", help="a power of two from 4 up (default: 8)")
+    options.add_argument("--bytes", type=cli.count, default=2**20, metavar="N", help="on each rank (default: 1 MiB)")
+    options.add_argument("--late", type=cli.count, default=100, metavar="US", help="microseconds (default: 100)")
+    options.add_argument("--factor", type=cli.count, default=4, metavar="F", help="of the slow link (default: 4)")
+    options.add_argument("--plot", type=files.picture, metavar="FILE", help="draw time over factor (.png, .svg)")
+    return cli.guarded(options, run, sys.argv)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 import parallel
 import ranks
 from collectives import ring_allgather, ring_reduce_scatter
-from experiments import _lab
+from experiments.lab import cli, tables
 from parallel.layers import saved_bytes
 from parallel.local import Attention
 
@@ -202,18 +202,18 @@ def experiment(args: argparse.Namespace) -> None:
         numbers = [expected, found.forward, found.backward, found.sent, found.kept]
         rows.append([name, way.papers, *(f"{float(each):.3f}" for each in numbers), f"{found.messages}"])
     header = ["", "papers", "sent\nexpected", "\nforward", "\nbackward", "\nboth", "kept", "messages"]
-    _lab.table(header, rows)
+    tables.table(header, rows)
     print("Attention: output and gradients are those of dense attention within 1e-12.")
 
 
 def main() -> int:
     """Run the experiment from the command line."""
-    options = _lab.Parser(
+    options = cli.Parser(
         description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--ranks", type=_lab.count, metavar="P", help="ranks, and heads (default: 4)")
+    options.add_argument("--ranks", type=cli.count, metavar="P", help="ranks, and heads (default: 4)")
     options.set_defaults(plot=None)
-    return _lab.guarded(options, experiment, sys.argv)
+    return cli.guarded(options, experiment, sys.argv)
 
 
 if __name__ == "__main__":

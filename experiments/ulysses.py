@@ -21,9 +21,10 @@ import numpy as np
 
 import parallel
 import ranks
-from experiments import _attention, _lab
-from experiments._attention import BYTES, Shrunk
-from experiments._worlds import World
+from experiments.lab import cli, files, progress, tables, units
+from experiments.lab.attention import BYTES, FLOPS_PER_S, Shrunk, attend, by_name, free_kernel
+from experiments.lab.errors import UsageError
+from experiments.lab.worlds import World
 from experiments.pictures.curves import tick
 from parallel import costs
 from ranks import look
@@ -67,7 +68,7 @@ def play(
     shrunk = Shrunk(tokens // PLAYED, HEAD_DIM)
 
     def program(comm: Any) -> None:
-        kernel = shrunk.kernel(comm) if compute else _attention.free_kernel(comm)
+        kernel = shrunk.kernel(comm) if compute else free_kernel(comm)
         q, lengths = np.zeros((1, PLAYED, HEADS, 1), np.float32), [PLAYED] * p
         if name == "Megatron":
             sizes = parallel.BlockSizes(HEADS, HEADS, HEADS, HEADS)
@@ -76,7 +77,7 @@ def play(
             whole = parallel.random_parameters(np.random.default_rng(0), sizes, np.float32)
             parallel.block(strategy, parallel.split_parameters(whole, sizes, p, comm.rank), q[..., 0])
         else:
-            _attention.by_name(name, comm, min(p, NODE), lengths, kernel).forward(q, q, q)
+            by_name(name, comm, min(p, NODE), lengths, kernel).forward(q, q, q)
 
     return ranks.run(program, p, network=shrunk.network(network), trace=trace)
 
@@ -84,16 +85,16 @@ def play(
 def growth(world: World, tokens: int, sizes: list[int]) -> dict[tuple[str, int], ranks.Run]:
     """Print what is sent and how long it takes as ranks and tokens grow together; return the runs."""
     runs, rows = {}, []
-    for p in _lab.track(sizes, "playing"):
+    for p in progress.track(sizes, "playing"):
         for name in NAMES:
             run = runs[name, p] = play(name, world.network, p, tokens)
             silent = play(name, world.network, p, tokens, compute=False)
             elements = played_elements(run, tokens)
             assert elements == sent(name, p, tokens), f"{name}, {p} ranks: sent {elements}"
-            wire = [_lab.nice_bytes(n * BYTES) for n in (sent(name, p, tokens), elements)]
-            times = [_lab.nice_time(each.time_ps) for each in (silent, run)]
+            wire = [units.nice_bytes(n * BYTES) for n in (sent(name, p, tokens), elements)]
+            times = [units.nice_time(each.time_ps) for each in (silent, run)]
             rows.append([f"{p:>3} {name}", f"{p * tokens:,}", *wire, *times])
-    _lab.table(["ranks", "tokens", "sent a rank\nexpected", "\nmeasured", "messages\nalone", "with\nattention"], rows)
+    tables.table(["ranks", "tokens", "sent a rank\nexpected", "\nmeasured", "messages\nalone", "with\nattention"], rows)
     return runs
 
 
@@ -101,13 +102,13 @@ def winners() -> None:
     """Print which strategy is fastest where, and how much slower the second is."""
     networks, lengths, sizes = WINNERS
     rows = []
-    for network, tokens, p in _lab.track([*product(networks, lengths, sizes)], "comparing"):
+    for network, tokens, p in progress.track([*product(networks, lengths, sizes)], "comparing"):
         names = [name for name in NAMES if name != "USP" or p > NODE]  # within a node USP is Ulysses
         times = sorted((play(name, ranks.presets[network], p, tokens).time_ps, name) for name in names)
         (first_ps, first), (second_ps, second) = times[:2]
         slower = f"{second}, {second_ps / first_ps:.2f} times as long"
-        rows.append([network, f"{tokens:,}", f"{p}", first, _lab.nice_time(first_ps), slower])
-    _lab.table(["fastest forward on", "tokens a rank", "ranks", "first", "time", "second"], rows)
+        rows.append([network, f"{tokens:,}", f"{p}", first, units.nice_time(first_ps), slower])
+    tables.table(["fastest forward on", "tokens a rank", "ranks", "first", "time", "second"], rows)
 
 
 def numbers(world: World) -> None:
@@ -130,8 +131,8 @@ def numbers(world: World) -> None:
                 held = parallel.usp_grid(comm, row).shard(mine, layout)[0]
             else:
                 held = parallel.shard(mine, p, comm.rank, layout)[0]
-            attention = _attention.by_name(name, comm, row, None)
-            got = _attention.attend(attention, [x[:, held] for x in arrays])
+            attention = by_name(name, comm, row, None)
+            got = attend(attention, [x[:, held] for x in arrays])
             return max(float(abs(a - b[:, held]).max()) for a, b in zip(got, expected, strict=True))
 
         measured = world.measure(program, lambda rank, error: error < 1e-12)
@@ -147,13 +148,13 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     if not world.real:
         sizes = [p for p in SIZES if p < args.ranks] + [args.ranks]
         print(f"Model: {HEADS} heads of {HEAD_DIM}, causal, 2 bytes an element, {args.tokens:,} tokens a rank;")
-        print(f"       attention at {_attention.FLOPS_PER_S / 1e12:g} TFLOP/s, other work left out\n")
+        print(f"       attention at {FLOPS_PER_S / 1e12:g} TFLOP/s, other work left out\n")
         runs = growth(world, args.tokens, sizes)
         winners()
         if args.plot:
             draw(args.plot, world.network.name, args.tokens, sizes, runs)
         if args.trace:
-            _lab.save(
+            files.save(
                 args.trace, play("ring", world.network, min(args.ranks, 8), args.tokens, trace=True).trace.to_chrome
             )
     if world.first:
@@ -173,7 +174,7 @@ def picture(network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, i
         right.plot(sizes, [runs[name, p].time_ps for p in sizes], marker=marker, fillstyle="none", **style)
     left.set_title("Sent by each rank, forward (lines expected, marks measured)", fontsize="medium")
     right.set_title(f"Time of a forward on {network}, with attention", fontsize="medium")
-    for axes, nice, base in ((left, _lab.nice_bytes, 2), (right, _lab.nice_time, 10)):
+    for axes, nice, base in ((left, units.nice_bytes, 2), (right, units.nice_time, 10)):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log", base=base)
         axes.yaxis.set_major_formatter(lambda y, _, nice=nice: tick(nice(y)))
@@ -191,32 +192,32 @@ def played_elements(run: ranks.Run, tokens: int) -> int:
 
 def draw(path: Path, network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, int], ranks.Run]) -> None:
     """Draw what is sent and how long it takes, and beside it a ring's messages."""
-    _lab.save(path, picture(network, tokens, sizes, runs).savefig)
+    files.save(path, picture(network, tokens, sizes, runs).savefig)
     p = min(sizes[-1], 8)
     trace = play("ring", ranks.presets[network], p, tokens, trace=True).trace
     title = f"Ring attention, {p} ranks, {tokens:,} tokens each: blocks move while ranks compute"
-    _lab.save(_lab.beside(path), partial(trace.picture, title=title))
+    files.save(files.beside(path), partial(trace.picture, title=title))
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Set args.ranks and check args.tokens."""
     if args.tokens % PLAYED:
-        raise _lab.UsageError(f"--tokens: got {args.tokens}, expected a multiple of {PLAYED}")
+        raise UsageError(f"--tokens: got {args.tokens}, expected a multiple of {PLAYED}")
     if args.mpi and args.plot:
-        raise _lab.UsageError("--plot is for simulated ranks; remedy: leave it out")
+        raise UsageError("--plot is for simulated ranks; remedy: leave it out")
     args.ranks = args.ranks or (2 if args.mpi else 64)
     if not args.mpi and args.ranks > NODE and args.ranks % NODE:
-        raise _lab.UsageError(f"--ranks: got {args.ranks}, expected up to {NODE}, or a multiple of {NODE}: full nodes")
+        raise UsageError(f"--ranks: got {args.ranks}, expected up to {NODE}, or a multiple of {NODE}: full nodes")
     args.network = args.network or (None if args.mpi else "dgx-h100")
 
 
 def main() -> int:
     """Run the experiment from the command line."""
-    options = _lab.parser(__doc__, EXAMPLES, "largest number of ranks (default: 64, on real MPI 2)")
+    options = cli.parser(__doc__, EXAMPLES, "largest number of ranks (default: 64, on real MPI 2)")
     options.add_argument(
-        "--tokens", type=_lab.count, default=16384, metavar="N", help="tokens on each rank (default: 16384)"
+        "--tokens", type=cli.count, default=16384, metavar="N", help="tokens on each rank (default: 16384)"
     )
-    return _lab.main(options, prepare, experiment, sys.argv)
+    return cli.main(options, prepare, experiment, sys.argv)
 
 
 if __name__ == "__main__":

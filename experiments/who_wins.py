@@ -16,9 +16,10 @@ from typing import Any
 
 import ranks
 from collectives import CATALOGUE, Machine, choose, machine_of
-from experiments import _lab
-from experiments._operations import BUS_FACTORS, DTYPE, Call
-from experiments._worlds import World
+from experiments.lab import cli, files, progress, tables, units
+from experiments.lab.errors import UsageError
+from experiments.lab.operations import BUS_FACTORS, DTYPE, Call
+from experiments.lab.worlds import World
 from ranks import look
 
 EXAMPLES = """\
@@ -89,7 +90,7 @@ def show(operation: str, network: ranks.Network, diagram: Diagram) -> None:
             other = "" if seen or each.loss == 0 else f"<{each.fastest} {each.loss:.1%}"
             line.append(letters[each.predicted].lower() if seen else letters[each.predicted] + other)
         table.append(line)
-    _lab.table(["", *map(_lab.nice_bytes, BYTES)], table)
+    tables.table(["", *map(units.nice_bytes, BYTES)], table)
 
 
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:
@@ -103,7 +104,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     sizes = [*(p for p in RANKS if p < world.p), world.p]
     todo = list(product(args.operations, networks, sizes, BYTES))
     diagrams: dict[tuple[str, str], Diagram] = {}
-    for operation, network, p, n_bytes in _lab.track(todo, "running"):
+    for operation, network, p, n_bytes in progress.track(todo, "running"):
         diagrams.setdefault((operation, network.name), {})[p, n_bytes] = cell(operation, network, p, n_bytes)
     print("Capital letters: predicted, and measured to be the fastest, or what beats it and by how much is behind it;")
     print("small letters: predicted only.\n")
@@ -116,7 +117,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     if wrong:
         print(f"In the others their choice takes {worst:.1%} longer at most.")
     if args.plot:
-        _lab.save(args.plot, picture(args.operations, networks, sizes, diagrams).savefig)
+        files.save(args.plot, picture(args.operations, networks, sizes, diagrams).savefig)
 
 
 def picture(
@@ -143,7 +144,7 @@ def picture(
             text = letter.lower() if not each.measured_ps else "\N{MULTIPLICATION SIGN}" if each.loss else letter
             ink = look.ink_on(colours[each.predicted])
             axes.text(x, y, text, ha="center", va="center", fontsize="small", color=ink)
-        axes.set_xticks(range(len(BYTES)), [_lab.nice_bytes(n) for n in BYTES], rotation=45, fontsize="small")
+        axes.set_xticks(range(len(BYTES)), [units.nice_bytes(n) for n in BYTES], rotation=45, fontsize="small")
         axes.set_yticks(range(len(sizes)), [f"{p}" for p in sizes], fontsize="small")
         axes.set_ylabel("ranks")
         winners = {each.predicted for each in diagram.values()}
@@ -164,7 +165,7 @@ def on_mpi(world: World, operations: list[str]) -> None:
     """Print who wins along the bytes: predicted by the calibrated network, and measured."""
     for operation in operations:
         machine, table = machine_of(world.comm, operation), []
-        for n_bytes in _lab.track(REAL_BYTES, operation):
+        for n_bytes in progress.track(REAL_BYTES, operation):
             call = Call.of_bytes(operation, world.p, n_bytes)
             choice = choose(operation, machine, call.n, DTYPE.itemsize)
             times = {}
@@ -174,30 +175,35 @@ def on_mpi(world: World, operations: list[str]) -> None:
                 times[name] = measured.time_ps
             found = Cell(choice.algorithm, times)
             fastest_ps = min(times.values())
-            shown = [found.predicted, _lab.nice_time(times[found.predicted]), found.fastest, _lab.nice_time(fastest_ps)]
-            table.append([_lab.nice_bytes(call.n_bytes), *shown, f"{found.loss:.0%}"])
+            shown = [
+                found.predicted,
+                units.nice_time(times[found.predicted]),
+                found.fastest,
+                units.nice_time(fastest_ps),
+            ]
+            table.append([units.nice_bytes(call.n_bytes), *shown, f"{found.loss:.0%}"])
         if world.first:
-            _lab.table([operation, "predicted\nto win", "takes", "fastest\nmeasured", "takes", "lost"], table)
+            tables.table([operation, "predicted\nto win", "takes", "fastest\nmeasured", "takes", "lost"], table)
 
 
 def main() -> int:
     """Run the experiment from the command line."""
     ranks_help = "largest number of ranks (default: 16, on real MPI 2)"
-    options = _lab.parser(__doc__, EXAMPLES, ranks_help, plot="diagrams into FILE (.png or .svg)", trace=False)
+    options = cli.parser(__doc__, EXAMPLES, ranks_help, plot="diagrams into FILE (.png or .svg)", trace=False)
     options.add_argument(
         "--operations", nargs="+", choices=BUS_FACTORS, default=[*BUS_FACTORS], metavar="NAME",
         help=f"of {', '.join(BUS_FACTORS)} (default: all)",
     )  # fmt: skip
     options.add_argument("--every-network", action="store_true", help="instead of one, all that can be simulated")
-    return _lab.main(options, prepare, experiment, sys.argv)
+    return cli.main(options, prepare, experiment, sys.argv)
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Set args.ranks; check the others."""
     if args.mpi and (args.plot or args.every_network):
-        raise _lab.UsageError("--plot and --every-network are for simulated ranks; remedy: leave them out")
+        raise UsageError("--plot and --every-network are for simulated ranks; remedy: leave them out")
     if args.every_network and args.network:
-        raise _lab.UsageError("got --network and --every-network, expected one of them; remedy: leave one out")
+        raise UsageError("got --network and --every-network, expected one of them; remedy: leave one out")
     args.ranks = args.ranks or (2 if args.mpi else 16)
 
 

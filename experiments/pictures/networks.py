@@ -135,7 +135,7 @@ def split_picture(before: Sequence[float], after: Sequence[float]) -> Any:
 def need_picture(network: ComparatorNetwork, needed: dict[tuple[int, tuple[int, int]], int]) -> Any:
     """Return a Figure of `network` in which each comparator says how many inputs would come out unsorted without it.
 
-    needed: as experiments._networks.needed_by gives it. The fewer, the redder, and the harder to miss by testing.
+    needed: as experiments.lab.networks.needed_by gives it. The fewer, the redder, and the harder to miss by testing.
     """
     length, most = list(_places(network))[-1][1], max(needed.values())
     figure = look.figure(8, 0.42 * network.n + 0.7)

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from experiments.lab.provenance import Held, Passed
 from experiments.pictures import gif
-from experiments.provenance import Held, Passed
 from ranks import look
 
 EMPTY = "#ebe9e3"

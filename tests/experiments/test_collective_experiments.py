@@ -12,7 +12,8 @@ import pytest
 
 import collectives
 import ranks
-from experiments import _operations, busbw, float_order, who_wins
+from experiments import busbw, float_order, who_wins
+from experiments.lab import operations
 from test_experiments import call, row, run
 
 # -- float_order ---------------------------------------------------------------------------------------------
@@ -73,8 +74,8 @@ def test_float_order_compares_bits_on_real_mpi(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("p", [1, 2, 3, 5])
 def test_calls_are_right_for_every_algorithm_and_wrong_results_are_seen(p) -> None:
-    for operation in _operations.BUS_FACTORS:
-        made = _operations.Call.of_bytes(operation, p, 100)
+    for operation in operations.BUS_FACTORS:
+        made = operations.Call.of_bytes(operation, p, 100)
         assert made.n % p == 0
         for algorithm in collectives.CATALOGUE[operation].values():
             run = ranks.run(made.program(algorithm.function), p, network="nvlink")
@@ -86,7 +87,7 @@ def test_calls_are_right_for_every_algorithm_and_wrong_results_are_seen(p) -> No
 
 
 def test_bus_factors_are_those_of_nccl_tests() -> None:
-    factors = {name: float(factor(4)) for name, factor in _operations.BUS_FACTORS.items()}
+    factors = {name: float(factor(4)) for name, factor in operations.BUS_FACTORS.items()}
     assert factors == {
         "allreduce": 1.5, "reduce_scatter": 0.75, "allgather": 0.75, "alltoall": 0.75, "broadcast": 1, "reduce": 1,
     }  # fmt: skip
@@ -107,7 +108,7 @@ def test_busbw_shows_every_operation_and_also_on_real_mpi(tmp_path: Path) -> Non
     for argv in (["--ranks", 3], ["--mpi", "--ranks", 2]):
         ended = run("busbw", *argv, "--max", "4KiB", folder=tmp_path)
         assert ended.returncode == 0, ended.stderr
-        for operation in _operations.BUS_FACTORS:
+        for operation in operations.BUS_FACTORS:
             assert re.search(rf"^ {operation} ", ended.stdout, re.MULTILINE)
         assert "Every element of every result was compared, and is right." in ended.stdout
         assert ended.stdout.count("native") == (6 if "--mpi" in argv else 0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.exercises import check
+from experiments.lab.exercises import check
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 import processes
-from experiments import _lab, _shares, _worlds, dissemination_barrier, ring_allreduce
+from experiments import dissemination_barrier, ring_allreduce
+from experiments.lab import cli, shares, worlds
 from experiments.pictures import ring
 from ranks import real
 
@@ -208,7 +209,7 @@ def test_bad_input_is_one_line_and_status_2(argv, here, monkeypatch, capsys):
 
 @pytest.mark.parametrize("library", ["rich", "matplotlib"])
 def test_a_missing_library_names_the_extra_to_install(library, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(_lab, "find_spec", lambda name: None if name == library else util.find_spec(name))
+    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == library else util.find_spec(name))
     assert call(ring_allreduce, monkeypatch, "--plot", tmp_path / "x.png") == 2
     assert f'{library} is not installed; remedy: install the extra "show"' in capsys.readouterr().err
 
@@ -259,7 +260,7 @@ def test_a_barrier_that_lets_ranks_go_early_is_noticed(monkeypatch):
 )
 def test_sizes_are_read(text, n_bytes):
     args = argparse.ArgumentParser()
-    _shares.add_options(args)
+    shares.add_options(args)
     assert args.parse_args(["--bytes", text]).bytes == n_bytes
 
 
@@ -270,4 +271,4 @@ def test_rounds_are_the_longest_chain_of_messages():
         if comm.rank < comm.size - 1:
             comm.send(x, comm.rank + 1)
 
-    assert _worlds.rounds(relay, 6, "news") == 5
+    assert worlds.rounds(relay, 6, "news") == 5

@@ -12,7 +12,7 @@ import pytest
 
 import ranks
 from experiments import hang_gallery
-from experiments._gallery import CASES, Case
+from experiments.lab.gallery import CASES, Case
 
 ALL = pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import honest_speed_up as experiment
-from experiments._timing import imagined, interleaved, interval, once_s, one_after_the_other, page_faults, ratio
+from experiments.lab.timing import imagined, interleaved, interval, once_s, one_after_the_other, page_faults, ratio
 from experiments.pictures.ratios import forest, roads, strays
 from ranks import look
 

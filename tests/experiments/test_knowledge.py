@@ -1,4 +1,4 @@
-"""Claims about `experiments/knowledge.py` and its picture: who knows of whom in a barrier."""
+"""Claims about `experiments/lab/knowledge.py` and its picture: who knows of whom in a barrier."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import ranks
 from collectives import CATALOGUE, butterfly_barrier, dissemination_barrier
 from experiments.dissemination_barrier import entered_late
-from experiments.knowledge import half_butterfly, known_after_receives, wait_after_the_last_ps
+from experiments.lab.knowledge import half_butterfly, known_after_receives, wait_after_the_last_ps
 from experiments.pictures.knowledge import spreading
 
 BARRIERS = [row.function for row in CATALOGUE["barrier"].values() if not row.one_node]

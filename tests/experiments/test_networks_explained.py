@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from experiments._networks import failing_inputs, halves_left_unsorted, lone_failures, needed_by, without
+from experiments.lab.networks import failing_inputs, halves_left_unsorted, lone_failures, needed_by, without
 from experiments.pictures import gif
 from experiments.pictures.networks import flow, need_picture, split_picture
 from ranks import look

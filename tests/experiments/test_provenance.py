@@ -1,4 +1,4 @@
-"""Claims about `experiments/provenance.py` and the pictures made of it: what is shown is what the ring does."""
+"""Claims about `experiments/lab/provenance.py` and the pictures made of it: what is shown is what the ring does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from PIL import Image
 
 import ranks
 from collectives import naive_allreduce, ring_allreduce
-from experiments import provenance
+from experiments.lab import provenance
+from experiments.lab.provenance import Passed, fewest_messages, held_in_ring, passed_in_ring, sent_shares
 from experiments.pictures import gif
 from experiments.pictures.loads import loads
 from experiments.pictures.ring import MOVES, SIZE, _corner, _moved, _slot, animation, strip
-from experiments.provenance import Passed, fewest_messages, held_in_ring, passed_in_ring, sent_shares
 
 
 @pytest.mark.parametrize("p", [1, 2, 3, 5, 8, 32])

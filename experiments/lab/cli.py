@@ -1,4 +1,4 @@
-"""What the experiments share: options, the way in and out, tables and progress.
+"""The command line of an experiment: its options, and the way in and out.
 
 A script gives `main` its parser and two functions: prepare(args) checks its own options, sets args.ranks if it is None
 and may raise UsageError; experiment(world, args, job) does the work, job being what prepare returned.
@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 import ranks
-from experiments._worlds import Real, Simulated, Trial, World
+from experiments.lab.errors import UsageError
+from experiments.lab.files import picture, writable
+from experiments.lab.units import nice_bytes
+from experiments.lab.worlds import Real, Simulated, World
 from ranks import real
-
-
-class UsageError(Exception):
-    """What the user can mend: one line and exit status 2."""
-
 
 # -- options -------------------------------------------------------------------------------------------------
 
@@ -67,28 +64,6 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1 up")
     return int(text)
-
-
-def writable(text: str) -> Path:
-    """Return the path of a file that can be written; a type for options."""
-    path = Path(text)
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a file that can be written")
-    return path
-
-
-def picture(text: str) -> Path:
-    """Return the path of a picture that can be written; a type for options."""
-    if Path(text).suffix not in (".png", ".svg"):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a file name that ends in .png or .svg")
-    return writable(text)
-
-
-def animation(text: str) -> Path:
-    """Return the path of an animation that can be written; a type for options."""
-    if Path(text).suffix != ".gif":
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a file name that ends in .gif")
-    return writable(text)
 
 
 # -- the way in ----------------------------------------------------------------------------------------------
@@ -198,97 +173,3 @@ def _agreed(start: Callable[[], Any]) -> Any:
     _complain(f"{Path(sys.argv[0]).name}: {problems[0]}")
     comm.Barrier()  # a rank that fails ends the others: let the first speak before
     raise SystemExit(2)
-
-
-# -- what is shown -------------------------------------------------------------------------------------------
-
-
-def compare(world: World, counted: str, trials: Iterable[Trial]) -> None:
-    """Print what was expected of each trial beside what was measured; assert that they agree and results are right.
-
-    counted: "sends" or "bytes sent", what to show of the busiest rank.
-    """
-    rows = []
-    for trial in trials:
-        expected, measured = trial.expected, trial.measured
-        assert measured.right, f"{trial.name}: a result is wrong"
-        row = [trial.name, "-", "-", "-", "-"]
-        if expected:
-            pairs = {
-                "rounds": ([expected.rounds], [trial.rounds]),
-                "sends": (expected.sends, measured.sends),
-                "bytes sent": (expected.bytes_sent, measured.bytes_sent),
-            }  # by rank but for the first
-            for what, (wanted, got) in pairs.items():
-                assert got == wanted, f"{trial.name}: {what} {got}, expected {wanted}"
-            row[1:] = [f"{max(numbers):,}" for what in ("rounds", counted) for numbers in pairs[what]]
-        rows.append([*row, _expected_time(world, trial), nice_time(measured.time_ps)])
-    header = [f"{what}\nexpected" for what in ("rounds", f"most {counted}", "time")]
-    if world.first:
-        table(["", *(head for pair in zip(header, ["\nmeasured"] * 3, strict=True) for head in pair)], rows)
-
-
-def _expected_time(world: World, trial: Trial) -> str:
-    """Return how the expected time is written; assert that it was met on simulated ranks."""
-    expected, time_ps = trial.expected, trial.measured.time_ps
-    if world.real or expected is None or expected.at_most_ps is None:
-        return "-"
-    if expected.time_ps is None:
-        assert time_ps <= expected.at_most_ps, f"{trial.name}: {time_ps} ps, at most {expected.at_most_ps} expected"
-        return f"≤ {nice_time(expected.at_most_ps)}"
-    assert time_ps == expected.time_ps, f"{trial.name}: {time_ps} ps, {expected.time_ps} expected"
-    return nice_time(expected.time_ps)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; all columns but the first are numbers."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(header):
-        made.add_column(name, justify="right" if index else "left", no_wrap=bool(index))
-    for row in rows:
-        made.add_row(*row)
-    # Where it is kept, as in a notebook, it is plain and as wide wherever it is made.
-    shown = sys.stdout.isatty()
-    width = shutil.get_terminal_size((100, 24)).columns if shown else 100
-    Console(width=width, highlight=False, force_terminal=shown, force_jupyter=False).print(made)
-
-
-def track(items: Sequence[Any], what: str) -> Iterable[Any]:
-    """Return an iterator over `items` that shows its progress on a terminal."""
-    from rich.console import Console
-    from rich.progress import track as rich_track
-
-    console = Console(stderr=True)
-    return rich_track(items, what, console=console, transient=True, disable=not console.is_terminal)
-
-
-def nice_time(time_ps: float) -> str:
-    """Return a time in four digits and its unit: "2.700 µs", "30.88 ms"."""
-    unit, ps = next(((unit, ps) for unit, ps in (("s", 1e12), ("ms", 1e9)) if time_ps >= ps), ("µs", 1e6))
-    return f"{time_ps / ps:#.4g} {unit}" if time_ps else "0"
-
-
-def nice_bytes(n_bytes: float) -> str:
-    """Return a size in up to four digits and its unit: "25 MiB"."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.4g} {unit}"
-    return f"{n_bytes:.4g} B"
-
-
-def beside(path: Path) -> Path:
-    """Return where the picture of messages goes: ring.png -> ring-messages.png."""
-    return path.with_stem(f"{path.stem}-messages")
-
-
-def save(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let write(path) make a file, and say so."""
-    try:
-        write(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    print(f"wrote {path}")

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments._lab import UsageError, nice_bytes, require_memory
+from experiments.lab.cli import require_memory
+from experiments.lab.errors import UsageError
+from experiments.lab.units import nice_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Share = Callable[[int], Array]

@@ -8,7 +8,7 @@ import numpy as np
 
 import ranks
 from collectives import dissemination_barrier, ring_allreduce
-from experiments._gallery import case
+from experiments.lab.gallery import case
 
 LARGE = 100_000  # bytes, above the eager limit
 

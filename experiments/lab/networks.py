@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from experiments import _lab
+from experiments.lab import tables
 from sorting import NETWORKS, ComparatorNetwork, bitonic, smallest_unsorted
 from sorting.networks import Comparator
 
@@ -32,7 +32,7 @@ def show_networks() -> None:
             counts = [f"{number:,}" for number in (depth, network.depth, size, network.size)]
             rows.append([name, f"{2**k:,}", *counts, "proved" if k == 4 else ""])
     header = ["", "wires", "stages\nexpected", "\ncounted", "comparators\nexpected", "\ncounted", "sorts all"]
-    _lab.table(header, rows)
+    tables.table(header, rows)
     whole = bitonic(16)
     print("Without its last comparator on wires 0 and 1 the bitonic network fails first on the input")
     print(" ".join(map(str, smallest_unsorted(without(whole, whole.depth - 1, (0, 1))) or ())) + ".")
