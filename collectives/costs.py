@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from ranks import Link, Network
 
@@ -44,9 +45,16 @@ class Machine:
     nodes: tuple[int, ...]
     buffering: str = "eager"
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.network, Network) and isinstance(self.nodes, tuple) and self.nodes):
+            nodes = "no nodes" if self.nodes == () else f"nodes of type {type(self.nodes).__name__}"
+            _refuse("Machine", f"network of type {type(self.network).__name__}, {nodes}", "the node of each rank")
+
     @classmethod
     def of(cls, network: Network, p: int, buffering: str = "eager") -> Machine:
         """Return the machine of ranks 0 to p-1 of `network`."""
+        if not isinstance(network, Network):
+            _refuse("Machine.of", f"network of type {type(network).__name__}", "the number of ranks")
         return cls(network, tuple(rank // network.ranks_per_node for rank in range(p)), buffering)
 
     @property
@@ -85,6 +93,11 @@ class Machine:
         p = self.p
         links = {self.link(rank, (rank + 1) % p) for rank in range(p)} if p > 1 else set()
         return max((self.network.message_ps(link, n_bytes) + self.network.jitter_ps for link in links), default=0)
+
+
+def _refuse(who: str, got: str, also: str) -> NoReturn:
+    remedy = 'Machine.of(ranks.presets["ethernet"], 8)'
+    raise TypeError(f"{who}: got {got}, expected a Network and {also}; remedy: for 8 ranks, {remedy}")
 
 
 # Formula(machine, n_items, itemsize); catalogue.py says what n_items counts for each operation.

@@ -75,6 +75,7 @@ from ranks.words.errors import (
     InvalidBufferError,
     InvalidHandleError,
     InvalidRankError,
+    InvalidStatusError,
     InvalidTagError,
     MessageLostError,
     NondeterminismError,
@@ -87,21 +88,24 @@ from ranks.words.errors import (
     UnfinishedRequestError,
     UnreceivedMessageError,
 )
+from ranks.words.extras import NotInstalledError
 from ranks.words.group import Group
 from ranks.words.status import Status
+
+__version__ = "0.1.0"
 
 __all__ = [
     "ANY_SOURCE", "ANY_TAG", "COMM_NULL", "COMM_TYPE_SHARED", "CONGRUENT", "IDENT", "IN_PLACE", "PROC_NULL",
     "REQUEST_NULL", "ROOT", "SIMILAR", "TAG_UB", "UNDEFINED", "UNEQUAL", "AbortError", "CollectiveMismatchError",
     "Comm", "Crash", "Datatype", "DatatypeMismatchError", "DeadlockError", "Delay", "Drop", "Duplicate",
     "DuplicateMessageError", "Event", "Exploration", "Fault", "Group", "InvalidBufferError", "InvalidHandleError",
-    "InvalidRankError", "InvalidTagError", "Link", "LivelockError", "LostPeerError", "MeasuredNetwork", "Message",
-    "MessageLostError", "Network", "NondeterminismError", "Outcome", "Partition", "Prequest", "RankExitError",
-    "RankFailedError", "RanksError", "ReceiveBufferError", "Request", "Run", "SendBufferChangedError", "SharedArray",
-    "SharedStateError", "SlowLink", "Started", "Status", "Straggler", "Trace", "TruncationError",
-    "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce", "calibrate", "can_share_memory",
-    "checked", "explore", "is_plain", "kept", "kept_by_handle", "look", "mpi_of", "network_named", "nodes_of",
-    "placement", "presets", "reduction_clock", "region", "run", "shared_array", "spend", "start",
+    "InvalidRankError", "InvalidStatusError", "InvalidTagError", "Link", "LivelockError", "LostPeerError",
+    "MeasuredNetwork", "Message", "MessageLostError", "Network", "NondeterminismError", "NotInstalledError", "Outcome",
+    "Partition", "Prequest", "RankExitError", "RankFailedError", "RanksError", "ReceiveBufferError", "Request", "Run",
+    "SendBufferChangedError", "SharedArray", "SharedStateError", "SlowLink", "Started", "Status", "Straggler", "Trace",
+    "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce", "calibrate",
+    "can_share_memory", "checked", "explore", "is_plain", "kept", "kept_by_handle", "look", "mpi_of", "network_named",
+    "nodes_of", "placement", "presets", "reduction_clock", "region", "run", "shared_array", "spend", "start",
 ]  # fmt: skip
 
 

@@ -6,10 +6,18 @@ from collections.abc import Callable
 
 from ranks.both.background import unfinished
 from ranks.hangs.diagnosis import deadlock
-from ranks.words.callsite import site_of
+from ranks.words.callsite import program_part, site_of
 from ranks.words.datatypes import typed_name
-from ranks.words.errors import SharedStateError, UnfinishedRequestError, UnreceivedMessageError
+from ranks.words.errors import (
+    CollectiveMismatchError,
+    RanksError,
+    SharedStateError,
+    UnfinishedRequestError,
+    UnreceivedMessageError,
+)
 from ranks.world import World
+
+__tracebackhide__ = True  # pytest shows the frames of the program, not of this module
 
 
 def raise_if_ended_badly(world: World, program: str, passes: Callable[[str], bool] | None) -> None:
@@ -47,8 +55,10 @@ def _raise_failure(world: World) -> None:
     state, problem = world.scheduler.failure
     disagreement = world.transport.disagreement
     if disagreement is not None and isinstance(problem, Exception):
-        raise disagreement.mismatch() from problem
+        raise disagreement.mismatch() from None if isinstance(problem, CollectiveMismatchError) else problem
     problem.add_note(f"raised on rank {state.rank} of {world.size} at t={state.now / 1e6:g} us of virtual time")
+    if isinstance(problem, RanksError):  # its text says it all
+        problem.__traceback__ = program_part(problem.__traceback__)
     raise problem
 
 

@@ -24,6 +24,8 @@ from ranks.schedules.world import ChoosingWorld
 from ranks.words.errors import NondeterminismError, ReceiveBufferError
 from ranks.world import World
 
+__tracebackhide__ = True  # pytest shows the frames of the program, not of this module
+
 BUFFERINGS = ("none", "eager", "infinite")
 
 

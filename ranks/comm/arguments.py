@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ranks.engine.rank import current_rank
 from ranks.messages.rank import RankState
 from ranks.words.callsite import current_call
 from ranks.words.constants import ANY_SOURCE, ANY_TAG, PROC_NULL, TAG_UB
 from ranks.words.datatypes import WIRE_DTYPES, Flat, NotABufferError, as_flat
-from ranks.words.errors import InvalidBufferError, InvalidRankError, InvalidTagError, RanksError
+from ranks.words.errors import InvalidBufferError, InvalidRankError, InvalidStatusError, InvalidTagError, RanksError
 
 # The same function without NumPy's look for arrays that override it: half the time of a check in each exchange.
 may_share_memory = getattr(np.may_share_memory, "_implementation", np.may_share_memory)
@@ -94,3 +95,19 @@ def check_source(state: RankState, size: int, source: Any, tag: Any) -> None:
     if not is_integer(tag) or not (tag == ANY_TAG or 0 <= tag <= TAG_UB):
         expected = f"0 to {TAG_UB} or ANY_TAG"
         raise call_error(state, InvalidTagError, f"tag={tag!r}", expected, "choose a tag in that range")
+
+
+# -- statuses --------------------------------------------------------------------------------------------------------
+
+
+def fill_in(status: Any, source: int, tag: int, n_bytes: int, cancelled: bool = False) -> None:
+    """Set all that is known of a message in the status that the program gave."""
+    try:
+        fill = status.fill
+    except AttributeError:
+        kind = f"{type(status).__module__}.{type(status).__qualname__}"
+        raise call_error(
+            current_rank(), InvalidStatusError, f"{kind} as status", "a ranks.Status",
+            "make it by ranks.mpi_of(comm).Status(), which fits simulated ranks and real MPI",
+        ) from None  # fmt: skip
+    fill(source, tag, n_bytes, cancelled)

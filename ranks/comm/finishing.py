@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+from ranks.comm.arguments import fill_in
 from ranks.comm.handle import Handle
 from ranks.messages.message import Message
 from ranks.messages.operation import Operation
@@ -109,8 +110,8 @@ def fill(status: Status, operation: Operation) -> None:
     """Fill in `status` from a finished operation."""
     message = operation.message
     if operation.peer == PROC_NULL:
-        status.fill(PROC_NULL, ANY_TAG, 0)
+        fill_in(status, PROC_NULL, ANY_TAG, 0)
     elif message is None or operation.what == "send":
-        status.fill(ANY_SOURCE, ANY_TAG, 0, cancelled=operation.cancelled)
+        fill_in(status, ANY_SOURCE, ANY_TAG, 0, cancelled=operation.cancelled)
     else:
-        status.fill(message.source, message.tag, message.n_bytes)
+        fill_in(status, message.source, message.tag, message.n_bytes)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from greenlet import getcurrent
 
-from ranks.comm.arguments import incoming, is_nobody, outgoing
+from ranks.comm.arguments import fill_in, incoming, is_nobody, outgoing
 from ranks.comm.finishing import fill
 from ranks.comm.matched import Message
 from ranks.comm.requests import Prequest, Request
@@ -169,7 +169,7 @@ class PointToPoint(Transfers):
             return self.Probe(source, tag, status)
         message = self._poll(source, tag)
         if status is not None and message is not None:
-            status.fill(message.source, message.tag, message.n_bytes)
+            fill_in(status, message.source, message.tag, message.n_bytes)
         return message is not None
 
     def Mprobe(self, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Message:
@@ -187,7 +187,7 @@ class PointToPoint(Transfers):
         if message is None:
             return None
         if status is not None:
-            status.fill(message.source, message.tag, message.n_bytes)
+            fill_in(status, message.source, message.tag, message.n_bytes)
         return Message._of(self, message)
 
     probe, iprobe, mprobe, improbe = Probe, Iprobe, Mprobe, Improbe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from ranks.comm.arguments import check_source, incoming, is_nobody
+from ranks.comm.arguments import check_source, fill_in, incoming, is_nobody
 from ranks.comm.finishing import Finishing
 from ranks.engine.rank import ALL
 from ranks.messages.lane import Lane
@@ -47,7 +47,7 @@ class Receiving(Finishing):
         if operation is not None:
             return self._settle(operation, status)
         if status is not None:
-            status.fill(PROC_NULL, ANY_TAG, 0)
+            fill_in(status, PROC_NULL, ANY_TAG, 0)
         return None
 
     def _await_match(

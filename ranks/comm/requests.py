@@ -7,7 +7,7 @@ from typing import Any, Literal, NoReturn
 
 from greenlet import getcurrent
 
-from ranks.comm.arguments import call_error
+from ranks.comm.arguments import call_error, fill_in
 from ranks.comm.finishing import fill
 from ranks.comm.handle import foreign
 from ranks.comm.transfers import Transfers
@@ -294,7 +294,7 @@ REQUEST_NULL = Request()
 
 def _nothing(status: Status | None) -> None:
     if status is not None:
-        status.fill(ANY_SOURCE, ANY_TAG, 0)
+        fill_in(status, ANY_SOURCE, ANY_TAG, 0)
 
 
 def _active(requests: Sequence[Request]) -> list[Operation]:

@@ -12,7 +12,7 @@ from typing import Any
 from greenlet import getcurrent
 from numpy import ndarray
 
-from ranks.comm.arguments import check_apart, incoming, is_nobody, may_share_memory
+from ranks.comm.arguments import check_apart, fill_in, incoming, is_nobody, may_share_memory
 from ranks.comm.receiving import Receiving
 from ranks.comm.sending import Sending
 from ranks.engine.rank import ALL
@@ -126,7 +126,7 @@ class Transfers(Sending, Receiving):
                 operation = self._await_match(recvbuf, source, recvtag)
                 if operation is None:
                     if status is not None:
-                        status.fill(PROC_NULL, ANY_TAG, 0)
+                        fill_in(status, PROC_NULL, ANY_TAG, 0)
                     return
                 message, recvbuf = operation.message, operation.buf
             kind = message.kind
@@ -192,5 +192,5 @@ class Transfers(Sending, Receiving):
         if caller is None:
             self._tell_received(message, source, recvtag, now)
         if status is not None:
-            status.fill(message.lane.source, kind.tag, kind.n_bytes)
+            fill_in(status, message.lane.source, kind.tag, kind.n_bytes)
         kind.free.append(message)

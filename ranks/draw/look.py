@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ranks.words.extras import need
+
 PAPER = "#fbfaf7"
 INK = "#22262b"
 FAINT = "#8a8d91"  # wires, what waits, what is only context
@@ -36,7 +38,8 @@ def ink_on(colour: str) -> str:
 
 
 def figure(width: float, height: float) -> Any:
-    """Return an empty matplotlib Figure on paper, width and height in inches."""
+    """Return an empty matplotlib Figure on paper, width and height in inches; NotInstalledError without matplotlib."""
+    need("a picture", "matplotlib")
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor=PAPER)

@@ -23,6 +23,8 @@ from ranks.engine.process import SharedState
 from ranks.engine.rank import ALL, Rank, RankGreenlet
 from ranks.words.errors import RankExitError, RanksError
 
+__tracebackhide__ = True  # pytest shows the frames of the program, not of this module
+
 # A rank may catch so many GreenletExit, one in each `finally` that communicates, when its run is over.
 REFUSALS = 100
 # Ranks that caught more: freeing them would throw another one at them.

@@ -7,6 +7,8 @@ from html import escape
 from importlib.util import find_spec
 from typing import Any
 
+from ranks.words.extras import how_to_install, need
+
 _STYLE = """
 <style>
 .ranks-report { font-family: system-ui, sans-serif; max-width: 70em; color: #222; background: #fff; padding: 1em }
@@ -73,12 +75,13 @@ def _picture(error: Any) -> str:
     if error.trace is None:
         return "<p>run it with trace=True to see the messages before the hang</p>"
     if find_spec("matplotlib") is None:
-        return "<p>install matplotlib to see the messages before the hang</p>"
+        return f"<p>to see the messages before the hang, {escape(how_to_install('show'))}</p>"
     return svg(error)
 
 
 def svg(error: Any) -> str:
     """Return the picture of a traced hang as an SVG element, the same in every run."""
+    need("the picture of a hang", "matplotlib")
     from matplotlib import rc_context
 
     text = io.StringIO()

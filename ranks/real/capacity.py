@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,8 @@ def most_processes() -> tuple[int, str, str]:
 
 
 def _limits() -> Iterator[tuple[int, str, str]]:
+    import resource  # Windows has none
+
     n_bytes = _memory()
     needed = f"{n_bytes / 2**30:.1f} GiB of memory are available and a process needs {PROCESS_BYTES // 2**20} MiB"
     yield n_bytes // PROCESS_BYTES, needed, "ask for fewer, or simulate them: ranks.run has all in one process"

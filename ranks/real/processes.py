@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ranks.real.capacity import most_processes
 from ranks.words.errors import RanksError
+from ranks.words.extras import NotInstalledError
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -44,12 +45,11 @@ LAUNCHER_MARKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 GUARD = Path(__file__).with_name("guard.py")
 
 
-class MPINotInstalledError(RanksError, ImportError):
+class MPINotInstalledError(NotInstalledError):
     """Real MPI is asked for, but mpi4py or an MPI library cannot be loaded."""
 
     def __init__(self, call: str, got: str) -> None:
-        remedy = 'install the extra "mpi", in the checkout: pip install -e ".[mpi]"'
-        super().__init__(None, call, got=got, expected="mpi4py and an MPI library", remedy=remedy)
+        super().__init__(call, "mpi", got=got, expected="mpi4py and an MPI library")
 
 
 class TooManyProcessesError(RanksError, ValueError):

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,19 @@ class Call:
 def in_library(code: CodeType) -> bool:
     """Return whether this is code of a library, not of a program."""
     return code.co_filename.startswith(tuple(LIBRARY_ROOTS))
+
+
+def program_part(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of this package that follow the last frame of the program."""
+    steps = []
+    while trace is not None:
+        steps.append(trace)
+        trace = trace.tb_next
+    while steps and in_library(steps[-1].tb_frame.f_code):
+        steps.pop()
+    for step in reversed(steps):
+        trace = TracebackType(trace, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return trace
 
 
 def current_call() -> Call:

@@ -59,6 +59,12 @@ class InvalidHandleError(RanksError, ValueError):
     error_class = ERR_REQUEST
 
 
+class InvalidStatusError(RanksError, TypeError):
+    """Something that cannot be filled in as the status of a message, such as the Status of real MPI."""
+
+    error_class = ERR_ARG
+
+
 class TruncationError(RanksError):
     """A message longer than the buffer that receives it."""
 

@@ -169,3 +169,17 @@ def test_wrong_costs_are_refused() -> None:
             collectives.cost("ring_allreduce", network, **arguments)
     with pytest.raises(ValueError, match="got algorithm 'ring', expected one of naive_allreduce"):
         collectives.cost("ring", network, 2)
+
+
+def test_a_machine_of_something_else_says_how_to_make_one() -> None:
+    network = ranks.presets["alpha-beta"]
+    wrong = [
+        (collectives.Machine, (8, network)),
+        (collectives.Machine, (network, 8)),
+        (collectives.Machine, (network, ())),
+    ]
+    wrong += [(collectives.Machine.of, (8, network)), (collectives.Machine.of, ("ethernet", 8))]
+    wrong += [(collectives.Machine.of, (network, 0))]
+    for make, arguments in wrong:
+        with pytest.raises(TypeError, match=r"^Machine.*expected a Network and .*remedy: for 8 ranks, Machine\.of\("):
+            make(*arguments)

@@ -228,3 +228,35 @@ def test_proc_null_is_still_minus_one() -> None:
     assert ranks.PROC_NULL == -1
     assert isinstance(ranks.PROC_NULL, int)
     assert pickle.loads(pickle.dumps(ranks.PROC_NULL)) == -1
+
+
+BUFFER = np.zeros(3)
+TAKES: dict[str, Callable[..., Any]] = {
+    "Recv": lambda comm, status: comm.Recv(BUFFER, 0, status=status),
+    "Recv from anybody": lambda comm, status: comm.Recv(BUFFER, status=status),
+    "Recv from nobody": lambda comm, status: comm.Recv(BUFFER, ranks.PROC_NULL, status=status),
+    "Sendrecv": lambda comm, status: comm.Sendrecv(np.ones(3), ranks.PROC_NULL, 0, BUFFER, 0, status=status),
+    "Wait": lambda comm, status: comm.Irecv(BUFFER, 0).Wait(status),
+    "Wait for nothing": lambda comm, status: ranks.REQUEST_NULL.Wait(status),
+    "Waitall": lambda comm, status: ranks.Request.Waitall([comm.Irecv(BUFFER, 0)], [status]),
+    "Test": lambda comm, status: comm.Probe(0) and comm.Irecv(BUFFER, 0).Test(status),
+    "Probe": lambda comm, status: comm.Probe(0, status=status),
+    "Iprobe": lambda comm, status: comm.Probe(0) and comm.Iprobe(0, status=status),
+    "Improbe": lambda comm, status: comm.Probe(0) and comm.Improbe(0, status=status),
+}
+
+
+@pytest.mark.parametrize("name", TAKES)
+def test_a_status_of_another_world_is_told_how_to_make_one_that_fits(name: str) -> None:
+    class Status:  # as mpi4py's: only its own library can fill it in
+        source = tag = 0
+
+    def program(comm: ranks.Comm) -> None:
+        request = comm.Isend(np.zeros(3), comm.rank)
+        TAKES[name](comm, Status())
+        request.Wait()
+
+    with pytest.raises(ranks.InvalidStatusError, match=r"Status as status, expected a ranks\.Status") as caught:
+        ranks.run(program, 1)
+    assert isinstance(caught.value, TypeError)
+    assert "ranks.mpi_of(comm).Status()" in caught.value.remedy

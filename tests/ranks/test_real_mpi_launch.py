@@ -434,7 +434,7 @@ except ImportError as error:
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout == (
         f"MPINotInstalledError {name}(): got No module named 'mpi4py', expected mpi4py and an MPI library; "
-        'remedy: install the extra "mpi", in the checkout: pip install -e ".[mpi]"\n'
+        'remedy: install the extra "mpi": pip install "gears[mpi]"\n'
     )
 
 
