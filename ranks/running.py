@@ -190,6 +190,7 @@ def carry_out(
         results[state.rank] = result
         for observer in transport.observers:
             observer.before_call(state, sends=False)
+            observer.returned(state)
 
     fails = True
     try:

@@ -124,7 +124,10 @@ def _simulated(comm: Comm, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Shar
 
     def charge(rank: int, n_bytes: int) -> None:
         if rank != me:
+            begin_ps = state.now
             state.now += link.transfer_ps(n_bytes)
+            for observer in comm._transport.observers:
+                observer.computed(state, begin_ps)
 
     return SharedArray(comm, brought[-1], sync, charge)
 

@@ -36,7 +36,7 @@ def spend(comm: Any, time_ps: int) -> None:
         raise ValueError(f"ranks.spend: got {duration_ps} ps, expected 0 or more; remedy: time only passes")
     if isinstance(comm, Comm):
         check_rank(comm)
-        comm._state.now += _own_ps(comm, duration_ps)
+        _work(comm, duration_ps)
 
 
 def reduction_clock(comm: Any) -> Callable[[int], None] | None:
@@ -55,7 +55,7 @@ def reduction_clock(comm: Any) -> Callable[[int], None] | None:
     if comm._transport.observers:
 
         def charge(n_bytes: int) -> None:
-            state.now += _own_ps(comm, n_bytes * fs_per_byte // 1000)
+            _work(comm, n_bytes * fs_per_byte // 1000)
     else:
 
         def charge(n_bytes: int) -> None:
@@ -64,8 +64,12 @@ def reduction_clock(comm: Any) -> Callable[[int], None] | None:
     return charge
 
 
-def _own_ps(comm: Comm, time_ps: int) -> int:
-    """Return how long work of time_ps takes on this rank: a straggler's takes longer."""
-    for observer in comm._transport.observers:
-        time_ps = observer.own_ps(comm._state, time_ps)
-    return time_ps
+def _work(comm: Comm, time_ps: int) -> None:
+    """Let time_ps of work pass on the rank of `comm`, longer if it is a straggler; let observers know."""
+    state, observers = comm._state, comm._transport.observers
+    begin_ps = state.now
+    for observer in observers:
+        time_ps = observer.own_ps(state, time_ps)
+    state.now += time_ps
+    for observer in observers:
+        observer.computed(state, begin_ps)

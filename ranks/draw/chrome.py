@@ -6,7 +6,7 @@ from typing import Any
 
 from ranks.draw.events import Events
 
-_SLICES = ("send", "receive", "wait")
+_SLICES = ("compute", "send", "receive", "wait")
 
 
 def chrome_events(trace: Events) -> list[dict[str, Any]]:
@@ -22,9 +22,11 @@ def chrome_events(trace: Events) -> list[dict[str, Any]]:
         events.append(_slice(name, rank, start_ps, end_ps, {}))
     for event in trace.events:
         if event.kind in _SLICES:
-            way = "from" if event.kind == "receive" else "to"
-            facts = {"peer": event.peer, "tag": event.tag, "bytes": event.n_bytes}
-            name = f"{event.kind} {way} {event.peer}"
+            facts: dict[str, Any] = {"at": event.site}
+            name = event.kind
+            if event.message >= 0:
+                name += f" {'from' if event.kind == 'receive' else 'to'} {event.peer}"
+                facts |= {"peer": event.peer, "tag": event.tag, "bytes": event.n_bytes}
             events.append(_slice(name, event.rank, event.start_ps, event.end_ps, facts))
     for send, receive in trace.messages():
         flow = {"cat": "message", "name": f"{send.n_bytes} B", "id": send.message, "pid": 0}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
 class Event(NamedTuple):
     """One thing that one rank did, from start_ps to end_ps of virtual time.
 
-    kind:     "send", "receive", "wait" (a send until its buffer is free), "enter" or "leave" (a region).
+    kind:     "compute", "send", "receive" (its waiting included), "wait" (a send until its buffer is free), "enter" or
+              "leave" (a region), or "return" (the program's end).
     peer:     The other rank, in the world.
     message:  The number that a send and its receive share.
     name:     The region's.
+    site:     The program's line, "ring.py:12", of a message or of computing.
     """
 
     rank: int
@@ -23,14 +26,23 @@ class Event(NamedTuple):
     n_bytes: int = 0
     message: int = -1
     name: str = ""
+    site: str = ""
 
 
 class Events:
-    """The events of a run of `size` ranks, in an order in which each comes after all that it depends on."""
+    """The events of a run of `size` ranks, in an order in which each comes after all that it depends on.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    overhead_ps: What each side of a message takes, once it need not wait.
+    """
+
+    def __init__(self, size: int, overhead_ps: int = 0) -> None:
+        self.size, self.overhead_ps = size, overhead_ps
         self.events: list[Event] = []
+
+    @property
+    def end_ps(self) -> int:
+        """When the last event ended."""
+        return max((event.end_ps for event in self.events), default=0)
 
     def messages(self) -> list[tuple[Event, Event]]:
         """Return the send and the receive of each message that was received."""
@@ -42,8 +54,24 @@ class Events:
         received = {event.message for event in self.events if event.kind == "receive"}
         return [event for event in self.events if event.kind == "send" and event.message not in received]
 
-    def visits(self) -> list[tuple[str, int, int, int]]:
-        """Return (name, rank, start_ps, end_ps) of each visit to a region, innermost first."""
+    def bars(self) -> Iterator[tuple[str, int, int, Event]]:
+        """Yield what fills a rank's time, as (what, start_ps, end_ps, event): compute, send, receive or waiting."""
+        for event in self.events:
+            ready_ps = event.start_ps
+            if event.kind == "receive":
+                ready_ps = max(event.start_ps, event.end_ps - self.overhead_ps)
+            elif event.kind == "wait":
+                ready_ps = event.end_ps
+            if event.start_ps < ready_ps:
+                yield "waiting", event.start_ps, ready_ps, event
+            if ready_ps < event.end_ps:
+                yield event.kind, ready_ps, event.end_ps, event
+
+    def visits(self, end_ps: int | None = None) -> list[tuple[str, int, int, int]]:
+        """Return (name, rank, start_ps, end_ps) of each visit to a region, innermost first.
+
+        A region that its rank has not left lasts until end_ps, by default that of the last event.
+        """
         entered: dict[int, list[Event]] = {}
         visits = []
         for event in self.events:
@@ -51,4 +79,9 @@ class Events:
                 entered.setdefault(event.rank, []).append(event)
             elif event.kind == "leave":
                 visits.append((event.name, event.rank, entered[event.rank].pop().start_ps, event.end_ps))
-        return visits
+        last_ps = self.end_ps if end_ps is None else end_ps
+        return visits + [(e.name, e.rank, e.start_ps, last_ps) for stay in entered.values() for e in reversed(stay)]
+
+    def returns(self) -> dict[int, int]:
+        """Return when the program of each rank returned; ranks whose program did not are left out."""
+        return {event.rank: event.end_ps for event in self.events if event.kind == "return"}

@@ -2,123 +2,150 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ranks.draw import look
 from ranks.draw.events import Events
 
-# One colour per kind of event; people who do not see red and green can tell them apart too.
-COLOURS = {"send": "#0072b2", "receive": "#f3cf85", "wait": "#b8b8b8"}
-MESSAGE_COLOUR = "#333333"
-REGION_COLOUR = "#00755a"
-CORE_COLOUR = "#d55e00"
-LOST_COLOUR = "#a3004a"
-BEHIND_COLOUR = "#7a7a7a"
+# One colour for each way to spend time; people who do not see red and green can tell them apart too.
+COLOURS = {"compute": "#009e73", "send": "#0072b2", "receive": "#56b4e9", "waiting": "#8a8d9170"}
+REGION_COLOUR = "#8f6fd6"
+CORE_COLOUR = look.ACCENT
+LOST_COLOUR = "#d6336c"
 
-# Beyond so many messages, arrows hide each other: they are drawn thin.
-_ARROWS = 600
+# Beyond so many messages, arrows hide each other: they are drawn thin. So many ranks fit one picture.
+_ARROWS, _RANKS = 600, 64
 
-_US = 1e-6  # microseconds in a picosecond
+Span = tuple[int, float, float]  # rank, start and end in the unit of the axis
 
 
-def space_time(trace: Events, title: str = "", hang: Any = None) -> Any:
-    """Return a matplotlib Figure: time runs right in microseconds, a line per rank, an arrow per message.
+def space_time(
+    trace: Events, title: str = "", hang: Any = None, ranks: range | None = None, until_ps: int | None = None
+) -> Any:
+    """Return a matplotlib Figure: time runs right, a line per rank, an arrow per message.
 
-    hang: the DeadlockError that ended the run; its ranks stand out.
+    hang: the DeadlockError that ended the run; its ranks stand out. ranks: those that are drawn. until_ps: where the
+    time axis ends; by default where the last event does.
     """
-    figure = look.figure(10, min(max(2.5, 0.45 * trace.size + 1.2), 24))
-    axes = look.axes(figure)
-    _draw_events(axes, trace)
-    _draw_regions(axes, trace)
-    arrows = [(a.end_ps * _US, a.rank, b.end_ps * _US, b.rank) for a, b in trace.messages()]
-    if arrows:
-        x0, y0, x1, y1 = zip(*arrows, strict=True)
-        dx, dy = [b - a for a, b in zip(x0, x1, strict=True)], [b - a for a, b in zip(y0, y1, strict=True)]
-        axes.quiver(
-            x0, y0, dx, dy, angles="xy", scale_units="xy", scale=1, units="inches", color=MESSAGE_COLOUR,
-            width=0.012 if len(arrows) <= _ARROWS else 0.003, headwidth=6, headlength=8, headaxislength=7,
-        )  # fmt: skip
-    _draw_unreceived(axes, trace)
-    if hang is not None:
-        _draw_hang(axes, trace, hang)
-    axes.set(xlabel="virtual time, µs", ylabel="rank", title=title)
-    axes.set_yticks(range(0, trace.size, -(-trace.size // 32)))
-    axes.set_ylim(trace.size - 0.4, -0.7)
-    _add_legend(figure, trace, bool(arrows), hang)
-    return figure
-
-
-def _draw_unreceived(axes: Any, trace: Events) -> None:
-    """Draw messages that nobody received as dashed arrows that end in a cross before they reach their rank."""
-    end = _last_us(trace)
-    for event in trace.unreceived():
-        x0, x1 = event.end_ps * _US, event.end_ps * _US + max(0.15 * end, (end - event.end_ps * _US) / 2)
-        y1 = event.rank + 0.75 * (event.peer - event.rank)
-        axes.plot([x0, x1], [event.rank, y1], linestyle=(0, (4, 3)), color=LOST_COLOUR, linewidth=1.4)
-        axes.plot([x1], [y1], marker="x", color=LOST_COLOUR, markersize=8, markeredgewidth=2)
-
-
-def _draw_hang(axes: Any, trace: Events, hang: Any) -> None:
-    """Draw how long each blocked rank has waited, and in what; the core stands out."""
-    end = max(_last_us(trace), hang.time_ps * _US) * 1.05 or 1.0
-    last = dict.fromkeys(range(trace.size), 0.0)
-    for event in trace.events:
-        last[event.rank] = max(last[event.rank], event.end_ps * _US)
-    for each in hang.blocked:
-        colour = CORE_COLOUR if each.rank in hang.core else BEHIND_COLOUR
-        start = last[each.rank]
-        axes.broken_barh(
-            [(start, 1.25 * end - start)], (each.rank - 0.16, 0.32), facecolor="none", edgecolor=colour, hatch="////",
-            linewidth=0,
-        )  # fmt: skip
-        text = f"{each.call.text.partition('(')[0]} at {each.call.site}"
-        axes.text(1.26 * end, each.rank, text, color=colour, fontsize="small", va="center")
-    for rank in getattr(hang, "failed", {}):
-        axes.plot([last[rank]], [rank], marker="X", color=LOST_COLOUR, markersize=14)
-        axes.text(1.26 * end, rank, "crashed", color=LOST_COLOUR, fontsize="small", va="center")
-
-
-def _last_us(trace: Events) -> float:
-    return max((event.end_ps for event in trace.events), default=0) * _US
-
-
-def _draw_events(axes: Any, trace: Events) -> None:
-    bars: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    for event in trace.events:
-        if event.kind in COLOURS and event.end_ps > event.start_ps:
-            bar = event.start_ps * _US, (event.end_ps - event.start_ps) * _US
-            bars.setdefault((event.kind, event.rank), []).append(bar)
-    for (kind, rank), spans in bars.items():
-        axes.broken_barh(spans, (rank - 0.16, 0.32), color=COLOURS[kind], linewidth=0)
-
-
-def _draw_regions(axes: Any, trace: Events) -> None:
-    """Draw a frame around each visit to a region, and write the region's name over its first one."""
-    named = set()
-    for name, rank, start_ps, end_ps in sorted(trace.visits(), key=lambda visit: visit[1:]):
-        span = [(start_ps * _US, (end_ps - start_ps) * _US)]
-        axes.broken_barh(span, (rank - 0.27, 0.54), facecolor="none", edgecolor=REGION_COLOUR, linewidth=1)
-        if name not in named:
-            named.add(name)
-            axes.text(start_ps * _US, rank - 0.31, name, color=REGION_COLOUR, fontsize="small")
-
-
-def _add_legend(figure: Any, trace: Events, with_messages: bool, hang: Any) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    kinds = {event.kind for event in trace.events}
-    handles: list[Any] = [Patch(color=colour, label=kind) for kind, colour in COLOURS.items() if kind in kinds]
-    if with_messages:
-        handles.append(Line2D([], [], color=MESSAGE_COLOUR, marker=">", label="message"))
-    if "enter" in kinds:
-        handles.append(Patch(facecolor="none", edgecolor=REGION_COLOUR, label="region"))
-    if trace.unreceived():
-        handles.append(Line2D([], [], color=LOST_COLOUR, linestyle="--", marker="x", label="never received"))
-    if hang is not None and hang.core:
-        handles.append(
-            Patch(facecolor="none", edgecolor=CORE_COLOUR, hatch="////", linewidth=0, label="core of the hang")
+    shown = range(min(trace.size, _RANKS)) if ranks is None else ranks
+    if not shown or shown.step != 1 or shown[0] < 0 or shown[-1] >= trace.size:
+        raise ValueError(
+            f"picture: got ranks={shown}, expected some of 0 to {trace.size - 1} in a row; remedy: range(first, end)"
         )
-    if hang is not None and len(hang.core) < len(hang.blocked):
-        handles.append(Patch(facecolor="none", edgecolor=BEHIND_COLOUR, hatch="////", linewidth=0, label="behind it"))
-    figure.legend(handles=handles, loc="outside upper right", ncols=6, frameon=False, fontsize="small")
+    picture = _Picture(trace, shown, hang, until_ps)
+    picture.draw_bars()
+    picture.draw_regions()
+    picture.draw_messages()
+    if hang is not None:
+        picture.draw_hang(hang)
+    return picture.finish(title)
+
+
+class _Picture:
+    """A space-time picture while it is drawn. What has a label comes into the legend."""
+
+    def __init__(self, trace: Events, shown: range, hang: Any, until_ps: int | None) -> None:
+        self.trace, self.shown = trace, shown
+        last_ps = max(trace.end_ps, 0 if hang is None else hang.time_ps) or 1
+        # A hang lasts for ever: it is drawn beyond the last event.
+        end_ps = until_ps or (last_ps if hang is None else last_ps * 5 // 4)
+        self.unit, self.scale = look.time_unit(end_ps)
+        self.end = end_ps / self.scale
+        self.last = dict.fromkeys(range(trace.size), 0.0)  # when each rank did something for the last time
+        for event in trace.events:
+            self.last[event.rank] = max(self.last[event.rank], event.end_ps / self.scale)
+        waiting = {} if hang is None else {each.rank: self.end for each in hang.blocked}
+        self.ends = self.last | waiting
+        self.figure = look.figure(10, min(max(2.5, 0.45 * len(shown) + 1.2), 24))
+        self.axes = look.axes(self.figure)
+
+    def draw_bars(self) -> None:
+        """Draw a thin line while a rank's program runs, and bars for what it does."""
+        lives = [self.ends[rank] for rank in self.shown]
+        self.axes.hlines(self.shown, 0, lives, color=look.FAINT, linewidth=0.8, zorder=0)
+        spans: dict[str, list[Span]] = {what: [] for what in COLOURS}
+        for what, start_ps, end_ps, event in self.trace.bars():
+            spans[what].append((event.rank, start_ps / self.scale, end_ps / self.scale))
+        for what, found in spans.items():
+            # The edge keeps what is short visible.
+            edge = 0 if what == "waiting" else 0.4
+            self._boxes(found, 0.16, facecolor=COLOURS[what], edgecolor=COLOURS[what], linewidth=edge, label=what)
+
+    def draw_regions(self) -> None:
+        """Draw a frame around each visit to a region, and write the region's name over its first one."""
+        visits = [visit for visit in self.trace.visits(round(self.end * self.scale)) if visit[1] in self.shown]
+        spans = [(rank, a_ps / self.scale, min(b_ps / self.scale, self.ends[rank])) for _, rank, a_ps, b_ps in visits]
+        self._boxes(spans, 0.26, facecolor="none", edgecolor=REGION_COLOUR, linewidth=1, label="region")
+        named = set()
+        for name, rank, start_ps, _ in sorted(visits, key=lambda visit: visit[1:]):
+            if name not in named:
+                named.add(name)
+                place = start_ps / self.scale, rank - 0.29
+                self.axes.text(*place, name, va="bottom", color=REGION_COLOUR, fontsize="small")
+
+    def draw_messages(self) -> None:
+        """Draw an arrow for each message, dashed with a cross before it reaches its rank if nobody received it."""
+        arrows = [
+            (a.end_ps / self.scale, a.rank, (b.end_ps - a.end_ps) / self.scale, b.rank - a.rank)
+            for a, b in self.trace.messages()
+            if a.rank in self.shown or b.rank in self.shown
+        ]
+        if arrows:
+            self.axes.quiver(
+                *zip(*arrows, strict=True), angles="xy", scale_units="xy", scale=1, units="inches", color=look.INK,
+                width=0.012 if len(arrows) <= _ARROWS else 0.003, headwidth=6, headlength=8, headaxislength=7,
+            )  # fmt: skip
+            self.axes.plot([], [], color=look.INK, marker=">", label="message")
+        for event in self.trace.unreceived():
+            if event.rank in self.shown:
+                x = event.end_ps / self.scale
+                ends = [x, min(x + 0.15 * self.end, self.end)], [event.rank, event.rank * 0.25 + event.peer * 0.75]
+                style = {"color": LOST_COLOUR, "marker": "x", "markersize": 8, "markeredgewidth": 2, "markevery": [1]}
+                self.axes.plot(*ends, linestyle=(0, (4, 3)), linewidth=1.4, label="never received", **style)
+
+    def draw_hang(self, hang: Any) -> None:
+        """Draw how long each blocked rank has waited and in what, the core first; say which ranks are gone."""
+        for colour, core, label in ((CORE_COLOUR, True, "core of the hang"), (look.INK, False, "behind it")):
+            blocked = [each for each in hang.blocked if (each.rank in hang.core) == core and each.rank in self.shown]
+            spans = [(each.rank, self.last[each.rank], self.end) for each in blocked]
+            self._boxes(spans, 0.16, facecolor="none", edgecolor=colour, hatch="////", linewidth=0, label=label)
+            for each in blocked:
+                self._say(each.rank, f"{each.call.text.partition('(')[0]} at {each.call.site}", colour)
+        gone = dict.fromkeys(getattr(hang, "failed", ()), "crashed") | dict.fromkeys(self.trace.returns(), "returned")
+        for rank, how in gone.items():
+            if rank in self.shown:
+                colour = LOST_COLOUR if how == "crashed" else look.INK
+                if how == "crashed":
+                    self.axes.plot([self.last[rank]], [rank], marker="X", color=colour, markersize=14)
+                self._say(rank, how, colour)
+
+    def _say(self, rank: int, text: str, colour: str) -> None:
+        """Write at the end of a rank's line what has become of it."""
+        self.axes.text(1.02 * self.end, rank, text, color=colour, fontsize="small", va="center")
+
+    def _boxes(self, spans: Iterable[Span], half: float, **style: Any) -> None:
+        """Draw a box from start to end on each rank's line that is shown."""
+        from matplotlib.collections import PolyCollection
+
+        corners = [
+            [(start, rank - half), (end, rank - half), (end, rank + half), (start, rank + half)]
+            for rank, start, end in spans
+            if rank in self.shown
+        ]
+        if corners:
+            self.axes.add_collection(PolyCollection(corners, **style))
+
+    def finish(self, title: str) -> Any:
+        """Set axes and legend; return the figure."""
+        whole = len(self.shown) == self.trace.size
+        some = f"ranks {self.shown[0]} to {self.shown[-1]} of {self.trace.size:,}"
+        self.axes.set(xlabel=f"virtual time, {self.unit}", ylabel="rank" if whole else some, title=title)
+        self.axes.set_yticks(self.shown[:: -(-len(self.shown) // 32)])
+        self.axes.set_xlim(-0.005 * self.end, 1.01 * self.end)
+        self.axes.set_ylim(self.shown[-1] + 0.6, self.shown[0] - 0.7)
+        handles = dict(zip(*reversed(self.axes.get_legend_handles_labels()), strict=True))
+        if handles:
+            place = {"loc": "outside upper right", "ncols": 9, "fontsize": "small", "columnspacing": 1.4}
+            look.legend(self.figure, handles=list(handles.values()), **place)
+        return self.figure

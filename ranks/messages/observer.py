@@ -19,6 +19,12 @@ class Observer:
         """Return how long this rank takes for work of time_ps."""
         return time_ps
 
+    def computed(self, state: RankState, begin_ps: int) -> None:
+        """Hear that a rank has worked on its own since begin_ps."""
+
+    def returned(self, state: RankState) -> None:
+        """Hear that the program of a rank has returned."""
+
     def copies(self, message: Message) -> int:
         """Return how many of a message come: it may be lost, or come twice; its costs may be changed."""
         return 1

@@ -19,20 +19,34 @@ from ranks.messages.message import Message
 from ranks.messages.observer import Observer
 from ranks.messages.operation import Operation
 from ranks.messages.rank import RankState
+from ranks.words.callsite import Mark, site_mark, site_of
 
 
 class Trace(Events, Observer):
-    """The events of a run, and what they prove. Each side of a message takes overhead_ps."""
+    """The events of a run, and what they prove."""
 
     def __init__(self, size: int, overhead_ps: int) -> None:
-        super().__init__(size)
-        self.overhead_ps = overhead_ps
+        super().__init__(size, overhead_ps)
+        self._sites: dict[tuple[int, ...], tuple[Mark | None, str]] = {}
 
     # -- recording -------------------------------------------------------------------------------------------
 
     def _note(self, rank: int, kind: str, begin_ps: int, end_ps: int, peer: int, message: Message) -> None:
         number = message.number * self.size + message.origin.rank
-        self.events.append(Event(rank, kind, begin_ps, end_ps, peer, message.tag, message.n_bytes, number))
+        event = Event(rank, kind, begin_ps, end_ps, peer, message.tag, message.n_bytes, number, site=self._site())
+        self.events.append(event)
+
+    def _site(self) -> str:
+        """Return the program's line that is running, "ring.py:12"."""
+        mark = site_mark()
+        if mark is None:
+            return "?"
+        code, last, outer, outer_last = mark
+        key = id(code), last, id(outer), outer_last  # code objects are slow to compare; the marks keep them alive
+        known = self._sites.get(key)
+        if known is None:
+            known = self._sites[key] = mark, site_of(mark)
+        return known[1]
 
     def sent(self, message: Message) -> None:
         """Note a send at the time of its call."""
@@ -50,6 +64,15 @@ class Trace(Events, Observer):
         state = operation.state
         if state.now > begin_ps:
             self._note(state.rank, "wait", begin_ps, state.now, message.owner.rank, message)
+
+    def computed(self, state: RankState, begin_ps: int) -> None:
+        """Note that a rank has worked on its own since begin_ps."""
+        if state.now > begin_ps:
+            self.events.append(Event(state.rank, "compute", begin_ps, state.now, site=self._site()))
+
+    def returned(self, state: RankState) -> None:
+        """Note that the program of a rank has returned."""
+        self.events.append(Event(state.rank, "return", state.now, state.now))
 
     def marked(self, rank: int, kind: str, time_ps: int, name: str) -> None:
         """Note that a rank enters or leaves a region."""
@@ -125,14 +148,21 @@ class Trace(Events, Observer):
 
         Path(path).write_text(json.dumps({"traceEvents": chrome_events(self), "displayTimeUnit": "ns"}))
 
-    def picture(self, path: str | PathLike[str] | None = None, *, title: str = "", hang: Any = None) -> Any:
+    def picture(
+        self, path: str | PathLike[str] | None = None, *, title: str = "", hang: Any = None,
+        ranks: range | None = None, until_ps: int | None = None,
+    ) -> Any:  # fmt: skip
         """Return the space-time picture, a matplotlib Figure; save it to `path` (.svg or .png) if given.
 
-        Messages that nobody received end in a cross. hang: the error that ended the run; its ranks stand out.
+        Messages that nobody received end in a cross.
+
+        hang:      The error that ended the run; its ranks stand out.
+        ranks:     Which ranks are drawn, range(4) for the first four; the first 64 if it is left out.
+        until_ps:  Where the time axis ends, so that two pictures can share one: max(one.time_ps, other.time_ps).
         """
         from ranks.draw.space_time import space_time
 
-        figure = space_time(self, title, hang)
+        figure = space_time(self, title, hang, ranks, until_ps)
         if path is not None:
             figure.savefig(path, bbox_inches="tight")
         return figure
@@ -154,5 +184,9 @@ def region(comm: Any, name: str) -> AbstractContextManager[None]:
 @contextmanager
 def _marked(trace: Trace, state: RankState, name: str) -> Iterator[None]:
     trace.marked(state.rank, "enter", state.now, name)
-    yield
+    try:
+        yield
+    except Exception:  # nothing else: when the run ends a rank from outside, its region is still open
+        trace.marked(state.rank, "leave", state.now, name)
+        raise
     trace.marked(state.rank, "leave", state.now, name)

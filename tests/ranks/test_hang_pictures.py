@@ -59,6 +59,18 @@ def crosses(axes: Any, marker: str) -> list[tuple[float, float]]:
     return [(*line.get_xdata(), *line.get_ydata()) for line in axes.lines if line.get_marker() == marker]
 
 
+def labels(figure: Any) -> list[str]:
+    """Return what the legend lists."""
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def boxes(axes: Any, label: str) -> list[tuple[float, float, float]]:
+    """Return rank, start and end of the boxes with this label."""
+    (found,) = [each for each in axes.collections if each.get_label() == label]
+    corners = [path.get_extents() for path in found.get_paths()]
+    return [((box.y0 + box.y1) / 2, box.x0, box.x1) for box in corners]
+
+
 def test_a_picture_shows_the_core_the_others_and_the_messages_that_nobody_received() -> None:
     def program(comm: Any) -> None:
         if comm.rank < 2:
@@ -73,15 +85,15 @@ def test_a_picture_shows_the_core_the_others_and_the_messages_that_nobody_receiv
     colours = [text.get_color() for text in axes.texts]
     assert colours[0] == colours[1] != colours[2]
     (end,) = crosses(axes, "x")
-    assert 0 < end[1] < 1, "the message of rank 0 to rank 1 ends before rank 1's line"
+    assert 0 < end[3] < 1, "the message of rank 0 to rank 1 ends before rank 1's line"
     assert [(event.rank, event.peer, event.tag) for event in error.trace.unreceived()] == [(0, 1, 4)]
 
 
 def test_a_picture_of_a_run_that_ended_well_shows_no_hang() -> None:
     run = ranks.run(lambda comm: comm.sendrecv(1, 1 - comm.rank), 2, trace=True)
-    axes = run.trace.picture().axes[0]
-    assert not axes.texts
-    assert not axes.lines
+    figure = run.trace.picture()
+    assert not figure.axes[0].texts
+    assert labels(figure) == ["send", "receive", "waiting", "message"]
 
 
 def test_a_picture_marks_the_rank_that_crashed() -> None:
@@ -90,6 +102,26 @@ def test_a_picture_marks_the_rank_that_crashed() -> None:
     axes = error.picture().axes[0]
     assert [cross[1] for cross in crosses(axes, "X")] == [1]
     assert [text.get_text() for text in axes.texts][-1] == "crashed"
+
+
+def test_a_picture_says_who_has_returned_and_frames_a_region_that_is_open_until_the_end() -> None:
+    def program(comm: Any) -> None:
+        if comm.rank:
+            with ranks.region(comm, "going"):
+                ranks.spend(comm, 500)
+                comm.recv(source=0)
+
+    figure = hang_of(program, 2, trace=True).picture()
+    axes = figure.axes[0]
+    assert [(text.get_text(), text.get_position()[1]) for text in axes.texts if text.get_text() != "going"] == [
+        (f"recv at test_hang_pictures.py:{program.__code__.co_firstlineno + 4}", 1),
+        ("returned", 0),
+    ]
+    assert labels(figure) == ["compute", "region", "core of the hang"]
+    hatch, frame = boxes(axes, "core of the hang"), boxes(axes, "region")
+    assert boxes(axes, "compute") == [(1, 0, 500)]
+    assert frame == [(1, 0, 625)], "the region is open until the end of the picture"
+    assert hatch == [(1, 500, 625)]
 
 
 def test_a_picture_needs_a_trace() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -31,12 +32,59 @@ def test_events_of_one_message_are_as_long_as_the_clock_says() -> None:
     events = ranks.run(pair, 2, network=NETWORK, trace=True).trace.events
     assert {(e.rank, e.kind, e.start_ps, e.end_ps) for e in events} == {
         (0, "enter", 0, 0), (0, "send", 0, 100), (0, "wait", 100, 1200), (0, "leave", 1200, 1200),
-        (1, "enter", 0, 0), (1, "receive", 700, 2300), (1, "leave", 2300, 2300),
+        (0, "return", 1200, 1200),
+        (1, "enter", 0, 0), (1, "compute", 0, 700), (1, "receive", 700, 2300), (1, "leave", 2300, 2300),
+        (1, "return", 2300, 2300),
     }  # fmt: skip
     assert {(e.peer, e.tag, e.n_bytes) for e in events if e.rank == 0 and e.peer >= 0} == {(1, 3, 50)}
     assert {(e.peer, e.tag, e.n_bytes) for e in events if e.rank == 1 and e.peer >= 0} == {(0, 3, 50)}
     assert {e.name for e in events if e.kind in ("enter", "leave")} == {"talk"}
     assert len({e.message for e in events if e.peer >= 0}) == 1
+    first = pair.__code__.co_firstlineno
+    assert {e.kind: e.site for e in events if e.site} == {
+        kind: f"test_trace.py:{first + lines}"
+        for kind, lines in {"send": 3, "wait": 3, "compute": 5, "receive": 6}.items()
+    }
+
+
+def test_a_rank_s_time_is_computing_sending_receiving_and_waiting() -> None:
+    trace = ranks.run(pair, 2, network=NETWORK, trace=True).trace
+    assert [(event.rank, what, start_ps, end_ps) for what, start_ps, end_ps, event in trace.bars()] == [
+        (0, "send", 0, 100), (1, "compute", 0, 700), (0, "waiting", 100, 1200), (1, "waiting", 700, 2200),
+        (1, "receive", 2200, 2300),
+    ]  # fmt: skip
+
+
+def test_all_work_is_computing_also_a_straggler_s_and_that_on_shared_memory() -> None:
+    link = ranks.Link(0, 2000)
+    network = ranks.Network(name="g", inter=link, intra=link, ranks_per_node=2, reduce_fs_per_byte=1000)
+
+    def program(comm: ranks.Comm) -> None:
+        clock = ranks.reduction_clock(comm)
+        assert clock is not None
+        clock(10)
+        ranks.spend(comm, 0)
+        charge = ranks.shared_array(comm, 1).charge
+        assert charge is not None
+        charge(1, 10)
+
+    trace = ranks.run(program, 2, network=network, faults=ranks.Straggler(rank=1, factor=3), trace=True).trace
+    work = [(e.rank, e.end_ps - e.start_ps) for e in trace.events if e.kind == "compute"]
+    assert sorted(work) == [(0, 10), (0, 20), (1, 30)]
+
+
+def test_a_region_that_an_exception_leaves_is_left_and_one_that_is_open_lasts_until_the_end() -> None:
+    def program(comm: ranks.Comm) -> None:
+        with suppress(KeyError), ranks.region(comm, "left"):
+            ranks.spend(comm, 5)
+            raise KeyError
+        open_region = ranks.region(comm, "open")
+        open_region.__enter__()
+        ranks.spend(comm, 5)
+
+    trace = ranks.run(program, 1, trace=True).trace
+    assert trace.visits() == [("left", 0, 0, 5), ("open", 0, 5, 10)]
+    assert trace.visits(20) == [("left", 0, 0, 5), ("open", 0, 5, 20)]
 
 
 def test_a_trace_has_one_event_for_each_send_and_receive() -> None:
@@ -191,7 +239,7 @@ def test_pictures_are_made_as_svg_and_png(tmp_path: Path) -> None:
     assert axes.get_title() == "a ring"
     assert axes.get_xlabel() == "virtual time, µs"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "send", "receive", "wait", "message", "region",
+        "compute", "send", "receive", "waiting", "region", "message",
     ]  # fmt: skip
     assert [text.get_text() for text in axes.texts] == ["ring", "barrier"]
 
@@ -202,3 +250,28 @@ def test_pictures_are_made_of_few_and_of_many_ranks_and_of_nothing(p: int, tmp_p
     trace.picture(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 1000
     ranks.run(lambda comm: None, p, trace=True).trace.picture(tmp_path / "nothing.svg")
+
+
+@pytest.mark.parametrize(
+    ("time_ps", "unit", "end"),
+    [(3, "ps", 3), (1200, "ns", 1.2), (5 * 10**6, "µs", 5), (3 * 10**10, "ms", 30), (10**12, "s", 1)],
+)
+def test_the_axis_is_in_the_unit_that_fits_and_ends_after_the_last_event(time_ps: int, unit: str, end: float) -> None:
+    trace = ranks.run(ranks.spend, 1, time_ps, trace=True).trace
+    axes = trace.picture().axes[0]
+    assert axes.get_xlabel() == f"virtual time, {unit}"
+    assert axes.get_xlim()[1] == pytest.approx(1.01 * end)
+    assert trace.picture(until_ps=2 * time_ps).axes[0].get_xlim()[1] == pytest.approx(2.02 * end)
+
+
+def test_a_picture_of_some_ranks_says_so() -> None:
+    trace = ranks.run(star_barrier, 70, True, trace=True).trace
+    assert trace.picture().axes[0].get_ylabel() == "ranks 0 to 63 of 70"
+    axes = trace.picture(ranks=range(2, 4)).axes[0]
+    assert axes.get_ylabel() == "ranks 2 to 3 of 70"
+    assert axes.get_ylim() == (3.6, 1.3)
+    (frames,) = [each for each in axes.collections if each.get_label() == "region"]
+    assert len(frames.get_paths()) == 2
+    for wrong in (range(0), range(69, 71), range(-1, 2), range(3, 0, -1)):
+        with pytest.raises(ValueError, match=r"picture: got ranks=range.*, expected .* 0 to 69"):
+            trace.picture(ranks=wrong)
