@@ -156,12 +156,14 @@ def picture(sizes: list[int], found: dict[tuple[str, int], Seen]) -> Any:
         colour, marker = look.rank_colour(index), look.MARKERS[index % len(look.MARKERS)]
         axes.plot(sizes, [found[name, p].expected for p in sizes], color=colour)
         axes.plot(sizes, [found[name, p].rms for p in sizes], marker, color=colour, fillstyle="none", label=name)
-    axes.plot(sizes, [p - 1 for p in sizes], ":", color="0.3", label="bound of a chain, p - 1")
-    axes.plot(sizes, [max(math.log2(p), 1) for p in sizes], "--", color="0.3", label="bound of a tree, lg p")
-    axes.plot(sizes, [0.4 * math.sqrt(p / 3) for p in sizes], "-.", color="0.6", label="√p: a chain, errors at random")
+    axes.plot(sizes, [p - 1 for p in sizes], ":", color=look.INK, label="bound of a chain, p - 1")
+    axes.plot(sizes, [max(math.log2(p), 1) for p in sizes], "--", color=look.INK, label="bound of a tree, lg p")
+    axes.plot(
+        sizes, [0.4 * math.sqrt(p / 3) for p in sizes], "-.", color=look.INK, label="√p: a chain, errors at random"
+    )
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize="small", ncols=2)
+    look.legend(axes, fontsize="small", ncols=2)
     return figure
 
 

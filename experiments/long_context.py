@@ -125,13 +125,13 @@ def picture(budget: int, curves: dict[str, Any]) -> Any:
         lengths = np.geomspace(64, n, 100)
         axes.plot(lengths, [curve(each) for each in lengths], color=colour, label=f"{name}, fitted")
         axes.plot([n], [measured], marker="o", fillstyle="none", color=colour)
-    axes.axhline(budget, color=look.FAINT, linestyle=":", label="the rank's memory")
+    axes.axhline(budget, color=look.INK, linestyle=":", label="the rank's memory")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter(lambda n, _: units.nice_bytes(n))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    look.legend(axes)
     return figure
 
 

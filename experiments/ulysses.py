@@ -181,7 +181,7 @@ def picture(network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, i
         axes.set_xticks(sizes, [f"{p}" for p in sizes])
         axes.set_xlabel(f"ranks of {tokens:,} tokens each")
         axes.grid(alpha=0.3)
-    left.legend(frameon=False)
+    look.legend(left)
     return figure
 
 

@@ -130,7 +130,9 @@ def picture(
     columns = len(networks) if len(networks) > 1 else min(3, len(operations))
     lines = -(-len(operations) * len(networks) // columns)
     figure = look.figure(1 + 4.6 * columns, 1 + 4 * lines)
-    figure.supxlabel("capital: run, and it won; cross: run, and another won; small: predicted only", fontsize="small")
+    figure.supxlabel(
+        "capital: run, and it won; cross: run, and another won; small: predicted only", fontsize="small", color=look.INK
+    )
     for index, (operation, network) in enumerate(product(operations, networks)):
         axes = look.axes(figure, lines, columns, index + 1, title=f"{operation}, {network.name}")
         diagram = diagrams[operation, network.name]
@@ -150,7 +152,7 @@ def picture(
         winners = {each.predicted for each in diagram.values()}
         handles = [Patch(color=colours[name], label=f"{letters[name]} {name}") for name in colours if name in winners]
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncols": 3}
-        axes.legend(handles=handles, frameon=False, fontsize="small", **below)
+        look.legend(axes, handles=handles, fontsize="small", **below)
     return figure
 
 

@@ -50,6 +50,7 @@ def draw(network: ComparatorNetwork, x: Array | None = None, title: str = "") ->
     length = sum(len(columns(stage)) + _GAP for stage in network.stages)
     figure = look.figure(max(4, 0.32 * length + 1.2), max(1.6, 0.28 * network.n + 0.8))
     axes = look.axes(figure, bare=True, title=title)
+    words = {"fontsize": "small", "color": look.INK}
     start = 0.0
     for number, stage in enumerate(network.stages):
         _draw_stage(axes, network.n, stage, states[number], states[number + 1], start)
@@ -57,8 +58,8 @@ def draw(network: ComparatorNetwork, x: Array | None = None, title: str = "") ->
     for wire in range(network.n):
         axes.plot([start, start + _GAP], [wire, wire], **_wire_style(states[-1], wire))
         if x is not None:
-            axes.text(-0.2, wire, f"{x[wire]:g}", ha="right", va="center", fontsize="small")
-            axes.text(start + _GAP + 0.2, wire, f"{states[-1][wire]:g}", va="center", fontsize="small")
+            axes.text(-0.2, wire, f"{x[wire]:g}", ha="right", va="center", **words)
+            axes.text(start + _GAP + 0.2, wire, f"{states[-1][wire]:g}", va="center", **words)
     axes.set(xlim=(-1.2, length + 2), ylim=(network.n - 0.4, -0.6))
     return figure
 

@@ -47,5 +47,5 @@ def curves(
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_formatter("")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, title="lines expected, marks measured" if lines else "measured", alignment="left")
+    look.legend(axes, title="lines expected, marks measured" if lines else "measured", alignment="left")
     return figure

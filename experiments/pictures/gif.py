@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 COLOURS = 64  # of the palette: enough for flat drawings, and fewer bytes than 256
+GROUND = "#0d1117"  # a moving picture has no half-transparent edges: it lies on a dark ground, which glares nowhere
 
 
 def image(figure: Any) -> Any:
@@ -16,6 +17,7 @@ def image(figure: Any) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
+    figure.set_facecolor(GROUND)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])

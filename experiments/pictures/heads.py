@@ -47,8 +47,8 @@ def _grid(axes: Any, grid: Array, heads: int, origin: dict[int, int], stays: set
     """Draw the cells of one rank, tokens downwards, heads to the right."""
     for (y, x), cell in np.ndenumerate(grid):
         colour = look.rank_colour(origin[int(cell)])
-        edge, z = (look.INK, 2) if int(cell) in stays else (look.PAPER, 1)
-        axes.add_patch(_square(x, y, facecolor=colour, edgecolor=edge, linewidth=1.8, zorder=z))
+        edge, z = (look.INK, 2) if int(cell) in stays else ("none", 1)
+        axes.add_patch(_square(x, y, facecolor=colour, edgecolor=edge, linewidth=2.4, zorder=z))
         token, head = divmod(int(cell), heads)
         text = f"{token}{chr(ord('a') + head)}"
         axes.text(x, y, text, ha="center", va="center", fontsize="small", color=look.ink_on(colour), zorder=3)
@@ -67,6 +67,7 @@ def assignment(heads: int, kv_heads: int, sizes: Sequence[int]) -> Any:
     """Return a Figure of which ranks attend with which query and K/V heads, a panel for each number of ranks."""
     figure = look.figure(10, 0.7 + 0.2 * max(sizes))
     columns = figure.add_gridspec(1, len(sizes))
+    words = {"fontsize": "small", "color": look.INK}
     for index, p in enumerate(sizes):
         axes = look.axes(figure, columns[0, index], bare=True)
         for rank, mine in enumerate(split_heads(heads, kv_heads, p)):
@@ -76,9 +77,9 @@ def assignment(heads: int, kv_heads: int, sizes: Sequence[int]) -> Any:
                 if x != heads:
                     has = x in at[0] or x in at[1]
                     axes.add_patch(_square(x, rank, facecolor=colour if has else "none", edgecolor=look.FAINT, lw=0.5))
-            axes.text(-0.9, rank, f"{rank}", ha="right", va="center", fontsize="small")
-        axes.text((heads - 1) / 2, -0.9, "query heads", ha="center", fontsize="small")
-        axes.text(heads + 1 + (kv_heads - 1) / 2, -0.9, "K/V", ha="center", fontsize="small")
+            axes.text(-0.9, rank, f"{rank}", ha="right", va="center", **words)
+        axes.text((heads - 1) / 2, -0.9, "query heads", ha="center", **words)
+        axes.text(heads + 1 + (kv_heads - 1) / 2, -0.9, "K/V", ha="center", **words)
         axes.set(xlim=(-2.5, heads + kv_heads + 1), ylim=(max(sizes) - 0.4, -2))
         axes.set_title(f"{p} ranks", fontsize="medium")
         axes.set_aspect("equal")

@@ -7,8 +7,6 @@ from typing import Any
 
 from ranks import look
 
-EMPTY = "#ebe9e3"
-
 
 def spreading(rows: dict[str, Sequence[Any]]) -> Any:
     """Return a Figure of rows[name] = known[rank, other] moment by moment, one row of squares for each name."""
@@ -32,9 +30,9 @@ def _squares(axes: Any, known: Any) -> None:
 
     p = len(known)
     for rank in range(p):
-        axes.text(-0.75, rank, rank, ha="right", va="center", fontsize=7, color=look.FAINT)
+        axes.text(-0.75, rank, rank, ha="right", va="center", fontsize=7, color=look.INK)
         for other in range(p):
-            colour = look.rank_colour(other) if known[rank, other] else EMPTY
+            colour = look.rank_colour(other) if known[rank, other] else look.EMPTY
             axes.add_patch(Rectangle((other - 0.46, rank - 0.46), 0.92, 0.92, facecolor=colour, linewidth=0))
             if known[rank, other]:
                 style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 6.5}

@@ -24,5 +24,5 @@ def loads(shares: dict[str, list[float]], bound: float, unit: str) -> Any:
     axes.set_xticks(*zip(*ticks, strict=True), fontsize=8.5)
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-1, start - 2)
-    axes.legend(frameon=False, fontsize=9)
+    look.legend(axes, fontsize=9)
     return figure

@@ -128,7 +128,7 @@ def split_picture(before: Sequence[float], after: Sequence[float]) -> Any:
         axes.set(xticks=range(len(values)), yticks=[])
         axes.tick_params(labelsize="x-small", length=0)
         axes.spines["left"].set_visible(False)
-    figure.supxlabel("wire", fontsize="small")
+    figure.supxlabel("wire", fontsize="small", color=look.INK)
     return figure
 
 
@@ -146,7 +146,8 @@ def need_picture(network: ComparatorNetwork, needed: dict[tuple[int, tuple[int, 
             count = needed[number, (i, j)]
             colour = look.ACCENT if count <= most / 50 else look.COLOURS[0]
             axes.plot([place, place], [i, j], color=colour, marker="o", markersize=5, linewidth=1.8, zorder=3)
-            box = {"boxstyle": "round,pad=0.15", "facecolor": look.PAPER, "edgecolor": colour, "linewidth": 0.8}
-            axes.text(place, (i + j) / 2, f"{count:,}", ha="center", va="center", fontsize="small", bbox=box, zorder=4)
+            box = {"boxstyle": "round,pad=0.15", "facecolor": colour, "edgecolor": "none"}
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small", "color": look.ink_on(colour)}
+            axes.text(place, (i + j) / 2, f"{count:,}", bbox=box, zorder=4, **style)
     axes.set(xlim=(-0.4, length + 0.4), ylim=(network.n - 0.4, -0.6))
     return figure

@@ -24,7 +24,7 @@ def forest(ratios: dict[str, tuple[float, Range]], title: str) -> Any:
     axes.set_xscale("log")
     axes.axvline(1, color=look.INK, linewidth=1)
     for row, (middle, (low, high)) in enumerate(ratios.values()):
-        colour = look.COLOURS[0] if low > 1 else look.ACCENT if high < 1 else look.FAINT
+        colour = look.COLOURS[0] if low > 1 else look.ACCENT if high < 1 else look.INK
         axes.plot([low, high], [row, row], color=colour, linewidth=5, alpha=0.45, solid_capstyle="butt")
         axes.plot([middle], [row], marker="o", color=colour, markersize=6)
         end, side, align = (high, 9, "left") if middle >= 1 else (low, -9, "right")  # away from the line

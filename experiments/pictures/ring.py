@@ -13,8 +13,6 @@ from experiments.lab.provenance import Held, Passed
 from experiments.pictures import gif
 from ranks import look
 
-EMPTY = "#ebe9e3"
-
 
 def _block(axes: Any, corner: tuple[float, float], slot: tuple[float, float], held: frozenset[int], p: int) -> None:
     """Draw a block whose first slot has its corner here; complete ones are framed."""
@@ -22,9 +20,9 @@ def _block(axes: Any, corner: tuple[float, float], slot: tuple[float, float], he
 
     (x, y), (width, height) = corner, slot
     for rank in range(p):
-        colour = look.rank_colour(rank) if rank in held else EMPTY
+        colour = look.rank_colour(rank) if rank in held else look.EMPTY
         place = x, y + rank * height
-        axes.add_patch(Rectangle(place, width, height, facecolor=colour, edgecolor=look.PAPER, linewidth=0.8))
+        axes.add_patch(Rectangle(place, width, 0.93 * height, facecolor=colour))
         if rank in held:
             middle = place[0] + width / 2, place[1] + height / 2
             style: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 7}
@@ -71,8 +69,8 @@ def _arrow(axes: Any, message: Passed, start: float, end: float) -> None:
         arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0},
     )  # fmt: skip
     x, y = (start + end) / 2, (message.source + message.dest) / 2
-    box = {"boxstyle": "round,pad=0.15", "facecolor": look.PAPER, "edgecolor": "none"}
-    axes.text(x, y, f"b{message.block}", ha="center", va="center", fontsize=7.5, color=look.INK, bbox=box)
+    box = {"boxstyle": "round,pad=0.15", "facecolor": colour, "edgecolor": "none"}
+    axes.text(x, y, f"b{message.block}", ha="center", va="center", fontsize=7.5, color=look.ink_on(colour), bbox=box)
 
 
 def _caption(moment: int, p: int) -> str:

@@ -152,7 +152,8 @@ def test_ring_allreduce_is_the_reduce_scatter_followed_by_the_allgather() -> Non
     for one, other in zip(whole.results, parts.results, strict=True):
         same(one, other)
     assert whole.time_ps == parts.time_ps
-    assert [e for e in whole.trace.events if e.message >= 0] == [e for e in parts.trace.events if e.message >= 0]
+    messages = [[e[:8] for e in run.trace.events if e.message >= 0] for run in (whole, parts)]
+    assert messages[0] == messages[1], "apart from the lines that sent them"
 
 
 # -- barriers --------------------------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ def test_a_forest_tells_by_colour_who_is_slower_and_faster_and_what_cannot_be_to
     axes = forest(ratios, "").axes[0]
     bars = [line for line in axes.lines if line.get_linewidth() == 5]
     assert [tuple(line.get_xdata()) for line in bars] == [limits for _, limits in ratios.values()]
-    assert [line.get_color() for line in bars] == [look.COLOURS[0], look.ACCENT, look.FAINT]
+    assert [line.get_color() for line in bars] == [look.COLOURS[0], look.ACCENT, look.INK]
     assert [text.get_text() for text in axes.texts] == ["3", "0.25", "1.1"]
     assert [label.get_text() for label in axes.get_yticklabels()] == list(ratios)
 

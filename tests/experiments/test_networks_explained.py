@@ -92,7 +92,7 @@ def test_a_film_has_the_colours_of_the_drawing():
     """Orange is rare in it, and means a lot."""
     picture = Image.open(io.BytesIO(gif.gif(*flow(bitonic(8), np.array([5, 2, 7, 1, 8, 3, 6, 4])))))
     seen = np.array(sorted(set().union(*(colours(picture, at) for at in range(picture.n_frames)))))
-    for colour in (look.ACCENT, look.COLOURS[0], look.PAPER):
+    for colour in (look.ACCENT, look.COLOURS[0], gif.GROUND):
         wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
         assert np.abs(seen - wanted).max(axis=1).min() <= 3
 
