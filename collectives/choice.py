@@ -56,8 +56,8 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
     """Return how the algorithms of `operation` compare on `machine`, by their formulas.
 
         machine = Machine.of(ranks.presets["ethernet"], 8)
-        choose("allreduce", machine, 1_000_000, 4).algorithm  # 'ring'
-        choose("allreduce", machine, 1_000_000, 4, any_op=True).algorithm  # 'halving_doubling'
+        choose("allreduce", machine, 1_000_000, 4).algorithm  # 'segmented_ring'
+        choose("allreduce", machine, 1_000_000, 4, any_op=True).algorithm  # 'bcube'
 
     any_op: whether the operation may not be commutative. n_items, itemsize: as in `cost`. Jitter is left aside. What an
     algorithm's own code takes is added where that was timed.
@@ -159,7 +159,7 @@ def _least_s(comm: Any, calls: list[Callable[[], Any]], barrier: Callable[[], No
 def explain(comm: Any, operation: str, x: Any = None, op: Any = np.add, *, n_items: int | None = None) -> Choice:
     """Return what `algorithm="auto"` would pick for `x` on `comm`, with the predicted time of each candidate.
 
-        ranks.run(lambda comm: explain(comm, "barrier").algorithm, 8).results[0]  # 'dissemination'
+        ranks.run(lambda comm: explain(comm, "barrier").algorithm, 8).results[0]  # 'central'
         print(ranks.run(lambda comm: collectives.explain(comm, "allreduce", np.zeros(1000)), 8).results[0])
 
     n_items: the size that counts, if it is not x.size: that of the whole for gather, scatter and allgather.
