@@ -57,8 +57,10 @@ def explore(
               Runs that are ended early do not count, but they end the search too when they are ten times as many.
     polls:    so many times a Test or Iprobe may fail on purpose each time a loop comes to it and nothing has changed.
               `Exploration.polls` tells whether that bound was reached.
+    Bounds:   a Cancel is tried when nothing else can move by itself, so that one that comes before a message with a
+              named source, and takes back its receive in time, may be missing.
     Cost:     one run for each schedule that differs from all others in more than the order of independent steps, and
-              another run for each different outcome.
+              a second one for each failure, and for the first, the 4th, the 16th outcome and so on.
     Raises:   ValueError for a mode that is none; NondeterminismError if the program does not do the same again for
               the same schedule.
     Source:   sleep sets: Godefroid, "Partial-Order Methods", LNCS 1032, 1996. Choices: `schedules/world.py`.
@@ -113,6 +115,7 @@ class _Explorer:
     """The program, and what was found out about it.
 
     found: These are the outcomes, by what tells them apart.
+    repeat_at: With so many outcomes found, it is time to see again whether the program comes to the latest one again.
     cut: It names the modes that were cut off, and says how many runs were ended early in them.
     is_limited: It tells whether the bound on polls was reached.
     is_settled: It tells whether no other mode can have another outcome.
@@ -125,6 +128,7 @@ class _Explorer:
         self.found: dict[Any, Outcome] = {}
         self.cut: dict[str, int] = {}
         self.is_limited = self.is_settled = False
+        self.repeat_at = 1
         self.done = 0.0
         self.after: Callable[[], None] = lambda: None
 
@@ -165,18 +169,26 @@ class _Explorer:
         return search.n_runs
 
     def _enter(self, mode: str, ending: _Ending) -> None:
-        """Count an outcome; if it is new, see whether the program comes to it again."""
+        """Count an outcome; see for some of the new ones whether the program comes to them again."""
         key = _key(ending)
         outcome = self.found.get(key)
         if outcome is None:
             replay = replay_text(mode, self.polls, ending.choices)
-            again = self.play(mode, repeat(ending.choices))
             outcome = self.found[key] = Outcome(ending.results, ending.failure, replay)
-            both_good = ending.failure is again.failure is None
-            if _key(again) != key and not (both_good and same(ending.results, again.results)):
-                got = Outcome(again.results, again.failure, replay).what()
-                raise differs(f"{got} with replay={replay!r}", f"{outcome.what()}, as before")
+            is_due = len(self.found) >= self.repeat_at
+            if is_due:
+                self.repeat_at *= 4
+            if is_due or ending.failure is not None:
+                self._repeat(mode, ending, outcome)
         outcome.runs[mode] = outcome.runs.get(mode, 0) + 1
+
+    def _repeat(self, mode: str, ending: _Ending, outcome: Outcome) -> None:
+        """Raise unless the program comes to the same outcome again by the same choices."""
+        again = self.play(mode, repeat(ending.choices))
+        both_good = ending.failure is again.failure is None
+        if _key(again) != _key(ending) and not (both_good and same(ending.results, again.results)):
+            got = Outcome(again.results, again.failure, outcome.replay).what()
+            raise differs(f"{got} with replay={outcome.replay!r}", f"{outcome.what()}, as before")
 
     def critical_choice(self, replay: str) -> str | None:
         """Return the last choice of a bad run before which a good end could be reached, in words."""

@@ -112,10 +112,16 @@ def run(
         return World(size, chosen, mode, seed, trace=trace, checks=checks, faults=broken)
 
     passes = None if broken or choices is not None else _passes(program, size, args, chosen, seed)
+
+    def run_once(checks: BufferChecks | None) -> Run:
+        world = new_world(checks)
+        result = carry_out(world, program, args, passes)
+        if isinstance(world, ChoosingWorld):
+            world.check_made(choices or [])
+        return result
+
     with own_generators(variables_of(program)):
-        if not check:
-            return carry_out(new_world(None), program, args, passes)
-        return _checked(lambda checks: carry_out(new_world(checks), program, args, passes))
+        return _checked(run_once) if check else run_once(None)
 
 
 def check_arguments(program: Any, size: Any, buffering: Any, known: Sequence[str] = BUFFERINGS) -> int:

@@ -16,9 +16,9 @@ in presence of split operations and relaxed orderings", CAV 2008.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from ranks.engine.events import DECIDE
@@ -32,14 +32,13 @@ from ranks.messages.transfer import Transport
 from ranks.messages.wildcards import Wildcards
 from ranks.network.model import Network
 from ranks.observers.buffers import BufferChecks
+from ranks.schedules.idling import Idling
 from ranks.schedules.options import Asleep, Chooser, Covered, Hold, Option
 from ranks.schedules.questions import ByChoice, Question
-from ranks.schedules.search import replay_text
+from ranks.schedules.search import differs, replay_text
 from ranks.words.constants import ANY_SOURCE
 from ranks.world import World
 
-# After so many rounds in which all that could happen were polls that fail, they are taken to go on for ever.
-IDLE_ROUNDS = 2000
 # A poll may fail on purpose so many times with the same answers to choose from, whatever its rank does in between.
 NOES = 50
 
@@ -71,7 +70,7 @@ class ChoosingScheduler(Scheduler):
         self.is_covered = False
         self.questions: dict[int, Question] = {}
         self.noes: dict[Any, int] = {}
-        self.idle_rounds, self.n_moved = 0, -1
+        self.idling = Idling()
 
     # -- running ---------------------------------------------------------------------------------------------
 
@@ -98,16 +97,13 @@ class ChoosingScheduler(Scheduler):
         index = self.choose(options)
         if len(options) > 1:
             self.made.append(index)
-        self.idle_rounds = 0
+        self.idling.begin_again()
         options[index].happen()
 
     def _let_polls_fail(self) -> bool:
         """Tell all ranks that poll no, as there is nothing else to happen; return whether there are any."""
-        n_moved = sum(state.sends + state.receives for state in self.ranks)
-        self.idle_rounds = self.idle_rounds + 1 if n_moved == self.n_moved else 0
-        self.n_moved = n_moved
-        polls = [question for question in self.questions.values() if question.no is not None]
-        if polls and self.idle_rounds > IDLE_ROUNDS:
+        polls = [self.questions[rank] for rank in sorted(self.questions) if self.questions[rank].no is not None]
+        if polls and self.idling.is_for_ever(self.ranks, [question.state for question in polls]):
             self.livelock = True
             return False
         for question in polls:
@@ -292,8 +288,8 @@ class ChoosingWorld(World):
         return ChoosingScheduler(self.ranks, self.choose, self.polls, self.network.poll_ps, self.mode == "each")
 
     def _new_transport(self) -> Transport:
-        timeless = replace(self.network, ports=False, shared_node_port=False, jitter_ps=0)
-        transport = ChoosingTransport(self.scheduler, self.ranks, timeless, self.buffering, self.seed, self.observers)
+        network = _without_choices(self.network)
+        transport = ChoosingTransport(self.scheduler, self.ranks, network, self.buffering, self.seed, self.observers)
         transport.asking, transport.ahead, transport.recycles = self.scheduler.asking, 1 << 62, False
         transport.depart = transport._depart_watched  # which numbers messages
         self.scheduler.transport = transport
@@ -303,9 +299,21 @@ class ChoosingWorld(World):
         """Return all that is needed to make these choices again, as text."""
         return replay_text(self.mode, self.polls, self.scheduler.made)
 
+    def check_made(self, choices: Sequence[int]) -> None:
+        """Raise unless the run has come to all of these choices."""
+        n_made = len(self.scheduler.made)
+        if n_made < len(choices):
+            raise differs(f"an end after {n_made} of the {len(choices)} choices of the replay")
+
     def choices(self) -> str:
         """Return the arguments of `ranks.run` that make this world's choices again."""
         return f"replay={self.made_text()!r}"
+
+
+@lru_cache(maxsize=16)
+def _without_choices(network: Network) -> Network:
+    """Return a network on which nothing depends on who comes first."""
+    return replace(network, ports=False, shared_node_port=False, jitter_ps=0)
 
 
 def _message_key(message: Message) -> tuple[int, int]:

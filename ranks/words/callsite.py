@@ -20,7 +20,7 @@ import numpy as np
 from ranks.words.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
 
 # The folders whose code is no program's: calls made there are told at the line of the program that led to them.
-LIBRARY_ROOTS = [str(Path(__file__).parents[1]) + os.sep]
+_roots: tuple[str, ...] = (str(Path(__file__).parents[1]) + os.sep,)
 _SHOWN = ("dest", "source", "tag", "sendtag", "recvtag", "color", "key")
 _NAMES: dict[str, dict[int, str]] = {
     "source": {ANY_SOURCE: "ANY_SOURCE", PROC_NULL: "PROC_NULL"},
@@ -59,9 +59,15 @@ class Call:
         return linecache.getline(self.path, self.line).strip()
 
 
+def add_library(folder: Path) -> None:
+    """Let all code in a folder count as a library's: reports then name the line of the program that called it."""
+    global _roots
+    _roots = (*_roots, f"{folder}{os.sep}")
+
+
 def in_library(code: CodeType) -> bool:
     """Return whether this is code of a library, not of a program."""
-    return code.co_filename.startswith(tuple(LIBRARY_ROOTS))
+    return code.co_filename.startswith(_roots)
 
 
 def program_part(trace: TracebackType | None) -> TracebackType | None:
@@ -143,15 +149,19 @@ def site_mark() -> Mark | None:
 
     It holds the line that called the library, and the outermost line of the program that has led there.
     """
+    roots = _roots
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and in_library(frame.f_code):
+    while frame is not None and frame.f_code.co_filename.startswith(roots):
         frame = frame.f_back
     if frame is None:
         return None
     outer, following = frame, frame.f_back
-    while following is not None and not (following.f_code.co_name == "body" and in_library(following.f_code)):
-        if not in_library(following.f_code):
+    while following is not None:
+        code = following.f_code
+        if not code.co_filename.startswith(roots):
             outer = following
+        elif code.co_name == "body":
+            break
         following = following.f_back
     return frame.f_code, frame.f_lasti, outer.f_code, outer.f_lasti
 

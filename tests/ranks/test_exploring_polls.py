@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 
 import ranks
-from inside import choosing
 
 
 def test_a_loop_of_polls_is_explored_to_its_end() -> None:
@@ -116,11 +116,9 @@ def test_failed_polls_take_time_so_that_waiting_for_a_time_ends() -> None:
     assert [outcome.results for outcome in found.outcomes] == [[50]]
 
 
-def test_polls_between_which_messages_travel_are_no_livelock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "IDLE_ROUNDS", 10)
-
+def test_polls_between_which_messages_travel_are_no_livelock() -> None:
     def program(comm: Any) -> None:
-        for n in range(40):
+        for n in range(200):
             if comm.rank == 0:
                 comm.send(n, 1)
                 comm.iprobe(tag=9)
@@ -129,6 +127,52 @@ def test_polls_between_which_messages_travel_are_no_livelock(monkeypatch: pytest
 
     for polls in (0, 1):
         assert ranks.explore(program, 2, polls=polls).verdict == "holds"
+
+
+def gives_up_by_range(comm: Any, n: int) -> str:
+    for _ in range(n):
+        if comm.Iprobe(source=1):
+            return "got"
+    return "gave up"
+
+
+def gives_up_by_counting(comm: Any, n: int) -> str:
+    while n:
+        n -= 1
+        if comm.Iprobe(source=1):
+            return "got"
+    return "gave up"
+
+
+@pytest.mark.parametrize("poll", [gives_up_by_range, gives_up_by_counting])
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 64, 100, 6000])
+def test_a_loop_that_gives_up_after_some_polls_is_no_livelock(poll: Any, n: int) -> None:
+    found = ranks.explore(lambda comm: poll(comm, n) if comm.rank == 0 else None, 2, modes=["none"])
+    assert [outcome.results for outcome in found.outcomes] == [["gave up", None]]
+
+
+def turns(comm: Any) -> None:
+    tag = 0
+    while not comm.Iprobe(tag=tag):
+        tag = 1 - tag
+
+
+def forever_in_an_iterator(comm: Any) -> None:
+    for _ in itertools.repeat(None):
+        if comm.Iprobe():
+            return
+
+
+def keeps_a_log(comm: Any) -> None:
+    log = []
+    while not comm.Iprobe():
+        log.append(1)
+
+
+@pytest.mark.parametrize("program", [turns, forever_in_an_iterator, keeps_a_log])
+def test_a_loop_of_polls_for_what_never_comes_is_a_livelock(program: Any) -> None:
+    found = ranks.explore(program, 2, modes=["none"])
+    assert [type(outcome.failure) for outcome in found.outcomes] == [ranks.LivelockError]
 
 
 # -- what a poll has seen it sees again ------------------------------------------------------------------------

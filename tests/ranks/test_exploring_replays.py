@@ -150,6 +150,13 @@ def test_a_replay_of_another_program_is_refused() -> None:
         ranks.run(gathers, 3, replay="none:7")
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_a_replay_with_choices_left_over_is_refused(check: bool) -> None:
+    assert ranks.run(gathers, 3, replay="none:1", check=check).results[0] == [2, 1]
+    with pytest.raises(ranks.NondeterminismError, match="got an end after 1 of the 3 choices of the replay"):
+        ranks.run(gathers, 3, replay="none:1,0,0", check=check)
+
+
 def test_arguments_that_make_no_sense_are_refused() -> None:
     modes: list[Any] = [["some"], [], [["none"]], "some", "", "none,each"]
     for options in ({"max_runs": 0}, {"polls": -1}, *({"modes": each} for each in modes)):

@@ -220,3 +220,33 @@ def test_a_loop_waits_for_what_another_does_after_its_own_loop() -> None:
         return at_ps
 
     assert ranks.run(program, 3, network=NETWORK).results[:2] == [123_000, 122_000]
+
+
+@pytest.mark.parametrize("post", ["Irecv", "Isend"])
+def test_a_loop_that_begins_requests_between_its_polls_makes_all_its_rounds(post: str) -> None:
+    """How many there are is no state of the loop, but the other rank may see it."""
+
+    def program(comm: Any, counts: bool) -> int:
+        x, n = np.zeros(1), 0
+        if comm.rank == 1:
+            ranks.spend(comm, 1_000_000)
+            for _ in range(100):
+                comm.Ssend(x, 0, 3) if post == "Irecv" else comm.Recv(x, 0, 3)
+            comm.send(None, 0, 9)
+            return 0
+        while not comm.Iprobe(1, 9):
+            (comm.Irecv(x, 1, 3) if post == "Irecv" else comm.Isend(x, 1, 3)).Free()
+            n += counts
+        comm.recv(source=1, tag=9)
+        return n
+
+    with_counter = end_of(program, True)
+    assert with_counter == end_of(program, False)
+
+
+def end_of(program: Callable[..., Any], *args: Any) -> int | str:
+    """Return when a run ends, or what ends it."""
+    try:
+        return ranks.run(program, 2, *args, network=NETWORK).time_ps
+    except ranks.RanksError as problem:
+        return f"{type(problem).__name__} {problem.rank}"
