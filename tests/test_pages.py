@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/guide.md", "notebooks/README.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/guide.md", "examples/README.md", "notebooks/README.md"]
 
 
 def missing_links(page: Path) -> list[str]:
@@ -31,7 +31,7 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_tests_that_are_named_exist(page: str) -> None:
-    files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    files = {path.name: path.read_text() for room in ("tests", "examples") for path in (ROOT / room).rglob("test_*.py")}
     for name in re.findall(r"\b(test_\w+(?:\.py)?)", (ROOT / page).read_text()):
         assert name in files or any(f"def {name}(" in text for text in files.values()), name
 
