@@ -1,0 +1,89 @@
+"""The player of rounds against the simulator, to the picosecond: any schedule, network and buffering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ranks
+from collectives.costs import Machine
+from collectives.player import cost_of_rounds
+from collectives.rounds import NOBODY, Moves, Rounds, run_rounds
+
+NETWORKS = [
+    *ranks.presets.values(),
+    # One run mixes buffered and unbuffered messages; nothing but overhead, or bytes, takes time; three share a port.
+    ranks.Network(name="mixed", inter=ranks.Link.of(1e-6, 1e9), overhead_ps=1000, eager_limit=24),
+    ranks.Network(name="overhead", inter=ranks.Link(0, 0), overhead_ps=1, reduce_fs_per_byte=100),
+    ranks.Network(name="bytes", inter=ranks.Link(0, 1000), eager_limit=20),
+    ranks.Network(
+        name="shared", inter=ranks.Link(5, 1000), intra=ranks.Link(2, 300), ranks_per_node=3, shared_node_port=True,
+        overhead_ps=1, eager_limit=20,
+    ),
+]  # fmt: skip
+SIZES = [[0], [0, 1, 10, 30, 100], [1, 2, 3], [1, 65_536, 65_537, 300_000]]
+
+
+def drawn(rng: np.random.Generator) -> Rounds:
+    """Return rounds in which some ranks send along permutations, and some reduce, or only begin."""
+    p, n_rounds, width = (int(rng.integers(1, end)) for end in (20, 7, 5))
+    sizes, rounds = SIZES[rng.integers(len(SIZES))], []
+    skips = np.where(rng.random(p) < 0.2, n_rounds, 1)  # some ranks take part in the first round only
+    for number in range(n_rounds):
+        to, source = np.full((2, width, p), NOBODY)
+        for slot in range(width):
+            dests = rng.permutation(p)
+            sends = (rng.random(p) < 0.7) & (dests != np.arange(p))
+            if number:
+                sends &= (skips == 1) & (skips[dests] == 1)
+            to[slot, sends] = dests[sends]
+            source[slot, dests[sends]] = np.flatnonzero(sends)
+        n_bytes, reduced, times = rng.choice(sizes, (width, p)), rng.choice(sizes, p), rng.integers(0, 3, p)
+
+        def moves(of: Any, to=to, source=source, n_bytes=n_bytes, reduced=reduced, times=times, n=number) -> Moves:
+            return Moves(to[:, of], n_bytes[:, of], source[:, of], reduced[of], times[of], then=n + skips[of])
+
+        rounds.append(moves)
+    made = Rounds.of(p, rounds, max(sizes), width)
+    return Rounds(p, n_rounds, width, made.moves, max(sizes), waits=bool(rng.random() < 0.7))
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
+def test_clocks_and_counts_are_those_of_the_simulator(network: ranks.Network, buffering: str) -> None:
+    for seed in range(6):
+        rounds = drawn(np.random.default_rng([seed, *f"{network.name} {buffering}".encode()]))
+        told = cost_of_rounds(Machine.of(network, rounds.p, buffering), rounds)
+        run = ranks.run(run_rounds, rounds.p, rounds, network=network, buffering=buffering, trace=seed == 0)
+        assert (told.time_ps, told.sends, told.bytes_sent) == (run.time_ps, run.sends, run.bytes_sent), seed
+        assert seed or told.rounds == run.trace.longest_chain()
+
+
+def shifts(p: int, distances: list[int], n_bytes: int) -> Rounds:
+    """Return the rounds in which all ranks send to those at a distance."""
+    return Rounds.of(
+        p, [lambda r, d=d: Moves([(r + d) % p], [n_bytes], [(r - d) % p], n_bytes) for d in distances], n_bytes
+    )
+
+
+def test_a_million_ranks_are_some_arrays() -> None:
+    p, network = 1 << 20, ranks.presets["infiniband"]
+    cost = cost_of_rounds(Machine.of(network, p), shifts(p, [1, 5, 77], 1000))
+    assert cost.time_ps == 3 * (network.message_ps(network.inter, 1000) + network.reduce_ps(1000))
+    assert set(cost.sends) == {3}
+
+
+def test_jitter_leaves_no_time_to_be_exact_about() -> None:
+    network = ranks.Network(name="jitter", inter=ranks.Link.of(1e-6, 1e9), jitter_ps=1000)
+    assert cost_of_rounds(Machine.of(network, 4), shifts(4, [1], 8)).time_ps is None
+
+
+def test_schedules_that_cannot_be_played_are_refused() -> None:
+    machine = Machine.of(ranks.presets["infiniband"], 2)
+    waiting = Rounds.of(2, [lambda r: Moves([], [], [1 - r])], 0)
+    with pytest.raises(ValueError, match="ranks wait for each other for ever"):
+        cost_of_rounds(machine, waiting)
+    with pytest.raises(ValueError, match=r"expected at most .* messages in all, which fit into memory; remedy: play"):
+        cost_of_rounds(machine, Rounds(2, 1 << 30, 1, waiting.moves, 0))
