@@ -17,7 +17,7 @@ import ranks
 from experiments.lab import cli, files, hangs, progress, tables, wrongs  # noqa: F401  # they enter their cases
 from experiments.lab.errors import UsageError
 from experiments.lab.gallery import CASES, Case
-from ranks.hangs.html import page, piece
+from ranks.draw.page import page, piece
 
 EXAMPLES = """\
   python experiments/hang_gallery.py                                      all cases, in a table

@@ -9,9 +9,10 @@ from ranks import exploring
 from ranks.both import background, kept
 from ranks.both.calibrate import _table as calibrate_table
 from ranks.draw.chrome import chrome_events
+from ranks.draw.events import Events
+from ranks.draw.page import facts, page
 from ranks.engine import scheduler
 from ranks.hangs.cores import deadlock_cores
-from ranks.hangs.html import page
 from ranks.network.measured import MeasuredLink, MeasuredNetwork, Times
 from ranks.real import checked as checking
 from ranks.running import BUFFERINGS, carry_out
@@ -22,9 +23,10 @@ from ranks.words import constants, progress
 from ranks.words.datatypes import DATATYPES, NotABufferError, as_flat
 
 __all__ = [
-    "BUFFERINGS", "DATATYPES", "ChoosingWorld", "MeasuredLink", "MeasuredNetwork", "NotABufferError", "Search",
-    "Times", "abandoned", "as_flat", "background", "backlog", "calibrate_table", "carry_out", "checking", "choosing",
-    "chrome_events", "constants", "deadlock_cores", "exploring", "kept", "last_good", "now_ps", "page", "progress",
+    "BUFFERINGS", "DATATYPES", "ChoosingWorld", "Events", "MeasuredLink", "MeasuredNetwork", "NotABufferError",
+    "Search", "Times", "abandoned", "as_flat", "background", "backlog", "calibrate_table", "carry_out", "checking",
+    "choosing", "chrome_events", "constants", "deadlock_cores", "exploring", "facts", "kept", "last_good", "now_ps",
+    "page", "progress",
 ]  # fmt: skip
 
 

@@ -34,6 +34,15 @@ class DeadlockError(RanksError):
 
         return report(self)
 
+    def to_html(self, path: Any, *, title: str = "Why does it hang?") -> None:
+        """Write the report as a page in one file; with the picture of the run, to zoom into, if it was traced."""
+        from pathlib import Path
+
+        from ranks.draw.page import page, piece
+        from ranks.hangs.html import report
+
+        Path(path).write_text(page(title, [piece("h1", title), report(self, live=True)]), encoding="utf-8")
+
     def picture(self, path: Any = None, *, title: str = "") -> Any:
         """Return the space-time picture of a traced run up to its end, a matplotlib Figure; save it if told where."""
         if self.trace is None:

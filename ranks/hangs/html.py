@@ -7,31 +7,30 @@ from html import escape
 from importlib.util import find_spec
 from typing import Any
 
+from ranks.draw.page import viewer
 from ranks.words.extras import how_to_install, need
 
+# Colours that read on the page's ground, be that light or dark.
 _STYLE = """
 <style>
-.ranks-report { font-family: system-ui, sans-serif; max-width: 70em; color: #222; background: #fff; padding: 1em }
-.ranks-report .head { font-size: 1.15em; font-weight: 600; color: #a33b00 }
+.ranks-report { font-family: system-ui, sans-serif; padding: 1em }
+.ranks-report .head { font-size: 1.15em; font-weight: 600; color: #d55e00 }
 .ranks-report table { border-collapse: collapse; margin: 0.8em 0 }
-.ranks-report td, .ranks-report th { text-align: left; padding: 0.25em 0.8em; border-bottom: 1px solid #ddd }
-.ranks-report tr.core td { background: #fdeee5 }
+.ranks-report td, .ranks-report th { text-align: left; padding: 0.25em 0.8em; border-bottom: 1px solid #8886 }
+.ranks-report tr.core td { background: #d55e0022 }
 .ranks-report code, .ranks-report pre { font-family: ui-monospace, monospace; font-size: 0.95em }
 .ranks-report svg { max-width: 100%; height: auto }
-</style>
-"""
-_PAGE_STYLE = """
-<style>
-body { font-family: system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222 }
-pre { background: #f6f5f1; padding: 0.8em 1em; overflow-x: auto }
 </style>
 """
 # Ranks listed in the table.
 _ROWS = 32
 
 
-def report(error: Any) -> str:
-    """Return the report of a hang as a piece of HTML: what it is, who waits for what, the picture, and the rest."""
+def report(error: Any, *, live: bool = False) -> str:
+    """Return the report of a hang as a piece of HTML: what it is, who waits for what, the picture, and the rest.
+
+    live: with the picture that `ranks.draw.page.page` brings to life, not one that stands still.
+    """
     lines = str(error).splitlines()
     rows = [_row(error, index) for index in range(min(len(error.blocked), _ROWS))]
     more = f"<p>and {len(error.blocked) - _ROWS} more ranks</p>" if len(error.blocked) > _ROWS else ""
@@ -40,23 +39,11 @@ def report(error: Any) -> str:
     failed = [f"rank {rank} {how}" for rank, how in getattr(error, "failed", {}).items()]
     table = f"<table><tr><th>rank</th><th>is in</th><th>at</th><th>and</th></tr>{''.join(rows)}</table>"
     notes = "".join(f"<p>{escape(line)}</p>" for line in failed + rest)
+    drawn = viewer(error.trace, error) if live and error.trace is not None else _picture(error)
     return (
         f'{_STYLE}<div class="ranks-report"><p class="head">{escape(lines[0])}</p>'
-        f"{table if rows else ''}{more}{_picture(error)}{notes}</div>"
+        f"{table if rows else ''}{more}{drawn}{notes}</div>"
     )
-
-
-def page(title: str, pieces: list[str]) -> str:
-    """Return a whole HTML page made of pieces."""
-    head = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>{_PAGE_STYLE}</head>'
-    )
-    return f"{head}<body>{''.join(pieces)}</body></html>"
-
-
-def piece(element: str, text: str) -> str:
-    """Return an HTML element with text in it."""
-    return f"<{element}>{escape(text)}</{element}>"
 
 
 def _row(error: Any, index: int) -> str:

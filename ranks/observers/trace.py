@@ -148,6 +148,15 @@ class Trace(Events, Observer):
 
         Path(path).write_text(json.dumps({"traceEvents": chrome_events(self), "displayTimeUnit": "ns"}))
 
+    def to_html(self, path: str | PathLike[str], *, title: str = "What the ranks did when", hang: Any = None) -> None:
+        """Write a page in one file, which needs no network: zoom into the run, hover over messages, step, play.
+
+        hang: the error that ended the run; its ranks stand out.
+        """
+        from ranks.draw.page import page, piece, viewer
+
+        Path(path).write_text(page(title, [piece("h1", title), viewer(self, hang)]), encoding="utf-8")
+
     def picture(
         self, path: str | PathLike[str] | None = None, *, title: str = "", hang: Any = None,
         ranks: range | None = None, until_ps: int | None = None,
