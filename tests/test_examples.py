@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import inspect
+import io
+import linecache
 import os
 import pkgutil
 import re
@@ -87,37 +90,79 @@ def namespace() -> dict[str, Any]:
     return names
 
 
-def check(code: str, names: dict[str, Any]) -> int:
+def check(code: str, names: dict[str, Any], file: str = "example.py") -> int:
     """Run an example, compare each answer shown with the real one, and return how many there were."""
     answers = shown_answers(code)
     for expression, _ in answers:
         ast.parse(expression, mode="eval")
-    exec(compile(code, "example", "exec"), names)
+    linecache.cache[file] = len(code), None, code.splitlines(keepends=True), file
+    exec(compile(code, file, "exec"), names)
     for expression, answer in answers:
         value = eval(expression, names)
         assert agrees(value, answer), f"{expression} is {value!r}, and the text says {answer}"
     return len(answers)
 
 
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Return (code, output) of each block of Python on a page; the output is in the block that follows, if any."""
+    return re.findall(r"```python\n(.*?)```(?:\n\n```\n(.*?)```)?", page, re.DOTALL)
+
+
+def run_page(page: str) -> int:
+    """Run a page's blocks from top to bottom, as its reader would; return how many answers and outputs it shows."""
+    names: dict[str, Any] = {}
+    n_shown = 0
+    for code, output in blocks(page):
+        if "def test_" in code:
+            continue  # a file of its own
+        file = re.search(r"\w+\.py(?=:\d)", output)
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(said):
+                n_shown += check(code, names, file[0] if file else "example.py")
+        except ranks.DeadlockError as error:
+            print(error, file=said)
+        assert said.getvalue().strip() == output.strip()
+        n_shown += output != ""
+    return n_shown
+
+
 def test_the_readme_shows_a_program_whose_answers_are_true() -> None:
-    block = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert block is not None
-    assert check(block[1], {}) == 4
+    assert run_page(README) == 4
 
 
-def test_the_deadlock_in_the_guide_is_reported_as_shown() -> None:
-    shown = re.search(r"```python\n([^`]*buffering=\"none\"\))\n```\n\n```\n(.*?)```", GUIDE, re.DOTALL)
-    assert shown is not None
-    with pytest.raises(ranks.DeadlockError) as caught:
-        exec(compile(shown[1], "hang.py", "exec"), {"np": np, "ranks": ranks})
-    assert str(caught.value).strip() == shown[2].strip()
+def test_all_code_of_the_guide_gives_what_is_shown() -> None:
+    assert run_page(GUIDE) == 13
 
 
-def test_the_choice_in_the_guide_is_explained_as_shown(capsys: Any) -> None:
-    shown = re.search(r"```python\n(choice = [^`]*)```\n\n```\n(.*?)```", GUIDE, re.DOTALL)
-    assert shown is not None
-    exec(compile(shown[1], "choice.py", "exec"), {"np": np, "ranks": ranks, "collectives": collectives})
-    assert capsys.readouterr().out.strip() == shown[2].strip()
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("# 20640000", "# 20640001"),
+        ("import collectives\n", ""),
+        ("after 2 runs", "after 3 runs"),
+        ("for rank 1 to receive", "for rank 1 to send"),
+    ],
+)
+def test_a_page_that_shows_something_else_is_found(right: str, wrong: str) -> None:
+    assert right in GUIDE
+    with pytest.raises((AssertionError, NameError)):
+        run_page(GUIDE.replace(right, wrong, 1))
+
+
+def test_the_tests_in_the_guide_pass_and_report_a_mistake_as_shown(tmp_path: Path) -> None:
+    [code] = [code for code, _ in blocks(GUIDE) if "def test_" in code]
+    report = re.search(r"divided by `(.*?)`, the report would say:\n\n```\n(.*?)```", GUIDE, re.DOTALL)
+    assert report is not None
+    printed = []
+    for text in (code, code.replace("comm.size", report[1], 1)):
+        (tmp_path / "test_mean.py").write_text(text)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mean.py"]
+        printed.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120).stdout)
+    assert "6 passed" in printed[0]
+    found = iter(printed[1].splitlines())
+    for line in report[2].splitlines():
+        assert line in found, line  # in this order, which `in` sees to: it goes on from where it was
 
 
 def test_the_demo_prints_what_the_readme_shows() -> None:
