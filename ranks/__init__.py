@@ -79,6 +79,7 @@ from ranks.words.errors import (
     InvalidTagError,
     MessageLostError,
     NondeterminismError,
+    ProgramWarning,
     RankExitError,
     RanksError,
     ReceiveBufferError,
@@ -100,12 +101,13 @@ __all__ = [
     "Comm", "Crash", "Datatype", "DatatypeMismatchError", "DeadlockError", "Delay", "Drop", "Duplicate",
     "DuplicateMessageError", "Event", "Exploration", "Fault", "Group", "InvalidBufferError", "InvalidHandleError",
     "InvalidRankError", "InvalidStatusError", "InvalidTagError", "Link", "LivelockError", "LostPeerError",
-    "MeasuredNetwork", "Message", "MessageLostError", "Network", "NondeterminismError", "NotInstalledError", "Outcome",
-    "Partition", "Prequest", "RankExitError", "RankFailedError", "RanksError", "ReceiveBufferError", "Request", "Run",
-    "SendBufferChangedError", "SharedArray", "SharedStateError", "SlowLink", "Started", "Status", "Straggler", "Trace",
-    "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce", "calibrate",
-    "can_share_memory", "checked", "explore", "is_plain", "kept", "kept_by_handle", "look", "mpi_of", "network_named",
-    "nodes_of", "placement", "presets", "reduction_clock", "region", "run", "shared_array", "spend", "start",
+    "MeasuredNetwork", "Message", "MessageLostError", "Network", "NondeterminismError", "NotInstalledError",
+    "Outcome", "Partition", "Prequest", "ProgramWarning", "RankExitError", "RankFailedError", "RanksError",
+    "ReceiveBufferError", "Request", "Run", "SendBufferChangedError", "SharedArray", "SharedStateError", "SlowLink",
+    "Started", "Status", "Straggler", "Trace", "TruncationError", "UnfinishedRequestError",
+    "UnreceivedMessageError", "Wtime", "announce", "calibrate", "can_share_memory", "checked", "explore",
+    "is_plain", "kept", "kept_by_handle", "look", "mpi_of", "network_named", "nodes_of", "placement", "presets",
+    "reduction_clock", "region", "run", "shared_array", "spend", "start",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 from ranks.both.background import unfinished
@@ -10,6 +11,7 @@ from ranks.words.callsite import program_part, site_of
 from ranks.words.datatypes import typed_name
 from ranks.words.errors import (
     CollectiveMismatchError,
+    ProgramWarning,
     RanksError,
     SharedStateError,
     UnfinishedRequestError,
@@ -20,10 +22,12 @@ from ranks.world import World
 __tracebackhide__ = True  # pytest shows the frames of the program, not of this module
 
 
-def raise_if_ended_badly(world: World, program: str, passes: Callable[[str], bool] | None) -> None:
+def raise_if_ended_badly(
+    world: World, program: str, passes: Callable[[str], bool] | None, *, lenient: bool = False
+) -> None:
     """Raise what has ended a run before all ranks had returned, or what they have left undone.
 
-    program, passes: as `deadlock` takes them.
+    program, passes: as `deadlock` takes them. lenient: whether to warn of what they have left undone.
     """
     scheduler, transport = world.scheduler, world.transport
     if scheduler.failure is not None:
@@ -34,8 +38,11 @@ def raise_if_ended_badly(world: World, program: str, passes: Callable[[str], boo
         raise deadlock(world.scene(), program, passes)
     if world.faults is not None:
         world.faults.check_end()
-    _check_requests(world)
-    _check_messages(world)
+    for undone in (_undone_request(world), _unreceived_message(world)):
+        if undone is not None and not lenient:
+            raise undone
+        if undone is not None:
+            warnings.warn(str(undone), ProgramWarning, stacklevel=2)
 
 
 def restore_process(world: World, *, quietly: bool) -> None:
@@ -62,7 +69,7 @@ def _raise_failure(world: World) -> None:
     raise problem
 
 
-def _check_requests(world: World) -> None:
+def _undone_request(world: World) -> UnfinishedRequestError | None:
     for state in world.ranks:
         background = unfinished(state.greenlet)
         if not (background or state.open):
@@ -72,13 +79,14 @@ def _check_requests(world: World) -> None:
             verb = "send to" if operation.what == "send" else "receive from"
             undone.append((f"nonblocking {verb} rank {operation.peer}, tag {operation.tag}", site_of(operation.site)))
         for call, site in undone:
-            raise UnfinishedRequestError(
+            return UnfinishedRequestError(
                 state.rank, call, site=site, got="a request that was never completed when all ranks had returned",
                 expected="a Wait or a successful Test", remedy="keep the request and Wait for it",
             )  # fmt: skip
+    return None
 
 
-def _check_messages(world: World) -> None:
+def _unreceived_message(world: World) -> UnreceivedMessageError | None:
     twins = world.faults.twins if world.faults is not None else {}
     for context in world.transport.all_contexts():
         for box in context.boxes:
@@ -86,8 +94,9 @@ def _check_messages(world: World) -> None:
                 for message in lane.queue:
                     if message not in twins:
                         text = typed_name(message.kind.dtype, message.n_bytes)
-                        raise UnreceivedMessageError(
+                        return UnreceivedMessageError(
                             lane.sender.rank, f"send to rank {box.owner.rank}, tag {message.tag}",
                             got=f"{text} that nobody had received when all ranks had returned",
                             expected="one receive for each send", remedy="receive it, or do not send it",
                         )  # fmt: skip
+    return None

@@ -11,14 +11,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ALGORITHMS = {"ranks", "collectives"}
-# ranks <- collectives <- {sorting, parallel} <- experiments; benchmarks see what a user sees.
+# ranks <- collectives <- {sorting, mpi, parallel} <- experiments; benchmarks see what a user sees.
 MAY_IMPORT = {
     "ranks": set(),
     "collectives": {"ranks"},
     "sorting": ALGORITHMS,
+    "mpi": ALGORITHMS,  # all rooms of ranks too: it is another front of theirs
     "parallel": ALGORITHMS,
-    "experiments": ALGORITHMS | {"sorting", "parallel"},
-    "benchmarks": ALGORITHMS | {"sorting", "parallel"},
+    "experiments": ALGORITHMS | {"sorting", "parallel", "mpi"},
+    "benchmarks": ALGORITHMS | {"sorting", "parallel", "mpi"},
 }
 MODULES = sorted(path.relative_to(ROOT) for layer in MAY_IMPORT for path in (ROOT / layer).rglob("*.py"))
 
@@ -157,7 +158,7 @@ def test_a_forbidden_import_is_found(layer, source):
     assert len(faults(layer, source)) == 1
 
 
-@pytest.mark.parametrize("package", ["ranks", "collectives", "parallel", "sorting", "ranks.real"])
+@pytest.mark.parametrize("package", ["ranks", "collectives", "parallel", "sorting", "mpi", "ranks.real"])
 def test_importing_does_no_work(package):
     """MPI must not start, nor matplotlib load (half a second), before somebody asks for them."""
     code = f"import sys, {package}; print(sorted({{'mpi4py', 'matplotlib', 'rich'}} & sys.modules.keys()))"

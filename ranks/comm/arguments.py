@@ -10,7 +10,7 @@ from ranks.engine.rank import current_rank
 from ranks.messages.rank import RankState
 from ranks.words.callsite import current_call
 from ranks.words.constants import ANY_SOURCE, ANY_TAG, PROC_NULL, TAG_UB
-from ranks.words.datatypes import WIRE_DTYPES, Flat, NotABufferError, as_flat
+from ranks.words.datatypes import WIRE_DTYPES, Flat, NotABufferError, Scattered, as_flat
 from ranks.words.errors import InvalidBufferError, InvalidRankError, InvalidStatusError, InvalidTagError, RanksError
 
 # The same function without NumPy's look for arrays that override it: half the time of a check in each exchange.
@@ -31,7 +31,8 @@ def outgoing(state: RankState, buffer: Any) -> Flat:
     """Return the elements that a buffer to be sent names, as an array in one piece."""
     if type(buffer) is np.ndarray and buffer.flags.c_contiguous and buffer.dtype in WIRE_DTYPES:
         return buffer
-    return _flat(state, buffer, writable=False)
+    flat: Flat = _flat(state, buffer, writable=False)
+    return flat
 
 
 def incoming(state: RankState, buffer: Any) -> Any:
@@ -41,7 +42,9 @@ def incoming(state: RankState, buffer: Any) -> Any:
     return _flat(state, buffer, writable=True)
 
 
-def _flat(state: RankState, buffer: Any, *, writable: bool) -> Flat:
+def _flat(state: RankState, buffer: Any, *, writable: bool) -> Any:
+    if type(buffer) is Scattered:
+        return buffer if writable else buffer.gathered()
     try:
         return as_flat(buffer, writable=writable)
     except NotABufferError as problem:
@@ -54,6 +57,8 @@ def check_apart(state: RankState, sent: Any, dest: Any, received: Any, source: A
     if is_nobody(dest) or is_nobody(source):
         return
     mine, other = outgoing(state, sent), incoming(state, received)
+    if Scattered in (type(sent), type(other)):
+        return  # the elements were copied, and those of both may lie between each other
     if mine.size and other.size and np.may_share_memory(mine, other):
         raise call_error(
             state, InvalidBufferError, "buffers to send and to receive that overlap", "memory of its own for each",

@@ -74,10 +74,10 @@ class Finishing(Handle):
             self._tell_received(message, operation.peer, operation.tag, begin_ps)
         if buf is None:
             if not kind.is_object:
-                raise self._misfit(operation, message)
-            return pickle.loads(message.as_bytes())
+                self._reconcile(operation, message)
+            return self._unpickled(message)
         if (buf.dtype is not kind.dtype and buf.dtype != kind.dtype) or buf.nbytes < kind.n_bytes:
-            raise self._misfit(operation, message)
+            buf = self._reconcile(operation, message)
         message.copy_into(buf)
         if message.data is None:
             message.taken, message.receive = False, None
@@ -92,6 +92,14 @@ class Finishing(Handle):
             observer.before_call(state, sends=False)
             state.now += observer.own_ps(state, self._overhead_ps) - self._overhead_ps
             observer.received(message, source, tag, begin_ps)
+
+    def _unpickled(self, message: Message) -> Any:
+        """Return the object that a message holds."""
+        return pickle.loads(message.as_bytes())
+
+    def _reconcile(self, operation: Operation, message: Message) -> Any:
+        """Return the buffer of a receive so that a message of another dtype fits, or raise if it may not have it."""
+        raise self._misfit(operation, message)
 
     def _misfit(self, operation: Operation, message: Message) -> RanksError:
         """Return the error for a message that cannot go into the buffer of its receive."""

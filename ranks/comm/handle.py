@@ -27,7 +27,10 @@ class Handle:
     _caller:       The greenlet that may call without further ado; None where a call needs more than that look.
     _depart:       What lets a message leave, see `Transport.depart`; `_ahead` is how many may be ahead.
     _announced:    How many collectives the rank has announced here.
+    is_lenient:    Whether a run that is not checked warns of what MPI lets pass, such as a message never received.
     """
+
+    is_lenient = False
 
     __slots__ = (
         "_ahead", "_announced", "_box", "_caller", "_context", "_depart", "_freed", "_from", "_name", "_overhead_ps",

@@ -101,15 +101,15 @@ class PointToPoint(Transfers):
 
     def send(self, obj: Any, dest: int, tag: int = 0) -> None:
         """Send an object."""
-        self._send(_pickled(obj), dest, tag, STANDARD, is_object=True)
+        self._send(self._pickled(obj), dest, tag, STANDARD, is_object=True)
 
     def ssend(self, obj: Any, dest: int, tag: int = 0) -> None:
         """Send an object, and return only when its receive has begun."""
-        self._send(_pickled(obj), dest, tag, SYNCHRONOUS, is_object=True)
+        self._send(self._pickled(obj), dest, tag, SYNCHRONOUS, is_object=True)
 
     def bsend(self, obj: Any, dest: int, tag: int = 0) -> None:
         """Send an object, and return at once."""
-        self._send(_pickled(obj), dest, tag, BUFFERED, is_object=True)
+        self._send(self._pickled(obj), dest, tag, BUFFERED, is_object=True)
 
     def recv(self, buf: Any = None, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Any:
         """Receive and return an object; `buf` is there for mpi4py's sake and not used."""
@@ -130,7 +130,7 @@ class PointToPoint(Transfers):
         """Send an object and return the one received at the same time."""
         if getcurrent() is not self._caller:
             self._enter(sends=not is_nobody(dest))
-        sending = self._post_send(_pickled(sendobj), dest, sendtag, is_object=True)
+        sending = self._post_send(self._pickled(sendobj), dest, sendtag, is_object=True)
         if self._caller is None:
             self._enter()
         got = self._receive_matched(None, source, recvtag, status, is_object=True, sending=sending)
@@ -140,15 +140,15 @@ class PointToPoint(Transfers):
 
     def isend(self, obj: Any, dest: int, tag: int = 0) -> Request:
         """Start to send an object."""
-        return self._isend(_pickled(obj), dest, tag, STANDARD, is_object=True)
+        return self._isend(self._pickled(obj), dest, tag, STANDARD, is_object=True)
 
     def issend(self, obj: Any, dest: int, tag: int = 0) -> Request:
         """Start to send an object; complete when its receive has begun."""
-        return self._isend(_pickled(obj), dest, tag, SYNCHRONOUS, is_object=True)
+        return self._isend(self._pickled(obj), dest, tag, SYNCHRONOUS, is_object=True)
 
     def ibsend(self, obj: Any, dest: int, tag: int = 0) -> Request:
         """Start to send a copy of an object."""
-        return self._isend(_pickled(obj), dest, tag, BUFFERED, is_object=True)
+        return self._isend(self._pickled(obj), dest, tag, BUFFERED, is_object=True)
 
     def irecv(self, buf: Any = None, source: int = ANY_SOURCE, tag: int = ANY_TAG) -> Request:
         """Start to receive an object, which `wait` and `test` return."""
@@ -203,6 +203,5 @@ class PointToPoint(Transfers):
             outgoing(self._state, buf)  # what is wrong with it is told here, not at the first Start
         return Prequest(self, lambda: self._post(buf, dest, tag, mode))
 
-
-def _pickled(obj: Any) -> Flat:
-    return np.frombuffer(pickle.dumps(obj, protocol=pickle.HIGHEST_PROTOCOL), np.uint8)
+    def _pickled(self, obj: Any) -> Flat:
+        return np.frombuffer(pickle.dumps(obj, protocol=pickle.HIGHEST_PROTOCOL), np.uint8)

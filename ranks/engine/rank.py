@@ -31,9 +31,10 @@ class Rank:
     enough:    Whether the rank needs ALL of what it awaits, or the FIRST of it.
     seed:      The seed of the run.
     streak:    The failed polls that it made in a row; None if its latest call was something else.
+    local:     What a package above keeps for the rank, as MPI does for a process.
     """
 
-    __slots__ = ("_chance", "awaits", "enough", "greenlet", "node", "now", "rank", "seed", "streak")
+    __slots__ = ("_chance", "awaits", "enough", "greenlet", "local", "node", "now", "rank", "seed", "streak")
 
     def __init__(self, rank: int, node: int, seed: int) -> None:
         self.rank, self.node, self.seed, self.now = rank, node, seed, 0
@@ -41,6 +42,7 @@ class Rank:
         self.awaits: Sequence[Any] = ()
         self.enough = ALL
         self.streak: Any = None
+        self.local: Any = None
         self._chance: Chance | None = None
 
     @property

@@ -6,7 +6,9 @@ from collections import deque
 from io import BytesIO
 from typing import Any
 
-from ranks.words.datatypes import Flat
+import numpy as np
+
+from ranks.words.datatypes import Flat, Scattered
 
 # Received messages of a kind that are kept to be used again: so many, of so many bytes together.
 _FREE, _FREE_BYTES = 1024, 1 << 18
@@ -123,8 +125,10 @@ class Message:
             self.data = None
 
     def copy_into(self, buf: Any) -> None:
-        """Write the data into an array in one piece of the same dtype, at least as large."""
-        if self.data is None:
+        """Write the data into a buffer of the same dtype, at least as large."""
+        if type(buf) is Scattered:
+            buf.scatter(np.frombuffer(self.stage.getbuffer(), self.kind.dtype) if self.data is None else self.data)
+        elif self.data is None:
             self.stage.seek(0)
             self.stage.readinto(buf)
         else:

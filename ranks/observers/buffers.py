@@ -31,7 +31,7 @@ class BufferChecks(Observer):
     def posted(self, operation: Operation) -> None:
         """Remember what a buffer holds; raise if it overlaps with that of another operation under way."""
         buf = operation.buf
-        if buf is None:
+        if not isinstance(buf, np.ndarray):
             return
         self.uses(operation.state, buf, writes=operation.what == "receive")
         operation.kept = _copy(buf)
@@ -47,7 +47,7 @@ class BufferChecks(Observer):
         if isinstance(buf, np.ndarray) and buf.size:
             for other in state.open or ():
                 is_written = writes or other.what == "receive"
-                if other.buf is not None and is_written and np.may_share_memory(buf, other.buf):
+                if isinstance(other.buf, np.ndarray) and is_written and np.may_share_memory(buf, other.buf):
                     self._refuse_overlap(state, other)
 
     def _refuse_overlap(self, state: RankState, other: Operation) -> None:

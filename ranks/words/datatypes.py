@@ -56,6 +56,31 @@ BYTE = DATATYPES["BYTE"]
 WIRE_DTYPES = {np.dtype(code): code for code in "?bBhHiIlLqQefdgFDG"}
 
 
+class Scattered:
+    """Elements of a buffer that do not lie in one piece, in the order in which they are sent.
+
+    at:      Where each piece lies, as an index of `pieces`.
+    pieces:  The memory of the buffer as pieces of one size, of which each element has one or several.
+    dtype:   The dtype of the elements, which is that of their message.
+    """
+
+    __slots__ = ("at", "dtype", "nbytes", "pieces")
+
+    def __init__(self, pieces: Flat, at: Any, dtype: np.dtype[Any]) -> None:
+        self.pieces, self.at, self.dtype = pieces, at, dtype
+        self.nbytes: int = at.size * pieces.itemsize
+
+    def gathered(self) -> Flat:
+        """Return a copy of the elements, in one piece."""
+        found: Flat = self.pieces[self.at].reshape(-1).view(self.dtype)
+        return found
+
+    def scatter(self, data: Flat) -> None:
+        """Write elements to their places; there may be fewer of them than places."""
+        data = data.reshape(-1).view(self.pieces.dtype)
+        self.pieces[self.at.reshape(-1)[: data.size]] = data
+
+
 class NotABufferError(Exception):
     """Says what is wrong with a buffer; the call that took it adds who."""
 

@@ -7,7 +7,51 @@ ERR_BUFFER, ERR_TYPE, ERR_TAG, ERR_COMM, ERR_RANK = 1, 3, 4, 5, 6
 ERR_ARG, ERR_TRUNCATE, ERR_OTHER, ERR_REQUEST = 12, 14, 15, 19
 
 
-class RanksError(Exception):
+class MPIError(RuntimeError):
+    """An error with one of the error classes of the MPI standard; `mpi.MPI.Exception` is this class.
+
+    It equals the number of its class, as mpi4py's does.
+    """
+
+    error_class = ERR_OTHER
+
+    def __init__(self, ierr: int = 0) -> None:
+        self.error_class = int(ierr)
+        super().__init__(ierr)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or self.error_class == (other.error_class if isinstance(other, MPIError) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.error_class)
+
+    def __bool__(self) -> bool:
+        return self.error_class != 0
+
+    def __int__(self) -> int:
+        return self.error_class
+
+    def Get_error_class(self) -> int:
+        """Return the error class."""
+        return self.error_class
+
+    def Get_error_code(self) -> int:
+        """Return the error code, which is the error class here."""
+        return self.error_class
+
+    def Get_error_string(self) -> str:
+        """Return what went wrong."""
+        return str(self)
+
+    error_code = property(Get_error_code)
+    error_string = property(Get_error_string)
+
+
+class ProgramWarning(UserWarning):
+    """What MPI lets a program do, and is yet likely a mistake: `ranks.run` raises for it, `mpi.run` warns."""
+
+
+class RanksError(MPIError):
     """Base of all errors of the simulated ranks.
 
     rank:         The world rank at fault; None if there is no single one.
@@ -16,8 +60,6 @@ class RanksError(Exception):
     got, expected, remedy: Texts that say what came, what should have come, and how to mend it.
     error_class:  The error class that the MPI standard has for it.
     """
-
-    error_class = ERR_OTHER
 
     def __init__(
         self,
@@ -32,7 +74,8 @@ class RanksError(Exception):
         self.rank, self.call, self.site = rank, call, site
         self.got, self.expected, self.remedy = got, expected, remedy
         who = call if rank is None else f"rank {rank}: {call}"
-        super().__init__(f"{who}{f' at {site}' if site else ''}: got {got}, expected {expected}; remedy: {remedy}")
+        where = f"{who}{f' at {site}' if site else ''}"
+        Exception.__init__(self, f"{where}: got {got}, expected {expected}; remedy: {remedy}")
 
 
 class InvalidRankError(RanksError, ValueError):

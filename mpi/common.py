@@ -1,0 +1,114 @@
+"""What stands behind a communicator's handle, and the class from which all kinds of communicators begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenlet import getcurrent
+
+import ranks
+from mpi.errors import ERR_COMM, ERR_ROOT, wrong
+from mpi.handles import Handle, Named
+from mpi.process import process
+from mpi.simulated import Simulated, whole
+
+
+class Shared(Named):
+    """What all handles of one communicator share, on one rank.
+
+    c:          The communicator of the ranks, which sends and receives.
+    name:       Its name.
+    topology:   How its ranks are laid out; None if they are not.
+    attributes: What the program has attached to it, by key.
+    info:       Its hints.
+    errhandler: What it does with errors.
+    remote:     The other group of an intercommunicator; None if it is none.
+    buffer:     The buffer for buffered sends that was attached to it.
+    """
+
+    def __init__(self, c: Any, name: str = "", topology: Any = None, remote: Any = None) -> None:
+        super().__init__()
+        self.c, self.name, self.topology, self.remote = c, name, topology, remote
+        self.attributes: dict[int, Any] = {}
+        self.info: dict[str, str] = {}
+        self.errhandler: Any = None
+        self.buffer: Any = None
+        self._hidden: Any = None
+        self.n_made: dict[Any, int] = {}
+
+    @property
+    def hidden(self) -> Any:
+        """The communicator of the same ranks for collectives: no wildcard or tag of the program meets it."""
+        if self._hidden is None:
+            self._hidden = self.c._hidden()
+        return self._hidden
+
+
+class PerRank(Named):
+    """Stands behind COMM_WORLD and COMM_SELF: what it has is that of the rank that asks."""
+
+    def __init__(self, which: str) -> None:
+        super().__init__()
+        object.__setattr__(self, "which", which)
+
+    @property
+    def c(self) -> Any:
+        """The communicator of the ranks."""
+        try:
+            return getattr(getcurrent().state.local, self.which).c  # type: ignore[attr-defined]
+        except AttributeError:
+            return getattr(process(), self.which).c
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(process(), self.which), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "number":
+            object.__setattr__(self, name, value)
+        else:
+            setattr(getattr(process(), self.which), name, value)
+
+
+class CommBase(Handle):
+    """A handle of a communicator: its rank, its size, and what its calls need of it."""
+
+    __slots__ = ()
+    error_class = ERR_COMM
+    null = "COMM_NULL"
+    _o: Any
+
+    @property
+    def _c(self) -> Any:
+        """The communicator of the ranks, of the local group."""
+        shared = self._o
+        if shared is None:
+            raise self._null_error()
+        return shared.c
+
+    def Get_rank(self) -> int:
+        """Return the calling rank's number in the communicator."""
+        rank: int = self._c.rank
+        return rank
+
+    def Get_size(self) -> int:
+        """Return the number of ranks in the communicator, in the local group of an intercommunicator."""
+        size: int = self._c.size
+        return size
+
+    rank = property(Get_rank)
+    size = property(Get_size)
+
+    def _checked_root(self, root: Any) -> int:
+        """Return the root of a collective, or raise if it is no rank."""
+        number = root if type(root) is int else int(whole(root))
+        if not 0 <= number < self._c.size:
+            raise wrong(ERR_ROOT, f"root={root!r}", f"0 to {self._c.size - 1}", "choose a rank of the communicator")
+        return number
+
+
+def shared_of(c: ranks.Comm, name: str = "") -> Shared:
+    """Return what stands behind a new communicator."""
+    return Shared(c, name)
+
+
+__all__ = ["CommBase", "PerRank", "Shared", "Simulated", "shared_of"]

@@ -1,0 +1,161 @@
+"""The memory of objects that can be sent: arrays, what exports a buffer, DLPack and the CUDA array interface."""
+
+from __future__ import annotations
+
+import ctypes
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpi.errors import WrongBufferError, WrongTypeError, wrong
+from ranks.words.datatypes import WIRE_DTYPES
+
+Raw = NDArray[np.uint8]
+EMPTY: Raw = np.empty(0, np.uint8)
+
+
+def memory_of(data: Any, *, writable: bool) -> tuple[Raw, str]:
+    """Return the memory of an object as bytes, and the type code of its elements; "B" if it says none."""
+    if isinstance(data, np.ndarray) and data.dtype in WIRE_DTYPES:
+        return _raw(data, writable), data.dtype.char
+    if data is None:
+        return EMPTY, "B"
+    if hasattr(data, "__cuda_array_interface__") and not _exports(data):
+        return _of_interface(data.__cuda_array_interface__, writable)
+    if hasattr(data, "__dlpack__") and not _exports(data):
+        return _of_dlpack(data, writable)
+    if not _exports(data):
+        raise wrong(
+            WrongTypeError, f"a {type(data).__name__}", "a buffer", "send an array, bytes, or with lower-case send"
+        )
+    view = memoryview(data)
+    if writable and view.readonly:
+        raise wrong(WrongBufferError, "a read-only buffer", "a writable one to receive into", "receive into a copy")
+    code = view.format or "B"
+    if code[0] in "@=<":
+        code = code[1:]
+    elif code[0] in ">!":
+        raise wrong(
+            WrongBufferError, f"elements of format {code}", "the byte order of the machine", "convert the array"
+        )
+    if not (view.c_contiguous or view.f_contiguous):
+        raise _in_pieces()
+    raw = np.frombuffer(view, np.uint8) if view.nbytes else EMPTY
+    return raw, code
+
+
+def _exports(data: Any) -> bool:
+    """Return whether an object exports a buffer of Python."""
+    try:
+        memoryview(data)
+    except TypeError:
+        return False
+    except (ValueError, BufferError):  # NumPy says so of some dtypes, an array says so of its strides
+        return True
+    return True
+
+
+def _raw(array: NDArray[Any], writable: bool) -> Raw:
+    if not array.flags.forc:
+        raise _in_pieces()
+    if writable and not array.flags.writeable:
+        raise wrong(WrongBufferError, "a read-only array", "a writable one to receive into", "receive into a copy")
+    return array.ravel(order="K").view(np.uint8) if array.size else EMPTY
+
+
+def _in_pieces() -> Exception:
+    return wrong(
+        WrongBufferError, "an array that is not contiguous", "one in a single piece of memory",
+        "send np.ascontiguousarray(x), receive into a contiguous array, or give a derived datatype",
+    )  # fmt: skip
+
+
+def at_address(address: int, n_bytes: int, *, writable: bool = True) -> Raw:
+    """Return the memory at an address."""
+    if not n_bytes:
+        return EMPTY
+    raw: Raw = np.frombuffer(memoryview((ctypes.c_uint8 * n_bytes).from_address(address)), np.uint8)
+    raw.flags.writeable = writable
+    return raw
+
+
+def _in_one_piece(shape: Any, strides: Any, itemsize: int) -> bool:
+    """Return whether strides, in bytes, are those of an array in C or Fortran order."""
+    if strides is None or prod(shape) == 0:
+        return True
+    for axes in (range(len(shape) - 1, -1, -1), range(len(shape))):
+        step = itemsize
+        for axis in axes:
+            if shape[axis] > 1 and strides[axis] != step:
+                break
+            step *= shape[axis]
+        else:
+            return True
+    return False
+
+
+def _of_interface(interface: Any, writable: bool) -> tuple[Raw, str]:
+    """Return the memory that a CUDA array interface describes; here it is the machine's own."""
+    if not isinstance(interface, dict):
+        raise wrong(WrongTypeError, "an interface that is no dict", "a CUDA array interface", "correct the object")
+    try:
+        (address, read_only), typestr, shape = interface["data"], interface["typestr"], interface["shape"]
+    except (KeyError, TypeError, ValueError) as problem:
+        raise wrong(
+            WrongBufferError, f"an interface without {problem}", "data, typestr and shape", "correct it"
+        ) from None
+    if interface.get("mask") is not None:
+        raise wrong(WrongBufferError, "an array with a mask", "one without", "send the data and the mask apart")
+    if not isinstance(typestr, str) or typestr[:1] not in ("<", "|", "="):
+        raise wrong(
+            WrongBufferError, f"elements of type {typestr!r}", "the byte order of the machine", "convert the array"
+        )
+    itemsize = int(typestr[2:])
+    strides = interface.get("strides")
+    if not _in_one_piece(shape, strides, itemsize):
+        raise _in_pieces()
+    if writable and read_only:
+        raise wrong(WrongBufferError, "a read-only array", "a writable one to receive into", "receive into a copy")
+    return at_address(address or 0, prod(shape) * itemsize, writable=not read_only), typestr[1:]
+
+
+# -- DLPack --------------------------------------------------------------------------------------------------------
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p), ("device_type", ctypes.c_int), ("device_id", ctypes.c_int), ("ndim", ctypes.c_int),
+        ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )  # fmt: skip
+
+
+_KINDS = {0: "i", 1: "u", 2: "f", 5: "c", 6: "b"}
+
+
+def _of_dlpack(data: Any, writable: bool) -> tuple[Raw, str]:
+    """Return the memory that a DLPack capsule describes, on whatever device it says; here it is the machine's own."""
+    capsule = data.__dlpack__()
+    try:
+        pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+        pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+        tensor = _Tensor.from_address(pointer_of(capsule, b"dltensor") or 0)
+    except ValueError:
+        raise wrong(
+            WrongBufferError, "a capsule that was used before", "one named dltensor", "make a new one"
+        ) from None
+    bits = tensor.bits * tensor.lanes
+    if tensor.lanes != 1 or bits % 8 or tensor.code not in _KINDS:
+        raise wrong(
+            WrongBufferError, f"elements of code {tensor.code} and {bits} bits", "a number", "convert the array"
+        )
+    shape = [tensor.shape[axis] for axis in range(tensor.ndim)]
+    itemsize = bits // 8
+    strides = [tensor.strides[axis] * itemsize for axis in range(tensor.ndim)] if tensor.strides else None
+    if not _in_one_piece(shape, strides, itemsize):
+        raise _in_pieces()
+    raw = at_address((tensor.data or 0) + tensor.byte_offset, prod(shape) * itemsize)
+    return raw, f"{_KINDS[tensor.code]}{itemsize}"

@@ -1,0 +1,54 @@
+"""What MPI keeps for each process, kept here for each rank of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenlet import getcurrent
+
+from ranks.comm.communicator import Comm
+from ranks.engine.rank import current_rank
+
+
+class Process:
+    """What MPI keeps for one rank.
+
+    world, self_:  What stands behind COMM_WORLD and COMM_SELF.
+    state:         The rank itself.
+    n_ops:         How many operations it has created and not freed.
+    keyvals:       The attribute keys that it has created, with their callbacks.
+    error_codes:   The error classes and codes that it has added, with their texts.
+    attached:      The buffer for buffered sends, as the program attached it; None if there is none.
+    finalized:     Whether it has called Finalize.
+    """
+
+    def __init__(self, comm: Comm, self_comm: Comm, make: Any) -> None:
+        self.state = comm._state
+        self.world = make(comm, "MPI_COMM_WORLD")
+        self.self_ = make(self_comm, "MPI_COMM_SELF")
+        self.n_ops = 0
+        self.keyvals: dict[int, Any] = {}
+        self.error_codes: dict[int, Any] = {}
+        self.attached: Any = None
+        self.finalized = False
+
+
+def process() -> Process:
+    """Return what MPI keeps for the calling rank."""
+    try:
+        found: Process = getcurrent().state.local  # type: ignore[attr-defined]  # a rank's own greenlet has a state
+    except AttributeError:
+        state = current_rank()
+        if state is None:
+            raise _outside() from None
+        found = state.local
+    if found is None:
+        raise _outside()
+    return found
+
+
+def _outside() -> RuntimeError:
+    return RuntimeError(
+        "mpi.MPI: got a call outside of a run, expected one by a rank; remedy: start the program by "
+        "`python -m mpi -n 4 program.py` or by mpi.run(function, 4)"
+    )

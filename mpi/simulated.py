@@ -1,0 +1,64 @@
+"""The communicator of the ranks as MPI's rules want it: what MPI lets pass is a warning, unless the run is checked."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+import ranks
+from mpi.constants import PROC_NULL
+from mpi.errors import WrongTypeError, wrong
+from mpi.pickles import pickle
+from ranks.messages.message import Message
+from ranks.messages.operation import Operation
+from ranks.words.datatypes import Scattered
+from ranks.words.errors import ProgramWarning
+
+BYTES = np.dtype(np.uint8)
+
+
+class Simulated(ranks.Comm):
+    """What stands behind a communicator: its sends and receives, on simulated ranks."""
+
+    __slots__ = ()
+    is_lenient = True
+
+    def _pickled(self, obj: Any) -> Any:
+        return np.frombuffer(pickle.dumps(obj), np.uint8)
+
+    def _unpickled(self, message: Message) -> Any:
+        return pickle.loads(message.as_bytes()) if message.n_bytes else None
+
+    def _reconcile(self, operation: Operation, message: Message) -> Any:
+        """Return the buffer as elements of the message's dtype; a warning says that MPI's rules want one dtype.
+
+        Bytes fit all: that is how packed data and structures travel.
+        """
+        kind, buf = message.kind, operation.buf
+        problem = self._misfit(operation, message)
+        if buf is None:
+            return None  # any bytes may be what pickle made
+        if buf.nbytes < kind.n_bytes:
+            raise problem
+        if BYTES not in (buf.dtype, kind.dtype):
+            if self._transport_checks():
+                raise problem
+            warnings.warn(f"{problem}", ProgramWarning, stacklevel=2)
+        if isinstance(buf, Scattered):
+            return buf
+        return buf.reshape(-1).view(np.uint8)[: kind.n_bytes].view(kind.dtype)
+
+    def _transport_checks(self) -> bool:
+        """Return whether the run is checked."""
+        return any(type(observer).__name__ == "BufferChecks" for observer in self._transport.observers)
+
+
+def whole(value: Any) -> Any:
+    """Return a rank, a tag or a count as C takes it: any number is cut to an integer."""
+    if value is PROC_NULL:
+        return ranks.PROC_NULL
+    if isinstance(value, (str, bytes, bytearray)) or not hasattr(value, "__int__"):
+        raise wrong(WrongTypeError, f"{value!r:.60}", "an integer", "pass a number")
+    return int(value)

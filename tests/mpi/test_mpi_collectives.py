@@ -1,0 +1,159 @@
+"""Collectives of mpi.MPI: what they compute is what NumPy does, for every number of ranks and every size."""
+
+from functools import reduce
+
+import numpy as np
+import pytest
+
+from mpi import MPI, run
+
+SIZES = (1, 2, 3, 4, 5, 7, 8)
+LENGTHS = (0, 1, 3, 17)
+
+
+def on(size, program, *args, **options):
+    """Return what a program comes to on each of `size` ranks."""
+    return run(program, size, *args, **options).results
+
+
+def data(rank, n, dtype="i8"):
+    """Return the elements of one rank."""
+    return ((np.arange(n) * 7 + rank * 13) % 23 + 1).astype(dtype)
+
+
+@pytest.mark.parametrize("p", SIZES)
+def test_moving_collectives_move_every_block_to_its_place(p):
+    def program(comm, n):
+        r, root = comm.rank, p - 1
+        x = data(r, n)
+        whole, column = np.concatenate([data(s, n) for s in range(p)]), np.empty(n * p, "i8")
+        comm.Allgather(x, column)
+        assert (column == whole).all()
+        b = x.copy()
+        comm.Bcast(b, root)
+        assert (b == data(root, n)).all()
+        gathered = np.empty(n * p, "i8") if r == root else None
+        comm.Gather(x, gathered, root)
+        assert r != root or (gathered == whole).all()
+        part = np.empty(n, "i8")
+        comm.Scatter(gathered, part, root)
+        assert (part == x).all()
+        comm.Alltoall(np.repeat(np.arange(p), n) + 100 * r, column)
+        assert (column == np.repeat(100 * np.arange(p), n) + r).all()
+        return True
+
+    for n in LENGTHS:
+        assert all(on(p, program, n))
+
+
+@pytest.mark.parametrize("p", SIZES)
+def test_vector_collectives_move_blocks_of_any_size(p):
+    def program(comm):
+        r, root = comm.rank, p // 2
+        counts = [(3 * s) % 4 for s in range(p)]
+        whole = np.concatenate([data(s, counts[s]) for s in range(p)])
+        at = np.cumsum([0, *counts])[:-1].tolist()
+        got = np.zeros(whole.size, "i8")
+        comm.Allgatherv(data(r, counts[r]), [got, counts, at, MPI.INT64_T])
+        assert (got == whole).all()
+        got[:] = 0
+        comm.Gatherv(data(r, counts[r]), [got, counts], root)
+        assert r != root or (got == whole).all()
+        part = np.zeros(counts[r], "i8")
+        comm.Scatterv([whole, counts] if r == root else None, part, root)
+        assert (part == data(r, counts[r])).all()
+        sent = np.concatenate([np.full((r + d) % 3, 10 * r + d) for d in range(p)])
+        came = np.zeros(sum((s + r) % 3 for s in range(p)), "i8")
+        comm.Alltoallv([sent, [(r + d) % 3 for d in range(p)]], [came, [(s + r) % 3 for s in range(p)]])
+        assert (came == np.concatenate([np.full((s + r) % 3, 10 * s + r) for s in range(p)])).all()
+        return True
+
+    assert all(on(p, program))
+
+
+OPS = {
+    "SUM": np.add, "PROD": np.multiply, "MAX": np.maximum, "MIN": np.minimum, "BAND": np.bitwise_and,
+    "BOR": np.bitwise_or, "BXOR": np.bitwise_xor, "LAND": np.logical_and, "LOR": np.logical_or, "LXOR": np.logical_xor,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("p", SIZES)
+@pytest.mark.parametrize("name", OPS)
+def test_reductions_are_numpy_s(p, name):
+    ufunc, op = OPS[name], getattr(MPI, name)
+
+    def program(comm, n):
+        r = comm.rank
+        all_x = [data(s, n) for s in range(p)]
+        expected = reduce(ufunc, all_x)
+        x, out = data(r, n), np.empty(n, "i8")
+        comm.Allreduce(x, out, op)
+        assert (out == expected).all()
+        out[:] = x
+        comm.Allreduce(MPI.IN_PLACE, out, op)
+        assert (out == expected).all()
+        comm.Reduce(x, out if r == 0 else None, op)
+        assert (out == expected).all()
+        comm.Scan(x, out, op)
+        assert (out == reduce(ufunc, all_x[: r + 1])).all()
+        out[:] = -5
+        comm.Exscan(x, out, op)
+        assert (out == (reduce(ufunc, all_x[:r]) if r else -5)).all()
+        block = np.empty(n, "i8")
+        comm.Reduce_scatter_block(np.tile(x, p), block, op)
+        assert (block == expected).all()
+        return (x == data(r, n)).all()
+
+    for n in LENGTHS:
+        assert all(on(p, program, n))
+
+
+@pytest.mark.parametrize("p", SIZES)
+def test_objects_go_to_everybody_and_reductions_follow_mpi4py_s_tree(p):
+    def program(comm):
+        r = comm.rank
+        assert comm.bcast({"rank": r}, root=p - 1) == {"rank": p - 1}
+        assert comm.allgather("a" * r) == ["a" * s for s in range(p)]
+        assert comm.gather(r, root=p - 1) == (list(range(p)) if r == p - 1 else None)
+        assert comm.scatter([[s] * s for s in range(p)] if r == 0 else None) == [r] * r
+        assert comm.alltoall([(r, s) for s in range(p)]) == [(s, r) for s in range(p)]
+        assert comm.scan([r], lambda x, y: x + y) == list(range(r + 1))
+        assert comm.exscan([r], lambda x, y: x + y) == (list(range(r)) if r else None)
+        assert comm.allreduce((r % 3, r), MPI.MAXLOC) == max(
+            ((s % 3, s) for s in range(p)), key=lambda x: (x[0], -x[1])
+        )
+        return comm.allreduce(f"{r}", lambda x, y: f"({x}{y})")
+
+    def tree(low, high):
+        if high - low == 1:
+            return f"{low}"
+        half = 1 << ((high - low - 1).bit_length() - 1)
+        return f"({tree(low, low + half)}{tree(low + half, high)})"
+
+    assert on(p, program) == [tree(0, p)] * p
+
+
+def test_an_op_that_is_not_commutative_is_reduced_in_rank_order():
+    def program(comm):
+        def last_digit_first(given, out, datatype):
+            mine, other = np.frombuffer(given, "i8"), np.frombuffer(out, "i8")
+            other[:] = mine * 10 + other
+
+        op = MPI.Op.Create(last_digit_first, commute=False)
+        out = np.empty(3, "i8")
+        comm.Allreduce(np.full(3, comm.rank + 1), out, op)
+        op.Free()
+        return out.tolist()
+
+    assert on(2, program) == [[12] * 3] * 2
+
+
+def test_a_collective_never_gives_its_messages_to_the_program_s_wildcards():
+    def program(comm):
+        request = comm.irecv(source=MPI.ANY_SOURCE, tag=MPI.ANY_TAG)
+        total = comm.allreduce(comm.rank)
+        comm.Barrier()
+        comm.send("mine", (comm.rank + 1) % comm.size)
+        return total, request.wait()
+
+    assert on(4, program) == [(6, "mine")] * 4
