@@ -12,11 +12,9 @@ from mpi.common import shared_of
 from mpi.communicator import COMM_WORLD
 from mpi.process import Process
 from mpi.simulated import Simulated
-from ranks.words.callsite import LIBRARY_ROOTS
+from ranks.words.callsite import add_library
 
-_ROOT = f"{Path(__file__).parent}/"
-if _ROOT not in LIBRARY_ROOTS:
-    LIBRARY_ROOTS.append(_ROOT)
+add_library(Path(__file__).parent)
 
 
 def run(program: Callable[..., Any], size: int, *args: Any, **options: Any) -> ranks.Run:
