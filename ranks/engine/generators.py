@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,9 +26,19 @@ _PYTHON: Any = random._inst  # whose methods the functions of `random` are
 _NUMPY: Any = np.random.mtrand._rand
 _KINDS = {type(random.random), type(random.randint), type(np.random.rand), type(np.random.seed)}
 _chdir = os.chdir
+
+
+class _Names(NamedTuple):
+    """Some names in a module: the functions that they are, and those of the rank's own."""
+
+    space: dict[str, Any]
+    shared: dict[str, Any]
+    own: dict[str, Any]
+
+
 _lock = Lock()
 _n_runs = 0
-_found: list[tuple[dict[str, Any], str, Any, Any]] = []
+_found: list[_Names] = []
 
 
 @contextmanager
@@ -40,32 +50,36 @@ def own_generators(variables: dict[str, Any]) -> Iterator[None]:
     global _n_runs
     with _lock:
         if not _found:
-            _found.extend((*_shared(vars(random)), *_shared(vars(np.random)), (vars(os), "chdir", os.chdir, _move)))
-        names = [*_found, *_shared(variables)] if _n_runs == 0 else []
+            mover = _Names(vars(os), {"chdir": os.chdir}, {"chdir": _move})
+            _found.extend((_shared(vars(random)), _shared(vars(np.random)), mover))
+        names = [*_found, _shared(variables)] if _n_runs == 0 else []
         _n_runs += 1
-        for space, name, _, own in names:
-            space[name] = own
+        for each in names:
+            each.space.update(each.own)
     try:
         yield
     finally:
         with _lock:
             _n_runs -= 1
-            for space, name, shared, _ in names:
-                space[name] = shared
+            for each in names:
+                each.space.update(each.shared)
 
 
-def _shared(space: dict[str, Any]) -> list[tuple[dict[str, Any], str, Any, Any]]:
-    """Return the names that are functions of a shared generator: (where, name, function, that of the rank's own)."""
-    found = []
+def _shared(space: dict[str, Any]) -> _Names:
+    """Return the names that are functions of a shared generator."""
+    found = _Names(space, {}, {})
     for name, function in space.items():
         if type(function) in _KINDS:
             owner = getattr(function, "__self__", None)
             if owner is _PYTHON:
-                found.append((space, name, function, _own("python", function.__name__, function)))
+                kind, method = "python", function.__name__
             elif owner is _NUMPY:
-                found.append((space, name, function, _own("numpy", function.__name__, function)))
+                kind, method = "numpy", function.__name__
             elif name in _WRAPPED and function is vars(np.random.mtrand).get(name):
-                found.append((space, name, function, _own("numpy", _WRAPPED[name], function)))
+                kind, method = "numpy", _WRAPPED[name]
+            else:
+                continue
+            found.shared[name], found.own[name] = function, _own(kind, method, function)
     return found
 
 

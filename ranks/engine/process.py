@@ -56,8 +56,9 @@ class SharedState:
         )
 
     def is_left_changed(self) -> bool:
-        """Return whether anything differs; it is compared when a rank ends."""
-        return self.has_changed() or _running_loop() is not self.loop or _folder() != self.folder
+        """Return whether anything differs that a rank is known to have touched; it is compared when a rank ends."""
+        is_moved = self.mover is not None and _folder() != self.folder
+        return is_moved or self.has_changed() or _running_loop() is not self.loop
 
     def refuse(self, state: Any) -> NoReturn:
         """End the run for a rank that lets others run with something changed."""
@@ -96,8 +97,6 @@ class SharedState:
 
     def restore(self) -> list[str]:
         """Set everything as it was; return the names of what had changed."""
-        if not self.is_left_changed() and self.rules == warnings.filters:
-            return []
         different = self._differences()
         for _, before, put in different:
             put(before)

@@ -84,7 +84,8 @@ class Scheduler:
         for state in self.ranks:
             state.greenlet = RankGreenlet(guarded)
             state.greenlet.state = state
-            state.greenlet.gr_context = context.copy()
+            if context:  # an empty one is made when the rank first sets a variable
+                state.greenlet.gr_context = context.copy()
             state.greenlet.switch(state)
             if self.failure is not None:
                 return

@@ -40,8 +40,9 @@ class Context:
         self.hidden: Context | None = None
         self.boxes: list[Mailbox] = []
         for owner in owners:
-            self.boxes.append(Mailbox(owner, self))
-            owner.boxes.append(self.boxes[-1])
+            box = Mailbox(owner, self)
+            self.boxes.append(box)
+            owner.boxes = (*owner.boxes, box)
 
 
 class Mailbox:

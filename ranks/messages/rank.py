@@ -32,7 +32,7 @@ class RankState(Rank):
     def __init__(self, rank: int, node: int, seed: int) -> None:
         super().__init__(rank, node, seed)
         self.sent = self.received = self.backlog = self.n_posted = 0
-        self.boxes: list[Any] = []
+        self.boxes: tuple[Any, ...] = ()
         self.open: dict[Operation, None] | None = None
         self.receiving: Any = None
         self.parked_on: tuple[Operation, ...] = ()
