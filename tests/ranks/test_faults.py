@@ -303,7 +303,7 @@ def test_a_trace_has_both_copies_of_a_message() -> None:
     assert run.results[1] == ["twice", "twice"]
     assert run.sends == [2, 0]
     assert [event.kind for event in run.trace.events if event.kind in ("send", "receive")].count("send") == 2
-    assert len({event.message for event in run.trace.events}) == 2
+    assert len({event.message for event in run.trace.events if event.message >= 0}) == 2  # others are no messages
 
 
 def test_a_message_that_is_lost_does_not_come_twice() -> None:
