@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -51,6 +52,29 @@ class Choice:
         return "\n".join(lines)
 
 
+# What "auto" picks of an operation, wherever that can be used.
+_preferred: dict[str, str] = {}
+
+
+@contextmanager
+def preferring(algorithms: Mapping[str, str]) -> Iterator[None]:
+    """Let "auto" pick these algorithms inside, given by their operations, wherever they can be used.
+
+    Raises:  ValueError if there is no such operation, or no such algorithm of it.
+    """
+    for operation, name in algorithms.items():
+        if name not in CATALOGUE.get(operation, ()):
+            known = CATALOGUE.get(operation, CATALOGUE)
+            raise ValueError(f"got {operation}={name}, expected one of {', '.join(known)}; remedy: choose one of these")
+    choose.cache_clear()
+    _preferred.update(algorithms)
+    try:
+        yield
+    finally:
+        _preferred.clear()
+        choose.cache_clear()
+
+
 @lru_cache(maxsize=4096)
 def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any_op: bool = False) -> Choice:
     """Return how the algorithms of `operation` compare on `machine`, by their formulas.
@@ -82,7 +106,8 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
             own_ps = measured.own_code_ps(row.function.__name__, n_items * itemsize) if measured else 0
             times.append((name, time_ps + own_ps))
     # Sorting is stable: of equally fast ones the first of the catalogue.
-    candidates = tuple(sorted(times, key=lambda entry: entry[1]))
+    preferred = _preferred.get(operation)
+    candidates = tuple(sorted(times, key=lambda entry: (entry[0] != preferred, entry[1])))
     return Choice(operation, machine, n_items * itemsize, candidates, tuple(left_out))
 
 

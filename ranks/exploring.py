@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ranks.comm.communicator import Comm
 from ranks.engine.generators import own_generators, variables_of
 from ranks.exploration import Exploration, Outcome
 from ranks.hangs.errors import DeadlockError
@@ -41,6 +42,7 @@ def explore(
     modes: Sequence[str] | str = MODES,
     max_runs: int = 10_000,
     polls: int = 1,
+    comm_type: type[Comm] = Comm,
 ) -> Exploration:
     """Run `program(comm, *args)` on `size` simulated ranks under every schedule that can differ; return the verdict.
 
@@ -57,6 +59,7 @@ def explore(
               Runs that are ended early do not count, but they end the search too when they are ten times as many.
     polls:    so many times a Test or Iprobe may fail on purpose each time a loop comes to it and nothing has changed.
               `Exploration.polls` tells whether that bound was reached.
+    comm_type: the class of the communicator that a rank gets, and of those made out of it.
     Bounds:   a Cancel is tried when nothing else can move by itself, so that one that comes before a message with a
               named source, and takes back its receive in time, may be missing.
     Cost:     one run for each schedule that differs from all others in more than the order of independent steps, and
@@ -76,7 +79,7 @@ def explore(
             f"ranks.explore: got max_runs={max_runs}, polls={polls}, expected at least 1 and 0; remedy: allow more"
         )
     with own_generators(variables_of(program)):
-        explorer = _Explorer(program, size, args, chosen, polls)
+        explorer = _Explorer(program, size, args, chosen, polls, comm_type)
         runs: dict[str, int] = {}
         for mode in dict.fromkeys(modes):
             if not explorer.is_settled:
@@ -122,8 +125,10 @@ class _Explorer:
     """
 
     def __init__(
-        self, program: Callable[..., Any], size: int, args: tuple[Any, ...], network: Network, polls: int
-    ) -> None:
+        self, program: Callable[..., Any], size: int, args: tuple[Any, ...], network: Network, polls: int,
+        comm_type: type[Comm],
+    ) -> None:  # fmt: skip
+        self.comm_type = comm_type
         self.program, self.size, self.args, self.network, self.polls = program, size, args, network, polls
         self.found: dict[Any, Outcome] = {}
         self.cut: dict[str, int] = {}
@@ -144,7 +149,7 @@ class _Explorer:
             world = ChoosingWorld(self.size, self.network, mode, choose, polls=self.polls)
             choices = world.scheduler
             try:
-                results = carry_out(world, self.program, self.args, None).results
+                results = carry_out(world, self.program, self.args, None, self.comm_type).results
             except (Asleep, NondeterminismError, InvalidProgramError):
                 raise
             except Exception as problem:

@@ -13,6 +13,7 @@ from typing import Any
 from ranks.comm.communicator import Comm
 from ranks.endings import raise_if_ended_badly, restore_process
 from ranks.engine.generators import own_generators, variables_of
+from ranks.messages.observer import Observer
 from ranks.messages.rank import RankState
 from ranks.network.model import PS_PER_S, Network
 from ranks.network.presets import network_named
@@ -78,6 +79,7 @@ def run(
     replay: str | None = None,
     faults: Sequence[Fault] | Fault = (),
     comm_type: type[Comm] = Comm,
+    watch: Callable[[], Sequence[Observer]] = tuple,
 ) -> Run:
     """Run `program(comm, *args)` on `size` simulated ranks and return what came of it.
 
@@ -94,6 +96,7 @@ def run(
                whatever the clock says; `seed` draws nothing then.
     faults:    what breaks: Crash, Delay, Drop, Duplicate, Straggler, SlowLink, Partition; drawn from the seed.
     comm_type: the class of the communicator that a rank gets, and of those made out of it.
+    watch:     makes what else observes the run, anew each time that the program is run.
     Raises:    what a rank raised, with a note that names the rank; DeadlockError if none can move, whose report says
                if the program was run again to explain it; errors for messages nobody received and requests nobody
                completed. No other rank is left hanging.
@@ -111,7 +114,7 @@ def run(
     def new_world(checks: BufferChecks | None) -> World:
         if choices is not None:
             return ChoosingWorld(size, chosen, mode, repeat(choices), polls=polls, trace=trace, checks=checks)
-        return World(size, chosen, mode, seed, trace=trace, checks=checks, faults=broken)
+        return World(size, chosen, mode, seed, trace=trace, checks=checks, faults=broken, watch=watch())
 
     passes = None if broken or choices is not None else _passes(program, size, args, chosen, seed, comm_type)
 

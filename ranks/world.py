@@ -22,12 +22,12 @@ class World:
     trace:   The events of the run; None if they are not kept.
     checks:  What looks after buffers; None if nothing does.
     faults:  What breaks; None if nothing does.
-    observers: Those of the three that are there.
+    observers: Those of the three that are there, and whoever else watches.
     """
 
     def __init__(
         self, size: int, network: Network, buffering: str, seed: int = 0, *, trace: bool = False,
-        checks: BufferChecks | None = None, faults: Sequence[Fault] = (),
+        checks: BufferChecks | None = None, faults: Sequence[Fault] = (), watch: Sequence[Observer] = (),
     ) -> None:  # fmt: skip
         self.size, self.network, self.buffering, self.seed = size, network, buffering, seed
         self.trace = Trace(size, network.overhead_ps) if trace else None
@@ -37,7 +37,8 @@ class World:
         self.scheduler = self._new_scheduler()
         for state in self.ranks:
             state.scheduler = self.scheduler
-        self.observers: list[Observer] = [each for each in (self.faults, self.checks, self.trace) if each is not None]
+        own = (self.faults, self.checks, self.trace)
+        self.observers: list[Observer] = [*(each for each in own if each is not None), *watch]
         self.transport = self._new_transport()
 
     def _new_scheduler(self) -> Scheduler:

@@ -88,7 +88,7 @@ def _move(path: Any) -> None:
     _chdir(path)
     state = current_rank()
     if state is not None:
-        state.scheduler.shared.mover = state
+        state.scheduler.shared.moved(state)
 
 
 def _own(kind: str, method: str, shared: Any) -> Callable[..., Any]:

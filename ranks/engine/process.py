@@ -37,7 +37,10 @@ class SharedState:
     """The shared state of a process as a run found it.
 
     mover: The rank that has changed the current folder last; None if none has.
+    is_watched: Whether a change is refused. `mpi` gives each rank a state of its own instead.
     """
+
+    is_watched = True
 
     def __init__(self) -> None:
         self.stdout, self.stderr, self.filters = sys.stdout, sys.stderr, warnings.filters
@@ -45,6 +48,10 @@ class SharedState:
         self.n_rules = len(self.rules)
         self.mover: Any = None
         self.loop, self.folder = _running_loop(), _folder()
+
+    def moved(self, state: Any) -> None:
+        """Note which rank has changed the current folder."""
+        self.mover = state
 
     def has_changed(self) -> bool:
         """Return whether something differs that is compared each time that a rank lets others run."""

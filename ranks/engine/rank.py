@@ -30,17 +30,19 @@ class Rank:
     awaits:    What a parked rank waits for; empty while it runs, polls, or waits for its turn to run.
     enough:    Whether the rank needs ALL of what it awaits, or the FIRST of it.
     seed:      The seed of the run.
+    own:       What it has for itself of the state of the process, if it does not share it with other ranks.
     streak:    The failed polls that it made in a row; None if its latest call was something else.
     local:     What a package above keeps for the rank, as MPI does for a process.
     """
 
-    __slots__ = ("_chance", "awaits", "enough", "greenlet", "local", "node", "now", "rank", "seed", "streak")
+    __slots__ = ("_chance", "awaits", "enough", "greenlet", "local", "node", "now", "own", "rank", "seed", "streak")
 
     def __init__(self, rank: int, node: int, seed: int) -> None:
         self.rank, self.node, self.seed, self.now = rank, node, seed, 0
         self.greenlet: Any = None
         self.awaits: Sequence[Any] = ()
         self.enough = ALL
+        self.own: Any = None
         self.streak: Any = None
         self.local: Any = None
         self._chance: Chance | None = None

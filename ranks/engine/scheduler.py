@@ -126,7 +126,7 @@ class Scheduler:
             self._leave(state)
         shared = self.shared  # as `has_changed` does, without the call
         filters = warnings.filters
-        if (
+        if shared.is_watched and (
             sys.stdout is not shared.stdout or sys.stderr is not shared.stderr
             or filters is not shared.filters or len(filters) != shared.n_rules
         ):  # fmt: skip

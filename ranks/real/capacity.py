@@ -22,7 +22,7 @@ def most_processes() -> tuple[int, str, str]:
 def _limits() -> Iterator[tuple[int, str, str]]:
     import resource  # Windows has none
 
-    n_bytes = _memory()
+    n_bytes = available_memory()
     needed = f"{n_bytes / 2**30:.1f} GiB of memory are available and a process needs {PROCESS_BYTES // 2**20} MiB"
     yield n_bytes // PROCESS_BYTES, needed, "ask for fewer, or simulate them: ranks.run has all in one process"
     n_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -37,7 +37,7 @@ def _limits() -> Iterator[tuple[int, str, str]]:
         yield min(bounds) - OTHER_PROCESSES, f"{min(bounds)} processes may run", "ask for fewer, or raise ulimit -u"
 
 
-def _memory() -> int:
+def available_memory() -> int:
     """Return the bytes of memory that new processes can have."""
     n_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if (meminfo := Path("/proc/meminfo")).exists():

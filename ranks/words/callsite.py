@@ -9,7 +9,7 @@ import contextlib
 import linecache
 import os
 import sys
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
@@ -63,6 +63,17 @@ def add_library(folder: Path) -> None:
     """Let all code in a folder count as a library's: reports then name the line of the program that called it."""
     global _roots
     _roots = (*_roots, f"{folder}{os.sep}")
+
+
+@contextlib.contextmanager
+def as_libraries(*folders: str) -> Iterator[None]:
+    """Let all code in these folders count as a library's inside."""
+    global _roots
+    before, _roots = _roots, (*_roots, *folders)
+    try:
+        yield
+    finally:
+        _roots = before
 
 
 def in_library(code: CodeType) -> bool:

@@ -1,0 +1,63 @@
+"""The clocks of Python, which show a rank its virtual time, and `sleep`, which spends it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ranks.engine.rank import current_rank
+from ranks.network.model import PS_PER_S
+
+_PS_PER_NS = 1000
+_NAMES = ("time", "perf_counter", "monotonic")
+
+
+@contextmanager
+def virtual_clocks(charge: Callable[[Any], None]) -> Iterator[None]:
+    """Let the clocks of `time` show virtual time to ranks inside.
+
+    charge: It is called with the state of a rank that is about to look, and adds what the rank has computed.
+    """
+    names = [name for each in _NAMES for name in (each, f"{each}_ns")]
+    real = {name: getattr(time, name) for name in (*names, "sleep")}
+    began_s = int(time.time())  # whole seconds, so that differences of times are rounded alike in all runs
+    for name, function in real.items():
+        began = began_s if name.startswith("time") else 0
+        setattr(time, name, _sleep(function, charge) if name == "sleep" else _clock(name, function, began, charge))
+    try:
+        yield
+    finally:
+        for name, function in real.items():
+            setattr(time, name, function)
+
+
+def _clock(name: str, real: Callable[[], Any], began_s: int, charge: Callable[[Any], None]) -> Callable[[], Any]:
+    def now() -> Any:
+        state = current_rank()
+        if state is None:
+            return real()
+        charge(state)
+        state.streak = None  # a loop of polls that looks at the clock may end by it
+        if name.endswith("_ns"):
+            return began_s * 10**9 + state.now // _PS_PER_NS
+        return began_s + state.now / PS_PER_S
+
+    now.__name__ = now.__qualname__ = name
+    return now
+
+
+def _sleep(real: Callable[[float], None], charge: Callable[[Any], None]) -> Callable[[float], None]:
+    def sleep(seconds: float, /) -> None:
+        state = current_rank()
+        if state is None:
+            return real(seconds)
+        if seconds < 0:
+            raise ValueError("sleep length must be non-negative")
+        charge(state)
+        state.now += round(seconds * PS_PER_S)
+        state.scheduler.catch_up(state)  # whoever sleeps less prints first
+        return None
+
+    return sleep

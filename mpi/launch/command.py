@@ -1,0 +1,79 @@
+"""`python -m mpi`: an unchanged mpi4py program on simulated ranks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import ranks
+from collectives.choice import preferring
+from mpi.launch.compute import MeasuredCompute
+from mpi.launch.endings import CLOSED, HANGS, status_of
+from mpi.launch.options import parse, real_arguments
+from mpi.launch.programs import Program, UsageError
+from mpi.launch.running import Launch
+from mpi.launch.summary import Sites, summary
+from mpi.simulated import Simulated
+from ranks import real
+from ranks.messages.observer import Observer
+
+
+def main(argv: Sequence[str], prog: str = "python -m mpi") -> int:
+    """Run what the command line says; return its exit status."""
+    try:
+        options, program = parse(argv, prog)
+        if options.mpi:
+            return real.launch(options.size, real_arguments(options), capture=False).returncode
+    except (UsageError, real.MPINotInstalledError, real.TooManyProcessesError) as problem:
+        print(f"{prog}: {problem}", file=sys.stderr)
+        return 2
+    try:
+        status = _simulate(program, options)
+        sys.stdout.flush()
+        return status
+    except BaseException as problem:
+        status = status_of(problem, prog, compute_is_free=options.compute is None)
+    if status == CLOSED:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python may flush at its end
+    return status
+
+
+def _simulate(program: Program, options: argparse.Namespace) -> int:
+    if options.explore is not None:
+        return _explore(program, options)
+    compute = None if options.compute is None else MeasuredCompute(options.compute)
+    watching: list[Observer] = []
+
+    def watch() -> list[Observer]:
+        watching[:] = [*([Sites()] if options.summary else []), *([compute] if compute else [])]
+        return watching
+
+    launch = Launch(program, tag_output=options.tag_output, compute=compute)
+    with launch.processes(), preferring(dict(options.algorithm)):
+        found = ranks.run(
+            launch.rank, options.size, network=options.network, buffering=options.buffering, seed=options.seed,
+            faults=options.faults, replay=options.replay, check=options.check, watch=watch,
+            trace=options.trace is not None or options.summary, comm_type=Simulated,
+        )  # fmt: skip
+    if options.trace is not None:
+        found.trace.to_chrome(options.trace)
+    for each in watching:
+        if isinstance(each, Sites):
+            print(summary(found, each), file=sys.stderr)
+    return 0
+
+
+def _explore(program: Program, options: argparse.Namespace) -> int:
+    """Run the program under every schedule; what ranks print tells outcomes apart."""
+    for name in ("faults", "check", "trace", "summary", "replay", "compute"):
+        if getattr(options, name):
+            raise UsageError(f"--explore: got --{name} too, expected one of them; remedy: leave one out")
+    launch = Launch(program, keeps_output=True)
+    with launch.processes(), preferring(dict(options.algorithm)):
+        found = ranks.explore(
+            launch.rank, options.size, network=options.network, max_runs=options.explore, comm_type=Simulated
+        )
+    print(found)
+    return HANGS if found.failures else 0

@@ -1,0 +1,74 @@
+"""How a program ended: what the user reads, and the exit status, as under `mpiexec -n N python -m mpi4py`.
+
+0    All ranks have returned.
+1    A rank raised an exception, or called sys.exit with a text.
+2    The command cannot be carried out as it was given.
+3    No rank can move any more, or ranks disagree about a collective.
+n    A rank called sys.exit(n) or Abort(n); of n, the last eight bits count.
+130  The user interrupted it.
+141  Nobody reads the output any more.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+from mpi.launch.modules import is_ours
+from mpi.launch.programs import UsageError
+from mpi.launch.streams import ClosedOutputError
+from ranks import AbortError, CollectiveMismatchError, DeadlockError, RankExitError, RanksError
+
+HANGS, INTERRUPTED, CLOSED = 3, 130, 141  # the last two as a shell has them
+
+
+def status_of(problem: BaseException, name: str, *, compute_is_free: bool = True) -> int:
+    """Tell the user what has ended a program, and return the exit status."""
+    if isinstance(problem, KeyboardInterrupt):
+        return _tell("interrupted", INTERRUPTED)
+    if isinstance(problem, ClosedOutputError):
+        return CLOSED
+    if isinstance(problem, RankExitError):
+        return problem.code & 0xFF if isinstance(problem.code, int) else 1
+    if isinstance(problem, AbortError):
+        return _tell(f"rank {problem.rank} called Abort({problem.errorcode})", int(problem.errorcode) & 0xFF)
+    if isinstance(problem, UsageError):
+        return _tell(f"{name}: {problem}", 2)
+    if isinstance(problem, (DeadlockError, CollectiveMismatchError)):
+        return _tell(hang_report(problem), HANGS)
+    lines = users_traceback(problem)
+    if isinstance(problem, ZeroDivisionError) and compute_is_free:
+        lines.append("computing takes no virtual time here, so a time may be 0; remedy: --compute measured")
+    _tell("".join(lines).rstrip("\n"), 1)
+    return 1
+
+
+def hang_report(hang: RanksError) -> str:
+    """Return the report of a hang, without the call of `ranks.run` that shows it again: that is no command."""
+    lines = [line for line in str(hang).splitlines() if not line.startswith("  replay:")]
+    return "\n".join([*lines, *getattr(hang, "__notes__", ())])
+
+
+def _tell(text: str, status: int) -> int:
+    print(text, file=sys.stderr, flush=True)
+    return status
+
+
+def users_traceback(problem: BaseException) -> list[str]:
+    """Return the lines that Python prints for an exception, without the frames that are not the user's."""
+    told = traceback.TracebackException.from_exception(problem)
+    _leave_out(told, set())
+    return list(told.format())
+
+
+def _leave_out(told: Any, seen: set[int]) -> None:
+    """Drop the frames of this project and of the machinery of imports, also of what caused the exception."""
+    if told is None or id(told) in seen:
+        return
+    seen.add(id(told))
+    told.stack[:] = [
+        frame for frame in told.stack if not is_ours(frame.filename) and not frame.filename.startswith("<frozen ")
+    ]
+    for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
+        _leave_out(other, seen)

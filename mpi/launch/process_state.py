@@ -1,0 +1,136 @@
+"""What an MPI process has for itself, given to each rank: modules, arguments, streams, environment, current folder.
+
+All ranks live in one process. Whenever another rank goes on, what the last one had in `sys`, `os`, `logging` and
+`warnings` is put away, and what the next one had is put in place. Nobody is asked on the way: a program that reads
+`sys.argv`, and a library that looks a class up in `sys.modules`, see what they would see in a process of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any
+
+from greenlet import getcurrent, gettrace, settrace
+
+from ranks.engine.process import SharedState
+from ranks.engine.rank import RankGreenlet, current_rank
+
+_of_sys = itemgetter("argv", "path", "stdin", "stdout", "stderr")
+_sys = vars(sys)
+_chdir = os.chdir  # while a run goes on, os.chdir is another function, which notes who calls it
+
+
+class ProcessState:
+    """What one rank has for itself while another rank runs.
+
+    of_sys:   These are argv, path, stdin, stdout and stderr of `sys`.
+    modules:  These entries of `sys.modules` are the rank's own.
+    environ, filters: They are `os.environ` and `warnings.filters`.
+    logs:     It holds the root logger and the manager of the others.
+    folder:   It is the current folder.
+    exits:    These functions are called when the rank's program ends, with their arguments.
+    """
+
+    __slots__ = ("environ", "exits", "filters", "folder", "logs", "modules", "of_sys")
+
+    def __init__(self, modules: dict[str, Any], of_sys: tuple[Any, ...], folder: str) -> None:
+        self.modules, self.of_sys, self.folder = modules, of_sys, folder
+        self.environ: Any = os.environ
+        self.filters: Any = warnings.filters
+        self.logs = logging.root, logging.Logger.manager
+        self.exits: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
+
+    def put_away(self) -> None:
+        """Keep what the rank has now."""
+        self.of_sys = _of_sys(_sys)
+        self.environ, self.filters = os.environ, warnings.filters
+        self.logs = logging.root, logging.Logger.manager
+        shared = sys.modules
+        self.modules = {name: shared.pop(name) for name in self.modules if name in shared}
+
+    def put_in_place(self) -> None:
+        """Let the rank have what it had."""
+        sys.argv, sys.path, sys.stdin, sys.stdout, sys.stderr = self.of_sys
+        os.environ = self.environ  # noqa: B003  # it is no copy that is meant to change the process's variables
+        warnings.filters = self.filters
+        logging.root, logging.Logger.manager = self.logs
+        logging.Logger.root = logging.root
+        sys.modules.update(self.modules)
+
+
+class ProcessStates(SharedState):
+    """Who has what in place; inside of `with`, each rank has what is its own, and the scheduler what the caller has.
+
+    new:      It makes argv, path, stdin, stdout and stderr of the rank whose number it is given.
+    hidden:   These modules are not there for the ranks, so that they may have others of these names.
+    resumed:  It is called when another rank goes on.
+    running:  It is the state that is in place.
+    """
+
+    is_watched = False
+
+    def __init__(
+        self, new: Callable[[int], tuple[Any, ...]], hidden: Iterable[str], resumed: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self.new, self.resumed = new, resumed
+        own = {name: sys.modules[name] for name in ("__main__", *hidden)}
+        self.caller = self.running = ProcessState(own, _of_sys(_sys), self.folder)
+
+    def __enter__(self) -> ProcessStates:
+        self.before = gettrace()
+        settrace(self._switched)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        settrace(self.before)
+        self._let_run(self.caller)
+
+    def _switched(self, event: str, greenlets: Any) -> None:
+        """Let a rank have what is its own; greenlet calls this when one greenlet goes on in the place of another."""
+        target = getcurrent()
+        state = target.state if type(target) is RankGreenlet else current_rank()
+        own = self.caller if state is None else state.own or self._begin(state)
+        if own is not self.running:
+            self._let_run(own)
+            self.resumed()
+
+    def _begin(self, state: Any) -> ProcessState:
+        """Return what a rank has at first; the scheduler runs, so what is in place is the caller's."""
+        state.scheduler.shared = self
+        state.own = own = ProcessState({}, self.new(state.rank), self.folder)
+        variables: Any = os.environ
+        codecs = variables.encodekey, variables.decodekey, variables.encodevalue, variables.decodevalue
+        own.environ = type(variables)(dict(variables._data), *codecs)
+        own.filters = list(warnings.filters)
+        root = logging.RootLogger(logging.WARNING)
+        own.logs = root, logging.Manager(root)
+        return own
+
+    def _let_run(self, own: ProcessState) -> None:
+        self.running.put_away()
+        own.put_in_place()
+        if own.folder != self.running.folder:
+            _chdir(own.folder)
+        self.running = own
+
+    def moved(self, state: Any) -> None:
+        """Note that the rank that runs has changed its current folder."""
+        self.running.folder = os.getcwd()
+
+    def has_changed(self) -> bool:
+        """Return False: what a rank changes is its own."""
+        return False
+
+    def is_left_changed(self) -> bool:
+        """Return False: what a rank changes is its own."""
+        return False
+
+    def restore(self) -> list[str]:
+        """Return no names: everything is put back when the `with` ends."""
+        return []

@@ -1,0 +1,154 @@
+"""A program on many simulated ranks, each of which takes itself for a process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import CodeType
+from typing import Any
+
+from mpi.launch.clock import virtual_clocks
+from mpi.launch.compute import MeasuredCompute
+from mpi.launch.modules import UsersFinder, is_users, project_is_library, replaced_by_users, users_modules
+from mpi.launch.mpi4py import as_mpi4py
+from mpi.launch.process_state import ProcessState, ProcessStates
+from mpi.launch.programs import Program, UsageError
+from mpi.launch.streams import Output, Reader, Writer, nothing
+from mpi.running import begin
+from ranks.engine.rank import current_rank
+
+
+class Launch:
+    """What all ranks of a program share, and what one rank does.
+
+    program:     It is what every rank runs.
+    tag_output:  It tells whether each line that is printed begins with the number of its rank.
+    compute:     It charges what a rank computes; None if computing takes no time.
+    keeps_output: It tells whether the result of a rank is what it has printed.
+    """
+
+    def __init__(
+        self, program: Program, *, tag_output: bool = False, compute: MeasuredCompute | None = None,
+        keeps_output: bool = False,
+    ) -> None:  # fmt: skip
+        self.program, self.tag_output, self.compute, self.keeps_output = program, tag_output, compute, keeps_output
+        self.codes: dict[str, CodeType] = {}
+        self.writers: list[Writer] = []
+
+    @contextmanager
+    def processes(self) -> Iterator[None]:
+        """Let every rank that runs inside have what an MPI process has for itself."""
+        folder = self.program.folder or os.getcwd()
+        with ExitStack() as stack:
+            compute = self.compute
+            resumed, charge = (compute.goes_on, compute.charge) if compute else (_nothing, _nothing)
+            states = stack.enter_context(ProcessStates(self._new, replaced_by_users(folder), resumed))
+            own = states.caller.modules
+            finder = UsersFinder(lambda: states.running.modules, self.codes)
+            stack.enter_context(users_modules(finder, {name: own[name] for name in own if name != "__main__"}))
+            stack.enter_context(virtual_clocks(charge))
+            stack.enter_context(as_mpi4py())
+            stack.enter_context(project_is_library())
+            stack.enter_context(_exits_of_ranks())
+            stack.enter_context(_no_fork())
+            stack.callback(self._finish)
+            yield
+
+    def _new(self, rank: int) -> tuple[Any, ...]:
+        """Return argv, path, stdin, stdout and stderr of a rank."""
+        prefix = f"[{rank}] " if self.tag_output else ""
+        out, err = Output(sys.stdout), Output(sys.stderr)
+        stdout, stderr = Writer(out, prefix, out.errors), Writer(err, prefix, "backslashreplace")
+        self.writers += stdout, stderr
+        stdin = nothing() if rank or sys.stdin is None else Reader(sys.stdin, stdout.finish)
+        stdout.lines.keeps = self.keeps_output
+        return list(self.program.argv), [self.program.folder, *sys.path], stdin, stdout, stderr
+
+    def rank(self, comm: Any) -> str | None:
+        """Run the program as one rank."""
+        own: ProcessState = comm._state.own
+        stdout: Writer = sys.stdout  # type: ignore[assignment]  # `_new` has made it
+        begin(comm)
+        try:
+            try:
+                self.program.run(own.modules)
+            finally:
+                _run_exits(own)
+        except SystemExit as exit_:
+            if isinstance(exit_.code, str):
+                print(exit_.code, file=sys.stderr)
+            raise
+        finally:
+            for stream in (*own.of_sys[3:], sys.stdout, sys.stderr):
+                if isinstance(stream, Writer):
+                    stream.finish()
+        return b"".join(stdout.lines.kept).decode(stdout.encoding) if self.keeps_output else None
+
+    def _finish(self) -> None:
+        for writer in self.writers:
+            writer.finish()
+        self.writers.clear()
+
+
+def _nothing(*arguments: Any) -> None:
+    """Do nothing."""
+
+
+def _run_exits(own: ProcessState) -> None:
+    while own.exits:
+        function, args, kwargs = own.exits.pop()
+        function(*args, **kwargs)
+
+
+@contextmanager
+def _exits_of_ranks() -> Iterator[None]:
+    """Let `atexit` keep the functions of each rank apart inside; those of libraries stay those of the process."""
+    register, unregister = atexit.register, atexit.unregister
+
+    def own_register(function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        state = current_rank()
+        if state is None or not is_users(sys._getframe(1).f_code.co_filename):
+            return register(function, *args, **kwargs)
+        state.own.exits.append((function, args, kwargs))
+        return function
+
+    def own_unregister(function: Any, /) -> None:
+        state = current_rank()
+        if state is not None:
+            state.own.exits[:] = [each for each in state.own.exits if each[0] != function]
+        unregister(function)
+
+    atexit.register, atexit.unregister = own_register, own_unregister
+    try:
+        yield
+    finally:
+        atexit.register, atexit.unregister = register, unregister
+
+
+@contextmanager
+def _no_fork() -> Iterator[None]:
+    """Refuse `os.fork` by a rank inside: the new process would have all ranks."""
+    forks = {name: getattr(os, name) for name in ("fork", "forkpty") if hasattr(os, name)}
+
+    def refusing(name: str, fork: Callable[[], Any]) -> Callable[[], Any]:
+        def refused() -> Any:
+            state = current_rank()
+            if state is None:
+                return fork()
+            raise UsageError(
+                f"rank {state.rank}: got a call of os.{name}, expected none, since the new process would have all "
+                "ranks; remedy: start a new Python with subprocess, or give the work to more ranks"
+            )
+
+        return refused
+
+    for name, fork in forks.items():
+        setattr(os, name, refusing(name, fork))
+    try:
+        yield
+    finally:
+        for name, fork in forks.items():
+            setattr(os, name, fork)

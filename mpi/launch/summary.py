@@ -1,0 +1,95 @@
+"""Where the messages, the bytes and the waiting of a run were: by rank, by line of the program, by algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ranks import Run
+from ranks.messages.message import Message
+from ranks.messages.observer import Observer
+from ranks.messages.operation import Operation
+from ranks.words.callsite import current_where
+
+_SHOWN = 16
+
+
+class Account:
+    """Messages and bytes that were sent, and picoseconds that were waited."""
+
+    __slots__ = ("messages", "n_bytes", "waited_ps")
+
+    def __init__(self) -> None:
+        self.messages = self.n_bytes = self.waited_ps = 0
+
+
+class Sites(Observer):
+    """The accounts of each line of the program, and of each rank."""
+
+    def __init__(self) -> None:
+        self.by_site: dict[str, Account] = {}
+        self.by_rank: dict[int, Account] = {}
+
+    def _accounts(self, rank: int) -> tuple[Account, Account]:
+        return self.by_site.setdefault(current_where(), Account()), self.by_rank.setdefault(rank, Account())
+
+    def sent(self, message: Message) -> None:
+        """Count a message for the line that sends it."""
+        for account in self._accounts(message.lane.sender.rank):
+            account.messages += 1
+            account.n_bytes += message.n_bytes
+
+    def received(self, message: Message, source: int, tag: int, begin_ps: int) -> None:
+        """Count the time that the line has waited for a message."""
+        self._wait(message.owner.rank, message.owner.now - begin_ps)
+
+    def send_finished(self, operation: Operation, message: Message, begin_ps: int) -> None:
+        """Count the time that the line has waited for the buffer of a send."""
+        self._wait(operation.state.rank, operation.state.now - begin_ps)
+
+    def _wait(self, rank: int, time_ps: int) -> None:
+        for account in self._accounts(rank):
+            account.waited_ps += time_ps
+
+
+def summary(found: Run, sites: Sites) -> str:
+    """Return the tables of a run that was traced."""
+    header = ("messages", "bytes sent", "waited", "")
+    n_ranks = len(found.sends)
+    ranks = [(f"rank {rank}", sites.by_rank.get(rank, Account())) for rank in range(n_ranks)]
+    busiest = sorted(ranks, key=lambda row: -row[1].waited_ps)[:_SHOWN] if n_ranks > _SHOWN else ranks
+    lines = [f"{n_ranks} ranks, {sum(found.sends):,} messages, {sum(found.bytes_sent):,} bytes, {_time(found.time_ps)}"]
+    lines += _table(("rank" if n_ranks <= _SHOWN else f"the {_SHOWN} that waited most", *header), _rows(busiest))
+    by_site = sorted(sites.by_site.items(), key=lambda row: -row[1].waited_ps)
+    lines += _table(("line", *header), _rows(by_site))
+    visits: dict[str, list[int]] = {}
+    for name, _, start_ps, end_ps in found.trace.visits():
+        visits.setdefault(name, []).append(end_ps - start_ps)
+    if visits:
+        rows = ((name, f"{len(times):,}", _time(max(times))) for name, times in visits.items())
+        lines += _table(("algorithm", "calls of ranks", "longest"), rows)
+    return "\n".join(lines)
+
+
+def _rows(accounts: Sequence[tuple[str, Account]]) -> Iterator[tuple[str, ...]]:
+    most = max((account.waited_ps for _, account in accounts), default=0)
+    for name, account in accounts:
+        bar = "#" * round(20 * account.waited_ps / most) if most else ""
+        yield name, f"{account.messages:,}", f"{account.n_bytes:,}", _time(account.waited_ps), bar
+
+
+def _table(header: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    """Yield the lines of a table after an empty one; the first column and bars stand on the left."""
+    texts = [tuple(header), *rows]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(header))]
+    yield ""
+    for row in texts:
+        cells = [
+            f"{cell:<{width}}" if index == 0 or cell.startswith("#") else f"{cell:>{width}}"
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _time(time_ps: int) -> str:
+    unit, ps = next(((unit, ps) for unit, ps in (("s", 1e12), ("ms", 1e9)) if time_ps >= ps), ("us", 1e6))
+    return f"{time_ps / ps:#.4g} {unit}" if time_ps else "0"

@@ -1,0 +1,103 @@
+"""A test function on its ranks: simulated ones under one schedule or under all, or those of real MPI."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+import mpi
+import ranks
+from mpi.launch.endings import hang_report
+from mpi.launch.modules import is_ours, project_is_library
+from mpi.running import begin
+from mpi.simulated import Simulated
+from ranks import CollectiveMismatchError, DeadlockError, real
+
+_HANGS = (DeadlockError, CollectiveMismatchError)
+_TIMEOUT_S = 300.0  # real MPI cannot tell that nothing moves
+
+
+def run_test(item: Any) -> None:
+    """Run a test function on as many ranks as it asks for, in the way that the options say."""
+    options = item.config.option
+    function = item.obj
+    arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
+    size = item.callspec.params["n_ranks"]
+    if options.ranks_mpi_process:
+        _in_this_process(lambda: function(**arguments))
+    elif options.ranks_mpi:
+        _on_real_mpi(item, size)
+    elif options.ranks_explore is not None:
+        _under_every_schedule(lambda: function(**arguments), size, options.ranks_explore)
+    else:
+        buffering = item.callspec.params.get("ranks_buffering", options.ranks_buffering)
+        _with_users_frames(lambda: mpi.run(lambda comm: function(**arguments), size, buffering=buffering))
+
+
+def _with_users_frames(run: Callable[[], Any]) -> Any:
+    """Return run(); of what it raises, only the frames of the test and of what that calls are shown."""
+    try:
+        with project_is_library():
+            return run()
+    except _HANGS as hang:
+        text = hang_report(hang)
+    except BaseException as problem:
+        raise problem.with_traceback(_of_user(problem.__traceback__)) from problem.__cause__
+    return pytest.fail(text, pytrace=False)
+
+
+def _of_user(trace: TracebackType | None) -> TracebackType | None:
+    """Return the frames of a traceback that are not this project's."""
+    if trace is None:
+        return None
+    following = _of_user(trace.tb_next)
+    if is_ours(trace.tb_frame.f_code.co_filename):
+        return following
+    return TracebackType(following, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+
+
+def _under_every_schedule(function: Callable[[], Any], size: int, max_runs: int) -> None:
+    def program(comm: Any) -> None:
+        begin(comm)
+        function()
+
+    def explore() -> None:
+        found = ranks.explore(program, size, max_runs=max_runs, comm_type=Simulated)
+        if found.failures:
+            failure = found.failures[0].failure
+            assert failure is not None
+            failure.add_note(str(found))
+            raise failure
+
+    _with_users_frames(explore)
+
+
+def _in_this_process(function: Callable[[], Any]) -> None:
+    """Run a test function as a rank of real MPI; whatever it raises ends all ranks."""
+    comm = real.world()
+    try:
+        function()
+    except BaseException as problem:
+        trace = _of_user(problem.__traceback__)
+        print(f"rank {comm.rank} of {comm.size}:", file=sys.stderr)
+        traceback.print_exception(type(problem), problem, trace)
+        sys.stderr.flush()
+        comm.Abort(1)
+    comm.Barrier()
+
+
+def _on_real_mpi(item: Any, size: int) -> None:
+    config = item.config
+    name = f"{item.path}::{item.nodeid.partition('::')[2]}"
+    settings = ["-c", str(config.inipath)] if config.inipath is not None else []
+    settings += ["--rootdir", str(config.rootpath), "-o", "addopts=", "-p", "no:cacheprovider", "--capture=no", "-q"]
+    parallel = ["--ranks-parallel"] if config.option.ranks_parallel else []
+    plugin = ["-p", "mpi.testing.plugin", "--ranks-mpi-process", *parallel]
+    done = real.launch(size, ["-m", "pytest", *settings, *plugin, name], timeout_s=_TIMEOUT_S)
+    if done.returncode:
+        pytest.fail(f"on {size} processes of real MPI:\n{done.stderr or done.stdout}", pytrace=False)

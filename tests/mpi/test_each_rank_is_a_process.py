@@ -1,0 +1,229 @@
+"""A program that `python -m mpi` runs finds in every rank what it finds in a process of its own."""
+
+import io
+import logging
+import os
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from mpi.launch.modules import UsersLoader
+
+HEAD = "import sys\nfrom mpi4py import MPI\ncomm = MPI.COMM_WORLD\n"
+HEAD = "import sys\nfrom mpi4py import MPI\ncomm = MPI.COMM_WORLD\n"
+RANK = "from mpi4py import MPI\nRANK = MPI.COMM_WORLD.rank\n"
+
+
+def test_every_rank_has_its_own_modules_and_shares_installed_ones(launch):
+    done = launch(3, {
+        "helper.py": RANK,
+        "package/__init__.py": "from . import inner",
+        "package/inner.py": RANK,
+        "package/user.py": "from .inner import RANK\nfrom . import inner\nassert inner.RANK == RANK",
+        "main.py": """
+            import importlib, helper, package.user, numpy
+            from package import inner
+            comm.Barrier()
+            assert importlib.import_module("package.inner") is inner is sys.modules["package.inner"]
+            assert sys.modules["helper"] is helper and sys.modules["__main__"].comm is comm
+            import late
+            comm.Barrier()
+            ranks = helper.RANK, inner.RANK, package.user.RANK, late.RANK, importlib.reload(helper).RANK
+            assert len(set(comm.allgather(id(numpy)))) == 1 and len(set(comm.allgather(id(helper)))) == comm.size
+            print(*ranks)
+        """,
+        "late.py": "from mpi4py import MPI\nMPI.COMM_WORLD.Barrier()\n" + RANK,
+    })  # fmt: skip
+    assert (done.status, sorted(done.lines), done.err) == (0, ["0 0 0 0 0", "1 1 1 1 1", "2 2 2 2 2"], "")
+
+
+def test_code_is_compiled_once_per_file(launch, monkeypatch):
+    compiled = []
+    compile_ = UsersLoader.source_to_code
+    monkeypatch.setattr(UsersLoader, "source_to_code", lambda *args: compiled.append(args[2]) or compile_(*args))
+    assert launch(5, {"a.py": "import b", "b.py": "", "main.py": "import a"}).status == 0
+    assert [os.path.basename(path) for path in compiled] == ["a.py", "b.py"]
+
+
+def test_objects_of_the_program_s_classes_travel(launch):
+    done = launch(2, {
+        "shapes.py": "class Shape:\n    def __init__(self, n): self.n = n\n",
+        "main.py": """
+            import pickle
+            from dataclasses import dataclass
+            from shapes import Shape
+
+            @dataclass
+            class Point:
+                x: int
+
+            got = comm.sendrecv([Point(comm.rank), Shape(comm.rank)], 1 - comm.rank)
+            assert type(got[0]) is Point and type(got[1]) is Shape, got
+            assert type(pickle.loads(pickle.dumps(Point(1)))) is Point
+            print(got[0], got[1].n)
+        """,
+    })  # fmt: skip
+    assert done == (0, ["Point(x=1) 1", "Point(x=0) 0"], "")
+
+
+def test_names_and_arguments_are_those_that_python_gives(launch, tmp_path):
+    text = """
+        import os
+        if __name__ == "__main__":
+            sys.argv.append(comm.rank)  # its own list
+            comm.Barrier()
+            print(sys.argv, os.path.relpath(__file__), os.path.relpath(sys.path[0]), __package__, __spec__)
+    """
+    done = launch(2, text, args=("main.py", "--n", "3"))
+    assert sorted(done.lines) == [f"['main.py', '--n', '3', {rank}] main.py . None None" for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", ["package.module", "package"])
+def test_a_module_is_run_with_m(launch, name):
+    text = HEAD + "from . import part\nimport os\nprint(__name__, __package__, sys.argv[1:], part.RANK)"
+    files = {"package/__init__.py": "", "package/part.py": RANK, "package/module.py": text, "package/__main__.py": text}
+    done = launch(2, files, args=("-m", name, "x"))
+    assert done == (0, [f"__main__ package ['x'] {rank}" for rank in (0, 1)], "")
+
+
+def test_a_text_is_run_with_c(launch):
+    assert launch(2, {}, args=("-c", f"{HEAD}print(sys.argv, comm.size)", "x")).lines == ["['-c', 'x'] 2"] * 2
+
+
+@pytest.mark.parametrize("name", ["collectives", "ranks", "mpi", "random"])
+def test_a_user_s_file_may_be_called_like_a_loaded_module(launch, name):
+    """Neither does it replace ours, nor is ours found in its place; a report on a hang needs modules not yet loaded."""
+    done = launch(2, {
+        f"{name}.py": RANK + "class Own: pass",
+        "main.py": f"""
+            import pickle, {name}
+            assert {name}.RANK == comm.rank and type(pickle.loads(pickle.dumps({name}.Own()))) is {name}.Own
+            print({name}.RANK, comm.allreduce(1))
+            comm.recv()
+        """,
+    })  # fmt: skip
+    assert (done.status, sorted(done.lines)) == (3, ["0 2", "1 2"])
+    assert "main.py:8" in done.err
+    assert "DeadlockError" in done.err
+
+
+def test_random_numbers_are_each_rank_s_own_and_the_same_in_every_run(launch):
+    text = """
+        import random, numpy as np
+        from random import random as draw
+        np.random.seed(comm.rank)
+        comm.Barrier()
+        print(comm.rank, np.random.rand(), draw(), random.randint(0, 10**9))
+    """
+    first = launch(2, text)
+    assert first == launch(2, text)
+    rows = [line.split() for line in sorted(first.lines)]
+    assert [row[1] for row in rows] == [str(np.random.RandomState(rank).rand()) for rank in (0, 1)]
+    assert rows[0][2:] != rows[1][2:]
+
+
+def test_only_rank_0_reads_what_is_typed(launch, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Ann\nrest\n"))
+    text = 'name = input("who? ") if comm.rank == 0 else "nobody"\nprint(name, repr(sys.stdin.read()))'
+    assert launch(2, text).lines == ["who? Ann 'rest\\n'", "nobody ''"]
+
+
+def test_lines_are_never_mixed_and_may_be_tagged(launch):
+    text = """
+        for word in ("one", "two"):
+            print(word, end=" ", flush=True)
+            comm.Barrier()
+        print(comm.rank, "\\n", end="")
+        comm.Barrier()
+        print("the end", end="")
+        sys.stderr.write("said\\n")
+    """
+    done = launch(2, text, "--tag-output")
+    assert sorted(done.lines[:2]) == ["[0] one two 0 ", "[1] one two 1 "]
+    assert done.lines[2] in ("[0] the end[1] the end", "[1] the end[0] the end")
+    assert sorted(done.err.splitlines()) == ["[0] said", "[1] said"]
+
+
+def test_what_runs_at_exit_runs_in_its_rank_the_last_one_first(launch):
+    text = """
+        import atexit
+        atexit.register(print, "first", comm.rank)
+        atexit.register(lambda: print(comm.allreduce(1)))
+        atexit.register(print, "never")
+        atexit.unregister(print)
+        atexit.register(print, "last", comm.rank)
+        sys.exit()
+    """
+    assert launch(2, text) == (0, ["last 0", "last 1", "2", "2"], "")
+
+
+def test_folder_environment_logging_and_warnings_are_a_rank_s_own(launch):
+    done = launch(2, """
+        import logging, os, warnings
+        os.mkdir(str(comm.rank)); os.chdir(str(comm.rank))
+        os.environ["MINE"] = str(comm.rank)
+        logging.basicConfig(format=f"{comm.rank}: %(message)s", level=logging.INFO, stream=sys.stdout)
+        warnings.simplefilter("error" if comm.rank else "ignore")
+        comm.Barrier()
+        logging.getLogger("a.b").info("%s %s", os.path.basename(os.getcwd()), os.environ["MINE"])
+        try:
+            warnings.warn("careful")
+        except UserWarning:
+            print("an error")
+    """)  # fmt: skip
+    assert (done.status, sorted(done.lines)) == (0, ["0: 0 0", "1: 1 1", "an error"])
+
+
+def test_clocks_show_virtual_time_and_sleep_spends_it(launch):
+    done = launch(3, """
+        import time
+        began, date = time.perf_counter(), time.time()
+        time.sleep(1000 - comm.rank)
+        print(comm.rank, time.perf_counter() - began, round(time.time() - date), MPI.Wtime())
+    """)  # fmt: skip
+    assert done.lines == ["2 998.0 998 998.0", "1 999.0 999 999.0", "0 1000.0 1000 1000.0"]
+
+
+def test_afterwards_everything_is_as_it_was(launch):
+    def state():
+        names = [name for name in sys.modules if name.partition(".")[0] in ("__main__", "helper", "mpi4py", "main")]
+        return (
+            list(sys.argv), list(sys.path), sys.stdin, os.getcwd(), dict(os.environ), list(warnings.filters),
+            logging.root, logging.root.handlers[:], list(sys.meta_path), os.fork, print, __import__, names,
+        )  # fmt: skip
+
+    before = state()
+    launch(2, {"helper.py": "", "random.py": "", "main.py": """
+        import helper, os, logging, random
+        os.chdir("/"); sys.path.clear(); sys.argv.clear(); os.environ.clear(); logging.basicConfig()
+        1 / 0
+    """})  # fmt: skip
+    assert state() == before
+
+
+def test_a_rank_may_have_its_output_redirected_while_others_print(launch):
+    done = launch(2, """
+        import contextlib, io
+        if comm.rank == 0:
+            with contextlib.redirect_stdout(io.StringIO()) as kept:
+                print("hidden"); comm.Barrier(); print("hidden")
+            print(kept.getvalue().split())
+        else:
+            print("seen"); comm.Barrier()
+    """)  # fmt: skip
+    assert sorted(done.lines) == ["['hidden', 'hidden']", "seen"]
+
+
+def test_mpi4py_is_there_with_what_programs_take_from_it(launch):
+    done = launch(1, """
+        import mpi4py
+        mpi4py.rc.initialize = False
+        mpi4py.rc(recv_mprobe=False)
+        import mpi4py.MPI as one
+        from mpi4py import MPI as two, rc
+        assert one is two is mpi4py.MPI and rc.recv_mprobe is False and mpi4py.get_config() == {}
+        print(mpi4py.__version__)
+    """)  # fmt: skip
+    assert done == (0, ["4.1.1"], "")

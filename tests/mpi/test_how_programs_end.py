@@ -1,0 +1,131 @@
+"""How a program ends that `python -m mpi` runs: exit status and what the user reads, as under mpiexec -m mpi4py."""
+
+import sys
+
+import pytest
+
+from processes import run
+from ranks.real import find_mpiexec
+
+# What each does to the status under `mpiexec -n 2 python -m mpi4py`, too: the last test compares.
+STATUSES = {
+    "pass": 0,
+    "sys.exit()": 0,
+    "sys.exit(0)": 0,
+    "if comm.rank: sys.exit(5)\ncomm.Barrier()": 5,
+    "if comm.rank: sys.exit(300)\ncomm.Barrier()": 44,
+    "if comm.rank: sys.exit('enough')\ncomm.Barrier()": 1,
+    "if comm.rank: 1 / 0\ncomm.Barrier()": 1,
+    "if comm.rank: comm.Abort(7)\ncomm.Barrier()": 7,
+}
+
+
+@pytest.mark.parametrize(("text", "status"), STATUSES.items(), ids=list(STATUSES))
+def test_the_status_is_that_of_mpiexec(launch, text, status):
+    assert launch(2, text).status == status
+
+
+@pytest.mark.parametrize("text", ["if comm.rank: sys.exit(300)\ncomm.Barrier()", "if comm.rank: comm.Abort(7)"])
+def test_real_mpi_gives_the_same_status(text, tmp_path):
+    program = tmp_path / "main.py"
+    program.write_text(f"import sys\nfrom mpi4py import MPI\ncomm = MPI.COMM_WORLD\n{text}")
+    done = run([str(find_mpiexec()), "-n", "2", sys.executable, "-m", "mpi4py", str(program)])
+    assert done.returncode == next(status for each, status in STATUSES.items() if each.startswith(text))
+
+
+def test_a_text_given_to_exit_is_said(launch):
+    assert launch(2, "if comm.rank: sys.exit('enough')\ncomm.recv()").err == "enough\n"
+
+
+def test_abort_says_who(launch):
+    assert launch(3, "if comm.rank == 2: comm.Abort(7)\ncomm.recv()").err == "rank 2 called Abort(7)\n"
+
+
+def test_a_traceback_has_the_frames_of_the_program_only_and_names_the_rank(launch):
+    done = launch(3, {
+        "helper.py": "def send(comm):\n    comm.send(1, dest=comm.size)\n",
+        "main.py": "import helper\nif comm.rank == 1: helper.send(comm)\ncomm.Barrier()",
+    })  # fmt: skip
+    lines = done.err.splitlines()
+    assert [line for line in lines if "File" in line] == [
+        line for line in lines if "main.py" in line or ("helper.py" in line and "rank" not in line)
+    ]
+    assert sum("File" in line for line in lines) == 2
+    assert "InvalidRankError: rank 1: send(dest=3, tag=0" in done.err
+    assert lines[-1].startswith("raised on rank 1 of 3 ")
+
+
+def test_a_hang_is_explained_at_once_by_lines_of_the_program(launch):
+    done = launch(
+        2, "import numpy as np\nx = np.zeros(10**5)\ncomm.Send(x, 1 - comm.rank)\ncomm.Recv(x, 1 - comm.rank)"
+    )
+    assert done.status == 3
+    assert done.err.splitlines()[:2] == [
+        "DeadlockError at t=0.2 us: ranks 0 and 1 wait for each other (buffering=eager, seed=0)",
+        "  rank 0  Send(dest=1, tag=0, 800000 B)  main.py:6  waits for rank 1 to receive (source=0, tag=0)",
+    ]
+    assert 'passes with buffering="infinite"' in done.err
+    assert "ranks.run" not in done.err
+
+
+def test_ranks_that_disagree_about_a_collective_are_named(launch):
+    done = launch(3, "comm.Barrier() if comm.rank else comm.allreduce(1)")
+    assert done.status == 3
+    assert "main.py:4" in done.err
+
+
+def test_a_line_of_collectives_is_no_line_of_the_program(launch):
+    done = launch(3, "if comm.rank: comm.bcast(1)")
+    assert "main.py:4" in done.err
+    assert "broadcast.py" not in done.err
+
+
+def test_a_leak_is_a_warning_and_with_check_an_error(launch):
+    with pytest.warns(UserWarning, match="nobody had received"):
+        assert launch(2, "if comm.rank: comm.send(1, 0)").status == 0
+    done = launch(2, "if comm.rank: comm.send(1, 0)", "--check")
+    assert done.status == 1
+    assert "UnreceivedMessageError" in done.err
+
+
+def test_ctrl_c_is_one_line(launch):
+    done = launch(2, "if comm.rank: raise KeyboardInterrupt\ncomm.recv()")
+    assert (done.status, done.err) == (130, "interrupted\n")
+
+
+def test_a_reader_that_leaves_ends_the_program_quietly(tmp_path):
+    (tmp_path / "main.py").write_text("for n in range(10**5): print('a line of this rank')")
+    command = f"{sys.executable} -m mpi -n 2 {tmp_path / 'main.py'} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = run(["bash", "-c", command])
+    assert (done.returncode, done.stdout, done.stderr) == (141, "a line of this rank\n", "")
+
+
+@pytest.mark.parametrize(
+    ("n", "args", "err"),
+    [
+        (0, ("main.py",), "got '0', expected a whole number from 1 up; see --help"),
+        (99_999_999, ("main.py",), "99,999,999 ranks, which need about 6,519.3 GiB of memory"),
+        (2, ("other.py",), "got other.py, which does not exist, expected a Python file"),
+        (2, (".",), "got the folder ., expected a file"),
+        (2, ("wrong.py",), "wrong.py:1: '(' was never closed: print("),
+        (2, ("data.py",), "data.py"),
+        (2, (), "got no program, expected a file, or -m and a module, or -c and a text; see --help"),
+        (2, ("-c", "1 +"), "-c: invalid syntax: 1 +"),
+        (2, ("-m", "no.such"), "-m: got no.such, which is not found"),
+        (2, ("--wrong", "main.py"), "--wrong"),
+        (2, ("--network", "wrong", "main.py"), "invalid choice: 'wrong'"),
+        (2, ("--faults", "Crash(2)", "main.py"), "arguments are written name=value"),
+        (2, ("--faults", "print(a=1)", "main.py"), "known are Crash, Delay, Drop"),
+        (2, ("--faults", "Crash(rank=1)", "main.py"), "send"),
+        (2, ("--compute", "fast", "main.py"), "expected measured or measured:FACTOR"),
+        (2, ("--trace", "no/such/folder", "main.py"), "expected a file that can be written"),
+        (2, ("--explore", "--check", "main.py"), "--explore: got --check too"),
+        (2, ("--mpi", "--check", "main.py"), "--check is for simulated ranks, and --mpi asks for real ones"),
+        (2, ("-c", "import os; os.fork()"), "rank 0: got a call of os.fork, expected none"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_carried_out_is_one_line_and_status_2(launch, n, args, err):
+    done = launch(n, {"main.py": "", "wrong.py": "print(", "data.py": "\0"}, args=args)
+    assert (done.status, done.lines, done.err.count("\n")) == (2, [], 1), done
+    assert done.err.startswith("python -m mpi: ")
+    assert err in done.err

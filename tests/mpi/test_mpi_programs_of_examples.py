@@ -1,0 +1,55 @@
+"""Every program of examples/mpi is short, opens with its question, and prints what it says, on real MPI too."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from mpi.launch.command import main
+from processes import run
+from ranks.real import find_mpiexec
+
+FOLDER = Path(__file__).parents[2] / "examples" / "mpi"
+PROGRAMS = sorted(FOLDER.glob("*.py"))
+MEASURES = {"latency.py", "bandwidth.py"}  # print times, which real MPI has others of
+ON_REAL_MPI = ["task_farm.py", "sample_sort.py", "latency.py"]
+
+
+def shown(program: Path) -> tuple[int, str]:
+    """Return the number of ranks of the docstring, and what it shows."""
+    text = ast.get_docstring(ast.parse(program.read_text()))
+    found = re.search(r"^    \$ python -m mpi -n (\d+) examples/mpi/(\S+)\n((?:    .*(?:\n|$))+)", text, re.MULTILINE)
+    assert found is not None
+    assert found[2] == program.name
+    return int(found[1]), re.sub("^    ", "", found[3], flags=re.MULTILINE).rstrip("\n") + "\n"
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_a_program_prints_what_it_shows(program, capsys, monkeypatch):
+    monkeypatch.chdir(FOLDER.parents[1])
+    n, answer = shown(program)
+    assert main(["-n", str(n), f"examples/mpi/{program.name}"]) == 0
+    assert capsys.readouterr().out == answer
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_a_program_is_short_and_opens_with_the_question_that_the_list_names(program):
+    question = ast.get_docstring(ast.parse(program.read_text())).partition("\n")[0]
+    assert question.endswith("?")
+    assert len(program.read_text().splitlines()) < 60
+    assert f"| [{program.name}]({program.name}) | {question} |" in (FOLDER / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ON_REAL_MPI)
+def test_real_mpi_prints_the_same(name):
+    n, answer = shown(FOLDER / name)
+    done = run([str(find_mpiexec()), "-n", str(n), sys.executable, "-m", "mpi4py", str(FOLDER / name)])
+    assert done.returncode == 0, done.stderr
+    if name in MEASURES:
+        assert [line.split()[0] for line in done.stdout.splitlines()] == [
+            line.split()[0] for line in answer.splitlines()
+        ]
+    else:
+        assert done.stdout == answer

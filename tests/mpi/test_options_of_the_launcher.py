@@ -1,0 +1,115 @@
+"""What the options of `python -m mpi` do."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from processes import run
+
+ROOT = str(Path(__file__).parents[2])
+RACE = "print([comm.recv() for _ in range(comm.size - 1)]) if comm.rank == 0 else comm.send(comm.rank, 0)"
+UNSAFE = "comm.send(1, (comm.rank + 1) % comm.size)\ncomm.recv()"
+
+
+def test_buffering_decides_whether_an_unsafe_program_hangs(launch):
+    assert [launch(2, UNSAFE, "--buffering", how).status for how in ("none", "eager", "infinite")] == [3, 0, 0]
+
+
+def test_explore_tells_outcomes_apart_by_what_ranks_print(launch):
+    done = launch(3, RACE, "--explore")
+    assert (done.status, done.lines[0].partition(",")[0]) == (0, "holds")
+    assert (
+        sum("results ['[1, 2]\\n', '', '']" in line or "results ['[2, 1]\\n', '', '']" in line for line in done.lines)
+        == 2
+    )
+    done = launch(2, UNSAFE, "--explore", "50")
+    assert (done.status, done.lines[0].partition(",")[0]) == (3, "fails")
+
+
+def test_a_replay_makes_the_choices_of_a_schedule_again(launch):
+    assert [launch(3, RACE, "--replay", f"none:{n}").lines for n in (0, 1)] == [["[1, 2]"], ["[2, 1]"]]
+
+
+def test_the_network_sets_the_time(launch):
+    text = "comm.Barrier()\nif comm.rank == 0: print(MPI.Wtime())"
+    times = [float(launch(2, text, "--network", name).lines[0]) for name in ("nvlink", "ethernet")]
+    assert 0 < times[0] < times[1]
+
+
+def test_the_seed_begins_the_random_numbers(launch):
+    first, again, other = (launch(1, "import random; print(random.random())", "--seed", s).lines for s in "112")
+    assert first == again != other
+
+
+def test_faults_break_what_they_say(launch):
+    done = launch(3, "comm.Barrier()", "--faults", "Crash(rank=1, send=1)", "--faults", "[Delay(by_ps=5)]")
+    assert done.status == 3
+    assert "rank 1 has crashed" in done.err
+
+
+def test_a_trace_is_written_for_perfetto(launch):
+    assert launch(2, "comm.Barrier()", "--trace", "trace.json").status == 0
+    with open("trace.json") as file:
+        assert json.load(file)["traceEvents"]
+
+
+def test_the_summary_counts_messages_bytes_and_waiting_by_rank_and_line(launch):
+    done = launch(2, """
+        import numpy as np
+        x = np.zeros(1000, "B")
+        if comm.rank == 0:
+            comm.Send(x, 1)
+            comm.Send(x, 1)
+        else:
+            comm.Recv(x)
+            comm.Recv(x)
+        comm.Bcast(x)
+    """, "--network", "infiniband", "--summary")  # fmt: skip
+    lines = done.err.splitlines()
+    assert lines[0].startswith("2 ranks, 3 messages, 3,000 bytes, ")
+    rows = [line.split() for line in lines]
+    assert [row[2:4] for row in rows if row[:1] == ["rank"] and row[1:2] in (["0"], ["1"])] == [
+        ["3", "3,000"],
+        ["0", "0"],
+    ]
+    by_line = {row[0]: row[1:3] for row in rows if row and row[0].startswith("main.py")}
+    assert by_line == {
+        "main.py:8": ["1", "1,000"], "main.py:9": ["1", "1,000"], "main.py:11": ["0", "0"], "main.py:12": ["0", "0"],
+        "main.py:13": ["1", "1,000"],
+    }  # fmt: skip
+    assert any(row[:2] == ["binomial_broadcast", "2"] for row in rows)
+
+
+def test_an_algorithm_can_be_asked_for(launch):
+    text = "import numpy as np; x = np.zeros(64); comm.Allreduce(MPI.IN_PLACE, x)"
+    for name, region in (("ring", "ring_reduce_scatter"), ("double_tree", "double_tree_allreduce")):
+        assert region in launch(4, text, "--algorithm", f"allreduce={name}", "--summary").err
+    assert launch(4, text, "--algorithm", "allreduce=wrong").err.count("\n") == 1
+
+
+def test_computing_takes_time_only_if_it_is_measured(launch):
+    text = "sum(range(10**6))\ncomm.Barrier()\nif comm.rank == 0: print(MPI.Wtime())"
+    free, measured, slower = (
+        float(launch(2, text, *options).lines[0])
+        for options in ((), ("--compute", "measured"), ("--compute", "measured:1000"))
+    )
+    assert free < 1e-4 < measured < slower / 100
+
+
+def test_the_same_program_runs_on_real_mpi(launch):
+    launch(2, "got = comm.gather((comm.rank, sys.argv[1:]))\nif got: print(got)")
+    done = run([sys.executable, "-m", "mpi", "-n", "2", "--mpi", "main.py", "x"], env=os.environ | {"PYTHONPATH": ROOT})
+    assert (done.returncode, done.stdout) == (0, "[(0, ['x']), (1, ['x'])]\n")
+
+
+def test_help_shows_every_option(capsys):
+    from mpi.launch.command import main
+
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    for option in ("network", "buffering", "seed", "faults", "check", "trace", "summary", "explore", "compute", "mpi"):
+        assert f"--{option}" in text
