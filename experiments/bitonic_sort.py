@@ -13,7 +13,7 @@ import argparse
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from collectives import cost
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.errors import UsageError
 from experiments.lab.networks import show_networks
+from experiments.lab.options import Parser, count
+from experiments.lab.tables import Bound, Column, decimals, pair, time_column
+from experiments.lab.terminal import say
 from experiments.lab.worlds import Measured, Real, Simulated, World
 from experiments.pictures import gif
 from experiments.pictures.curves import Points, curves
@@ -42,12 +45,15 @@ from sorting import (
 from sorting.kernel import sort_rows
 from sorting.plain import sort_pairs, sort_views
 
-EXAMPLES = """\
-  python experiments/bitonic_sort.py                        proof, ladder of 2^22 numbers, up to 64 ranks
-  python experiments/bitonic_sort.py --log2-size 24 --ranks 256 --network ethernet --plot sort.png
-  python experiments/bitonic_sort.py --log2-size 10 --animate network.gif
-  python experiments/bitonic_sort.py --mpi --ranks 2        the sorts over ranks on real MPI, by the wall clock"""
-EXPECTED = """
+SHOWS = "Proof and size of four networks, a ladder from pure Python to tiles, and four sorts over ranks."
+TAKES = "30 s"
+EXAMPLES = {
+    "": "proof, ladder of 2^22 numbers, up to 64 ranks",
+    "--log2-size 24 --ranks 256 --network ethernet --plot sort.png": "larger, and drawn",
+    "--log2-size 10 --animate network.gif": "numbers on their way through the network",
+    "--mpi --ranks 2": "the sorts over ranks on real MPI, by the wall clock",
+}
+EXPECTED = """\
 Expected, with n = 2^k wires:
   bitonic                    k(k+1)/2 stages, n k(k+1)/4 comparators
   odd-even merge, pairwise   k(k+1)/2 stages, (k^2-k+4) n/4 - 1 comparators
@@ -69,7 +75,7 @@ SORTS: dict[str, Sort] = {
 }
 DRAWN = np.array([5, 2, 7, 1, 8, 3, 6, 4])  # a value for each wire
 PAIRS_AT = 14  # lg of how many numbers pure Python sorts: a fraction of a second
-HEADER = ["ranks", "most sends\nexpected", "\nmeasured", "time\nexpected", "\nmeasured"]
+HEADER = [Column("ranks"), Column("sort", names=True), *pair("most sends"), *pair("time", units.nice_time, "ps")]
 AGREE_BYTES = 64  # what a rank tells the others about its block
 
 
@@ -103,11 +109,13 @@ def climb(k: int) -> dict[str, float]:
         levels = data.size.bit_length() - 1
         seconds = fastest_s(call)
         each_ns[name] = seconds * 1e9 / (data.size * levels * (levels + 1) // 4)
-        gain = f"{before / each_ns[name]:.3g}" if kind else ""
-        rows.append([name, kind, f"2^{levels}", units.nice_time(seconds * 1e12), f"{each_ns[name]:.3g}", gain])
+        gain = before / each_ns[name] if kind else None
+        rows.append([name, kind, f"2^{levels}", seconds * 1e12, each_ns[name], gain])
         before = each_ns[name]
-    print("\nThe ladder, int32; a sort that is no network is given the same comparators, to compare:")
-    tables.table(["", "step", "numbers", "time", "ns a comparator", "times as fast\nas the step before"], rows)
+    say("\nThe ladder, int32; a sort that is no network is given the same comparators, to compare:")
+    three = decimals(".3g")
+    each, gained = Column("ns a comparator", show=three), Column("the step before", "times as fast as", three)
+    tables.table([Column("sort"), Column("step"), Column("numbers"), time_column("time"), each, gained], rows, "ladder")
     return each_ns
 
 
@@ -168,7 +176,7 @@ def expected_of(world: World, name: str, n: int) -> tuple[list[int], int | None]
     return sends, agree + network.depth * world.network.message_ps(world.network.link(0, p - 1), 8 * (n // p))
 
 
-def compare(world: World, n: int, rows: list[list[str]]) -> dict[str, int]:
+def compare(world: World, n: int, rows: list[list[Any]]) -> dict[str, int]:
     """Add rows for one number of ranks, expected beside measured; return the times."""
     times = {}
     for name, sort in SORTS.items():
@@ -181,10 +189,9 @@ def compare(world: World, n: int, rows: list[list[str]]) -> dict[str, int]:
             assert measured.sends == sends, f"{name}: sends {measured.sends}, expected {sends}"
         if not world.real and time_ps is not None:
             assert measured.time_ps == time_ps, f"{name}: {measured.time_ps} ps, expected {time_ps}"
-        shown = units.nice_time(time_ps) if time_ps is not None and not world.real else "-"
-        at_least = "≥ " if name == "partition_sort" else ""
-        row = [f"{world.p:>4} {name}", f"{at_least}{max(sends)}", str(max(measured.sends)), shown]
-        rows.append([*row, units.nice_time(measured.time_ps)])
+        most = Bound("≥", max(sends)) if name == "partition_sort" else max(sends)
+        times_ps = None if world.real else time_ps, measured.time_ps
+        rows.append([world.p, name, most, max(measured.sends), *times_ps])
         times[name] = measured.time_ps
     return times
 
@@ -192,15 +199,15 @@ def compare(world: World, n: int, rows: list[list[str]]) -> dict[str, int]:
 def on_ranks(world: Simulated, n: int) -> dict[int, dict[str, int]]:
     """Sort n float64 over 2, 4, ... ranks; say from where on samples win."""
     sizes = [*(2**k for k in range(1, (world.p - 1).bit_length())), world.p] if world.p > 1 else [1]
-    print(f"\n{n:,} float64 over p ranks, {world.name}")
-    print("Time of the messages: what ranks compute on their own takes none here.")
-    rows: list[list[str]] = []
+    say(f"\n{n:,} float64 over p ranks, {world.name}")
+    say("Time of the messages: what ranks compute on their own takes none here.")
+    rows: list[list[Any]] = []
     times = {p: compare(Simulated(p, world.network), n // p * p, rows) for p in progress.track(sizes, "sorting")}
     tables.table(HEADER, rows)
     for name in ("odd_even_block_sort", "sample_sort", "partition_sort"):
         wins = [p for p in sizes if times[p][name] < times[p]["bitonic_block_sort"]]
         text = f"at p = {', '.join(map(str, wins))}" if wins else "nowhere"
-        print(f"{name} beats bitonic_block_sort {text}.")
+        say(f"{name} beats bitonic_block_sort {text}.")
     return times
 
 
@@ -224,7 +231,7 @@ def draw_all(world: Simulated, path: Path, times: dict[int, dict[str, int]]) -> 
 def experiment(world: World, args: argparse.Namespace, job: int) -> None:
     """Prove, climb, and sort over ranks."""
     if world.first:
-        print(__doc__.partition("\n")[0], EXPECTED, sep="\n")
+        say(EXPECTED)
     if isinstance(world, Real):
         on_mpi(world, job)
         return
@@ -242,26 +249,34 @@ def experiment(world: World, args: argparse.Namespace, job: int) -> None:
 def on_mpi(world: Real, n: int) -> None:
     """Compare the sorts over processes with one sort of all by one of them."""
     if world.first:
-        print(f"{n:,} float64 over {world.name}")
-    rows: list[list[str]] = []
+        say(f"{n:,} float64 over {world.name}")
+    rows: list[list[Any]] = []
     times = compare(world, n, rows)
     everything = np.random.default_rng(1).standard_normal(n)
     if world.first:
         tables.table(HEADER, rows)
         alone = fastest_s(partial(np.sort, everything))
         gains = [f"{name} {alone * 1e12 / time_ps:.2f}" for name, time_ps in times.items()]
-        print(f"np.sort of all in one process: {units.nice_time(alone * 1e12)}. Times as fast: {', '.join(gains)}.")
+        say(f"np.sort of all in one process: {units.nice_time(alone * 1e12)}. Times as fast: {', '.join(gains)}.")
     world.comm.Barrier()
 
 
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("largest number of ranks", default=64, mpi=2, network="infiniband")
+    text = "lg of how many numbers the ladder sorts, up to 28; the ranks sort up to 2^18 of them (default: 22)"
+    made.add_argument("--log2-size", type=count, default=22, metavar="K", help=text)
+    made.add_plot("time against ranks, the network, and messages")
+    made.add_animation("numbers on their way through the network")
+    made.add_trace("the messages of the bitonic sort over ranks")
+    return made
+
+
 def prepare(args: argparse.Namespace) -> int:
-    """Set args.ranks; return how many numbers the ranks sort: as many for each."""
-    args.ranks = args.ranks or (2 if args.mpi else 64)
-    if not 1 <= args.log2_size <= 28:
+    """Return how many numbers the ranks sort: as many for each."""
+    if args.log2_size > 28:
         raise UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 28, for 2 to 2^28 numbers")
-    for name in ("plot", "animate") if args.mpi else ():
-        if getattr(args, name):
-            raise UsageError(f"--{name} is for simulated ranks; remedy: leave it out")
     total = 2**args.log2_size if args.mpi else 2 ** min(args.log2_size, 18)
     cli.require_memory(f"2^{args.log2_size} numbers", 40 * 2**args.log2_size, "a smaller --log2-size")
     if args.ranks > total:
@@ -269,13 +284,9 @@ def prepare(args: argparse.Namespace) -> int:
     return total // args.ranks * args.ranks
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the experiment from the command line."""
-    parser = cli.parser(__doc__, EXAMPLES, "largest number of ranks (default: 64, on real MPI 2)")
-    what = "lg of how many numbers the ladder sorts; of the ranks' too, up to 18 (default: 22)"
-    parser.add_argument("--log2-size", type=int, default=22, metavar="K", help=what)
-    parser.add_argument("--animate", type=files.animation, metavar="FILE", help="write data on their way as a GIF")
-    return cli.main(parser, prepare, experiment, sys.argv)
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,29 @@ of the link: an algorithm that wastes nothing reaches it for large sizes; for sm
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+import ranks
 from collectives import CATALOGUE, Machine, choose, machine_of
-from experiments.lab import cli, progress, shares, tables, units
+from experiments.lab import cli, progress, tables, units
 from experiments.lab.errors import UsageError
 from experiments.lab.operations import BUS_FACTORS, DTYPE, Call
+from experiments.lab.options import Parser, positive, size
+from experiments.lab.tables import Column, decimals, pair, size_column
+from experiments.lab.terminal import say
 from experiments.lab.worlds import World
 
-EXAMPLES = """\
-  python experiments/busbw.py                                        8 simulated ranks, every operation
-  python experiments/busbw.py --operations allreduce --network nvlink --max 64MiB
-  python experiments/busbw.py --operations allreduce --algorithm ring
-  python experiments/busbw.py --mpi --ranks 4 --operations alltoall  on real MPI, beside its own collective"""
+SHOWS = "Time, algorithm and bus bandwidth of each collective over sizes, the time expected beside the measured one."
+TAKES = "10 s"
+EXAMPLES = {
+    "": "8 simulated ranks, every operation",
+    "--operations allreduce --network nvlink --max 64MiB": "up to larger sizes",
+    "--operations allreduce --algorithm ring --step-factor 2": "one algorithm, every power of two",
+    "--mpi --ranks 4 --operations alltoall": "on real MPI, beside its own collective",
+}
 
 
 def native(operation: str) -> Any:
@@ -39,7 +48,7 @@ def native(operation: str) -> Any:
     return function
 
 
-def rows(world: World, machine: Any, operation: str, args: argparse.Namespace) -> list[list[str]]:
+def rows(world: World, machine: Any, operation: str, args: argparse.Namespace) -> list[list[Any]]:
     """Measure an operation over all sizes; assert that results are right and, on simulated ranks, times as expected."""
     table = []
     for n_bytes in progress.track(sizes(args), operation):
@@ -48,12 +57,11 @@ def rows(world: World, machine: Any, operation: str, args: argparse.Namespace) -
         name = choice.algorithm if args.algorithm == "auto" else args.algorithm
         measured = world.measure(call.program(CATALOGUE[operation][name].function), call.is_right)
         assert measured.right, f"{name} {operation}, {call.n_bytes} B: a result is wrong"
-        row = [units.nice_bytes(call.n_bytes), name]
-        expected_ps = dict(choice.candidates)[name]
+        expected_ps = dict(choice.candidates).get(name)
         exact_ps = CATALOGUE[operation][name].cost(machine, call.n, DTYPE.itemsize).time_ps
         assert world.real or exact_ps in (None, measured.time_ps), f"{name}: {measured.time_ps} ps, {exact_ps} expected"
-        row += [units.nice_time(expected_ps), units.nice_time(measured.time_ps)]
-        row += [bandwidth(call, measured.time_ps, 1), bandwidth(call, measured.time_ps, bus_factor(call))]
+        bandwidths = [bandwidth(call, measured.time_ps, factor) for factor in (1, bus_factor(call))]
+        row = [call.n_bytes, name, expected_ps, measured.time_ps, *bandwidths]
         if world.real:
             own = world.measure(call.program(native(operation)), call.is_right)
             assert own.right, f"native {operation}: a result is wrong"
@@ -67,59 +75,58 @@ def bus_factor(call: Call) -> float:
     return float(BUS_FACTORS[call.operation](call.p))
 
 
-def bandwidth(call: Call, time_ps: int, factor: float) -> str:
-    """Return GB/s in the form of nccl-tests."""
-    return f"{call.n_bytes * factor / time_ps * 1e3:.2f}" if time_ps else "-"
+def bandwidth(call: Call, time_ps: int, factor: float) -> float | None:
+    """Return GB/s, None where no time passes."""
+    return call.n_bytes * factor / time_ps * 1e3 if time_ps else None
 
 
 def sizes(args: argparse.Namespace) -> list[int]:
-    """Return the sizes from --min to --max, each the last one times --factor."""
-    found = [args.min]
-    while found[-1] * args.factor <= args.max:
-        found.append(found[-1] * args.factor)
-    return found
+    """Return the sizes from --min to --max, each the last one times --step-factor."""
+    n_steps = int(math.log(args.max / args.min) / math.log(args.step_factor) + 1e-9)
+    return sorted({round(args.min * args.step_factor**step) for step in range(n_steps + 1)})
 
 
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     """Print a table for each operation."""
-    machine = machine_of(world.comm) if world.real else Machine.of(world.network, world.p)
     if world.first:
-        print(f"{__doc__.partition(chr(10))[0]}\n\nRanks: {world.name}\nData:  {DTYPE}, sums\n")
+        say(f"Ranks: {world.name}\nData:  {DTYPE}, sums\n")
+    machine = machine_of(world.comm) if world.real else Machine.of(world.network, world.p)
+    in_gb = decimals(".2f")
     for operation in args.operations:
         found = rows(world, machine, operation, args)
         if not world.first:
             continue
-        factor = BUS_FACTORS[operation](world.p)
-        head = ["algorithm", "time\nexpected", "\nmeasured", "algbw\nGB/s", "busbw\nGB/s"]
-        tables.table([f"{operation}\n(bus: x {factor})", *head, *["native\nbusbw"] * world.real], found)
+        title = f"(bus: x {BUS_FACTORS[operation](world.p)})"
+        columns = [size_column(title, operation), Column("algorithm"), *pair("time", units.nice_time, "ps")]
+        columns += [Column("GB/s", name, in_gb) for name in ("algbw", "busbw", *["native busbw"] * world.real)]
+        tables.table(columns, found, operation)
     if not world.first:
         return
-    print("Every element of every result was compared, and is right.")
+    say("Every element of every result was compared, and is right.")
     if not world.real:
         link = world.network.inter if world.p > world.network.ranks_per_node else world.network.intra
-        print(f"The link's own bandwidth: {1e6 / link.fs_per_byte:.2f} GB/s.")
+        say(f"The link's own bandwidth: {1e6 / link.fs_per_byte:.2f} GB/s.")
 
 
-def main() -> int:
-    """Run the experiment from the command line."""
-    options = cli.parser(__doc__, EXAMPLES, "number of ranks (default: 8, on real MPI 2)", plot=None, trace=False)
-    options.add_argument(
-        "--operations", nargs="+", choices=BUS_FACTORS, default=[*BUS_FACTORS], metavar="NAME",
-        help=f"of {', '.join(BUS_FACTORS)} (default: all)",
-    )  # fmt: skip
-    options.add_argument("--algorithm", default="auto", metavar="NAME", help="instead of the one predicted as fastest")
-    options.add_argument("--min", type=shares.size_in_bytes, default="1KiB", metavar="N", help="first size (1KiB)")
-    options.add_argument("--max", type=shares.size_in_bytes, default="4MiB", metavar="N", help="last size (4MiB)")
-    options.add_argument("--factor", type=int, default=4, metavar="N", help="from one size to the next (4)")
-    return cli.main(options, prepare, experiment, sys.argv)
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("number of ranks", default=8, mpi=2, network="infiniband", least=2)
+    made.add_operations(BUS_FACTORS, [*BUS_FACTORS])
+    made.add_argument("--algorithm", default="auto", metavar="NAME", help="instead of the one predicted as fastest")
+    made.add_argument("--min", type=size, default="1KiB", metavar="N", help="first size (default: 1KiB)")
+    made.add_argument("--max", type=size, default="4MiB", metavar="N", help="last size (default: 4MiB)")
+    text = "from one size to the next, 1.1 or more (default: 4)"
+    made.add_argument("--step-factor", type=positive, default=4.0, metavar="F", help=text)
+    return made
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Set args.ranks; check the others."""
-    args.ranks = args.ranks or (2 if args.mpi else 8)
-    if not 0 < args.min <= args.max or args.factor < 2:
+    """Check sizes and algorithm."""
+    if not 0 < args.min <= args.max or args.step_factor < 1.1:
         raise UsageError(
-            f"got --min {args.min} --max {args.max} --factor {args.factor}, expected 0 < min <= max and a factor from 2"
+            f"got --min {args.min} --max {args.max} --step-factor {args.step_factor:g}, expected 0 < min <= max and a "
+            "factor from 1.1"
         )
     for operation in args.operations:
         if args.algorithm not in ("auto", *CATALOGUE[operation]):
@@ -127,8 +134,18 @@ def prepare(args: argparse.Namespace) -> None:
                 f"--algorithm: got {args.algorithm!r}, expected auto or one of those for {operation}: "
                 f"{', '.join(CATALOGUE[operation])}; remedy: choose one, or other --operations"
             )
+        if args.algorithm != "auto" and not args.mpi:
+            machine = Machine.of(ranks.presets[args.network], args.ranks)
+            reason = dict(choose(operation, machine, args.min, DTYPE.itemsize).left_out).get(args.algorithm)
+            if reason:
+                raise UsageError(f"--algorithm: {args.algorithm} cannot run here: {reason}; remedy: another --network")
     held = 4 * args.max * (1 if args.mpi else args.ranks)
     cli.require_memory(f"{args.ranks} ranks of {units.nice_bytes(args.max)}", held, "a smaller --max")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -24,16 +24,20 @@ import numpy as np
 import ranks
 from collectives import butterfly_barrier, central_barrier, cost, dissemination_barrier
 from experiments.lab import cli, files, progress, tables, units
-from experiments.lab.errors import UsageError
+from experiments.lab.options import Parser
+from experiments.lab.terminal import say
 from experiments.lab.worlds import Real, Simulated, Trial, World, rounds
 from experiments.pictures.curves import Points, curves
 
-EXAMPLES = """\
-  python experiments/dissemination_barrier.py                      up to 2048 simulated ranks
-  python experiments/dissemination_barrier.py --ranks 1000 --network ethernet --plot barriers.svg
-  python experiments/dissemination_barrier.py --ranks 6 --trace six.json
-  python experiments/dissemination_barrier.py --mpi --ranks 4      on real MPI, by the wall clock"""
-EXPECTED = """
+SHOWS = "Rounds, messages and time of three barriers up to thousands of ranks, and a proof that nobody leaves early."
+TAKES = "10 s"
+EXAMPLES = {
+    "": "up to 2048 simulated ranks",
+    "--ranks 1000 --network ethernet --plot barriers.svg": "time against ranks, and messages over time, drawn",
+    "--ranks 6 --trace six.json": "each message of 6 ranks",
+    "--mpi --ranks 4": "on real MPI, by the wall clock",
+}
+EXPECTED = """\
 Expected, with p ranks, latency L, CPU time o for each side of a message, alpha = L + 2o:
   dissemination   ceil(lg p) rounds of one send a rank      ceil(lg p) alpha
   central         2(p-1) messages, all through the root     2(L + p o)
@@ -73,24 +77,25 @@ def trial(world: World, name: str, calls: int = 1) -> Trial:
     """Return what is expected and what is measured of a barrier; it has no result that could be wrong."""
     measured = world.measure(BARRIERS[name], lambda rank, result: True, calls=calls)
     expected = cost(f"{name}_barrier", world.network, world.p)
-    return Trial(f"{world.p:>6,} {name}", expected, rounds(BARRIERS[name], world.p), measured)
+    return Trial(name, expected, rounds(BARRIERS[name], world.p), measured, world.p)
 
 
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     """Measure the barriers, prove them and draw."""
     if world.first:
-        print(__doc__.partition("\n")[0], EXPECTED, f"Ranks: {world.name}", sep="\n")
+        say(f"{EXPECTED}\nRanks: {world.name}")
     if isinstance(world, Real):
         on_mpi(world)
         return
     sizes = [*(p for p in SIZES if p < world.p), world.p]
-    trials = [trial(Simulated(p, world.network), name) for p in progress.track(sizes, "running") for name in BARRIERS]
+    todo = list(product(sizes, BARRIERS))
+    trials = [trial(Simulated(p, world.network), name) for p, name in progress.track(todo, "running")]
     tables.compare(world, "sends", trials)
     prove(world.network)
     if args.trace:
         files.save(args.trace, entered_late(dissemination_barrier, world.p, world.network).to_chrome)
     if args.plot:
-        draw(world, args.plot, dict(zip(product(sizes, BARRIERS), trials, strict=True)))
+        draw(world, args.plot, dict(zip(todo, trials, strict=True)))
 
 
 def prove(network: ranks.Network) -> None:
@@ -99,10 +104,10 @@ def prove(network: ranks.Network) -> None:
         for name, barrier in BARRIERS.items():
             early = entered_late(barrier, p, network).left_before_entered("barrier")
             assert not early, f"{name}, {p} ranks: (a, b) where b may leave before a has entered: {early}"
-    print(f"Proved by vector clocks for all three, p = {PROVED[0]} to {PROVED[-1]}: no rank can leave before all have")
-    print("entered, however late they come and however fast or slow messages travel.")
+    say(f"Proved by vector clocks for all three, p = {PROVED[0]} to {PROVED[-1]}: no rank can leave before all have")
+    say("entered, however late they come and however fast or slow messages travel.")
     late, hasty = entered_late(neighbours_only, 4, network).left_before_entered("barrier")[0]
-    print(f"Not so a mere exchange with neighbours, p = 4: rank {hasty} may leave before rank {late} has entered.")
+    say(f"Not so a mere exchange with neighbours, p = 4: rank {hasty} may leave before rank {late} has entered.")
 
 
 def draw(world: Simulated, path: Path, trials: dict[tuple[int, str], Trial]) -> None:
@@ -134,26 +139,29 @@ def on_mpi(world: Real) -> None:
         barrier(world.comm)
         times = world.comm.allgather((entered, time.monotonic()))
         assert max(enter for enter, _ in times) <= min(leave for _, leave in times), f"{name}: {times}"
-    tables.compare(world, "sends", [*trials, Trial("native Barrier", None, 0, native)])
+    tables.compare(world, "sends", [*trials, Trial("native Barrier", None, 0, native, world.p)])
     if world.first:
-        print("Ranks that entered 10 ms apart: none left before the last one had entered.")
+        say("Ranks that entered 10 ms apart: none left before the last one had entered.")
 
 
-def main() -> int:
-    """Run the experiment from the command line."""
-    ranks_help = "largest number of ranks (default: 2048, on real MPI 4)"
-    return cli.main(cli.parser(__doc__, EXAMPLES, ranks_help), prepare, experiment, sys.argv)
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("largest number of ranks", default=2048, mpi=4, network="infiniband", least=2)
+    made.add_plot("time against ranks, and messages beside it")
+    made.add_trace("the messages of ranks that enter 1 µs apart")
+    return made
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Set args.ranks."""
-    if args.plot and args.mpi:
-        raise UsageError(
-            "--plot is for simulated ranks: on real MPI there is one number of ranks; remedy: leave it out"
-        )
-    args.ranks = args.ranks or (4 if args.mpi else 2048)
+    """Check that the ranks fit into memory."""
     if not args.mpi:
         cli.require_memory(f"{args.ranks} ranks", args.ranks * RANK_BYTES, "fewer --ranks")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,14 +24,19 @@ import numpy as np
 import ranks
 from collectives import CATALOGUE, commutative
 from experiments.lab import cli, files, progress, tables
-from experiments.lab.errors import UsageError
+from experiments.lab.options import Parser
+from experiments.lab.tables import Column, decimals, pair
+from experiments.lab.terminal import say
 from experiments.lab.worlds import World
 from ranks import look
 
-EXAMPLES = """\
-  python experiments/float_order.py                                up to 128 simulated ranks
-  python experiments/float_order.py --ranks 256 --plot order.png   how errors grow with the number of ranks
-  python experiments/float_order.py --mpi --ranks 4                the same bits on real MPI, turn after turn?"""
+SHOWS = "Errors of float32 sums by algorithm and number of ranks, expected and measured, and who gets the same bits."
+TAKES = "10 s"
+EXAMPLES = {
+    "": "up to 128 simulated ranks",
+    "--ranks 256 --plot order.png": "how errors grow with the number of ranks",
+    "--mpi --ranks 4": "the same bits on real MPI, turn after turn?",
+}
 N = 1024  # elements on each rank
 TURNS = 5  # runs that are compared bit by bit
 U = float(np.finfo(np.float32).eps) / 2
@@ -65,9 +70,9 @@ def arrival_order(comm: Any, x: Any) -> Any:
     return total
 
 
-def share(rank: int) -> Any:
+def share(rank: int, seed: int = 0) -> Any:
     """Return what a rank brings: numbers from 0 to 1, so that nothing cancels."""
-    return np.random.default_rng(rank).random(N, np.float32)
+    return np.random.default_rng((seed, rank) if seed else rank).random(N, np.float32)
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,14 @@ class Seen:
     largest: float
 
 
-def seen(name: str, p: int) -> Seen:
+def seen(name: str, p: int, seed: int = 0) -> Seen:
     """Return depth and errors of an algorithm; assert that the errors are what they can be."""
     algorithm = ALGORITHMS[name]
-    exact = np.array([math.fsum(column) for column in np.stack([share(r) for r in range(p)], axis=1).tolist()])
+    whole = [share(rank, seed) for rank in range(p)]
+    exact = np.array([math.fsum(column) for column in np.stack(whole, axis=1).tolist()])
     depth = ranks.run(lambda comm: algorithm(comm, np.zeros(N, np.int64), deeper), p).results[0]
-    carried = ranks.run(lambda comm: algorithm(comm, share(comm.rank).astype(complex), add_with_error), p).results[0]
-    result = ranks.run(lambda comm: algorithm(comm, share(comm.rank)), p).results[0]
+    carried = ranks.run(lambda comm: algorithm(comm, whole[comm.rank].astype(complex), add_with_error), p).results[0]
+    result = ranks.run(lambda comm: algorithm(comm, whole[comm.rank]), p).results[0]
     errors = (result - exact) / exact / U
     # Higham, Accuracy and Stability of Numerical Algorithms, 4.2: |error| <= d u / (1 - d u), here of a positive sum.
     assert (abs(errors) <= depth / (1 - depth * U)).all(), f"{name}, {p} ranks: an error above its bound"
@@ -97,17 +103,17 @@ def seen(name: str, p: int) -> Seen:
     return Seen(int(depth.max()), expected, rms, float(abs(errors).max()))
 
 
-def same_bits(world: World, algorithm: Callable[..., Any]) -> tuple[bool, bool]:
+def same_bits(world: World, algorithm: Callable[..., Any], seed: int = 0) -> tuple[bool, bool]:
     """Return whether all ranks, and all turns, come to the same bits; on simulated ranks turns differ by jitter."""
     turns = []
     for turn in range(TURNS):
         if world.real:
-            turns.append(world.comm.allgather(algorithm(world.comm, share(world.comm.rank)).tobytes()))
+            turns.append(world.comm.allgather(algorithm(world.comm, share(world.comm.rank, seed)).tobytes()))
             continue
         network = ranks.Network(
             name="jitter", inter=ranks.Link.of(1e-6, 1e9), intra=ranks.Link.of(1e-6, 1e9), jitter_ps=20_000_000
         )
-        run = ranks.run(lambda comm: algorithm(comm, share(comm.rank)), world.p, network=network, seed=turn)
+        run = ranks.run(lambda comm: algorithm(comm, share(comm.rank, seed)), world.p, network=network, seed=turn)
         turns.append([result.tobytes() for result in run.results])
     return all(len(set(turn)) == 1 for turn in turns), all(one == other for one, other in pairwise(turns))
 
@@ -115,35 +121,38 @@ def same_bits(world: World, algorithm: Callable[..., Any]) -> tuple[bool, bool]:
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     """Measure errors by p, then who gets the same bits."""
     if world.first:
-        print(f"{__doc__.partition(chr(10))[0]}\n\nRanks: {world.name}\n")
+        say(f"Ranks: {world.name}\n")
     if not world.real:
-        growth(world.p, args.plot)
-    bits = {name: same_bits(world, f) for name, f in (ALGORITHMS | {"(arrival order)": arrival_order}).items()}
+        growth(world.p, args.plot, args.seed)
+    todo = list((ALGORITHMS | {"(arrival order)": arrival_order}).items())
+    bits = {name: same_bits(world, function, args.seed) for name, function in progress.track(todo, "comparing bits")}
     for name in ALGORITHMS:
         assert bits[name][1], f"{name}: turns differ"
     if world.first:
-        tables.table(
-            [f"{world.p} ranks, {TURNS} turns", "same bits on all ranks", "same bits in all turns"],
-            [[name, *("yes" if same else "no" for same in row)] for name, row in bits.items()],
-        )
-        print("Orders that are fixed by rank give the same bits, however late messages come.")
+        said = [Column(f"on all {what}", "the same bits", yes_or_no) for what in ("ranks", "turns")]
+        columns = [Column(f"{world.p} ranks, {TURNS} turns"), *said]
+        tables.table(columns, [[name, *same] for name, same in bits.items()], "bits")
+        say("Orders that are fixed by rank give the same bits, however late messages come.")
 
 
-def growth(p: int, plot: Path | None) -> None:
+def growth(p: int, plot: Path | None, seed: int) -> None:
     """Print, and draw if asked to, how errors grow with the number of ranks."""
     sizes = [2**k for k in range(1, p.bit_length()) if 2**k < p] + [p] * (p > 1)
-    found = {(name, size): seen(name, size) for size in progress.track(sizes, "adding") for name in ALGORITHMS}
-    print(f"Sums of {N} float32 elements from 0 to 1, errors in u = 2^-24 of the exact sum (math.fsum):\n")
+    todo = [(name, size) for size in sizes for name in ALGORITHMS]
+    found = {(name, size): seen(name, size, seed) for name, size in progress.track(todo, "adding")}
+    say(f"Sums of {N} float32 elements from 0 to 1, errors in u = 2^-24 of the exact sum (math.fsum):\n")
     for size in sizes if p <= 4 else [sizes[len(sizes) // 2 - 1], p]:
-        rows = [
-            [name, f"{f.depth}", f"{f.depth}", f"{f.largest:.2f}", f"{f.expected:.3f}", f"{f.rms:.3f}"]
-            for (name, at), f in found.items()
-            if at == size
-        ]
-        header = ["additions\nin a chain", "largest error\nat most", "\nmeasured", "rms error\nexpected", "\nmeasured"]
-        tables.table([f"{size} ranks", *header], rows)
+        rows = [[name, f.depth, f.depth, f.largest, f.expected, f.rms] for (name, at), f in found.items() if at == size]
+        largest = [Column("at most", "largest error"), Column("measured", "largest error", decimals(".2f"))]
+        columns = [Column(f"{size} ranks"), Column("in a chain", "additions"), *largest]
+        tables.table([*columns, *pair("rms error", decimals(".3f"))], rows, f"{size} ranks")
     if plot:
         files.save(plot, picture(sizes, found).savefig)
+
+
+def yes_or_no(is_so: bool) -> str:
+    """Return how a truth is written."""
+    return "yes" if is_so else "no"
 
 
 def picture(sizes: list[int], found: dict[tuple[str, int], Seen]) -> Any:
@@ -167,20 +176,24 @@ def picture(sizes: list[int], found: dict[tuple[str, int], Seen]) -> Any:
     return figure
 
 
-def main() -> int:
-    """Run the experiment from the command line."""
-    ranks_help = "largest number of ranks (default: 128, on real MPI 4)"
-    options = cli.parser(
-        __doc__, EXAMPLES, ranks_help, plot="errors against ranks into FILE (.png or .svg)", trace=False
-    )
-    return cli.main(options, prepare, experiment, sys.argv)
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("largest number of ranks", default=128, mpi=4, network="infiniband", least=2)
+    made.add_seed("the numbers that are added")
+    made.add_plot("errors against ranks")
+    return made
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Set args.ranks."""
-    if args.plot and args.mpi:
-        raise UsageError("--plot is for simulated ranks: on real MPI only bits are compared; remedy: leave it out")
-    args.ranks = args.ranks or (4 if args.mpi else 128)
+    """Check that the ranks fit into memory, with a complex and an exact sum of each."""
+    held = args.ranks * N * 64
+    cli.require_memory(f"{args.ranks} ranks", held, "fewer --ranks")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

@@ -10,33 +10,40 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import ranks
-from experiments.lab import cli, files, hangs, progress, tables, wrongs  # noqa: F401  # they enter their cases
+from experiments.lab import cli, files, hangs, progress, tables, terminal, wrongs  # noqa: F401  # they enter their cases
 from experiments.lab.errors import UsageError
 from experiments.lab.gallery import CASES, Case
+from experiments.lab.options import Parser
+from experiments.lab.tables import Column
+from experiments.lab.terminal import say
 from ranks.draw.page import page, piece
 
-EXAMPLES = """\
-  python experiments/hang_gallery.py                                      all cases, in a table
-  python experiments/hang_gallery.py --case wildcard_steals               one, from the code to its repair
-  python experiments/hang_gallery.py --case one_rank_crashes --plot crash.png
-  python experiments/hang_gallery.py --quiz                               you first, then the report
-  python experiments/hang_gallery.py --html gallery.html                  a page of all, with pictures"""
+SHOWS = "19 programs that fail as real ones do, what the report says of each, and the program mended and explored."
+TAKES = "10 s"
+EXAMPLES = {
+    "": "all cases, in a table",
+    "--case wildcard_steals": "one, from the code to its repair",
+    "--case one_rank_crashes --plot crash.png": "what its ranks were doing, drawn",
+    "--quiz": "you first, then the report",
+    "--html gallery.html": "a page of all, with pictures",
+}
 
 
-def options() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    made = cli.Parser(
-        description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
     made.add_argument("--list", action="store_true", help="name the cases and what was meant")
     made.add_argument("--case", choices=CASES, metavar="NAME", help="one case only; see --list")
-    made.add_argument("--quiz", action="store_true", help="show the program, and the report only when you press Enter")
-    made.add_argument("--plot", type=files.picture, metavar="FILE", help="with --case: draw it (.png or .svg)")
-    made.add_argument("--html", type=files.writable, metavar="FILE", help="write a page: code, reports, pictures")
+    made.add_argument("--quiz", action="store_true", help="show a program, and its report only when you press Enter")
+    made.add_plot("the case of --case")
+    made.written.add_argument(
+        "--html", type=files.named(".html"), metavar="FILE", help="a page: code, reports, pictures"
+    )
     return made
 
 
@@ -48,31 +55,50 @@ def overview(cases: list[Case]) -> None:
         assert type(failure) is each.error, f"{each.name}: {type(failure).__name__}, expected {each.error.__name__}"
         assert found.verdict == "holds", f"{each.name}, mended: {found}"
         how = "exploring" if each.explored else "a run"
-        rows.append([each.name, str(each.size), how, type(failure).__name__, f"holds, {sum(found.runs.values())} runs"])
-    tables.table(["case", "ranks", "found by", "report", "mended, explored"], rows)
-    print("See one with --case NAME, or try yourself with --quiz.")
+        rows.append([each.name, each.size, how, type(failure).__name__, sum(found.runs.values())])
+    columns = [Column("case"), Column("ranks"), Column("found by"), Column("report"), Column("mended", show=explored)]
+    tables.table(columns, rows)
+    say("See one with --case NAME, or try yourself with --quiz.")
 
 
-def show(each: Case, plot: Path | None, *, quiz: bool) -> None:
-    """Print one case: story, program, report, explanation, repair and verdict."""
-    title = f"{each.name}, {each.size} ranks"
-    print(f"\n{title}\n{'=' * len(title)}\n{wrapped(each.story)}\n")
-    print(indented(each.source(marked=not quiz)), "\n")
-    if quiz:
-        pause("Which ranks hang or fail, in which line, and why? Enter shows the report.")
+def explored(n_runs: int) -> str:
+    """Return how a verdict is written."""
+    return f"holds, {n_runs} run{'s' * (n_runs != 1)}"
+
+
+def quiz(cases: list[Case]) -> None:
+    """Show one case after the other, each report and repair only when the reader asks for it, until they leave."""
+    say(f"{len(cases)} programs. Enter goes on; q and Enter, or Ctrl-D, leaves.")
+    for number, each in enumerate(cases, 1):
+        if not show(each, f"{number} of {len(cases)}: ", pause):
+            say(f"You have seen {number - 1} of {len(cases)} to the end.")
+            return
+
+
+def show(each: Case, number: str = "", pause: Callable[[str], bool] | None = None) -> bool:
+    """Print one case: story, program, report, explanation, repair and verdict.
+
+    pause: It is asked with a question before the report and before the repair, and leaves by False.
+    """
+    title = f"{number}{each.name}, {each.size} ranks"
+    say(f"\n{title}\n{'=' * len(title)}\n{wrapped(each.story)}\n")
+    print(indented(each.source(marked=pause is None)), "\n")
+    if pause and not pause("Which ranks hang or fail, in which line, and why? Enter shows the report."):
+        return False
     failure = each.failure()
     way = "an ordinary run" + (" with check=True" if each.options.get("check") else "")
-    print(f"Found by {'exploring all schedules' if each.explored else way}:\n\n{failure}\n")
+    say(f"Found by {'exploring all schedules' if each.explored else way}:\n\n{failure}\n")
     if each.explored:
-        print(f"{ranks.explore(each.program, each.size, **each.options)}\n")
-    if quiz:
-        pause("How would you mend it? Enter shows a way.")
-    print(f"{wrapped(each.why)}\n\nMended:\n\n{indented(each.mended_source())}\n")
-    found = each.verdict_when_mended()
+        say(f"{ranks.explore(each.program, each.size, **each.options)}\n")
+    if pause and not pause("How would you mend it? Enter shows a way."):
+        return False
+    say(f"{wrapped(each.why)}\n\nMended:\n")
+    print(f"{indented(each.mended_source())}\n")
+    with progress.waiting("exploring"):
+        found = each.verdict_when_mended()
     assert found.verdict == "holds", found
-    print(f"Explored: {str(found).splitlines()[0]}.")
-    if plot:
-        draw(each, failure, plot)
+    say(f"Explored: {str(found).splitlines()[0]}.")
+    return True
 
 
 def draw(each: Case, failure: Exception, path: Path) -> None:
@@ -99,18 +125,20 @@ def html(cases: list[Case]) -> str:
     return page("Why does it hang?", [piece("h1", "Why does it hang?"), *pieces])
 
 
-def pause(question: str) -> None:
-    """Let the reader think; without a reader go on."""
+def pause(question: str) -> bool:
+    """Let the reader think; return whether they go on."""
     try:
-        input(f"{question} ")
+        answer = input(terminal.folded(f"{question} ", terminal.width()))
     except EOFError:
+        answer = "q"
         print()
     print()
+    return answer.strip().lower() not in ("q", "quit", "exit")
 
 
 def wrapped(text: str) -> str:
-    """Return text in lines that fit a page."""
-    return textwrap.fill(text, 100)
+    """Return prose in lines that fit a page."""
+    return terminal.folded(text, terminal.width() or 100)
 
 
 def indented(text: str) -> str:
@@ -118,27 +146,36 @@ def indented(text: str) -> str:
     return textwrap.indent(text, "    ")
 
 
-def main() -> int:
-    """Run the gallery from the command line."""
-    return cli.guarded(options(), run, sys.argv)
-
-
-def run(args: argparse.Namespace) -> None:
+def experiment(world: None, args: argparse.Namespace, cases: list[Case]) -> None:
     """Do what the options ask for."""
-    if args.plot and not args.case:
-        raise UsageError("--plot draws one case; remedy: add --case NAME")
-    cases = [CASES[args.case]] if args.case else list(CASES.values())
     if args.list:
         for each in cases:
-            print(f"{each.name:<26} {each.story}")
+            say(f"{each.name:<26} {each.story}" if (terminal.width() or 100) >= 80 else f"{each.name}\n  {each.story}")
     elif args.html:
         files.save(args.html, lambda path: path.write_text(html(cases)))
-    elif args.case or args.quiz:
-        for each in cases:
-            show(each, args.plot, quiz=args.quiz)
+    elif args.quiz:
+        quiz(cases)
+    elif args.case:
+        show(cases[0])
     else:
-        print(__doc__.partition("\n")[0], "\n")
         overview(cases)
+    if args.plot:
+        draw(cases[0], cases[0].failure(), args.plot)
+
+
+def prepare(args: argparse.Namespace) -> list[Case]:
+    """Return the cases that are asked for."""
+    if args.plot and not args.case:
+        raise UsageError("--plot draws one case; remedy: add --case NAME")
+    asked = [f"--{name}" for name in ("list", "quiz", "html") if getattr(args, name)]
+    if len(asked) > 1:
+        raise UsageError(f"got {' and '.join(asked)}, expected one of them; remedy: leave one out")
+    return [CASES[args.case]] if args.case else list(CASES.values())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

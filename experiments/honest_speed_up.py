@@ -14,17 +14,27 @@ from typing import Any
 
 import numpy as np
 
-from experiments.lab import cli, files, tables, units
+from experiments.lab import cli, files, progress, tables
 from experiments.lab.errors import UsageError
+from experiments.lab.options import Parser, count
+from experiments.lab.tables import Column, decimals, time_column
+from experiments.lab.terminal import say
 from experiments.lab.timing import Seconds, Work, interleaved, interval, once_s, one_after_the_other, ratio
 from experiments.pictures.ratios import forest
 from sorting import bitonic_sort
 from sorting.plain import sort_pairs, sort_views
 
-EXAMPLES = """\
-  python experiments/honest_speed_up.py                                 2^14 float32, 9 rounds
-  python experiments/honest_speed_up.py --log2-size 20 --no-python      without the rows that take minutes
-  python experiments/honest_speed_up.py --rounds 25 --plot ratios.png"""
+SHOWS = "How many times as long as our network other sorts take, each ratio with its interval and an A/A test."
+TAKES = "15 s"
+EXAMPLES = {
+    "": "2^14 float32, 9 rounds",
+    "--log2-size 20 --no-python": "without the rows that take minutes",
+    "--rounds 25 --plot ratios.png": "narrower intervals, drawn",
+}
+MEDIANS = """\
+{:,} float32, {} rounds in which all take turns. A time is the median over the rounds. A ratio is the median of the
+ratios that the rounds have each: it need not be the ratio of the two medians, since what slows a round slows both.
+"""
 OURS = "bitonic_sort"
 TWIN = "bitonic_sort again (A/A)"
 
@@ -77,7 +87,7 @@ def contenders(x: np.ndarray, *, python: bool = True) -> Work:
 
 def checked(x: np.ndarray, work: Work) -> Work:
     """Return `work` after each of it has been called once and has given what np.sort gives."""
-    for name, call in work.items():
+    for name, call in progress.track([*work.items()], "checking"):
         assert np.array_equal(np.asarray(call(), x.dtype), np.sort(x)), name
     return work
 
@@ -109,35 +119,47 @@ def middle(ratios: Sequence[float], share: float = 0.95) -> tuple[float, float]:
 # -- the way in --------------------------------------------------------------------------------------------------
 
 
-def experiment(args: argparse.Namespace) -> None:
+def experiment(world: None, args: argparse.Namespace, job: None) -> None:
     """Time all, print the ratios, draw them."""
-    if not 1 <= args.log2_size <= 26:
-        raise UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 26, for 2 to 2^26 numbers")
-    print(__doc__)
-    x = np.random.default_rng(0).standard_normal(2**args.log2_size, np.float32)
-    seconds = interleaved(checked(x, contenders(x, python=not args.no_python)), args.rounds)
+    x = np.random.default_rng(args.seed).standard_normal(2**args.log2_size, np.float32)
+    say(MEDIANS.format(2**args.log2_size, args.rounds))
+    work = checked(x, contenders(x, python=not args.no_python))
+    seconds = interleaved(work, args.rounds, shown=lambda rounds: progress.track(rounds, "timing", steady=False))
     ratios = against_ours(seconds)
-    rows = [[OURS, units.nice_time(np.median(seconds[OURS]) * 1e12), "1", "", ""]]
+    rows: list[list[Any]] = [[OURS, np.median(seconds[OURS]) * 1e12, 1.0, None, None, None]]
     for name, (times, (low, high)) in ratios.items():
         verdict = "slower" if low > 1 else "faster" if high < 1 else "cannot be told"
-        time = units.nice_time(np.median(seconds[name]) * 1e12)
-        rows.append([name, time, f"{times:.3g}", f"{low:.3g} to {high:.3g}", verdict])
-    print(f"2^{args.log2_size} float32, medians of {args.rounds} rounds")
-    tables.table(["", "time", "times as\nlong as ours", "interval,\n95 of 100", "than ours"], rows)
+        rows.append([name, np.median(seconds[name]) * 1e12, times, low, high, verdict])
+    three = decimals(".3g")
+    interval_of_95 = [Column("from", "95 of 100", three), Column("to", "95 of 100", three)]
+    taken = Column("median ratio", "times as long as ours", three)
+    tables.table([Column("sort"), time_column("time", "median"), taken, *interval_of_95, Column("than ours")], rows)
     if args.plot:
         files.save(args.plot, forest(ratios, f"2^{args.log2_size} float32 against {OURS}").savefig)
 
 
-def main() -> int:
-    """Run the experiment from the command line."""
-    parser = cli.Parser(
-        description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_argument(
+        "--log2-size", type=count, default=14, metavar="K", help="lg of how many numbers, up to 26 (default: 14)"
     )
-    parser.add_argument("--log2-size", type=int, default=14, metavar="K", help="lg of how many numbers (default: 14)")
-    parser.add_argument("--rounds", type=cli.count, default=9, metavar="N", help="timed rounds (default: 9)")
-    parser.add_argument("--no-python", action="store_true", help="leave out what is sorted in pure Python")
-    parser.add_argument("--plot", type=files.picture, metavar="FILE", help="draw the ratios into FILE (.png or .svg)")
-    return cli.guarded(parser, experiment, sys.argv)
+    made.add_argument("--rounds", type=count, default=9, metavar="N", help="timed rounds (default: 9)")
+    made.add_argument("--no-python", action="store_true", help="leave out what is sorted in pure Python")
+    made.add_seed("the numbers")
+    made.add_plot("the ratios")
+    return made
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Check the size."""
+    if args.log2_size > 26:
+        raise UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 26, for 2 to 2^26 numbers")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,20 @@ import parallel
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.attention import attend, by_name
 from experiments.lab.errors import UsageError
-from experiments.lab.worlds import World
+from experiments.lab.options import Parser, size
+from experiments.lab.tables import Column, decimals, pair
+from experiments.lab.terminal import say
+from experiments.lab.worlds import Real
 from parallel.local import Attention
 from ranks import look
 
-EXAMPLES = """\
-  python experiments/long_context.py                            2 processes, 32 MiB each; about a minute
-  python experiments/long_context.py --ranks 4 --mib 16 --plot context.png"""
-EXPECTED = """
+SHOWS = "The longest sequence that fits: dense, blockwise, Ulysses and a ring, memory expected beside measured."
+TAKES = "40 s"
+EXAMPLES = {
+    "": "2 processes, 32 MiB each",
+    "--ranks 4 --memory 16MiB --plot context.png": "memory against tokens, drawn",
+}
+EXPECTED = """\
 Expected of a rank, n of N tokens on it, in numbers of 4 bytes, h = {hidden}, a = {heads} heads:
   dense       some a N^2, and 8 N h for q, k, v, the output and the four gradients
   blockwise   some 8 N h
@@ -88,15 +94,15 @@ def longest(comm: Any, name: str, budget: int, step: int) -> tuple[int, Callable
     return n, curve
 
 
-def experiment(world: World, args: argparse.Namespace, job: None) -> None:
+def experiment(world: Real, args: argparse.Namespace, job: None) -> None:
     """Probe, predict, run the longest, compare, draw."""
-    comm, budget = world.comm, args.mib * 2**20
+    comm, budget = world.comm, args.memory
     if world.first:
-        print(__doc__.partition("\n")[0], EXPECTED.format(hidden=HEADS * HEAD_DIM, heads=HEADS), sep="\n")
-        print(f"Ranks: {world.p} processes, {args.mib} MiB each\n")
+        say(EXPECTED.format(hidden=HEADS * HEAD_DIM, heads=HEADS))
+        say(f"Ranks: {world.p} processes, {units.nice_bytes(budget)} each")
     rows, curves = [], {}
     step = 2 * world.p
-    for name in progress.track([*METHODS], "running") if world.first else METHODS:
+    for name in progress.track([*METHODS], "running"):
         n, curve = longest(comm, name, budget, step)
         while (measured := peak_bytes(comm, name, n)) > budget:
             n -= step * max(1, round(n * (measured / budget - 1) / step))  # the curve was a little too hopeful
@@ -104,13 +110,13 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         assert abs(measured - expected) <= 0.1 * budget, f"{name}: {measured} bytes at {n} tokens, expected {expected}"
         curves[name] = n, measured, curve
         ranks_used = world.p if METHODS[name][1] else 1
-        sizes = [units.nice_bytes(each) for each in (expected, measured)]
-        rows.append([name, f"{ranks_used}", f"{n:,}", f"{n / curves['dense'][0]:.1f}", *sizes])
+        rows.append([name, ranks_used, n, n / curves["dense"][0], expected, measured])
     if world.first:
-        header = ["causal, forward and backward", "ranks", "longest", "times dense", "memory\nexpected", "\nmeasured"]
-        tables.table(header, rows)
-        print(f"{world.p} ranks take {curves['Ulysses'][0] / curves['blockwise'][0]:.2f} times (Ulysses) and")
-        print(f"{curves['ring'][0] / curves['blockwise'][0]:.2f} times (ring) as many tokens as one.")
+        tokens = [Column("tokens", "longest"), Column("times dense", "longest", decimals(".1f"))]
+        memory = pair("memory", units.nice_bytes, "bytes")
+        tables.table([Column("causal, forward and backward"), Column("ranks"), *tokens, *memory], rows, "longest")
+        say(f"{world.p} ranks take {curves['Ulysses'][0] / curves['blockwise'][0]:.2f} times (Ulysses) and")
+        say(f"{curves['ring'][0] / curves['blockwise'][0]:.2f} times (ring) as many tokens as one.")
         if args.plot:
             files.save(args.plot, picture(budget, curves).savefig)
     comm.Barrier()
@@ -135,20 +141,27 @@ def picture(budget: int, curves: dict[str, Any]) -> Any:
     return figure
 
 
+def parser() -> Parser:
+    """Return the options: real ranks only, since simulated ones share the memory of one process."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("MPI processes", default=2, mpi=2, least=2)
+    text = "what a rank may use, 8MiB or more (default: 32MiB)"
+    made.add_argument("--memory", type=size, default="32MiB", metavar="N", help=text)
+    made.add_plot("memory against tokens", mpi=True)
+    return made
+
+
 def prepare(args: argparse.Namespace) -> None:
-    """Ask for real ranks: simulated ones share the memory of one process."""
-    if args.network or args.trace:
-        raise UsageError("--network and --trace are for simulated ranks, and these share one memory; leave them out")
-    args.mpi, args.ranks = True, args.ranks or 2
-    if args.mib < 8:
-        raise UsageError(f"--mib: got {args.mib}, expected 8 or more: the probes need as much")
+    """Check that the probes fit, and that the machine has what the ranks may use."""
+    if args.memory < 8 * 2**20:
+        raise UsageError(f"--memory: got {args.memory} bytes, expected 8MiB or more: the probes need as much")
+    each = units.nice_bytes(args.memory)
+    cli.require_memory(f"{args.ranks} ranks of {each}", args.ranks * args.memory, "fewer --ranks or less --memory")
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the experiment from the command line."""
-    options = cli.parser(__doc__, EXAMPLES, "MPI processes (default: 2)")
-    options.add_argument("--mib", type=cli.count, default=32, metavar="M", help="MiB a rank may use (default: 32)")
-    return cli.main(options, prepare, experiment, sys.argv)
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

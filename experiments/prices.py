@@ -10,16 +10,27 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import ranks
 from collectives import CATALOGUE
-from experiments.lab import cli, tables, units
+from experiments.lab import cli, progress, tables, units
+from experiments.lab.errors import UsageError
 from experiments.lab.operations import BUS_FACTORS, Call
+from experiments.lab.options import Parser, size
+from experiments.lab.tables import Column, decimals, time_column
+from experiments.lab.terminal import say
+from experiments.lab.worlds import Simulated
 
-EXAMPLES = """\
-  python experiments/prices.py                                      all-reduce on 8 ranks
-  python experiments/prices.py --operation broadcast --ranks 16"""
+SHOWS = "How often each algorithm pays for latency, overhead, bytes and reductions, and which ones it cannot beat."
+TAKES = "1 s"
+EXAMPLES = {
+    "": "all-reduce on 8 ranks",
+    "--operations broadcast allgather --ranks 16": "other collectives",
+    "--network ethernet --bytes 1KiB": "what the prices come to there",
+}
 N_BYTES = 2**16
 
 
@@ -73,8 +84,8 @@ def paid(operation: str, name: str, p: int, n_bytes: int = N_BYTES) -> Prices:
     paid("allreduce", "recursive_doubling", 8)  # Prices(latency=3, overhead=6, byte=3.0, reduced=3.0)
     """
     counts = {price: time_ps(operation, name, p, n_bytes, network) for price, network in ONE_AT_A_TIME.items()}
-    size = Call.of_bytes(operation, p, n_bytes).n_bytes
-    return Prices(counts["latency"], counts["overhead"], counts["byte"] / size, counts["reduced"] / size)
+    n_sent = Call.of_bytes(operation, p, n_bytes).n_bytes
+    return Prices(counts["latency"], counts["overhead"], counts["byte"] / n_sent, counts["reduced"] / n_sent)
 
 
 def contenders(operation: str) -> list[str]:
@@ -95,43 +106,66 @@ def beaten_by(counts: dict[str, Prices]) -> dict[str, list[str]]:
     }
 
 
-def rows(operation: str, p: int, network: ranks.Network) -> list[list[str]]:
+def rows(operation: str, p: int, network: ranks.Network, n_bytes: int = N_BYTES) -> list[list[Any]]:
     """Return a row for each contender: its counts, who beats it, and the time of all four prices together."""
-    counts = {name: paid(operation, name, p) for name in contenders(operation)}
+    counts = {name: paid(operation, name, p, n_bytes) for name in contenders(operation)}
     beaten, made = beaten_by(counts), []
-    size = Call.of_bytes(operation, p, N_BYTES).n_bytes
+    n_sent = Call.of_bytes(operation, p, n_bytes).n_bytes
     for name, each in counts.items():
-        in_bytes = Prices(each.latency, each.overhead, each.byte * size, each.reduced * size)
-        expected, measured = prices_of(network).times(in_bytes), time_ps(operation, name, p, N_BYTES, network)
-        numbers = [f"{each.latency:,}", f"{each.overhead:,}", f"{each.byte:.4g}", f"{each.reduced:.4g}"]
-        times = [units.nice_time(expected), units.nice_time(measured)]
-        made.append([name, *numbers, ", ".join(beaten[name]) or "-", *times])
+        in_bytes = Prices(each.latency, each.overhead, each.byte * n_sent, each.reduced * n_sent)
+        expected, measured = prices_of(network).times(in_bytes), time_ps(operation, name, p, n_bytes, network)
+        made.append([name, *astuple(each), ", ".join(beaten[name]) or None, expected, measured])
     return made
 
 
-HEADER = ["", "L", "o", "n G", "n gamma", "never better than", "time\nas a sum", "\nmeasured"]
+HEADER = [
+    Column("algorithm"),
+    Column("L"),
+    Column("o"),
+    Column("n G", show=decimals(".4g")),
+    Column("n gamma", show=decimals(".4g")),
+    Column("never better than"),
+    time_column("as a sum", "time"),
+    time_column("measured", "time"),
+]
 
 
-def experiment(args: argparse.Namespace) -> None:
+def experiment(world: Simulated, args: argparse.Namespace, job: None) -> None:
     """Count, compare, print."""
-    p, network = args.ranks or 8, ranks.presets["infiniband"]
-    print(f"{__doc__.partition(chr(10))[0]}\n\n{args.operation}, {p} ranks of {units.nice_bytes(N_BYTES)}\n")
-    tables.table(HEADER, rows(args.operation, p, network))
-    print(f"Times are on {network.name}: where the measured one is less, prices were paid at the same time.")
+    say(f"Ranks: {world.name}\nData:  {units.nice_bytes(args.bytes)} on each\n")
+    for operation in args.operations:
+        say(f"{operation}, how often it pays each price:")
+        with progress.waiting(operation):
+            found = rows(operation, world.p, world.network, args.bytes)
+        tables.table(HEADER, found, operation)
+    say("Where the measured time is less than the sum, prices were paid at the same time.")
 
 
-def main() -> int:
-    """Run the experiment from the command line."""
-    options = cli.Parser(
-        description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("number of ranks", default=8, network="infiniband", least=2)
+    made.add_operations(BUS_FACTORS, ["allreduce"])
+    made.add_argument(
+        "--bytes", type=size, default="64KiB", metavar="N", help="on each rank: 64KiB (default), 1MiB, 1e6"
     )
-    options.add_argument("--ranks", type=cli.count, metavar="P", help="number of ranks (default: 8)")
-    options.add_argument(
-        "--operation", choices=BUS_FACTORS, default="allreduce", metavar="NAME",
-        help=f"one of {', '.join(BUS_FACTORS)} (default: allreduce)",
-    )  # fmt: skip
-    options.set_defaults(plot=None)
-    return cli.guarded(options, experiment, sys.argv)
+    return made
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Check what the prices are told apart by: one kind of link, and an element for each rank."""
+    if not ranks.presets[args.network].is_uniform(args.ranks):
+        raise UsageError(
+            f"--network: got {args.network}, whose {args.ranks} ranks have links of two kinds, expected one; "
+            "remedy: fewer ranks, or another network"
+        )
+    held = 4 * args.ranks * args.bytes
+    cli.require_memory(f"{args.ranks} ranks of {units.nice_bytes(args.bytes)}", held, "fewer --ranks or --bytes")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

@@ -24,20 +24,24 @@ import ranks
 from collectives import cost, naive_allreduce, ring_allgather, ring_allreduce, ring_reduce_scatter
 from collectives.arrays import block_bounds
 from experiments.lab import cli, files, progress, shares, tables, units
-from experiments.lab.errors import UsageError
+from experiments.lab.options import Parser
 from experiments.lab.provenance import held_in_ring, passed_in_ring
 from experiments.lab.shares import Array, Share, random_share
+from experiments.lab.terminal import say
 from experiments.lab.worlds import Measured, Trial, World, rounds
 from experiments.pictures.curves import Points, curves
 from experiments.pictures.ring import animation
 
-EXAMPLES = """\
-  python experiments/ring_allreduce.py                                 8 ranks, a gradient bucket of 25 MiB each
-  python experiments/ring_allreduce.py --ranks 64 --bytes 64KiB --network ethernet --plot ring.png
-  python experiments/ring_allreduce.py --ranks 5 --animate ring.gif    the blocks on their way round
-  python experiments/ring_allreduce.py --npy a.npy b.npy               2 ranks, each with an array of yours
-  python experiments/ring_allreduce.py --mpi --ranks 2                 the same on real MPI, by the wall clock"""
-EXPECTED = """
+SHOWS = "Rounds, bytes and time of the ring, its two halves and a naive all-reduce, expected beside measured."
+TAKES = "2 s"
+EXAMPLES = {
+    "": "8 ranks, a gradient bucket of 25 MiB each",
+    "--ranks 64 --bytes 64KiB --network ethernet --plot ring.png": "where the ring overtakes the naive one, drawn",
+    "--ranks 5 --animate ring.gif": "the blocks on their way round",
+    "--npy a.npy b.npy": "2 ranks, each with an array of yours",
+    "--mpi --ranks 2": "the same on real MPI, by the wall clock",
+}
+EXPECTED = """\
 Expected for p ranks, n bytes each; alpha a message, beta a byte sent, gamma a byte reduced:
   ring reduce-scatter   (p-1) (alpha + n/p beta + n/p gamma)   each rank ends with its block
   ring all-gather       (p-1) (alpha + n/p beta)               each rank ends with all blocks
@@ -122,18 +126,19 @@ def expected_ps(world: World, name: str, n_bytes: int) -> Any:
 
 def experiment(world: World, args: argparse.Namespace, share: Share) -> None:
     """Run the algorithms, compare and draw."""
+    if world.first:
+        say(f"{EXPECTED}\nRanks: {world.name}")
     arrays = Arrays(world, share)
     x, trials = arrays.x, {}
+    if world.first:
+        say(f"Data:  {units.nice_bytes(x.nbytes)} on each, {x.dtype} of shape {x.shape}")
     for name in progress.track([name for name in ALGORITHMS if name != NATIVE or world.real], "running"):
         measured = measure(world, arrays, name, trace=name == RING and args.trace is not None)
         wanted = cost(name, world.network, world.p, x.size, x.itemsize) if name != NATIVE else None
         trials[name] = Trial(
             name, wanted, rounds(ALGORITHMS[name], world.p, np.zeros(world.p)) if wanted else 0, measured
         )
-    if world.first:
-        print(__doc__.partition("\n")[0], EXPECTED, f"Ranks: {world.name}", sep="\n")
-        print(f"Data:  {units.nice_bytes(x.nbytes)} on each, {x.dtype} of shape {x.shape}")
-    tables.compare(world, "bytes sent", trials.values())
+    tables.compare(world, "bytes sent", [*trials.values()])
     if world.first:
         conclude(world, {name: trial.measured.time_ps for name, trial in trials.items()})
     if args.trace:
@@ -148,25 +153,23 @@ def experiment(world: World, args: argparse.Namespace, share: Share) -> None:
 
 def conclude(world: World, times_ps: dict[str, int]) -> None:
     """Print what the table shows, and from which size on the ring is expected to win."""
-    print("Every result is NumPy's, bit for bit: the algorithms fix the order in which ranks are added up.")
-    if world.p > 1:
-        print(f"Here naive takes {times_ps[NAIVE] / times_ps[RING]:.3g} times as long as the ring.")
+    say("Every result is NumPy's, bit for bit: the algorithms fix the order in which ranks are added up.")
+    slower, faster = sorted(((times_ps[RING], "the ring"), (times_ps[NAIVE], "naive")), reverse=True)
+    say(f"Here {slower[1]} takes {slower[0] / faster[0]:.3g} times as long as {faster[1]}.")
     if world.real:
         ratio = times_ps[NATIVE] / times_ps[RING]
-        print(f"The library's own takes {ratio:.3g} times as long. It chooses its order, so its")
-        print("result may differ by rounding: at most (p-1) eps times the sum of magnitudes.")
+        say(f"The library's own takes {ratio:.3g} times as long as the ring. It chooses its order, so its")
+        say("result may differ by rounding: at most (p-1) eps times the sum of magnitudes.")
         return
     if expected_ps(world, RING, 4) is None:  # a ring across links of several kinds
         return
     assert times_ps[SCATTER] + times_ps[GATHER] == times_ps[RING]
-    print("The ring's time is that of its reduce-scatter and its all-gather, to the picosecond.")
+    say("The ring's time is that of its reduce-scatter and its all-gather, to the picosecond.")
     naive_wins = [n for n in SIZES if expected_ps(world, NAIVE, n) < expected_ps(world, RING, n)]
     if naive_wins and naive_wins[-1] < SIZES[-1]:
-        print(
-            f"The ring is expected to win above {units.nice_bytes(naive_wins[-1])}; below, its many rounds cost more."
-        )
+        say(f"The ring is expected to win above {units.nice_bytes(naive_wins[-1])}; below, its many rounds cost more.")
     else:
-        print(f"{'Naive' if naive_wins else 'The ring'} is expected to be no slower at any size.")
+        say(f"{'Naive' if naive_wins else 'The ring'} is expected to be no slower at any size.")
 
 
 def draw(world: World, path: Path, n_bytes: int) -> None:
@@ -175,7 +178,7 @@ def draw(world: World, path: Path, n_bytes: int) -> None:
     points: dict[str, Points] = {name: [] for name in names}
     largest = max(n_bytes // 4 * 4, 64)
     for size in progress.track([*(4**k for k in range(3, 16) if 4**k < largest), largest], "measuring sizes"):
-        arrays = Arrays(world, random_share(size))
+        arrays = Arrays(world, random_share(size, 0))
         for name in names:
             measured = measure(world, arrays, name)
             assert measured.right, (name, size)
@@ -198,23 +201,25 @@ def draw(world: World, path: Path, n_bytes: int) -> None:
         files.save(files.beside(path), partial(trace.picture, title=title))
 
 
-def main() -> int:
-    """Run the experiment from the command line."""
-    parser = cli.parser(__doc__, EXAMPLES, "number of ranks (default: 8, or one per .npy file)")
-    what = "write the blocks of up to 6 ranks on their way as a GIF"
-    parser.add_argument("--animate", type=files.animation, metavar="FILE", help=what)
-    shares.add_options(parser)
-    return cli.main(parser, prepare, experiment, sys.argv)
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("number of ranks", default="8, or one a .npy file", mpi=8, network="infiniband", least=2)
+    shares.add_options(made)
+    made.add_plot("time against bytes, and messages beside it", mpi=True)
+    made.add_animation("the blocks of up to 6 ranks on their way")
+    made.add_trace()
+    return made
 
 
 def prepare(args: argparse.Namespace) -> Share:
     """Return what makes each rank's array; set args.ranks."""
-    if args.animate and args.mpi:
-        raise UsageError("--animate is for simulated ranks, and real MPI was asked for; remedy: leave one out")
-    share = shares.prepare(args)
-    if args.animate and args.ranks == 1:
-        raise UsageError("--animate: got 1 rank, expected 2 or more, since one alone sends nothing")
-    return share
+    return shares.prepare(args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,19 @@ import collectives
 import ranks
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.errors import UsageError
+from experiments.lab.options import Parser, positive, size
+from experiments.lab.tables import Bound, Column, decimals, pair, time_column
+from experiments.lab.terminal import say
+from experiments.lab.worlds import World
 from experiments.pictures.curves import Points, curves
 
-EXAMPLES = """\
-  python experiments/stragglers.py                                   8 ranks, 1 MiB, 100 µs late, a link 4 times as slow
-  python experiments/stragglers.py --ranks 64 --bytes 4096 --late 1000
-  python experiments/stragglers.py --factor 16 --plot slow.png       time against the factor"""
+SHOWS = "What a late rank and a slow link add to the time of all-reduces, a broadcast and a barrier, and why."
+TAKES = "1 s"
+EXAMPLES = {
+    "": "8 ranks, 1 MiB, a rank 100 µs late, a link 4 times as slow",
+    "--ranks 64 --bytes 4KiB --late 0.5": "a rank half a microsecond late",
+    "--factor 16 --plot slow.png": "time against the factor",
+}
 EXPECTED = """\
 Expected without ports, m(b) = alpha + b beta, the link from rank 0 to rank 1 f times as slow:
   all-reduces, barrier   rank p-1 late by d: + d                 they need something of everyone
@@ -50,7 +57,7 @@ class Setting:
     n_bytes: int
     network: ranks.Network
     late_ps: int
-    factor: int
+    factor: float
 
     def m(self, n_bytes: float) -> float:
         """Return alpha + n*beta: a message alone."""
@@ -129,16 +136,16 @@ def compare(setting: Setting) -> None:
     rows = []
     for name, algorithm in progress.track(list(ALGORITHMS.items()), "running"):
         plain = measured(algorithm, setting)
-        row = [name, units.nice_time(plain)]
+        row: list[Any] = [name, plain]
         for kind, expected in (("late", algorithm.late), ("slow", algorithm.slow)):
             added = measured(algorithm, setting, **{kind: True}) - plain
             wanted = expected(setting, plain)
             # Sizes and rates are rounded to picoseconds for each of at most 2p messages of a chain.
             assert abs(added - wanted) <= 2 * setting.p * setting.factor, f"{name}, {kind}: {added}, expected {wanted}"
-            row += [units.nice_time(wanted), units.nice_time(added)]
+            row += [wanted, added]
         rows.append(row)
-    titles = ["late rank\nexpected", "\nmeasured", "slow link\nexpected", "\nmeasured"]
-    tables.table(["", "undisturbed\nT", *(f"{title}" for title in titles)], rows)
+    added_by = [*pair("late rank", units.nice_time, "ps"), *pair("slow link", units.nice_time, "ps")]
+    tables.table([Column("algorithm"), time_column("T", "undisturbed"), *added_by], rows, "added")
 
 
 def with_ports(setting: Setting) -> None:
@@ -150,10 +157,10 @@ def with_ports(setting: Setting) -> None:
         n_bytes = algorithm.share(setting.p) * setting.n_bytes
         bound = setting.factor * (n_bytes * setting.network.inter.fs_per_byte // 1000)
         assert slow >= bound - 2 * setting.p * setting.factor, f"{name}: {slow}, at least {bound} expected"
-        rows.append(
-            [name, units.nice_time(plain), f"≥ {units.nice_time(bound)}", units.nice_time(slow), f"{slow / plain:.2f}"]
-        )
-    tables.table(["with ports", "undisturbed", "slow link\nexpected", "\nmeasured", "times as\nslow"], rows)
+        rows.append([name, plain, Bound("≥", bound), slow, slow / plain])
+    columns = [time_column("undisturbed"), *pair("slow link", units.nice_time, "ps")]
+    times = Column("slow", "times as", decimals(".2f"))
+    tables.table([Column("with ports"), *columns, times], rows, "with ports")
 
 
 def draw(setting: Setting, path: Path) -> None:
@@ -170,35 +177,51 @@ def draw(setting: Setting, path: Path) -> None:
     files.save(path, figure.savefig)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Do the experiment."""
-    p, n_bytes = args.ranks or 8, args.bytes // 4 * 4
-    if p < 4 or p & (p - 1):
-        raise UsageError(f"--ranks: got {p}, expected a power of two from 4 up, for which the formulas hold")
-    n_bytes -= n_bytes % (4 * p)
-    cli.require_memory(f"{p} ranks of {units.nice_bytes(n_bytes)}", 4 * p * n_bytes, "fewer --ranks or --bytes")
-    setting = Setting(p, n_bytes, ranks.presets["alpha-beta"], args.late * 1_000_000, args.factor)
-    print(__doc__.partition("\n")[0], "\n", EXPECTED, sep="\n")
-    print(f"Ranks: {p} simulated on alpha-beta: {setting.network.source}")
-    print(f"Data:  {units.nice_bytes(n_bytes)} on each")
-    print(f"Wrong: rank {p - 1} is {args.late} µs late, or the link from rank 0 to 1 {args.factor} times as slow\n")
+def experiment(world: World, args: argparse.Namespace, setting: Setting) -> None:
+    """Compare, and draw."""
+    say(EXPECTED)
+    say(f"Ranks: {world.p} simulated on alpha-beta: {setting.network.source}")
+    say(f"Data:  {units.nice_bytes(setting.n_bytes)} on each")
+    late, slow = f"{args.late:g} µs late", f"{args.factor:g} times as slow"
+    say(f"Wrong: rank {world.p - 1} is {late}, or the link from rank 0 to 1 {slow}")
     compare(setting)
     with_ports(setting)
     if args.plot:
         draw(setting, args.plot)
 
 
-def main() -> int:
-    """Run the experiment from the command line."""
-    options = cli.Parser(
-        description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("a power of two", default=8, least=4)
+    made.add_argument(
+        "--bytes", type=size, default="1MiB", metavar="N", help="on each rank: 1MiB (default), 64KiB, 1e6"
     )
-    options.add_argument("--ranks", type=cli.count, metavar="P", help="a power of two from 4 up (default: 8)")
-    options.add_argument("--bytes", type=cli.count, default=2**20, metavar="N", help="on each rank (default: 1 MiB)")
-    options.add_argument("--late", type=cli.count, default=100, metavar="US", help="microseconds (default: 100)")
-    options.add_argument("--factor", type=cli.count, default=4, metavar="F", help="of the slow link (default: 4)")
-    options.add_argument("--plot", type=files.picture, metavar="FILE", help="draw time over factor (.png, .svg)")
-    return cli.guarded(options, run, sys.argv)
+    made.add_argument(
+        "--late", type=positive, default=100.0, metavar="US", help="by so many microseconds (default: 100)"
+    )
+    made.add_argument(
+        "--factor", type=positive, default=4.0, metavar="F", help="how many times as slow the link is (default: 4)"
+    )
+    made.add_plot("time against the factor")
+    return made
+
+
+def prepare(args: argparse.Namespace) -> Setting:
+    """Return what is to be disturbed, and how."""
+    p = args.ranks
+    if p & (p - 1):
+        raise UsageError(f"--ranks: got {p}, expected a power of two, for which the formulas hold")
+    if args.factor < 1:
+        raise UsageError(f"--factor: got {args.factor:g}, expected 1 or more: the link is slow")
+    n_bytes = args.bytes - args.bytes % (4 * p)
+    cli.require_memory(f"{p} ranks of {units.nice_bytes(n_bytes)}", 4 * p * n_bytes, "fewer --ranks or --bytes")
+    return Setting(p, n_bytes, ranks.presets["alpha-beta"], round(args.late * 1e6), args.factor)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

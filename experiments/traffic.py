@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -20,13 +20,17 @@ import numpy as np
 import parallel
 import ranks
 from collectives import ring_allgather, ring_reduce_scatter
-from experiments.lab import cli, tables
+from experiments.lab import cli, progress, tables
+from experiments.lab.options import Parser
+from experiments.lab.tables import Column, decimals
+from experiments.lab.terminal import say
+from experiments.lab.worlds import Simulated
 from parallel.layers import saved_bytes
 from parallel.local import Attention
 
-EXAMPLES = """\
-  python experiments/traffic.py              4 ranks
-  python experiments/traffic.py --ranks 8"""
+SHOWS = "What ranks send and keep under Ulysses, four rings and Megatron, and which choice explains each paper's count."
+TAKES = "1 s"
+EXAMPLES = {"": "4 ranks", "--ranks 8": "8 ranks"}
 HEAD_DIM, TOKENS = 4, 4  # of a head, of a rank: the counts are over tokens times hidden
 ITEM = 8  # bytes of a float64
 
@@ -190,30 +194,40 @@ def _block_program(way: Way, comm: Any, backward: bool) -> int:
     return saved_bytes(saved)
 
 
-def experiment(args: argparse.Namespace) -> None:
+def experiment(world: Simulated, args: argparse.Namespace, job: None) -> None:
     """Count, compare, print."""
-    p = args.ranks or 4
-    print(f"{__doc__.partition(chr(10))[0]}\n\nRanks: {p} simulated, {TOKENS} tokens on each, {p} heads of {HEAD_DIM}")
-    print("Counts are elements over tokens * hidden of all ranks; attention alone, Megatron: of a block.\n")
+    p = world.p
+    say(f"Ranks: {p} simulated, {TOKENS} tokens on each, {p} heads of {HEAD_DIM}")
+    say("Counts are elements over tokens * hidden of all ranks; attention alone, Megatron: of a block.")
     rows = []
-    for name, way in WAYS.items():
-        found, expected = counted(name, p), way.formula(p)
+    for name in progress.track([*WAYS], "counting"):
+        found, expected = counted(name, p), WAYS[name].formula(p)
         assert found.sent == expected, f"{name}: sends {found.sent}, expected {expected}"
-        numbers = [expected, found.forward, found.backward, found.sent, found.kept]
-        rows.append([name, way.papers, *(f"{float(each):.3f}" for each in numbers), f"{found.messages}"])
-    header = ["", "papers", "sent\nexpected", "\nforward", "\nbackward", "\nboth", "kept", "messages"]
-    tables.table(header, rows)
-    print("Attention: output and gradients are those of dense attention within 1e-12.")
-
-
-def main() -> int:
-    """Run the experiment from the command line."""
-    options = cli.Parser(
-        description=__doc__, epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
+        shares = [expected, found.forward, found.backward, found.sent, found.kept]
+        rows.append([name, WAYS[name].papers, *map(float, shares), found.messages])
+    sent = [Column(each, "sent", decimals(".3f")) for each in ("expected", "forward", "backward", "both")]
+    tables.table(
+        [Column("way"), Column("papers"), *sent, Column("kept", show=decimals(".3f")), Column("messages")], rows
     )
-    options.add_argument("--ranks", type=cli.count, metavar="P", help="ranks, and heads (default: 4)")
-    options.set_defaults(plot=None)
-    return cli.guarded(options, experiment, sys.argv)
+    say("Attention: output and gradients are those of dense attention within 1e-12.")
+
+
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("ranks, and heads", default=4, least=2)
+    return made
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Check that dense attention, to compare with, fits into memory."""
+    scores = ITEM * args.ranks * (args.ranks * TOKENS) ** 2
+    cli.require_memory(f"{args.ranks} ranks", 4 * args.ranks * scores, "fewer --ranks")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

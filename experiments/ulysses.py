@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -24,17 +25,23 @@ import ranks
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.attention import BYTES, FLOPS_PER_S, Shrunk, attend, by_name, free_kernel
 from experiments.lab.errors import UsageError
-from experiments.lab.worlds import World
+from experiments.lab.options import Parser, count
+from experiments.lab.tables import Column, decimals, pair, time_column
+from experiments.lab.terminal import say
+from experiments.lab.worlds import Simulated, World
 from experiments.pictures.curves import tick
 from parallel import costs
 from ranks import look
 
-EXAMPLES = """\
-  python experiments/ulysses.py                                 up to 64 ranks, 1 M tokens; about a minute
-  python experiments/ulysses.py --ranks 32 --network ethernet --tokens 4096
-  python experiments/ulysses.py --plot growth.png               pictures of what is sent and of time
-  python experiments/ulysses.py --mpi --ranks 2                 the numbers, on real MPI"""
-EXPECTED = """
+SHOWS = "What each rank sends and how long attention takes, for four ways, as ranks and tokens grow; who wins where."
+TAKES = "1 min"
+EXAMPLES = {
+    "": "up to 64 ranks, 1 M tokens",
+    "--ranks 32 --network ethernet --tokens 4096": "another network, shorter sequences",
+    "--plot growth.png": "pictures of what is sent and of time",
+    "--mpi --ranks 2": "the numbers, on real MPI",
+}
+EXPECTED = """\
 Expected of each of p ranks, forward, N tokens in all, hidden h, in elements:
   Ulysses               4 N h (p-1)/p^2     the same, however large p, if N/p is fixed
   ring                  2 N h (p-1)/p       grows with p, but is sent while computing
@@ -45,7 +52,7 @@ HEADS, HEAD_DIM, NODE = 32, 128, 8
 PLAYED = 8  # tokens that a rank's are played with
 SIZES = (2, 4, 8, 16, 32, 64)
 NAMES = ("Ulysses", "ring", "USP", "Megatron")
-WINNERS = (("nvlink", "dgx-h100", "ethernet"), (1024, 16384), (8, 32, 64))
+WINNERS_NETWORKS, WINNERS_TOKENS, WINNERS_RANKS = ("nvlink", "dgx-h100", "ethernet"), (1024, 16384), (8, 32, 64)
 
 
 def sent(name: str, p: int, tokens: int) -> int:
@@ -82,33 +89,35 @@ def play(
     return ranks.run(program, p, network=shrunk.network(network), trace=trace)
 
 
-def growth(world: World, tokens: int, sizes: list[int]) -> dict[tuple[str, int], ranks.Run]:
+def growth(world: Simulated, tokens: int, sizes: list[int]) -> dict[tuple[str, int], ranks.Run]:
     """Print what is sent and how long it takes as ranks and tokens grow together; return the runs."""
     runs, rows = {}, []
-    for p in progress.track(sizes, "playing"):
-        for name in NAMES:
-            run = runs[name, p] = play(name, world.network, p, tokens)
-            silent = play(name, world.network, p, tokens, compute=False)
-            elements = played_elements(run, tokens)
-            assert elements == sent(name, p, tokens), f"{name}, {p} ranks: sent {elements}"
-            wire = [units.nice_bytes(n * BYTES) for n in (sent(name, p, tokens), elements)]
-            times = [units.nice_time(each.time_ps) for each in (silent, run)]
-            rows.append([f"{p:>3} {name}", f"{p * tokens:,}", *wire, *times])
-    tables.table(["ranks", "tokens", "sent a rank\nexpected", "\nmeasured", "messages\nalone", "with\nattention"], rows)
+    for p, name in progress.track([*product(sizes, NAMES)], "playing"):
+        run = runs[name, p] = play(name, world.network, p, tokens)
+        silent = play(name, world.network, p, tokens, compute=False)
+        elements = played_elements(run, tokens)
+        assert elements == sent(name, p, tokens), f"{name}, {p} ranks: sent {elements}"
+        wire = [n * BYTES for n in (sent(name, p, tokens), elements)]
+        rows.append([p, name, p * tokens, *wire, silent.time_ps, run.time_ps])
+    wire_columns = pair("sent a rank", units.nice_bytes, "bytes")
+    times = [time_column("alone", "messages"), time_column("attention", "with")]
+    tables.table([Column("ranks"), Column("way", names=True), Column("tokens"), *wire_columns, *times], rows, "growth")
     return runs
 
 
-def winners() -> None:
-    """Print which strategy is fastest where, and how much slower the second is."""
-    networks, lengths, sizes = WINNERS
+def winners(largest: int, lengths: Sequence[int]) -> None:
+    """Print which strategy is fastest where, up to so many ranks, and how much slower the second is."""
+    sizes = [p for p in WINNERS_RANKS if p <= largest] or [largest]
     rows = []
-    for network, tokens, p in progress.track([*product(networks, lengths, sizes)], "comparing"):
+    for network, tokens, p in progress.track([*product(WINNERS_NETWORKS, lengths, sizes)], "comparing"):
         names = [name for name in NAMES if name != "USP" or p > NODE]  # within a node USP is Ulysses
         times = sorted((play(name, ranks.presets[network], p, tokens).time_ps, name) for name in names)
         (first_ps, first), (second_ps, second) = times[:2]
-        slower = f"{second}, {second_ps / first_ps:.2f} times as long"
-        rows.append([network, f"{tokens:,}", f"{p}", first, units.nice_time(first_ps), slower])
-    tables.table(["fastest forward on", "tokens a rank", "ranks", "first", "time", "second"], rows)
+        rows.append([network, tokens, p, first, first_ps, second, second_ps / first_ps])
+    fastest = [Column("way", "fastest"), time_column("time", "fastest")]
+    second_best = [Column("way", "second"), Column("times as long", "second", decimals(".2f"))]
+    names = [Column("forward on"), Column("tokens a rank", names=True), Column("ranks", names=True)]
+    tables.table([*names, *fastest, *second_best], rows, "winners")
 
 
 def numbers(world: World) -> None:
@@ -138,19 +147,19 @@ def numbers(world: World) -> None:
         measured = world.measure(program, lambda rank, error: error < 1e-12)
         assert measured.right, f"{name}: not the numbers of dense attention"
         if world.first:
-            print(f"  {name:<8} {n} tokens on {p} ranks, forward and backward: equal to dense attention within 1e-12")
+            say(f"  {name:<8} {n} tokens on {p} ranks, forward and backward: equal to dense attention within 1e-12")
 
 
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     """Play, compare, compute, draw."""
     if world.first:
-        print(__doc__.partition("\n")[0], EXPECTED, f"Ranks: {world.name}", sep="\n")
+        say(f"{EXPECTED}\nRanks: {world.name}")
     if not world.real:
         sizes = [p for p in SIZES if p < args.ranks] + [args.ranks]
-        print(f"Model: {HEADS} heads of {HEAD_DIM}, causal, 2 bytes an element, {args.tokens:,} tokens a rank;")
-        print(f"       attention at {FLOPS_PER_S / 1e12:g} TFLOP/s, other work left out\n")
+        say(f"Model: {HEADS} heads of {HEAD_DIM}, causal, 2 bytes an element, {args.tokens:,} tokens a rank;")
+        say(f"       attention at {FLOPS_PER_S / 1e12:g} TFLOP/s, other work left out\n")
         runs = growth(world, args.tokens, sizes)
-        winners()
+        winners(args.ranks, [args.tokens] if "--tokens" in args.given else WINNERS_TOKENS)
         if args.plot:
             draw(args.plot, world.network.name, args.tokens, sizes, runs)
         if args.trace:
@@ -158,7 +167,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
                 args.trace, play("ring", world.network, min(args.ranks, 8), args.tokens, trace=True).trace.to_chrome
             )
     if world.first:
-        print("Numbers:")
+        say("Numbers:")
     numbers(world)
 
 
@@ -199,25 +208,28 @@ def draw(path: Path, network: str, tokens: int, sizes: list[int], runs: dict[tup
     files.save(files.beside(path), partial(trace.picture, title=title))
 
 
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("largest number of ranks", default=64, mpi=2, network="dgx-h100", least=2)
+    text = "tokens on each rank (default: 16384; who wins is asked for 1024 too)"
+    made.add_argument("--tokens", type=count, default=16384, metavar="N", help=text)
+    made.add_plot("what is sent, and time")
+    made.add_trace("the messages of a ring of up to 8 ranks")
+    return made
+
+
 def prepare(args: argparse.Namespace) -> None:
-    """Set args.ranks and check args.tokens."""
+    """Check ranks and tokens."""
     if args.tokens % PLAYED:
         raise UsageError(f"--tokens: got {args.tokens}, expected a multiple of {PLAYED}")
-    if args.mpi and args.plot:
-        raise UsageError("--plot is for simulated ranks; remedy: leave it out")
-    args.ranks = args.ranks or (2 if args.mpi else 64)
     if not args.mpi and args.ranks > NODE and args.ranks % NODE:
         raise UsageError(f"--ranks: got {args.ranks}, expected up to {NODE}, or a multiple of {NODE}: full nodes")
-    args.network = args.network or (None if args.mpi else "dgx-h100")
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the experiment from the command line."""
-    options = cli.parser(__doc__, EXAMPLES, "largest number of ranks (default: 64, on real MPI 2)")
-    options.add_argument(
-        "--tokens", type=cli.count, default=16384, metavar="N", help="tokens on each rank (default: 16384)"
-    )
-    return cli.main(options, prepare, experiment, sys.argv)
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -19,20 +20,34 @@ from collectives import CATALOGUE, Machine, choose, machine_of
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.errors import UsageError
 from experiments.lab.operations import BUS_FACTORS, DTYPE, Call
+from experiments.lab.options import Parser
+from experiments.lab.tables import Column, size_column, time_column
+from experiments.lab.terminal import say
 from experiments.lab.worlds import World
 from ranks import look
 
-EXAMPLES = """\
-  python experiments/who_wins.py --plot who.png                       every operation on InfiniBand
-  python experiments/who_wins.py --operations allreduce --ranks 48
-  python experiments/who_wins.py --network dgx-h100 --operations allreduce broadcast
-  python experiments/who_wins.py --every-network --operations allreduce --plot who.png
-  python experiments/who_wins.py --mpi --ranks 4                      along the bytes on real MPI, beside its own"""
+SHOWS = "A diagram for each operation, ranks by bytes: the winner by formula, and whether a run agrees."
+TAKES = "30 s"
+EXAMPLES = {
+    "": "every operation on InfiniBand",
+    "--plot who.png": "the same, drawn",
+    "--operations allreduce --ranks 48": "one operation, more ranks",
+    "--network dgx-h100 --operations allreduce broadcast": "nodes of 8 ranks",
+    "--every-network --operations allreduce --plot who.png": "one operation, all networks",
+    "--mpi --ranks 4": "along the bytes on real MPI",
+}
 RANKS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 BYTES = [4**k for k in range(4, 13)]  # 256 B to 16 MiB
 REAL_BYTES = [4**k for k in range(5, 12)]  # 1 KiB to 4 MiB
 # Cells with more bytes than this on all ranks together are predicted only.
 MEASURED_BYTES = 2**24
+REAL_COLUMNS = (
+    Column("to win", "predicted"),
+    time_column("takes", "predicted"),
+    Column("fastest", "measured"),
+    time_column("takes", "measured"),
+    Column("lost", show="{:.0%}".format),
+)
 MARGIN = 0.05  # how much slower the predicted winner may be
 
 
@@ -80,7 +95,7 @@ def show(operation: str, network: ranks.Network, diagram: Diagram) -> None:
     """Print a diagram with a letter for each algorithm."""
     names = [name for name in CATALOGUE[operation] if name in {each.predicted for each in diagram.values()}]
     letters = {name: chr(ord("A") + index) for index, name in enumerate(names)}
-    print(f"{operation} on {network.name}: {', '.join(f'{letters[name]} {name}' for name in names)}")
+    say(f"{operation} on {network.name}: {', '.join(f'{letters[name]} {name}' for name in names)}")
     table = []
     for p in sorted({p for p, _ in diagram}):
         line = [f"{p} ranks"]
@@ -90,13 +105,13 @@ def show(operation: str, network: ranks.Network, diagram: Diagram) -> None:
             other = "" if seen or each.loss == 0 else f"<{each.fastest} {each.loss:.1%}"
             line.append(letters[each.predicted].lower() if seen else letters[each.predicted] + other)
         table.append(line)
-    tables.table(["", *map(units.nice_bytes, BYTES)], table)
+    tables.table(["ranks", *map(units.nice_bytes, BYTES)], table, operation)
 
 
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     """Make all diagrams, print and draw them."""
     if world.first:
-        print(f"{__doc__.partition(chr(10))[0]}\n\nRanks: {world.name}\n")
+        say(f"Ranks: {world.name}\n")
     if world.real:
         on_mpi(world, args.operations)
         return
@@ -106,16 +121,16 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     diagrams: dict[tuple[str, str], Diagram] = {}
     for operation, network, p, n_bytes in progress.track(todo, "running"):
         diagrams.setdefault((operation, network.name), {})[p, n_bytes] = cell(operation, network, p, n_bytes)
-    print("Capital letters: predicted, and measured to be the fastest, or what beats it and by how much is behind it;")
-    print("small letters: predicted only.\n")
+    say("Capital letters: predicted, and measured to be the fastest, or what beats it and by how much is behind it;")
+    say("small letters: predicted only.\n")
     for operation, network in product(args.operations, networks):
         show(operation, network, diagrams[operation, network.name])
     cells = [each for diagram in diagrams.values() for each in diagram.values() if each.measured_ps]
     wrong = [each for each in cells if each.loss]
     worst = max((each.loss for each in wrong), default=0)
-    print(f"Of {len(cells)} cells measured, the formulas name the fastest in {len(cells) - len(wrong)}.")
+    say(f"Of {len(cells)} cells measured, the formulas name the fastest in {len(cells) - len(wrong)}.")
     if wrong:
-        print(f"In the others their choice takes {worst:.1%} longer at most.")
+        say(f"In the others their choice takes {worst:.1%} longer at most.")
     if args.plot:
         files.save(args.plot, picture(args.operations, networks, sizes, diagrams).savefig)
 
@@ -176,37 +191,31 @@ def on_mpi(world: World, operations: list[str]) -> None:
                 assert measured.right, f"{name} {operation}, {n_bytes} B: a result is wrong"
                 times[name] = measured.time_ps
             found = Cell(choice.algorithm, times)
-            fastest_ps = min(times.values())
-            shown = [
-                found.predicted,
-                units.nice_time(times[found.predicted]),
-                found.fastest,
-                units.nice_time(fastest_ps),
-            ]
-            table.append([units.nice_bytes(call.n_bytes), *shown, f"{found.loss:.0%}"])
+            shown = [found.predicted, times[found.predicted], found.fastest, min(times.values())]
+            table.append([call.n_bytes, *shown, found.loss])
         if world.first:
-            tables.table([operation, "predicted\nto win", "takes", "fastest\nmeasured", "takes", "lost"], table)
+            tables.table([size_column(operation), *REAL_COLUMNS], table, operation)
 
 
-def main() -> int:
-    """Run the experiment from the command line."""
-    ranks_help = "largest number of ranks (default: 16, on real MPI 2)"
-    options = cli.parser(__doc__, EXAMPLES, ranks_help, plot="diagrams into FILE (.png or .svg)", trace=False)
-    options.add_argument(
-        "--operations", nargs="+", choices=BUS_FACTORS, default=[*BUS_FACTORS], metavar="NAME",
-        help=f"of {', '.join(BUS_FACTORS)} (default: all)",
-    )  # fmt: skip
-    options.add_argument("--every-network", action="store_true", help="instead of one, all that can be simulated")
-    return cli.main(options, prepare, experiment, sys.argv)
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("largest number of ranks", default=16, mpi=2, network="infiniband", least=2)
+    made.add_operations(BUS_FACTORS, [*BUS_FACTORS])
+    made.simulated.add_argument("--every-network", action="store_true", help="all networks instead of one")
+    made.add_plot("the diagrams")
+    return made
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Set args.ranks; check the others."""
-    if args.mpi and (args.plot or args.every_network):
-        raise UsageError("--plot and --every-network are for simulated ranks; remedy: leave them out")
-    if args.every_network and args.network:
+    """Check that two options do not contradict each other."""
+    if args.every_network and "--network" in args.given:
         raise UsageError("got --network and --every-network, expected one of them; remedy: leave one out")
-    args.ranks = args.ranks or (2 if args.mpi else 16)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
 
 
 if __name__ == "__main__":

@@ -1,92 +1,54 @@
-"""The command line of an experiment: its options, and the way in and out.
+"""The way into an experiment and out of it, the same for all of them.
 
-A script gives `main` its parser and two functions: prepare(args) checks its own options, sets args.ranks if it is None
-and may raise UsageError; experiment(world, args, job) does the work, job being what prepare returned.
+A script gives `main` its parser and two functions: prepare(args) checks its own options and may raise UsageError;
+experiment(world, args, job) does the work, job being what prepare returned, and world None if it has no ranks.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import ranks
+from experiments.lab import files, tables, terminal
 from experiments.lab.errors import UsageError
-from experiments.lab.files import picture, writable
+from experiments.lab.options import Parser
 from experiments.lab.units import nice_bytes
-from experiments.lab.worlds import Real, Simulated, World
+from experiments.lab.worlds import Real, Simulated
 from ranks import real
 
-# -- options -------------------------------------------------------------------------------------------------
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see --help")
-
-
-def parser(
-    description: str,
-    examples: str,
-    ranks_help: str,
-    *,
-    plot: str | None = "time into FILE (.png or .svg) and messages beside it",
-    trace: bool = True,
-) -> argparse.ArgumentParser:
-    """Return a parser with the options that all experiments have. plot: what --plot draws, None: no such option."""
-    made = Parser(
-        description=description,
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    presets = ", ".join(ranks.presets)
-    made.add_argument("--ranks", type=count, metavar="P", help=ranks_help)
-    made.add_argument("--network", choices=ranks.presets, metavar="PRESET", help=f"simulate {presets}")
-    made.add_argument("--mpi", action="store_true", help="run on real MPI: P processes under mpiexec")
-    if plot:
-        made.add_argument("--plot", type=picture, metavar="FILE", help=f"draw {plot}")
-    if trace:
-        made.add_argument(
-            "--trace", type=writable, metavar="FILE", help="write a trace that https://ui.perfetto.dev opens"
-        )
-    return made
-
-
-def count(text: str) -> int:
-    """Return a whole number from 1 up; a type for options."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1 up")
-    return int(text)
-
-
-# -- the way in ----------------------------------------------------------------------------------------------
-
 Prepare = Callable[[argparse.Namespace], Any]
-Experiment = Callable[[World, argparse.Namespace, Any], None]
+Experiment = Callable[[Any, argparse.Namespace, Any], None]
 
 
-def main(options: argparse.ArgumentParser, prepare: Prepare, experiment: Experiment, argv: list[str]) -> int:
-    """Run an experiment with the arguments `argv[1:]`; return 0, 2 after a UsageError, or 130 after Ctrl-C."""
+def main(parser: Parser, prepare: Prepare, experiment: Experiment, argv: Sequence[str] | None = None) -> int:
+    """Run an experiment with the arguments `argv[1:]`; return 0, 2 after a UsageError, or 130 after Ctrl-C.
+
+    argv: The arguments, after the command as it was typed; None for those of this process.
+    """
+    called, *given = sys.argv if argv is None else argv
+    parser.prog = called if called.startswith("gears ") else Path(called).name
+    terminal.speak_plainly()
     try:
-        args, job = _agreed(lambda: _start(options, prepare, argv))
-        if real.under_mpi():
-            experiment(Real(), args, job)
-        elif args.mpi:
-            return real.launch(args.ranks, argv, capture=False).returncode
-        else:
-            experiment(Simulated(args.ranks, ranks.network_named(args.network)), args, job)
+        args, job = _agreed(lambda: _start(parser, prepare, given), parser.prog)
+        if args.mpi and not real.under_mpi():
+            script = sys.modules[experiment.__module__].__file__
+            with _terminal_for_children():
+                return real.launch(args.ranks, [str(script), *given], capture=False).returncode
+        _run(parser, experiment, args, job, given)
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
     except (UsageError, real.MPINotInstalledError, real.TooManyProcessesError) as problem:
-        print(f"{options.prog}: {problem}", file=sys.stderr, flush=True)
+        print(f"{parser.prog}: {problem}", file=sys.stderr, flush=True)
         return 2
     except Exception:
         if not real.under_mpi():
@@ -96,28 +58,43 @@ def main(options: argparse.ArgumentParser, prepare: Prepare, experiment: Experim
     return 0
 
 
-def guarded(options: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], argv: list[str]) -> int:
-    """Run a script that has no ranks of its own; return 0, 2 after a UsageError, or 130 after Ctrl-C."""
-    try:
-        args = options.parse_args(argv[1:])
-        _require("rich")
-        if args.plot or getattr(args, "html", None):
-            _require("matplotlib")
-        run(args)
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        return 130
-    except UsageError as problem:
-        print(f"{options.prog}: {problem}", file=sys.stderr, flush=True)
-        return 2
-    return 0
+def _run(parser: Parser, experiment: Experiment, args: argparse.Namespace, job: Any, given: Sequence[str]) -> None:
+    """Ask the question, run the experiment, and write its tables where --csv and --json want them."""
+    world = Real() if args.mpi else Simulated(args.ranks, ranks.network_named(args.network)) if args.ranks else None
+    is_first = world is None or world.first
+    if is_first:
+        terminal.say(f"{parser.question}\n")
+    with tables.kept() as printed:
+        experiment(world, args, job)
+    if is_first and args.csv:
+        files.save(args.csv, lambda path: path.write_text(tables.as_csv(printed)))
+    if is_first and args.json:
+        about = {"experiment": parser.prog, "question": parser.question, "options": list(given)}
+        files.save(args.json, lambda path: path.write_text(tables.as_json(printed, about)))
 
 
-def _require(library: str) -> None:
-    if find_spec(library) is None:
+def _start(parser: Parser, prepare: Prepare, given: Sequence[str]) -> tuple[argparse.Namespace, Any]:
+    """Return the options, with defaults where none were given, and what `prepare` makes of them."""
+    args = parser.parse_args(given)
+    args.given = [each.partition("=")[0] for each in given if each.startswith("--")]
+    if any(getattr(args, name, None) for name in ("plot", "animate", "html")) and find_spec("matplotlib") is None:
         raise UsageError(
-            f'{library} is not installed; remedy: install the extra "show", in a checkout pip install -e ".[show]"'
+            'matplotlib is not installed; remedy: install the extra "show", in a checkout pip install -e ".[show]"'
         )
+    if parser.default_ranks_on_mpi and real.under_mpi():
+        p = real.world().size
+        if args.ranks not in (None, p):
+            raise UsageError(f"got {p} MPI processes, expected --ranks {args.ranks}; remedy: mpiexec -n {args.ranks}")
+        args.mpi, args.ranks = True, p
+    for name in parser.refused_on_mpi(args) if args.mpi else ():
+        raise UsageError(f"{name} is for simulated ranks, and real MPI was asked for; remedy: leave one out")
+    if isinstance(parser.default_ranks, int):
+        args.ranks = args.ranks or (parser.default_ranks_on_mpi if args.mpi else parser.default_ranks)
+    args.network = args.network or (None if args.mpi else parser.default_network or None)
+    job = prepare(args)
+    if args.ranks is not None and args.ranks < parser.least_ranks:
+        raise UsageError(f"--ranks: got {args.ranks}, expected {parser.least_ranks} or more")
+    return args, job
 
 
 def require_memory(what: str, n_bytes: int, remedy: str) -> None:
@@ -130,26 +107,20 @@ def require_memory(what: str, n_bytes: int, remedy: str) -> None:
         )
 
 
-def _start(options: argparse.ArgumentParser, prepare: Prepare, argv: list[str]) -> tuple[argparse.Namespace, Any]:
-    args = options.parse_args(argv[1:])
-    drawn = getattr(args, "plot", None) or getattr(args, "animate", None)
-    for library, needed in (("rich", True), ("matplotlib", drawn)):
-        if needed and find_spec(library) is None:
-            raise UsageError(
-                f'{library} is not installed; remedy: install the extra "show", in a checkout pip install -e ".[show]"'
-            )
-    if real.under_mpi():
-        p = real.world().size
-        if args.ranks not in (None, p):
-            raise UsageError(f"got {p} MPI processes, expected --ranks {args.ranks}; remedy: mpiexec -n {args.ranks}")
-        args.mpi, args.ranks = True, p
-    for name in ("network", "trace") if args.mpi else ():
-        if getattr(args, name, None):
-            raise UsageError(f"--{name} is for simulated ranks, and real MPI was asked for; remedy: leave one out")
-    job = prepare(args)
-    if getattr(args, "plot", None) and args.ranks == 1:
-        raise UsageError("--plot: got 1 rank, expected 2 or more, since one alone sends nothing")
-    return args, job
+@contextmanager
+def _terminal_for_children() -> Iterator[None]:
+    """Tell processes that write through mpiexec's pipe, in rich's own words, that there is a terminal behind it."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        yield
+        return
+    before = dict(os.environ)
+    columns = str(shutil.get_terminal_size().columns)
+    os.environ.update(TTY_COMPATIBLE="1", TTY_INTERACTIVE="1", COLUMNS=columns)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _complain(line: str) -> None:
@@ -158,7 +129,7 @@ def _complain(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _agreed(start: Callable[[], Any]) -> Any:
+def _agreed(start: Callable[[], Any], prog: str) -> Any:
     """Return start(); in a real world, end all ranks if one has a problem, since the others would wait for it."""
     if not real.under_mpi():
         return start()
@@ -170,6 +141,6 @@ def _agreed(start: Callable[[], Any]) -> Any:
     problems = [each for each in comm.allgather(problem) if each]
     if not problems:
         return ready
-    _complain(f"{Path(sys.argv[0]).name}: {problems[0]}")
+    _complain(f"{prog}: {problems[0]}")
     comm.Barrier()  # a rank that fails ends the others: let the first speak before
     raise SystemExit(2)

@@ -8,29 +8,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.lab import progress, terminal
 from experiments.lab.errors import UsageError
 
 
-def writable(text: str) -> Path:
-    """Return the path of a file that can be written; a type for options."""
-    path = Path(text)
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a file that can be written")
-    return path
+def named(*endings: str) -> Callable[[str], Path]:
+    """Return a type for an option: the path of a file that can be written, and whose name ends in one of these."""
+
+    def path_of(text: str) -> Path:
+        path = Path(text)
+        if path.suffix not in endings:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a file name that ends in {' or '.join(endings)}")
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a file that can be written")
+        return path
+
+    return path_of
 
 
-def picture(text: str) -> Path:
-    """Return the path of a picture that can be written; a type for options."""
-    if Path(text).suffix not in (".png", ".svg"):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a file name that ends in .png or .svg")
-    return writable(text)
-
-
-def animation(text: str) -> Path:
-    """Return the path of an animation that can be written; a type for options."""
-    if Path(text).suffix != ".gif":
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a file name that ends in .gif")
-    return writable(text)
+picture = named(".png", ".svg")
 
 
 def beside(path: Path) -> Path:
@@ -41,7 +37,8 @@ def beside(path: Path) -> Path:
 def save(path: Path, write: Callable[[Path], Any]) -> None:
     """Let write(path) make a file, and say so."""
     try:
-        write(path)
+        with progress.waiting(f"writing {path.name}"):
+            write(path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    print(f"wrote {path}")
+    terminal.say(f"wrote {path}")

@@ -6,7 +6,9 @@ from itertools import combinations
 
 import numpy as np
 
-from experiments.lab import tables
+from experiments.lab import progress, tables
+from experiments.lab.tables import Column
+from experiments.lab.terminal import say
 from sorting import NETWORKS, ComparatorNetwork, bitonic, smallest_unsorted
 from sorting.networks import Comparator
 
@@ -24,18 +26,18 @@ def formula(name: str, k: int) -> tuple[int, int]:
 def show_networks() -> None:
     """Count stages and comparators, and prove each network for 16 wires by all 65,536 inputs of zeros and ones."""
     rows = []
-    for name, make in NETWORKS.items():
+    for name, make in progress.track([*NETWORKS.items()], "proving"):
         for k in (4, 10):
             network, (depth, size) = make(2**k), formula(name, k)
             assert (network.depth, network.size) == (depth, size), name
             assert k > 4 or smallest_unsorted(network) is None, name
-            counts = [f"{number:,}" for number in (depth, network.depth, size, network.size)]
-            rows.append([name, f"{2**k:,}", *counts, "proved" if k == 4 else ""])
-    header = ["", "wires", "stages\nexpected", "\ncounted", "comparators\nexpected", "\ncounted", "sorts all"]
-    tables.table(header, rows)
+            counts = (depth, network.depth, size, network.size)
+            rows.append([name, 2**k, *counts, "proved" if k == 4 else ""])
+    counted = [Column(name, what) for what in ("stages", "comparators") for name in ("expected", "counted")]
+    tables.table([Column("network"), Column("wires"), *counted, Column("sorts all")], rows, "networks")
     whole = bitonic(16)
-    print("Without its last comparator on wires 0 and 1 the bitonic network fails first on the input")
-    print(" ".join(map(str, smallest_unsorted(without(whole, whole.depth - 1, (0, 1))) or ())) + ".")
+    say("Without its last comparator on wires 0 and 1 the bitonic network fails first on the input")
+    say(" ".join(map(str, smallest_unsorted(without(whole, whole.depth - 1, (0, 1))) or ())) + ".")
 
 
 def without(network: ComparatorNetwork, stage: int, comparator: Comparator) -> ComparatorNetwork:

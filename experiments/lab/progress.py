@@ -1,15 +1,58 @@
-"""What a terminal shows while an experiment works."""
+"""What a terminal shows while an experiment works: nothing is silent for long, and nothing of it stays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from ranks import real
+
+T = TypeVar("T")
 
 
-def track(items: Sequence[Any], what: str) -> Iterable[Any]:
-    """Return an iterator over `items` that shows its progress on a terminal."""
+def track(items: Sequence[T], what: str, *, steady: bool = True) -> Iterable[T]:
+    """Return an iterator over `items` that shows on a terminal how many are done.
+
+    steady: The clock goes on during an item, by a thread; not so where an item is timed.
+    """
+    with _shown(what, len(items), steady) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show on a terminal that something is under way and for how long, where nobody can say how much is left."""
+    with _shown(what, None, True):
+        yield
+
+
+@contextmanager
+def _shown(what: str, total: int | None, steady: bool) -> Iterator[Callable[[], Any]]:
+    # Processes under mpiexec write through a pipe; the launcher that knows a terminal behind it says so.
+    through_pipe = os.environ.get("TTY_COMPATIBLE") == "1"
+    stream = sys.stdout if through_pipe else sys.stderr
+    silent = real.under_mpi() and real.world().rank > 0
+    if silent or not (through_pipe or stream.isatty()) or find_spec("rich") is None:
+        yield lambda: None
+        return
     from rich.console import Console
-    from rich.progress import track as rich_track
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
-    return rich_track(items, what, console=console, transient=True, disable=not console.is_terminal)
+    middle = (BarColumn(), MofNCompleteColumn()) if total is not None else (SpinnerColumn("line"),)
+    columns = (TextColumn("{task.description}"), *middle, TimeElapsedColumn())
+    steady = steady and not real.under_mpi()  # where calls are timed by the wall clock
+    with Progress(*columns, console=Console(file=stream), transient=True, auto_refresh=steady) as shown:
+        task = shown.add_task(what, total=total)
+        shown.refresh()
+
+        def advance() -> None:
+            shown.advance(task)
+            shown.refresh()
+
+        yield advance

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,19 +11,21 @@ import numpy as np
 
 from experiments.lab.cli import require_memory
 from experiments.lab.errors import UsageError
+from experiments.lab.options import Parser, size
 from experiments.lab.units import nice_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Share = Callable[[int], Array]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add --bytes and --npy."""
+def add_options(parser: Parser) -> None:
+    """Add --bytes, --npy and --seed."""
     data = parser.add_mutually_exclusive_group()
     what = "bytes of random float32 on each rank: 25MiB (default), 64KiB, 1e6"
-    data.add_argument("--bytes", type=size_in_bytes, default="25MiB", metavar="N", help=what)
+    data.add_argument("--bytes", type=size, default="25MiB", metavar="N", help=what)
     what = "arrays from files instead: one a rank, or one that the ranks share out along its first axis"
     data.add_argument("--npy", nargs="+", type=Path, metavar="FILE", help=what)
+    parser.add_seed("the random numbers of --bytes")
 
 
 def prepare(args: argparse.Namespace) -> Share:
@@ -39,7 +39,7 @@ def prepare(args: argparse.Namespace) -> Share:
         if args.bytes % 4:
             raise UsageError(f"--bytes: got {args.bytes}, expected a multiple of 4, the size of a float32")
         _require_memory(args.ranks, args.bytes)
-        return random_share(args.bytes)
+        return random_share(args.bytes, args.seed)
     shares = _split(args.npy[0], args.ranks) if len(args.npy) == 1 else [_load(path) for path in args.npy]
     for path, share in zip(args.npy, shares, strict=False):
         if (share.shape, share.dtype) != (shares[0].shape, shares[0].dtype):
@@ -52,22 +52,9 @@ def prepare(args: argparse.Namespace) -> Share:
     return lambda rank: shares[rank].astype(native)
 
 
-def random_share(n_bytes: int) -> Share:
-    """Return the function that makes a rank's n_bytes of float32, always the same for a rank."""
-    return lambda rank: np.random.default_rng(rank).random(n_bytes // 4, np.float32)
-
-
-def size_in_bytes(text: str) -> int:
-    """Return the bytes that "25MiB", "64KiB", "1e6" or "4096" stand for."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?) ?([KMG]i?)?B?", text, re.IGNORECASE)
-    if not found:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a size like 25MiB, 64KiB, 1MB or 1e6")
-    number, unit = found.groups(default="")
-    base = 1024 if len(unit) == 2 else 1000
-    size = float(number) * base ** " KMG".index(unit[:1].upper() or " ")
-    if size > sys.maxsize:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a size that a machine can have")
-    return int(size)
+def random_share(n_bytes: int, seed: int) -> Share:
+    """Return the function that makes a rank's n_bytes of float32, always the same for a rank and a seed."""
+    return lambda rank: np.random.default_rng((seed, rank)).random(n_bytes // 4, np.float32)
 
 
 def _require_memory(p: int, n_bytes: int) -> None:
@@ -82,9 +69,10 @@ def _load(path: Path) -> Array:
     except (OSError, ValueError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
         raise UsageError(f"{path}: cannot read it: {reason}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufc":
-        got = getattr(array, "dtype", "an archive of arrays")
-        raise UsageError(f"{path}: got {got}, expected one array of numbers; remedy: write it with numpy.save")
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"{path}: got an archive of arrays, expected one array; remedy: write it with numpy.save")
+    if array.dtype.kind not in "iufc":
+        raise UsageError(f"{path}: got {array.dtype}, expected numbers; remedy: x.astype(numpy.float32) before saving")
     return array
 
 

@@ -1,16 +1,227 @@
-"""Tables: what was expected beside what was measured."""
+"""Tables: for a reader as wide as the terminal is, and the same values as they are for --csv and --json."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Iterable, Sequence
+import csv
+import io
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
-from experiments.lab.units import nice_time
+from experiments.lab import terminal
+from experiments.lab.units import nice_bytes, nice_time
 from experiments.lab.worlds import Trial, World
 
+Row = Sequence[Any]
 
-def compare(world: World, counted: str, trials: Iterable[Trial]) -> None:
+
+def plainly(value: Any) -> str:
+    """Return a value as text, whole numbers with commas."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: what its values are, under which heading it stands with its neighbours, and how a value is written.
+
+    unit: of the values as they are kept, such as "ps"; what is shown has its unit with it.
+    names: This column, like the first, says of what a row is.
+    """
+
+    name: str
+    heading: str = ""
+    show: Callable[[Any], str] = plainly
+    unit: str = ""
+    names: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name in --csv and --json: Column("measured", "time", nice_time, "ps") is "time_measured_ps"."""
+        return "_".join(re.findall(r"[a-z0-9]+", f"{self.heading} {self.name} {self.unit}".lower()))
+
+    def text(self, value: Any) -> str:
+        """Return how a value is written; "-" where there is none."""
+        if isinstance(value, Bound):
+            return f"{value.sign} {self.text(value.value)}"
+        return terminal.plain("-" if value is None else value if isinstance(value, str) else self.show(value))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A value that another is expected not to pass: Bound("≤", 2700)."""
+
+    sign: str
+    value: Any
+
+    def __str__(self) -> str:
+        return f"{ {'≤': '<=', '≥': '>='}[self.sign] }{self.value}"
+
+
+def pair(heading: str, show: Callable[[Any], str] = plainly, unit: str = "") -> list[Column]:
+    """Return two columns: what was expected, and what was measured."""
+    return [Column(name, heading, show, unit) for name in ("expected", "measured")]
+
+
+def time_column(name: str, heading: str = "") -> Column:
+    """Return a column of picoseconds."""
+    return Column(name, heading, nice_time, "ps")
+
+
+def size_column(name: str, heading: str = "") -> Column:
+    """Return a column of bytes."""
+    return Column(name, heading, nice_bytes, "bytes")
+
+
+def decimals(form: str) -> Callable[[Any], str]:
+    """Return how a number is written in such a form: decimals(".3f")(1.5) is "1.500"."""
+    return lambda number: format(number, form)
+
+
+# -- printing ------------------------------------------------------------------------------------------------
+
+
+def table(columns: Sequence[Column | str], rows: Iterable[Row], name: str = "") -> None:
+    """Print a table whose first column names the row; keep its values if `kept` asks for them.
+
+    It is never cut: where it is too wide for the terminal, its columns move together, then what was measured is left
+    out where it is what was expected, and at last each row becomes a paragraph. A column may be a text for a notebook:
+    "time\\nmeasured" has a heading.
+    name: what --json and --csv call it, if there are several.
+    """
+    made = [each if isinstance(each, Column) else _column(each) for each in columns]
+    values = [list(row) for row in rows]
+    for keep in _KEEPERS:
+        keep.append(Kept(name or made[0].key, made, values))
+    cells = [[column.text(value) for column, value in zip(made, row, strict=True)] for row in values]
+    width = terminal.width()
+    for columns_, cells_ in ((made, cells), _agreeing(made, cells)):
+        for gap in (3, 1):
+            text = _grid(columns_, cells_, gap)
+            if width is None or max(map(len, text.splitlines())) <= width:
+                print(text, flush=True)
+                return
+    print(_paragraphs(*_agreeing(made, cells), width or 0), flush=True)
+
+
+def _column(text: str) -> Column:
+    heading, _, name = text.rpartition("\n")
+    return Column(name, heading)
+
+
+def _grid(columns: Sequence[Column], cells: list[list[str]], gap: int) -> str:
+    """Return the table as lines: headings, which stand once above their neighbours, names, a rule, and the rows."""
+    headings = [column.heading for column in columns]
+    above = [heading if heading != before else "" for heading, before in zip(headings, ["", *headings], strict=False)]
+    head = [[terminal.plain(text) for text in line] for line in (above, [column.name for column in columns])]
+    head = head if any(above) else head[1:]
+    widths = [max(map(len, texts)) for texts in zip(*head, *cells, strict=True)]
+    is_left = [column.names or not index for index, column in enumerate(columns)]
+
+    def line(row: Sequence[str]) -> str:
+        placed = zip(row, is_left, widths, strict=True)
+        aligned = [text.ljust(width) if left else text.rjust(width) for text, left, width in placed]
+        return f" {(' ' * gap).join(aligned)}".rstrip()
+
+    rule = " " + terminal.plain("─" * (sum(widths) + gap * (len(widths) - 1)))
+    return "\n".join(["", *map(line, head), rule, *map(line, cells), ""])
+
+
+def _agreeing(columns: Sequence[Column], cells: list[list[str]]) -> tuple[list[Column], list[list[str]]]:
+    """Return the table in which a measured column that is everywhere what was expected is one with that."""
+    kept = list(range(len(columns)))
+    made = list(columns)
+    for left, right in zip(range(len(columns)), range(1, len(columns)), strict=False):
+        is_pair = columns[left].name == "expected" and columns[right].name == "measured"
+        if is_pair and all(row[left] == row[right] for row in cells):
+            kept.remove(right)
+            made[left] = Column("as expected", columns[left].heading)
+    return [made[index] for index in kept], [[row[index] for index in kept] for row in cells]
+
+
+def _paragraphs(columns: Sequence[Column], cells: list[list[str]], width: int) -> str:
+    """Return a paragraph for each row, and in it a line for each heading."""
+    first = 1 + sum(column.names for column in columns[1:])
+    labels = [terminal.plain(column.heading or column.name) for column in columns[first:]]
+    indent = max(map(len, labels), default=0) + 4
+    indent = indent if indent <= width // 2 else 4  # and then the label has a line of its own
+    lines = []
+    for row in cells:
+        by_label: dict[str, list[str]] = {}
+        for column, label, text in zip(columns[first:], labels, row[first:], strict=True):
+            by_label.setdefault(label, []).append(f"{text} {column.name}" if column.heading else text)
+        lines += ["", " ".join(row[:first])]
+        for label, texts in by_label.items():
+            begin = f"  {label}"
+            if indent == 4:
+                lines.append(begin)
+                begin = ""
+            text = f"{begin.ljust(indent)}{', '.join(texts)}"
+            lines += textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False)
+    return "\n".join([*lines, ""])
+
+
+# -- for programs --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A table as it was printed, with its values as they are."""
+
+    name: str
+    columns: Sequence[Column]
+    rows: list[list[Any]]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a dict for each row."""
+        return [{c.key: _value(v) for c, v in zip(self.columns, row, strict=True)} for row in self.rows]
+
+
+_KEEPERS: list[list[Kept]] = []
+
+
+@contextmanager
+def kept() -> Iterator[list[Kept]]:
+    """Give a list to which every table is added that is printed meanwhile."""
+    found: list[Kept] = []
+    _KEEPERS.append(found)
+    try:
+        yield found
+    finally:
+        _KEEPERS.remove(found)
+
+
+def as_csv(tables: Sequence[Kept]) -> str:
+    """Return the tables as one CSV; if there are several, the first column says of which a row is."""
+    columns = list(dict.fromkeys(column.key for each in tables for column in each.columns))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ["table", *columns] if len(tables) > 1 else columns, extrasaction="ignore")
+    writer.writeheader()
+    for each in tables:
+        writer.writerows({"table": each.name, **record} for record in each.records())
+    return out.getvalue()
+
+
+def as_json(tables: Sequence[Kept], about: dict[str, Any]) -> str:
+    """Return the tables as JSON, after what is said about them."""
+    found = [{"name": each.name, "rows": each.records()} for each in tables]
+    return json.dumps({**about, "tables": found}, indent=1, default=str) + "\n"
+
+
+def _value(value: Any) -> Any:
+    """Return a value as CSV and JSON know it: numbers as numbers."""
+    if isinstance(value, Bound):
+        return str(value)
+    return value.item() if hasattr(value, "item") else value
+
+
+# -- expected beside measured --------------------------------------------------------------------------------
+
+
+def compare(world: World, counted: str, trials: Sequence[Trial]) -> None:
     """Print what was expected of each trial beside what was measured; assert that they agree and results are right.
 
     counted: "sends" or "bytes sent", what to show of the busiest rank.
@@ -19,7 +230,7 @@ def compare(world: World, counted: str, trials: Iterable[Trial]) -> None:
     for trial in trials:
         expected, measured = trial.expected, trial.measured
         assert measured.right, f"{trial.name}: a result is wrong"
-        row = [trial.name, "-", "-", "-", "-"]
+        row: list[Any] = [trial.name, None, None, None, None]
         if expected:
             pairs = {
                 "rounds": ([expected.rounds], [trial.rounds]),
@@ -28,37 +239,21 @@ def compare(world: World, counted: str, trials: Iterable[Trial]) -> None:
             }  # by rank but for the first
             for what, (wanted, got) in pairs.items():
                 assert got == wanted, f"{trial.name}: {what} {got}, expected {wanted}"
-            row[1:] = [f"{max(numbers):,}" for what in ("rounds", counted) for numbers in pairs[what]]
-        rows.append([*row, _expected_time(world, trial), nice_time(measured.time_ps)])
-    header = [f"{what}\nexpected" for what in ("rounds", f"most {counted}", "time")]
+            row[1:] = [max(numbers) for what in ("rounds", counted) for numbers in pairs[what]]
+        rows.append([*([trial.p] if trial.p else []), *row, _expected_time(world, trial), measured.time_ps])
     if world.first:
-        table(["", *(head for pair in zip(header, ["\nmeasured"] * 3, strict=True) for head in pair)], rows)
+        names = [Column("ranks")] if trials[0].p else []
+        columns = [*pair("rounds"), *pair(f"most {counted}"), *pair("time", nice_time, "ps")]
+        table([*names, Column("algorithm", names=True), *columns], rows, "algorithms")
 
 
-def _expected_time(world: World, trial: Trial) -> str:
-    """Return how the expected time is written; assert that it was met on simulated ranks."""
+def _expected_time(world: World, trial: Trial) -> Any:
+    """Return the expected time, or its bound; assert that it was met on simulated ranks."""
     expected, time_ps = trial.expected, trial.measured.time_ps
     if world.real or expected is None or expected.at_most_ps is None:
-        return "-"
+        return None
     if expected.time_ps is None:
         assert time_ps <= expected.at_most_ps, f"{trial.name}: {time_ps} ps, at most {expected.at_most_ps} expected"
-        return f"≤ {nice_time(expected.at_most_ps)}"
+        return Bound("≤", expected.at_most_ps)
     assert time_ps == expected.time_ps, f"{trial.name}: {time_ps} ps, {expected.time_ps} expected"
-    return nice_time(expected.time_ps)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; all columns but the first are numbers."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(header):
-        made.add_column(name, justify="right" if index else "left", no_wrap=bool(index))
-    for row in rows:
-        made.add_row(*row)
-    # Where it is kept, as in a notebook, it is plain and as wide wherever it is made.
-    shown = sys.stdout.isatty()
-    width = shutil.get_terminal_size((100, 24)).columns if shown else 100
-    Console(width=width, highlight=False, force_terminal=shown, force_jupyter=False).print(made)
+    return expected.time_ps

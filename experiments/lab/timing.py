@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import resource
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -17,15 +17,18 @@ Seconds = dict[str, list[float]]
 RESAMPLES = 2000
 
 
-def interleaved(work: Work, rounds: int, *, seed: int = 0) -> Seconds:
+def interleaved(
+    work: Work, rounds: int, *, seed: int = 0, shown: Callable[[range], Iterable[int]] = lambda rounds: rounds
+) -> Seconds:
     """Return the seconds of each function in every round: they take turns, in an order drawn anew each round.
 
         interleaved({"sorted": lambda: sorted(x), "np.sort": lambda: np.sort(x)}, 9)
 
     What drifts hits all alike, and nobody always comes after the same neighbour, who leaves caches cold or warm.
+    shown: It is given the rounds, and may show how many are done.
     """
     order, seconds = np.random.default_rng(seed), {name: [] for name in work}  # type: tuple[Any, Seconds]
-    for _ in range(rounds):
+    for _ in shown(range(rounds)):
         for name in order.permutation(list(work)).tolist():
             seconds[name].append(once_s(work[name]))
     return seconds

@@ -33,12 +33,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class Trial:
-    """A name, what is expected of it (None: nothing), the rounds counted and what was measured."""
+    """A name, what is expected of it (None: nothing), the rounds counted and what was measured.
+
+    p: On how many ranks, where a table compares several numbers of them.
+    """
 
     name: str
     expected: Cost | None
     rounds: int
     measured: Measured
+    p: int | None = None
 
 
 def rounds(program: Callable[..., Any], p: int, *args: Any) -> int:

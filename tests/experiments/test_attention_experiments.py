@@ -25,7 +25,8 @@ def call(script: Any, monkeypatch: Any, *argv: object) -> int:
 @pytest.fixture
 def few(monkeypatch: Any) -> None:
     """Compare fewer networks and ranks than people do."""
-    monkeypatch.setattr(ulysses, "WINNERS", (("nvlink", "dgx-h100"), (1024,), (8, 16)))
+    monkeypatch.setattr(ulysses, "WINNERS_NETWORKS", ("nvlink", "dgx-h100"))
+    monkeypatch.setattr(ulysses, "WINNERS_RANKS", (8, 16, 64))
 
 
 @pytest.mark.usefixtures("few")
@@ -40,7 +41,9 @@ def test_ulysses_shows_expected_beside_measured_and_writes_pictures_and_trace(tm
     assert row(output, "16 ring")[:3] == ["16,384", "240 MiB", "240 MiB"]
     assert row(output, "16 USP")[:3] == ["16,384", "44 MiB", "44 MiB"]
     assert row(output, "16 Megatron")[:3] == ["16,384", "480 MiB", "480 MiB"]
-    assert row(output, "dgx-h100")[:2] == ["1,024", "8"]
+    assert row(output, "dgx-h100 1,024 8")[0] == "Ulysses"
+    assert row(output, "dgx-h100 1,024 16")
+    assert " 64 " not in output.partition("fastest")[2], "no more ranks than were asked for"
     assert output.count("equal to dense attention") == 3
     assert max(map(len, output.splitlines())) <= 120
     for picture in ("u.png", "u-messages.png"):
@@ -49,7 +52,7 @@ def test_ulysses_shows_expected_beside_measured_and_writes_pictures_and_trace(tm
 
 
 def test_numbers_that_are_not_those_of_dense_attention_end_the_experiment(monkeypatch):
-    monkeypatch.setattr(ulysses, "WINNERS", ((), (), ()))
+    monkeypatch.setattr(ulysses, "WINNERS_NETWORKS", ())
     right = ulysses.parallel.attention
     monkeypatch.setattr(ulysses.parallel, "attention", lambda *arrays, **keywords: right(*arrays, **keywords) + 1e-9)
     with pytest.raises(AssertionError, match="Ulysses: not the numbers of dense attention"):
@@ -69,7 +72,7 @@ def test_ulysses_computes_on_real_mpi(tmp_path):
 
 
 def test_long_context_runs_the_longest_sequence_that_fits(tmp_path):
-    ended = run("long_context", "--mib", 8, "--plot", "c.png", folder=tmp_path)
+    ended = run("long_context", "--memory", "8MiB", "--plot", "c.png", folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     table = ended.stdout.partition("Ranks:")[2]
     longest = {name: int(row(table, name)[1].replace(",", "")) for name in long_context.METHODS}
@@ -127,11 +130,20 @@ def test_pictures_show_all_cells_all_heads_and_all_pairs():
         (ulysses, ["--tokens", 9], "--tokens: got 9, expected a multiple of 8"),
         (ulysses, ["--tokens", "many"], "argument --tokens: got 'many', expected a whole number from 1 up"),
         (ulysses, ["--ranks", 12], "--ranks: got 12, expected up to 8, or a multiple of 8: full nodes"),
-        (ulysses, ["--mpi", "--plot", "x.png"], "--plot is for simulated ranks; remedy: leave it out"),
-        (long_context, ["--mib", 2], "--mib: got 2, expected 8 or more: the probes need as much"),
-        (long_context, ["--ranks", 99_999_999], "got 99999999 processes, expected at most "),
+        (
+            ulysses,
+            ["--mpi", "--plot", "x.png"],
+            "--plot is for simulated ranks, and real MPI was asked for; remedy: leave one out",
+        ),
+        (
+            long_context,
+            ["--memory", "2MiB"],
+            "--memory: got 2097152 bytes, expected 8MiB or more: the probes need as much",
+        ),
+        (long_context, ["--ranks", 99_999_999], "got 99999999 ranks of 32 MiB, which need about "),
         (ulysses, ["--mpi", "--ranks", 99_999_992], "got 99999992 processes, expected at most "),
-        (long_context, ["--network", "pcie"], "--network and --trace are for simulated ranks"),
+        (long_context, ["--network", "pcie"], "unrecognized arguments: --network pcie"),
+        (traffic, ["--ranks", 1], "--ranks: got 1, expected 2 or more"),
     ],
 )
 def test_bad_input_gets_one_line_and_status_2(script, argv, message, monkeypatch, capsys):

@@ -100,7 +100,7 @@ def test_all_cases_are_shown_in_a_table(monkeypatch: Any, capsys: Any) -> None:
 
 def test_list_names_each_case_and_what_was_meant(monkeypatch: Any, capsys: Any) -> None:
     assert call(monkeypatch, "--list") == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(CASES)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == list(CASES)
 
 
 @pytest.mark.parametrize("name", ["wildcard_steals", "stale_message"])
@@ -119,7 +119,16 @@ def test_the_quiz_hides_report_and_marks_until_asked(monkeypatch: Any, capsys: A
     assert "# here" not in question[0]
     assert "DeadlockError" not in question[0]
     assert "DeadlockError" in question[2]
-    assert call(monkeypatch, "--quiz", "--case", "wrong_tag") == 0, "without a reader it goes on"
+
+
+def test_the_quiz_says_how_far_it_is_and_can_be_left(monkeypatch: Any, capsys: Any) -> None:
+    for keys in ("\n\n\nq\n", "\n\n"):  # in the second case, and where there is no reader any more
+        assert call(monkeypatch, "--quiz", keys=keys) == 0
+        out = capsys.readouterr().out
+        assert "1 of 19: send_first_ring" in out
+        assert "2 of 19: wrong_tag" in out
+        assert "3 of 19" not in out
+        assert out.endswith("You have seen 1 of 19 to the end.\n")
 
 
 def test_the_page_has_all_cases_with_code_report_and_repair(monkeypatch: Any, tmp_path: Path) -> None:
@@ -138,6 +147,8 @@ def test_the_page_has_all_cases_with_code_report_and_repair(monkeypatch: Any, tm
         (["--plot", "x.png"], "remedy: add --case NAME"),
         (["--case", "wrong_tag", "--plot", "x.gif"], "expected a file name that ends in .png or .svg"),
         (["--html", "/nowhere/x.html"], "expected a file that can be written"),
+        (["--html", "x.txt"], "expected a file name that ends in .html"),
+        (["--quiz", "--list"], "got --list and --quiz, expected one of them"),
         (["nonsense"], "unrecognized arguments"),
     ],
 )

@@ -52,6 +52,13 @@ def test_it_prints_expected_beside_measured_and_draws(monkeypatch: Any, capsys: 
     assert (tmp_path / "slow.svg").read_text().startswith("<?xml")
 
 
+def test_half_a_microsecond_and_half_as_slow_again_are_what_they_say(monkeypatch: Any, capsys: Any) -> None:
+    assert call(monkeypatch, "--ranks", 4, "--bytes", "1KiB", "--late", "0.5", "--factor", 1.5) == 0
+    out = capsys.readouterr().out
+    # A barrier takes 2 messages of 1 µs one after the other; late by 0.5, or one of them half as long again.
+    assert re.search(r"barrier +2.000 µs +0.5000 µs +0.5000 µs +0.5000 µs +0.5000 µs", out)
+
+
 def test_a_wrong_expectation_fails(monkeypatch: Any) -> None:
     ring = stragglers.ALGORITHMS["ring"]
     monkeypatch.setitem(stragglers.ALGORITHMS, "ring", replace(ring, slow=lambda s, t: 3 * ring.slow(s, t)))
@@ -63,8 +70,9 @@ def test_a_wrong_expectation_fails(monkeypatch: Any) -> None:
     ("argv", "says"),
     [
         (["--ranks", "6"], "got 6, expected a power of two"),
-        (["--ranks", "2"], "got 2, expected a power of two from 4 up"),
-        (["--factor", "0.5"], "expected a whole number from 1 up"),
+        (["--ranks", "2"], "--ranks: got 2, expected 4 or more"),
+        (["--factor", "0.5"], "--factor: got 0.5, expected 1 or more"),
+        (["--late", "nan"], "got 'nan', expected a number above 0, such as 0.5 or 1e3"),
         (["--bytes", "99999999999999"], "remedy: fewer --ranks or --bytes"),
         (["--plot", "x.gif"], "expected a file name that ends in .png or .svg"),
     ],

@@ -1,0 +1,90 @@
+"""The command `gears`: what experiments there are, and each of them with its own options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.util import find_spec
+
+from experiments.lab import terminal
+from experiments.lab.contents import Entry, contents
+from experiments.lab.terminal import say
+from experiments.lab.versions import versions
+
+HELP = """\
+Experiments in ML systems, rebuilt by hand: one question, one command.
+
+usage: gears list                       what can be asked, and about how long each takes
+       gears EXPERIMENT [OPTIONS]       run one; gears EXPERIMENT --help explains its options
+       gears version                    what is installed here, for a report
+       gears completion {bash,zsh,tcsh} print a script that completes commands and options
+
+Begin with:  gears ring-allreduce
+Completion:  eval "$(gears completion bash)"
+"""
+SHELLS = ("bash", "zsh", "tcsh")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 if it makes no sense."""
+    terminal.speak_plainly()
+    command, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["help"]
+    entries = contents()
+    name = command.replace("_", "-")
+    if name in entries:
+        return int(entries[name].module().main([f"gears {name}", *rest]))
+    if command in ("help", "-h", "--help"):
+        say(HELP)
+    elif command == "list" and not rest:
+        show_list(entries)
+    elif command in ("version", "--version") and not rest:
+        for what, found in versions().items():
+            say(f"{what + ':':<12}{found}")
+    elif command == "completion" and len(rest) == 1 and rest[0] in SHELLS:
+        return complete(entries, rest[0])
+    else:
+        near = get_close_matches(command, [*entries, "list", "version", "completion"], 1)
+        remedy = f"did you mean gears {near[0]}?" if near else "see gears --help"
+        got = " ".join([command, *rest])
+        print(f"gears: got {got!r}, expected a command or an experiment; {remedy}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def show_list(entries: dict[str, Entry]) -> None:
+    """Print each experiment: how long it takes, what it asks, what it shows."""
+    for entry in entries.values():
+        say(f"{entry.name}  (about {entry.takes})")
+        say(f"    {entry.question}")
+        say(f"    Shows: {entry.shows}\n")
+    say("gears EXPERIMENT runs one, gears EXPERIMENT --help explains its options.")
+
+
+def complete(entries: dict[str, Entry], shell: str) -> int:
+    """Print the script by which a shell completes commands and options; return 2 if the library is missing."""
+    if find_spec("shtab") is None:
+        remedy = 'install the extra "show", in a checkout pip install -e ".[show]"'
+        print(f"gears: shtab is not installed; remedy: {remedy}", file=sys.stderr)
+        return 2
+    import argparse
+
+    import shtab
+
+    whole = argparse.ArgumentParser(prog="gears")
+    commands = whole.add_subparsers()
+    for name, text in (("list", "what can be asked"), ("version", "what is installed here")):
+        commands.add_parser(name, help=text)
+    commands.add_parser("completion", help="print a script for a shell").add_argument("shell", choices=SHELLS)
+    for entry in entries.values():
+        parser = entry.module().parser()
+        for action in parser._actions:
+            if action.metavar == "FILE":
+                action.complete = shtab.FILE
+        commands.add_parser(entry.name, parents=[parser], add_help=False, help=entry.question)
+    print(shtab.complete(whole, shell=shell))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

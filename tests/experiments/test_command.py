@@ -1,0 +1,332 @@
+"""Claims about the command `gears`, and about what all experiments have in common: options, help, tables, output."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments import __main__ as gears
+from experiments.lab import contents, progress, tables, terminal, versions
+from experiments.lab.tables import Bound, Column, pair, time_column
+from ranks import real
+
+FOLDER = Path(gears.__file__).parent
+ENTRIES = contents.contents()
+ALL = pytest.mark.parametrize("name", ENTRIES)
+
+
+@pytest.fixture
+def columns(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that makes output go to a terminal of so many columns."""
+
+    def make(number: int) -> None:
+        monkeypatch.setattr(terminal, "is_shown", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(number))
+
+    return make
+
+
+def options(name: str) -> list[argparse.Action]:
+    """Return the options of an experiment, but for --help."""
+    return ENTRIES[name].module().parser()._actions[1:]
+
+
+# -- which experiments there are -----------------------------------------------------------------------------
+
+
+def test_every_script_is_an_experiment_with_a_question() -> None:
+    scripts = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "__main__"}
+    assert {name.replace("-", "_") for name in ENTRIES} == scripts
+    for entry in ENTRIES.values():
+        assert "?" in entry.question
+        assert entry.shows.endswith(".")
+
+
+def test_a_new_script_appears_by_itself_and_one_that_says_too_little_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text("not read")
+    script = tmp_path / "how_far.py"
+    script.write_text('"""How far?\n\nMore."""\nSHOWS = "A way."\nTAKES = "1 s"\n')
+    assert contents.contents(tmp_path) == {"how-far": contents.Entry("how-far", "How far?", "A way.", "1 s")}
+    script.write_text('"""How far?"""\nSHOWS = "A way."\n')
+    with pytest.raises(SyntaxError, match=r"how_far\.py: expected TAKES, a line of text"):
+        contents.contents(tmp_path)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_list_names_question_and_duration_of_each(width: int, columns: Any, capsys: Any) -> None:
+    columns(width)
+    assert gears.main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= width
+    said = " ".join(out.split())
+    for entry in ENTRIES.values():
+        assert f"{entry.name} (about {entry.takes}) {entry.question}" in said
+
+
+def test_an_experiment_runs_with_its_own_options_and_asks_first(capsys: Any) -> None:
+    assert gears.main(["traffic", "--ranks", "2"]) == 0
+    assert capsys.readouterr().out.startswith(ENTRIES["traffic"].question)
+    assert gears.main(["traffic", "--ranks", "1"]) == 2
+    assert capsys.readouterr().err == "gears traffic: --ranks: got 1, expected 2 or more\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["prces"], "got 'prces', expected a command or an experiment; did you mean gears prices?"),
+        (["list", "now"], "got 'list now', expected a command or an experiment; did you mean gears list?"),
+        (["completion"], "did you mean gears completion?"),
+        (["xyzzy"], "got 'xyzzy', expected a command or an experiment; see gears --help"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_status_2(argv: list[str], says: str, capsys: Any) -> None:
+    assert gears.main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+def test_without_a_command_it_says_how_to_begin(capsys: Any) -> None:
+    assert gears.main([]) == 0
+    assert "gears ring-allreduce" in capsys.readouterr().out
+
+
+def test_versions_name_what_a_report_needs(monkeypatch: Any, capsys: Any) -> None:
+    assert gears.main(["version"]) == 0
+    out = capsys.readouterr().out
+    for what in (np.__version__, sys.version.split()[0], "SIMD: ", "MPI:", str(real.find_mpiexec()), "cores"):
+        assert what in out
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert versions.versions()["MPI"].startswith("not found: ")
+
+
+# -- completion ----------------------------------------------------------------------------------------------
+
+
+def completed(script: str, *words: str) -> set[str]:
+    """Return what bash offers for the last word."""
+    typed = f"COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}"
+    lines = [script, f"{typed}; _shtab_gears", "printf '%s\\n' \"${COMPREPLY[@]}\""]
+    run = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=True)
+    return set(run.stdout.split())
+
+
+def test_a_shell_completes_experiments_options_and_values(capsys: Any) -> None:
+    assert gears.main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert completed(script, "gears", "r") == {"ring-allreduce"}
+    assert completed(script, "gears", "busbw", "--st") == {"--step-factor"}
+    assert completed(script, "gears", "ulysses", "--network", "dgx") == {"dgx-h100", "dgx-a100-shared"}
+
+
+def test_completion_without_its_library_names_the_extra(monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(gears, "find_spec", lambda name: None)
+    assert gears.main(["completion", "bash"]) == 2
+    assert 'shtab is not installed; remedy: install the extra "show"' in capsys.readouterr().err
+
+
+# -- options -------------------------------------------------------------------------------------------------
+
+
+@ALL
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_help_asks_explains_every_option_and_fits(name: str, width: int, columns: Any) -> None:
+    columns(width)
+    parser = ENTRIES[name].module().parser()
+    parser.prog = f"gears {name}"
+    text = parser.format_help()
+    said = " ".join(text.split())
+    assert " ".join(ENTRIES[name].question.split()) in said
+    assert max(map(len, text.splitlines())) <= width
+    for action in options(name):
+        assert action.help
+        assert action.option_strings[0] in said
+
+
+@ALL
+def test_the_examples_of_help_are_taken(name: str, monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    parser = ENTRIES[name].module().parser()
+    assert "" in parser.examples
+    for example in parser.examples:
+        parser.parse_args(shlex.split(example))
+
+
+def test_an_option_means_the_same_everywhere() -> None:
+    kinds: dict[str, set[Any]] = {}
+    for name in ENTRIES:
+        for action in options(name):
+            kind = getattr(action.type, "__qualname__", action.type), action.nargs, action.metavar
+            kinds.setdefault(action.option_strings[0], set()).add(kind)
+    assert {option: kind for option, kind in kinds.items() if len(kind) > 1} == {}
+    assert {"--csv", "--json", "--ranks", "--network", "--plot", "--seed"} <= kinds.keys()
+    assert all({"--csv", "--json"} <= {each.option_strings[0] for each in options(name)} for name in ENTRIES)
+
+
+# -- tables --------------------------------------------------------------------------------------------------
+
+NAMES = st.text("abcdefgh_", min_size=1, max_size=25)
+CELLS = st.none() | st.integers(0, 10**9) | st.text("xyz", max_size=12)
+
+
+@settings(max_examples=40)
+@given(st.data(), st.integers(30, 130))
+def test_a_table_fits_any_terminal_and_names_every_row_in_full(data: Any, width: int) -> None:
+    headings = data.draw(st.lists(st.sampled_from(["time", "most bytes sent", ""]), min_size=1, max_size=4))
+    made = [Column("algorithm"), *(column for each in headings for column in pair(each))]
+    rows = data.draw(st.lists(st.tuples(NAMES, *(CELLS for _ in made[1:])), min_size=1, max_size=4))
+    with pytest.MonkeyPatch.context() as patch:
+        out = io.StringIO()
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(terminal, "width", lambda: width)
+        tables.table(made, rows)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    for name, *cells in rows:
+        assert any(line.split()[:1] == [name] for line in lines)
+        for cell in cells:
+            assert cell is None or str(cell) in out.getvalue().replace(",", "")
+
+
+COLUMNS = [Column("algorithm"), *pair("rounds"), *pair("time", str, "ps"), Column("verdict")]
+ROWS = [["ring", 3, 3, 1.5, 2, None], ["naive", 2, 2, Bound("≤", 7), np.float64(5), "slow"]]
+
+
+def test_what_agrees_is_shown_once_before_rows_become_paragraphs(monkeypatch: Any, capsys: Any) -> None:
+    def shown(width: int | None) -> str:
+        monkeypatch.setattr(terminal, "width", lambda: width)
+        tables.table(COLUMNS, ROWS)
+        return capsys.readouterr().out
+
+    assert shown(None).count("measured") == 2
+    assert shown(52).count("measured") == 1
+    assert "as expected" in shown(52)
+    assert "\nnaive\n  rounds   2 as expected\n  time     ≤ 7 expected," in shown(30)
+
+
+def test_tables_are_kept_with_their_values(capsys: Any) -> None:
+    with tables.kept() as found:
+        tables.table(COLUMNS, ROWS, "first")
+    keys = ["algorithm", "rounds_expected", "rounds_measured", "time_expected_ps", "time_measured_ps", "verdict"]
+    text = tables.as_csv(found)
+    assert text.splitlines()[0].split(",") == keys
+    read = list(csv.DictReader(io.StringIO(text)))
+    assert read[1]["time_expected_ps"] == "<=7"
+    assert float(read[1]["time_measured_ps"]) == 5
+    assert read[0]["verdict"] == ""
+    known = json.loads(tables.as_json(found, {"question": "?"}))
+    assert known["tables"][0]["name"] == "first"
+    assert known["tables"][0]["rows"][0] == dict(zip(keys, ["ring", 3, 3, 1.5, 2, None], strict=True))
+    with tables.kept() as found:
+        tables.table(COLUMNS, ROWS, "first")
+        tables.table(["what", "how\nmuch"], [["a", "1"]], "second")
+    both = list(csv.DictReader(io.StringIO(tables.as_csv(found))))
+    assert [(row["table"], row["algorithm"], row["how_much"]) for row in both] == [
+        ("first", "ring", ""), ("first", "naive", ""), ("second", "", "1"),
+    ]  # fmt: skip
+
+
+def test_an_experiment_writes_its_tables(tmp_path: Path, capsys: Any) -> None:
+    kept = tmp_path / "t.json"
+    assert gears.main(["stragglers", "--ranks", "4", "--json", str(kept), "--csv", str(tmp_path / "t.csv")]) == 0
+    known = json.loads(kept.read_text())
+    assert known["experiment"] == "gears stragglers"
+    assert [each["name"] for each in known["tables"]] == ["added", "with ports"]
+    assert known["tables"][0]["rows"][0]["late_rank_measured_ps"] == 100_000_000
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
+    assert len(rows) == 12
+    assert f"wrote {kept}" in capsys.readouterr().out
+
+
+# -- what a terminal gets ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["ring-allreduce", "--ranks", "4", "--bytes", "1KiB"],
+        ["stragglers", "--ranks", "4", "--bytes", "1KiB"],
+        ["traffic", "--ranks", "2"],
+        ["prices", "--ranks", "4", "--bytes", "1KiB"],
+        ["hang-gallery", "--case", "wrong_tag"],
+        ["hang-gallery", "--list"],
+    ],
+    ids=" ".join,
+)
+def test_output_fits_the_terminal(argv: list[str], width: int, columns: Any, capsys: Any) -> None:
+    columns(width)
+    assert gears.main(argv) == 0
+    lines = capsys.readouterr().out.splitlines()
+    # Code is shown as it stands.
+    assert [line for line in lines if len(line) > width and not line.startswith("    ")] == []
+
+
+class Ascii(io.TextIOWrapper):
+    """An output that knows ASCII only."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="ascii", write_through=True)
+
+    def text(self) -> str:
+        return self.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("argv", [["stragglers", "--ranks", "4"], ["stragglers", "--help"], ["list"]], ids=" ".join)
+def test_output_that_knows_ascii_only_gets_no_other_characters_and_no_error(argv: list[str], monkeypatch: Any) -> None:
+    out = Ascii()
+    monkeypatch.setattr(sys, "stdout", out)
+    with contextlib.suppress(SystemExit):  # of --help
+        assert gears.main(argv) == 0
+    assert len(out.text()) > 500
+    assert "?" not in out.text().replace("?\n", "").replace("? ", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("≤ 3 µs", "<= 3 us"), ("√β", "sqrtbeta"), ("é", "e"), ("日", "?"), ("plain", "plain")]
+)
+def test_other_characters_are_said_in_ascii(text: str, said: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sys, "stdout", Ascii())
+    assert terminal.plain(text) == said
+
+
+def test_text_is_folded_between_words_and_only_where_it_must_be() -> None:
+    assert terminal.folded("  ring   p-1 messages", 16) == "  ring   p-1\n      messages"
+    assert terminal.folded("one two three\nfour", 8) == "one two\nthree\nfour"
+    assert terminal.folded("as wide as it is", None) == "as wide as it is"
+
+
+class Terminal(io.StringIO):
+    """An output that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_sees_how_many_are_done_and_a_pipe_nothing(monkeypatch: Any) -> None:
+    for stream, is_shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert list(progress.track([7, 8], "counting", steady=False)) == [7, 8]
+        with progress.waiting("thinking"):
+            pass
+        for word in ("counting", "2/2", "thinking"):
+            assert (word in stream.getvalue()) is is_shown
+
+
+def test_time_columns_show_units_and_keep_picoseconds() -> None:
+    column = time_column("measured", "time")
+    assert (column.key, column.text(2_700_000), column.text(None)) == ("time_measured_ps", "2.700 µs", "-")
