@@ -135,6 +135,13 @@ def test_all_code_of_the_guide_gives_what_is_shown() -> None:
     assert run_page(GUIDE) == 13
 
 
+def test_every_call_that_the_guide_lists_is_there() -> None:
+    table = GUIDE.partition("## The communicator's calls")[2].partition("Collectives are functions")[0]
+    names = re.findall(r"`(\w+)`", table)
+    assert len(names) > 40
+    assert [name for name in names if not any(hasattr(each, name) for each in (ranks.Comm, ranks.Prequest))] == []
+
+
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
