@@ -48,6 +48,7 @@ bench-attention: $(STAMP)
 	$(BIN)/python benchmarks/attention.py
 
 $(STAMP): pyproject.toml
+	@echo "Making the environment $(VENV) with all libraries, once: a minute or two"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
