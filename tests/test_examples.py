@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import collectives
+import mpi
 import parallel
 import ranks
 import sorting
@@ -42,7 +43,7 @@ def agrees(value: Any, answer: str) -> bool:
 def docstrings() -> list[tuple[str, str]]:
     """Return (name, docstring) of all modules, functions and classes of the packages."""
     found: dict[str, str] = {}
-    for package in (ranks, collectives, parallel, sorting):
+    for package in (ranks, collectives, parallel, sorting, mpi):
         for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             module = importlib.import_module(info.name)
             for name, thing in [("", module), *vars(module).items()]:

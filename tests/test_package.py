@@ -86,9 +86,9 @@ import numpy as np
 
 for only_posix_has_it in ("fcntl", "grp", "pwd", "resource", "termios"):  # Windows does not
     sys.modules[only_posix_has_it] = None
-import collectives, parallel, ranks, sorting
+import collectives, mpi, parallel, ranks, sorting
 
-for package in (ranks, collectives, sorting, parallel):
+for package in (ranks, collectives, sorting, parallel, mpi):
     assert package.__file__.startswith(sys.prefix), package
     for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         importlib.import_module(info.name)
