@@ -44,24 +44,37 @@ def docstrings() -> list[tuple[str, str]]:
     """Return (name, docstring) of all modules, functions and classes of the packages."""
     found: dict[str, str] = {}
     for package in (ranks, collectives, parallel, sorting, mpi):
-        for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            module = importlib.import_module(info.name)
-            for name, thing in [("", module), *vars(module).items()]:
-                is_own = getattr(thing, "__module__", info.name) == info.name
-                if is_own and (inspect.isroutine(thing) or inspect.isclass(thing) or inspect.ismodule(thing)):
-                    found[f"{info.name}.{name}"] = inspect.getdoc(thing) or ""
+        names = [info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+        for module in map(importlib.import_module, [package.__name__, *names]):
+            found[f"{module.__name__}."] = inspect.getdoc(module) or ""
+            for name, thing in vars(module).items():
+                is_own = getattr(thing, "__module__", None) == module.__name__
+                if is_own and (inspect.isroutine(thing) or inspect.isclass(thing)):
+                    found[f"{module.__name__}.{name}"] = inspect.getdoc(thing) or ""
     return sorted(found.items())
 
 
 def example_lines(text: str) -> list[str]:
-    """Return the lines of the paragraphs of a docstring that are indented, or have an answer on each line."""
+    """Return the lines of the paragraphs of a docstring that are indented, or have an answer on each line.
+
+    An indented table is none: it has no answer, and is no Python.
+    """
     found = []
     for lines in map(str.splitlines, text.split("\n\n")):
         if all(line.startswith("    ") for line in lines):
-            found += [line[4:] for line in lines]
+            code = [line[4:] for line in lines]
+            found += code if any("# " in line for line in code) or is_python("\n".join(code)) else []
         elif all(re.match(r"[A-Za-z_]\w*[.(].*  # ", line) for line in lines):
             found += lines
     return found
+
+
+def is_python(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return False
+    return True
 
 
 # Examples that start processes or need some.
