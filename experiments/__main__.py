@@ -11,6 +11,7 @@ from experiments.lab import terminal
 from experiments.lab.contents import Entry, contents
 from experiments.lab.terminal import say
 from experiments.lab.versions import versions
+from ranks.words.extras import how_to_install
 
 HELP = """\
 Experiments in ML systems, rebuilt by hand: one question, one command.
@@ -64,8 +65,7 @@ def show_list(entries: dict[str, Entry]) -> None:
 def complete(entries: dict[str, Entry], shell: str) -> int:
     """Print the script by which a shell completes commands and options; return 2 if the library is missing."""
     if find_spec("shtab") is None:
-        remedy = 'install the extra "show", in a checkout pip install -e ".[show]"'
-        print(f"gears: shtab is not installed; remedy: {remedy}", file=sys.stderr)
+        print(f"gears: shtab is not installed; remedy: {how_to_install('show')}", file=sys.stderr)
         return 2
     import argparse
 

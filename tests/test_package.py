@@ -69,6 +69,14 @@ def test_the_wheel_holds_every_module_and_the_marks_of_typed_packages(wheel: Pat
     assert sorted(held) == FILES
 
 
+def test_the_command_is_installed_and_says_what_is_there(installed: Path, tmp_path: Path) -> None:
+    said = dict(line.split(":", 1) for line in run(installed / "gears", "version", cwd=tmp_path).splitlines())
+    assert said["gears"].strip() == ranks.__version__
+    assert said["matplotlib"].strip() == "not installed"
+    assert said["MPI"].strip() == 'not found; install the extra "mpi": pip install "gears[mpi]"'
+    assert "ring-allreduce" in run(installed / "gears", "list", cwd=tmp_path)
+
+
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     [name] = [each for each in archive.namelist() if each.endswith("METADATA")]

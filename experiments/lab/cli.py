@@ -24,6 +24,7 @@ from experiments.lab.options import Parser
 from experiments.lab.units import nice_bytes
 from experiments.lab.worlds import Real, Simulated
 from ranks import real
+from ranks.words.extras import how_to_install
 
 Prepare = Callable[[argparse.Namespace], Any]
 Experiment = Callable[[Any, argparse.Namespace, Any], None]
@@ -78,9 +79,7 @@ def _start(parser: Parser, prepare: Prepare, given: Sequence[str]) -> tuple[argp
     args = parser.parse_args(given)
     args.given = [each.partition("=")[0] for each in given if each.startswith("--")]
     if any(getattr(args, name, None) for name in ("plot", "animate", "html")) and find_spec("matplotlib") is None:
-        raise UsageError(
-            'matplotlib is not installed; remedy: install the extra "show", in a checkout pip install -e ".[show]"'
-        )
+        raise UsageError(f"matplotlib is not installed; remedy: {how_to_install('show')}")
     if parser.default_ranks_on_mpi and real.under_mpi():
         p = real.world().size
         if args.ranks not in (None, p):

@@ -7,10 +7,13 @@ import platform
 import subprocess
 import sys
 from importlib import metadata
+from importlib.util import find_spec
 
 import numpy as np
 
+import ranks
 from ranks import real
+from ranks.words.extras import how_to_install
 
 LIBRARIES = ("greenlet", "matplotlib", "rich", "mpi4py")
 PATIENCE_S = 20  # for the child that loads MPI
@@ -19,7 +22,7 @@ PATIENCE_S = 20  # for the child that loads MPI
 def versions() -> dict[str, str]:
     """Return what is installed here, by name."""
     return {
-        "gears": _version("gears"),
+        "gears": ranks.__version__,
         "Python": f"{platform.python_version()}, {platform.python_implementation()}, {sys.executable}",
         "NumPy": f"{np.__version__}, SIMD: {simd_level()}",
         **{name: _version(name) for name in LIBRARIES},
@@ -49,6 +52,8 @@ def _cores() -> int:
 
 def _mpi() -> str:
     """Return the MPI library and its launcher; a child loads it, since loading it joins a world."""
+    if find_spec("mpi4py") is None:
+        return f"not found; {how_to_install('mpi')}"
     code = "from mpi4py import MPI; print(' '.join(MPI.Get_library_version().split()[:3]).rstrip(','))"
     try:
         launcher = real.find_mpiexec()
