@@ -211,12 +211,15 @@ def on_ranks(world: Simulated, n: int) -> dict[int, dict[str, int]]:
     return times
 
 
-def draw_all(world: Simulated, path: Path, times: dict[int, dict[str, int]]) -> None:
+def draw_all(world: Simulated, path: Path, n: int, times: dict[int, dict[str, int]]) -> None:
     """Draw time against ranks, the network with data on its wires, and the messages of 8 ranks that sort."""
-    names = ("bitonic_block_sort", "odd_even_block_sort", "sample_sort")
-    points: dict[str, Points] = {name: [(p, times[p][name]) for p in times] for name in names}
-    title = f"Sorting on {world.network.name}"
-    files.save(path, curves(title, "ranks", {}, points, "{:.0f}".format, units.nice_time).savefig)
+    points: dict[str, Points] = {name: [(p, times[p][name]) for p in times] for name in SORTS}
+    expected = {
+        name: [(p, expected_of(Simulated(p, world.network), name, n // p * p)[1]) for p in times] for name in SORTS
+    }
+    lines = {name: line for name, line in expected.items() if None not in dict(line).values()}
+    title = f"Sorting {n:,} numbers on {world.network.name}"
+    files.save(path, curves(title, "ranks", lines, points, "{:.0f}".format, units.nice_time).savefig)
     figure = draw(bitonic(DRAWN.size), DRAWN, "Bitonic network, 8 wires: colour is size, an orange comparator swaps")
     files.save(path.with_stem(f"{path.stem}-network"), figure.savefig)
     p = min(world.p, 8)
@@ -238,10 +241,11 @@ def experiment(world: World, args: argparse.Namespace, job: int) -> None:
     show_networks()
     climb(args.log2_size)
     times = on_ranks(world, job)
-    if args.trace:
-        files.save(args.trace, measure(world, bitonic_block_sort, job, trace=True).trace.to_chrome)
+    if args.trace or args.html:
+        trace = measure(world, bitonic_block_sort, job, trace=True).trace
+        files.save_trace(args, trace, f"Bitonic sort of {job:,} numbers, {world.name}")
     if args.plot:
-        draw_all(world, args.plot, times)
+        draw_all(world, args.plot, job, times)
     if args.animate:
         files.save(args.animate, lambda path: path.write_bytes(gif.gif(*flow(bitonic(DRAWN.size), DRAWN))))
 

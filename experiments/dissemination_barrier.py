@@ -92,8 +92,9 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     trials = [trial(Simulated(p, world.network), name) for p, name in progress.track(todo, "running")]
     tables.compare(world, "sends", trials)
     prove(world.network)
-    if args.trace:
-        files.save(args.trace, entered_late(dissemination_barrier, world.p, world.network).to_chrome)
+    if args.trace or args.html:
+        trace = entered_late(dissemination_barrier, world.p, world.network)
+        files.save_trace(args, trace, f"Dissemination barrier, entered 1 µs apart, {world.name}")
     if args.plot:
         draw(world, args.plot, dict(zip(todo, trials, strict=True)))
 

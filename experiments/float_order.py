@@ -28,6 +28,7 @@ from experiments.lab.options import Parser
 from experiments.lab.tables import Column, decimals, pair
 from experiments.lab.terminal import say
 from experiments.lab.worlds import World
+from experiments.pictures.palette import styles
 from ranks import look
 
 SHOWS = "Errors of float32 sums by algorithm and number of ranks, expected and measured, and who gets the same bits."
@@ -156,23 +157,29 @@ def yes_or_no(is_so: bool) -> str:
 
 
 def picture(sizes: list[int], found: dict[tuple[str, int], Seen]) -> Any:
-    """Return a Figure of errors against the number of ranks: expected as lines, measured as points, bounds dotted."""
-    figure = look.figure(8, 5)
-    axes = look.axes(figure, title="Errors of float32 sums over p ranks", xlabel="ranks p", ylabel="rms error, in u")
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    for index, name in enumerate(ALGORITHMS):
-        colour, marker = look.rank_colour(index), look.MARKERS[index % len(look.MARKERS)]
-        axes.plot(sizes, [found[name, p].expected for p in sizes], color=colour)
-        axes.plot(sizes, [found[name, p].rms for p in sizes], marker, color=colour, fillstyle="none", label=name)
-    axes.plot(sizes, [p - 1 for p in sizes], ":", color=look.INK, label="bound of a chain, p - 1")
-    axes.plot(sizes, [max(math.log2(p), 1) for p in sizes], "--", color=look.INK, label="bound of a tree, lg p")
-    axes.plot(
+    """Return a Figure of errors against the number of ranks: the largest under their bounds, the rms as expected."""
+    figure = look.figure(10, 5)
+    largest = look.axes(figure, 1, 2, 1, title="Largest error of a float32 sum, and bounds")
+    rms = look.axes(figure, 1, 2, 2, title="Root of the mean square (lines expected)")
+    for name, (colour, marker) in styles(ALGORITHMS).items():
+        mark: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "", "fillstyle": "none"}
+        largest.plot(sizes, [found[name, p].largest for p in sizes], label=name, **mark)
+        rms.plot(sizes, [found[name, p].expected for p in sizes], color=colour)
+        rms.plot(sizes, [found[name, p].rms for p in sizes], **mark)
+    chain, tree = [p - 1 for p in sizes], [max(math.log2(p), 1) for p in sizes]
+    largest.plot(sizes, chain, ":", color=look.INK, label="bound of a chain, p - 1")
+    largest.plot(sizes, tree, "--", color=look.INK, label="bound of a tree, lg p")
+    rms.plot(
         sizes, [0.4 * math.sqrt(p / 3) for p in sizes], "-.", color=look.INK, label="√p: a chain, errors at random"
     )
-    axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.grid(alpha=0.3)
-    look.legend(axes, fontsize="small", ncols=2)
+    for axes in (largest, rms):
+        axes.set(xlabel="ranks p", ylabel="error, in u = 2^-24 of the exact sum")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.grid(alpha=0.3)
+    look.legend(figure, fontsize="small", ncols=4, loc="outside lower center")
     return figure
 
 

@@ -21,7 +21,8 @@ from experiments.lab.gallery import CASES, Case
 from experiments.lab.options import Parser
 from experiments.lab.tables import Column
 from experiments.lab.terminal import say
-from ranks.draw.page import page, piece
+from ranks.draw.page import contents, heading, page, piece, viewer
+from ranks.hangs.html import report
 
 SHOWS = "19 programs that fail as real ones do, what the report says of each, and the program mended and explored."
 TAKES = "10 s"
@@ -102,27 +103,27 @@ def show(each: Case, number: str = "", pause: Callable[[str], bool] | None = Non
 
 
 def draw(each: Case, failure: Exception, path: Path) -> None:
-    """Draw the hang; where nothing hangs, the mended program."""
+    """Draw the run up to where it failed."""
+    assert isinstance(failure, ranks.RanksError)
+    title = each.name
     if isinstance(failure, ranks.DeadlockError):
-        headline = str(failure).partition(": ")[2].partition(" (")[0]
-        files.save(path, partial(failure.picture, title=f"{each.name}: {headline}"))
-    else:
-        assert each.mended is not None
-        trace = ranks.run(each.mended, each.size, trace=True).trace
-        files.save(path, partial(trace.picture, title=f"{each.name}, mended"))
+        title += ": " + str(failure).partition(": ")[2].partition(" (")[0]
+    files.save(path, partial(failure.trace.picture, title=title, error=failure))
 
 
 def html(cases: list[Case]) -> str:
     """Return a page of these cases."""
-    pieces = []
+    pieces = [piece("h1", "Why does it hang?"), contents([each.name for each in cases])]
     for each in progress.track(cases, "drawing"):
         failure, found = each.failure(), each.verdict_when_mended()
-        report = failure._repr_html_() if isinstance(failure, ranks.DeadlockError) else piece("pre", str(failure))
+        assert isinstance(failure, ranks.RanksError)
+        text = "" if isinstance(failure, ranks.DeadlockError) else piece("pre", str(failure))
+        shown = text + viewer(failure.trace, failure) if text else report(failure, live=True)
         pieces += [
-            piece("h2", each.name), piece("p", each.story), piece("pre", each.source()), report,
+            heading(each.name), piece("p", each.story), piece("pre", each.source()), shown,
             piece("p", each.why), piece("pre", each.mended_source()), piece("p", f"Mended, explored: {found.verdict}."),
         ]  # fmt: skip
-    return page("Why does it hang?", [piece("h1", "Why does it hang?"), *pieces])
+    return page("Why does it hang?", pieces)
 
 
 def pause(question: str) -> bool:

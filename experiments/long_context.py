@@ -25,6 +25,7 @@ from experiments.lab.options import Parser, size
 from experiments.lab.tables import Column, decimals, pair
 from experiments.lab.terminal import say
 from experiments.lab.worlds import Real
+from experiments.pictures.palette import styles
 from parallel.local import Attention
 from ranks import look
 
@@ -126,11 +127,12 @@ def picture(budget: int, curves: dict[str, Any]) -> Any:
     """Return a Figure of memory against the length of the sequence: curves expected, marks measured."""
     figure = look.figure(8, 4.5)
     axes = look.axes(figure, title="Memory of a rank, forward and backward", xlabel="tokens in the whole sequence")
-    for index, (name, (n, measured, curve)) in enumerate(curves.items()):
-        colour = look.rank_colour(index)
+    looks = styles(curves)
+    for name, (n, measured, curve) in curves.items():
+        colour, marker = looks[name]
         lengths = np.geomspace(64, n, 100)
         axes.plot(lengths, [curve(each) for each in lengths], color=colour, label=f"{name}, fitted")
-        axes.plot([n], [measured], marker="o", fillstyle="none", color=colour)
+        axes.plot([n], [measured], marker=marker, fillstyle="none", color=colour)
     axes.axhline(budget, color=look.INK, linestyle=":", label="the rank's memory")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)

@@ -133,7 +133,7 @@ def experiment(world: World, args: argparse.Namespace, share: Share) -> None:
     if world.first:
         say(f"Data:  {units.nice_bytes(x.nbytes)} on each, {x.dtype} of shape {x.shape}")
     for name in progress.track([name for name in ALGORITHMS if name != NATIVE or world.real], "running"):
-        measured = measure(world, arrays, name, trace=name == RING and args.trace is not None)
+        measured = measure(world, arrays, name, trace=name == RING and bool(args.trace or args.html))
         wanted = cost(name, world.network, world.p, x.size, x.itemsize) if name != NATIVE else None
         trials[name] = Trial(
             name, wanted, rounds(ALGORITHMS[name], world.p, np.zeros(world.p)) if wanted else 0, measured
@@ -141,8 +141,8 @@ def experiment(world: World, args: argparse.Namespace, share: Share) -> None:
     tables.compare(world, "bytes sent", [*trials.values()])
     if world.first:
         conclude(world, {name: trial.measured.time_ps for name, trial in trials.items()})
-    if args.trace:
-        files.save(args.trace, trials[RING].measured.trace.to_chrome)
+    if args.trace or args.html:
+        files.save_trace(args, trials[RING].measured.trace, f"Ring all-reduce, {world.name}")
     if args.plot:
         draw(world, args.plot, x.nbytes)
     if args.animate:
@@ -173,7 +173,7 @@ def conclude(world: World, times_ps: dict[str, int]) -> None:
 
 
 def draw(world: World, path: Path, n_bytes: int) -> None:
-    """Draw time against bytes up to n_bytes, and the messages of a ring of at most 4 ranks."""
+    """Draw time against bytes up to n_bytes, and the messages of the first ranks of a ring of at most 16."""
     names = [NAIVE, RING, *([NATIVE] if world.real else [])]
     points: dict[str, Points] = {name: [] for name in names}
     largest = max(n_bytes // 4 * 4, 64)
@@ -195,10 +195,10 @@ def draw(world: World, path: Path, n_bytes: int) -> None:
     figure = curves(title, "on each rank", lines, points, units.nice_bytes, units.nice_time)
     files.save(path, figure.savefig)
     if not world.real:
-        p, x = min(world.p, 4), np.zeros(largest // 4, np.float32)
+        p, x = min(world.p, 16), np.zeros(largest // 4, np.float32)
         trace = ranks.run(ring_allreduce, p, x, network=world.network, trace=True).trace
-        title = f"Ring all-reduce of {units.nice_bytes(largest)}: reduce-scatter, then all-gather, {p - 1} steps each"
-        files.save(files.beside(path), partial(trace.picture, title=title))
+        title = f"Ring all-reduce of {units.nice_bytes(largest)} on {p} ranks: {p - 1} steps each way"
+        files.save(files.beside(path), partial(trace.picture, title=title, ranks=range(min(p, 4))))
 
 
 def parser() -> Parser:

@@ -27,6 +27,7 @@ from experiments.lab.tables import Bound, Column, decimals, pair, time_column
 from experiments.lab.terminal import say
 from experiments.lab.worlds import World
 from experiments.pictures.curves import Points, curves
+from ranks import look
 
 SHOWS = "What a late rank and a slow link add to the time of all-reduces, a broadcast and a barrier, and why."
 TAKES = "1 s"
@@ -167,13 +168,17 @@ def draw(setting: Setting, path: Path) -> None:
     """Draw time against the factor of the slow link, expected and measured."""
     lines: dict[str, Points] = {}
     points: dict[str, Points] = {}
-    for name in ("ring", "recursive doubling", "halving-doubling"):
-        algorithm, plain = ALGORITHMS[name], measured(ALGORITHMS[name], setting)
-        each = [replace(setting, factor=2**k) for k in range(7)]
+    factors = sorted({2**k for k in range(7)} | {setting.factor})
+    for name, algorithm in progress.track(list(ALGORITHMS.items()), "drawing"):
+        plain = measured(algorithm, setting)
+        each = [replace(setting, factor=factor) for factor in factors]
         lines[name] = [(s.factor, plain + algorithm.slow(s, plain)) for s in each]
         points[name] = [(s.factor, measured(algorithm, s, slow=True)) for s in each]
     title = f"One slow link, {setting.p} ranks, {units.nice_bytes(setting.n_bytes)} on each, no ports"
     figure = curves(title, "the link is slower by", lines, points, "{:.0f}".format, units.nice_time)
+    axes = figure.axes[0]
+    axes.axvline(setting.factor, color=look.ACCENT, linestyle="--", linewidth=1)
+    axes.text(setting.factor, axes.get_ylim()[1], f" --factor {setting.factor}", color=look.ACCENT, va="top")
     files.save(path, figure.savefig)
 
 

@@ -30,6 +30,7 @@ from experiments.lab.tables import Column, decimals, pair, time_column
 from experiments.lab.terminal import say
 from experiments.lab.worlds import Simulated, World
 from experiments.pictures.curves import tick
+from experiments.pictures.palette import styles
 from parallel import costs
 from ranks import look
 
@@ -162,10 +163,10 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         winners(args.ranks, [args.tokens] if "--tokens" in args.given else WINNERS_TOKENS)
         if args.plot:
             draw(args.plot, world.network.name, args.tokens, sizes, runs)
-        if args.trace:
-            files.save(
-                args.trace, play("ring", world.network, min(args.ranks, 8), args.tokens, trace=True).trace.to_chrome
-            )
+        if args.trace or args.html:
+            p = min(args.ranks, 8)
+            trace = play("ring", world.network, p, args.tokens, trace=True).trace
+            files.save_trace(args, trace, f"Ring attention, {p} ranks, {args.tokens:,} tokens each")
     if world.first:
         say("Numbers:")
     numbers(world)
@@ -175,7 +176,7 @@ def picture(network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, i
     """Return a Figure of what a rank sends, and of how long attention takes, against the number of ranks."""
     figure = look.figure(11, 4.5)
     left, right = look.axes(figure, 1, 2, 1), look.axes(figure, 1, 2, 2)
-    for name, colour, marker in zip(NAMES, look.COLOURS, look.MARKERS, strict=False):
+    for name, (colour, marker) in styles(NAMES).items():
         style: dict[str, Any] = {"color": colour, "label": name}
         left.plot(sizes, [sent(name, p, tokens) * BYTES for p in sizes], **style)
         played = [played_elements(runs[name, p], tokens) * BYTES for p in sizes]

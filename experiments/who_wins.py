@@ -24,6 +24,7 @@ from experiments.lab.options import Parser
 from experiments.lab.tables import Column, size_column, time_column
 from experiments.lab.terminal import say
 from experiments.lab.worlds import World
+from experiments.pictures.palette import styles
 from ranks import look
 
 SHOWS = "A diagram for each operation, ranks by bytes: the winner by formula, and whether a run agrees."
@@ -142,12 +143,10 @@ def picture(
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
-    columns = len(networks) if len(networks) > 1 else min(3, len(operations))
+    columns = min(2, len(networks) * len(operations))
     lines = -(-len(operations) * len(networks) // columns)
-    figure = look.figure(1 + 4.6 * columns, 1 + 4 * lines)
-    figure.supxlabel(
-        "capital: run, and it won; cross: run, and another won; small: predicted only", fontsize="small", color=look.INK
-    )
+    figure = look.figure(0.5 + 4.6 * columns, 1 + 4.3 * lines)
+    figure.supxlabel("capital: run, and it won; cross: run, and another won; small: predicted only", color=look.INK)
     for index, (operation, network) in enumerate(product(operations, networks)):
         axes = look.axes(figure, lines, columns, index + 1, title=f"{operation}, {network.name}")
         diagram = diagrams[operation, network.name]
@@ -160,14 +159,14 @@ def picture(
             letter = letters[each.predicted]
             text = letter.lower() if not each.measured_ps else "\N{MULTIPLICATION SIGN}" if each.loss else letter
             ink = look.ink_on(colours[each.predicted])
-            axes.text(x, y, text, ha="center", va="center", fontsize="small", color=ink)
+            axes.text(x, y, text, ha="center", va="center", fontsize="large", color=ink)
         axes.set_xticks(range(len(BYTES)), [units.nice_bytes(n) for n in BYTES], rotation=45, fontsize="small")
         axes.set_yticks(range(len(sizes)), [f"{p}" for p in sizes], fontsize="small")
         axes.set_ylabel("ranks")
         winners = {each.predicted for each in diagram.values()}
         handles = [Patch(color=colours[name], label=f"{letters[name]} {name}") for name in colours if name in winners]
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22), "ncols": 3}
-        look.legend(axes, handles=handles, fontsize="small", **below)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
+        look.legend(axes, handles=handles, **below)
     return figure
 
 
@@ -175,7 +174,7 @@ def colours_of(operation: str, diagrams: list[Diagram]) -> dict[str, str]:
     """Return a colour for each algorithm that wins in one of the diagrams, in the order of the catalogue."""
     winners = {each.predicted for diagram in diagrams for each in diagram.values()}
     names = [name for name in CATALOGUE[operation] if name in winners]
-    return {name: look.rank_colour(index) for index, name in enumerate(names)}
+    return {name: colour for name, (colour, _) in styles(names).items()}
 
 
 def on_mpi(world: World, operations: list[str]) -> None:

@@ -22,7 +22,7 @@ from ranks.observers.faults import Fault
 from ranks.observers.trace import Trace
 from ranks.schedules.search import MODES, read_replay, repeat
 from ranks.schedules.world import ChoosingWorld
-from ranks.words.errors import NondeterminismError, ReceiveBufferError
+from ranks.words.errors import NondeterminismError, RanksError, ReceiveBufferError
 from ranks.world import World
 
 __tracebackhide__ = True  # pytest shows the frames of the program, not of this module
@@ -209,6 +209,9 @@ def carry_out(
         name = f"{getattr(program, '__name__', 'program')}, {world.size}{', *args' if args else ''}"
         raise_if_ended_badly(world, name, passes, lenient=comm_type.is_lenient and world.checks is None)
         fails = False
+    except RanksError as problem:
+        problem.trace = world.trace
+        raise
     finally:
         world.scheduler.close()
         restore_process(world, quietly=fails)

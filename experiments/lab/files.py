@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,11 @@ def save(path: Path, write: Callable[[Path], Any]) -> None:
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     terminal.say(f"wrote {path}")
+
+
+def save_trace(args: argparse.Namespace, trace: Any, title: str) -> None:
+    """Write a trace into the files of --trace and --html, if they were asked for."""
+    if args.trace:
+        save(args.trace, trace.to_chrome)
+    if args.html:
+        save(args.html, partial(trace.to_html, title=title))

@@ -77,9 +77,11 @@ class Parser(argparse.ArgumentParser):
         group.add_argument("--plot", type=files.picture, metavar="FILE", help=f"draw {what} (.png, .svg)")
 
     def add_trace(self, what: str = "messages") -> None:
-        """Add --trace."""
+        """Add --trace and --html, which `files.save_trace` writes."""
         text = f"write {what} over time (.json), for https://ui.perfetto.dev"
         self.simulated.add_argument("--trace", type=files.named(".json"), metavar="FILE", help=text)
+        text = "the same as a page (.html): zoom in, hover over messages, step, play"
+        self.simulated.add_argument("--html", type=files.named(".html"), metavar="FILE", help=text)
 
     def add_animation(self, what: str) -> None:
         """Add --animate."""

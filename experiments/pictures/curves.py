@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from experiments.pictures.palette import styles
 from ranks import look
 
 Points = list[tuple[float, float]]
@@ -13,7 +14,7 @@ Points = list[tuple[float, float]]
 
 def tick(text: str) -> str:
     """Return a number and its unit as beside a tick of an axis: tick("1.000 µs") == "1 µs"."""
-    return re.sub(r"\.0*(?= )", "", text)
+    return re.sub(r"(\.\d*?)0+(?= )", r"\1", text).replace(". ", " ")
 
 
 def curves(
@@ -25,27 +26,37 @@ def curves(
     nice_y: Callable[[float], str],
     vertical: str = "time",
 ) -> Any:
-    """Return a Figure of points (x, y) as measured over lines as expected; without any lines, points are joined."""
-    from matplotlib.ticker import LogLocator
-
+    """Return a Figure of points (x, y) as measured over lines as expected; points without a line are joined."""
     figure = look.figure(8, 4.5)
     axes = look.axes(figure, title=title, xlabel=horizontal, ylabel=vertical)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    for index, name in enumerate(points):
-        colour = look.rank_colour(index)
+    for index, (name, (colour, marker)) in enumerate(styles(points).items()):
+        joined = "" if name in lines else ":"
+        mark: dict[str, Any] = {"marker": marker, "markersize": 6 + 1.5 * index, "fillstyle": "none", "color": colour}
         if name in lines:
             axes.plot(*zip(*lines[name], strict=True), color=colour)
-        mark: dict[str, Any] = {"marker": look.MARKERS[index], "markersize": 6 + 2 * index, "fillstyle": "none"}
-        joined = "" if lines else ":"
-        axes.plot(*zip(*points[name], strict=True), color=colour, linestyle=joined, **mark)
-        axes.plot([], [], color=colour, linestyle="-" if name in lines else joined, **mark, label=name)
+        axes.plot(*zip(*points[name], strict=True), linestyle=joined, **mark)
+        axes.plot([], [], linestyle=joined or "-", **mark, label=name)
     axes.xaxis.set_major_formatter(lambda x, _: nice_x(x))
     axes.yaxis.set_major_formatter(lambda y, _: tick(nice_y(y)))
+    _locate(axes)
+    axes.grid(alpha=0.3)
+    title = "lines expected, marks measured" if lines else "measured"
+    if len(points) > 4:  # they would hide something
+        look.legend(figure, title=title, alignment="left", loc="outside right upper")
+    else:
+        look.legend(axes, title=title, alignment="left")
+    return figure
+
+
+def _locate(axes: Any) -> None:
+    """Put so many ticks on the vertical axis that its scale can be read where it spans few powers of ten."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
     low, high = axes.get_ylim()
-    if high < 100 * low:  # too few powers of ten to read the scale by
+    if high < 10 * low:
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+    elif high < 100 * low:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_formatter("")
-    axes.grid(alpha=0.3)
-    look.legend(axes, title="lines expected, marks measured" if lines else "measured", alignment="left")
-    return figure

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 COLOURS = 64  # of the palette: enough for flat drawings, and fewer bytes than 256
-GROUND = "#0d1117"  # a moving picture has no half-transparent edges: it lies on a dark ground, which glares nowhere
+# A moving picture has no half-transparent edges: it lies on a dark ground, which glares on no page.
+GROUND, INK = "#0d1117", "#c9d1d9"
 
 
 def image(figure: Any) -> Any:

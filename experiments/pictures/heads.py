@@ -95,9 +95,11 @@ def causal_work(layouts: Sequence[str], n: int, p: int) -> Any:
             [[visible_pairs(positions[r], positions[(r - step) % p]) for step in range(p)] for r in range(p)]
         )
         axes = look.axes(figure, 1, len(layouts), index + 1)
-        axes.imshow(work, cmap="Blues", vmin=0, vmax=1.6 * work.max())
+        red, green, blue = (int(look.COLOURS[0][at : at + 2], 16) / 255 for at in (1, 3, 5))
+        axes.imshow([[(red, green, blue, pairs and 0.5 + pairs / work.max() / 2) for pairs in line] for line in work])
         for (rank, step), pairs in np.ndenumerate(work):
-            axes.text(step, rank, f"{pairs}", ha="center", va="center", fontsize=7, color=look.INK)
+            ink = look.LIGHT if pairs else look.INK
+            axes.text(step, rank, f"{pairs}", ha="center", va="center", fontsize=8, color=ink)
             if pairs == work[:, step].max():
                 axes.add_patch(_square(step, rank, facecolor="none", edgecolor=look.ACCENT, linewidth=1.2))
         axes.set_title(f"{layout}: {work.max(0).sum():,} in a row", fontsize="medium")

@@ -89,6 +89,10 @@ class _Scene:
                 self.joins[number, (i, j)] = join[0]
             if number < len(stages) - 1:
                 axes.axvline(end, color=look.FAINT, linewidth=0.6, linestyle=":", zorder=0)
+        kinds = {"swaps its two values": look.ACCENT, "leaves them": look.COLOURS[0]}
+        handles = [axes.plot([], [], color=colour, linewidth=2.5, label=label)[0] for label, colour in kinds.items()]
+        options: dict[str, Any] = {"loc": "outside upper left", "ncols": 2, "fontsize": "small"}
+        look.legend(self.figure, handles=handles, title="A comparator", **options)
         self.ends = [end for _, end, _ in stages]
         self.tokens = {}
         for value, share in zip(sorted(x), np.linspace(0, 1, len(x)), strict=True):
@@ -139,7 +143,8 @@ def need_picture(network: ComparatorNetwork, needed: dict[tuple[int, tuple[int, 
     """
     length, most = list(_places(network))[-1][1], max(needed.values())
     figure = look.figure(8, 0.42 * network.n + 0.7)
-    axes = look.axes(figure, bare=True)
+    title = f"Of all {2**network.n} inputs of 0 and 1, so many come out unsorted without that comparator"
+    axes = look.axes(figure, bare=True, title=title)
     axes.hlines(range(network.n), 0, length, color=look.FAINT, linewidth=0.8, zorder=1)
     for number, (_, _, at) in enumerate(_places(network)):
         for (i, j), place in at.items():

@@ -85,7 +85,8 @@ def _caption(moment: int, p: int) -> str:
 SIZE = 720, 560
 DPI = 120
 MOVES = 6  # images in which a block is on its way
-STILL_MS, MOVING_MS, END_MS = 700, 80, 2500
+STILL_MS, MOVING_MS, END_MS = 350, 60, 2000
+LABEL = 14  # pixels under a block, for its number
 
 
 def animation(moments: list[Held], steps: list[list[Passed]], encode: Callable[..., bytes] = gif.gif) -> bytes:
@@ -98,7 +99,10 @@ def animation(moments: list[Held], steps: list[list[Passed]], encode: Callable[.
         still = gif.image(_scene(moments[step], step))
         images += [still, *(_moved(still, messages, k / MOVES, p) for k in range(1, MOVES))]
         times_ms += [STILL_MS, *[MOVING_MS] * (MOVES - 1)]
-    return encode([*images, gif.image(_scene(moments[-1], len(steps)))], [*times_ms, END_MS])
+    images, times_ms = [*images, gif.image(_scene(moments[-1], len(steps)))], [*times_ms, END_MS]
+    # It goes round and round. What does not move shows its first image: blocks on their way in the second step.
+    first = MOVES + MOVES // 2 if len(steps) > 1 else MOVES // 2
+    return encode(images[first:] + images[:first], times_ms[first:] + times_ms[:first])
 
 
 def _scene(held: Held, step: int) -> Any:
@@ -112,10 +116,13 @@ def _scene(held: Held, step: int) -> Any:
     axes.set_ylim(height, 0)
     for rank, blocks in enumerate(held):
         x, y = _corner(rank, 0, p)
-        axes.text(x + p * _slot(p)[0] / 2, y - 6, f"rank {rank}", ha="center", va="bottom", color=look.INK, fontsize=9)
+        axes.text(x + p * _slot(p)[0] / 2, y - 6, f"rank {rank}", ha="center", va="bottom", color=gif.INK, fontsize=9)
         for block, contributors in enumerate(blocks):
-            _block(axes, _corner(rank, block, p), _slot(p), contributors, p)
-    axes.text(width / 2, height / 2, _headline(step, p), ha="center", va="center", color=look.INK, linespacing=1.5)
+            x, y = _corner(rank, block, p)
+            _block(axes, (x, y), _slot(p), contributors, p)
+            below = {"ha": "center", "va": "center", "color": gif.INK, "fontsize": 6.5}
+            axes.text(x + _slot(p)[0] / 2, y + p * _slot(p)[1] + LABEL / 2, f"b{block}", **below)
+    axes.text(width / 2, height / 2, _headline(step, p), ha="center", va="center", color=gif.INK, linespacing=1.5)
     return figure
 
 
@@ -124,7 +131,7 @@ def _moved(still: Any, messages: list[Passed], progress: float, p: int) -> Any:
     image, (width, height) = still.copy(), _slot(p)
     for message in messages:
         (x0, y0), (x1, y1) = (_corner(rank, message.block, p) for rank in (message.source, message.dest))
-        sent = still.crop((x0, y0, x0 + width, y0 + p * height))
+        sent = still.crop((x0, y0, x0 + width, y0 + p * height + LABEL))
         image.paste(sent, (round(x0 + progress * (x1 - x0)), round(y0 + progress * (y1 - y0))))
     return image
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Event(NamedTuple):
@@ -29,6 +29,21 @@ class Event(NamedTuple):
     site: str = ""
 
 
+class Fate(NamedTuple):
+    """What had become of a rank when an error ended the run.
+
+    time_ps:  When it did something for the last time.
+    role:     "core" or "behind" if it waits for ever, "failed" or "returned".
+    words:    A few words on it; more: several lines.
+    """
+
+    rank: int
+    time_ps: int
+    role: str
+    words: str
+    more: str
+
+
 class Events:
     """The events of a run of `size` ranks, in an order in which each comes after all that it depends on.
 
@@ -43,6 +58,11 @@ class Events:
     def end_ps(self) -> int:
         """When the last event ended."""
         return max((event.end_ps for event in self.events), default=0)
+
+    def end_with(self, error: Any) -> int:
+        """Return where a picture ends of the run that `error` ended: beyond the last event, since waiting goes on."""
+        last_ps = max(self.end_ps, getattr(error, "time_ps", 0))
+        return last_ps if error is None else max(1, last_ps * 5 // 4)
 
     def messages(self) -> list[tuple[Event, Event]]:
         """Return the send and the receive of each message that was received."""
@@ -85,3 +105,27 @@ class Events:
     def returns(self) -> dict[int, int]:
         """Return when the program of each rank returned; ranks whose program did not are left out."""
         return {event.rank: event.end_ps for event in self.events if event.kind == "return"}
+
+    def fates(self, error: Any) -> list[Fate]:
+        """Return what had become of the ranks when `error` ended the run; of ranks that still ran, nothing."""
+        last = dict.fromkeys(range(self.size), 0)
+        for event in self.events:
+            last[event.rank] = max(last[event.rank], event.end_ps)
+        found = []
+        for each in getattr(error, "blocked", ()):
+            role = "core" if each.rank in error.core else "behind"
+            short = f"{each.call.text.partition('(')[0]} at {each.call.site}"
+            found.append(
+                Fate(each.rank, last[each.rank], role, short, f"{each.call.text}\n{each.call.site}\n{each.reason}")
+            )
+        for rank, how in getattr(error, "failed", {}).items():
+            found.append(Fate(rank, last[rank], "failed", "crashed", how))
+        for text, ranks in getattr(error, "calls", {}).items():  # they do not agree on a collective
+            found += [Fate(rank, last[rank], "failed", text, "") for rank in ranks]
+        if error.rank is not None:
+            found.append(
+                Fate(error.rank, last[error.rank], "failed", type(error).__name__, f"{error.call}\n{error.site}")
+            )
+        known = {fate.rank for fate in found}
+        ends = self.returns().items()
+        return found + [Fate(rank, time_ps, "returned", "returned", "") for rank, time_ps in ends if rank not in known]

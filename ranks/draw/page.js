@@ -115,7 +115,8 @@ class Viewer {
   // -- what is in view -----------------------------------------------------------------------------------------
 
   measure() { // reading a canvas's size is slow: once a frame
-    this.width = Math.max(1, this.canvas.clientWidth - LEFT - (this.data.marks.rank.length ? 270 : 8));
+    const words = Math.max(0, ...this.data.marks.text.map(text => 7 * text.length)); // about as wide
+    this.width = Math.max(1, this.canvas.clientWidth - LEFT - Math.min(8 + words, 0.45 * this.canvas.clientWidth));
     this.height = Math.max(1, this.canvas.clientHeight - BOTTOM);
   }
 
@@ -259,13 +260,13 @@ class Viewer {
     }
   }
 
-  drawMarks() { // what hangs has a bar, what crashed a cross
+  drawMarks() { // what hangs has a bar, what failed a cross
     const { context } = this, { rank, start, role } = this.data.marks, [inset, height] = this.inside();
     for (let i = 0; i < rank.length; i++) {
       if (!this.shown(rank[i]) || role[i] === "returned") continue;
       const x = this.x(start[i]), y = this.y(rank[i]) + inset;
-      context.fillStyle = this.colour({ core: "core", crashed: "lost" }[role[i]] || "faint");
-      if (role[i] === "crashed") { context.fillText("✖", x - 5, y + height / 2 + 4); continue; }
+      context.fillStyle = this.colour({ core: "core", failed: "lost" }[role[i]] || "faint");
+      if (role[i] === "failed") { context.fillText("✖", x - 5, y + height / 2 + 4); continue; }
       context.globalAlpha = 0.5;
       context.fillRect(x, y, LEFT + this.width - x, height);
       context.globalAlpha = 1;
@@ -365,7 +366,7 @@ class Viewer {
     for (let i = 0; i < marks.rank.length; i++) {
       const y = this.y(marks.rank[i]) + half;
       if (this.row < 10 || y < 4 || y > this.height) continue;
-      context.fillStyle = this.colour({ core: "core", crashed: "lost" }[marks.role[i]] || "faint");
+      context.fillStyle = this.colour({ core: "core", failed: "lost" }[marks.role[i]] || "faint");
       context.fillText(marks.text[i], LEFT + this.width + 8, y + 4);
     }
     context.strokeRect(LEFT - 0.5, 0.5, this.width + 1, this.height);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -25,19 +26,30 @@ def piece(element: str, text: str) -> str:
     return f"<{element}>{escape(text)}</{element}>"
 
 
-def viewer(trace: Events, hang: Any = None) -> str:
-    """Return the space-time picture of a run as a piece of a page. hang: the DeadlockError that ended it."""
+def heading(name: str) -> str:
+    """Return a heading to which `contents` leads."""
+    return f'<h2 id="{escape(name)}">{escape(name)}</h2>'
+
+
+def contents(names: list[str]) -> str:
+    """Return a list of what is on a page, which leads to each `heading`."""
+    lines = (f'<li><a href="#{escape(name)}">{escape(name)}</a></li>' for name in names)
+    return f"<nav><ul>{''.join(lines)}</ul></nav>"
+
+
+def viewer(trace: Events, error: Any = None) -> str:
+    """Return the space-time picture of a run as a piece of a page. error: the RanksError that ended it."""
     # A "<" could end the script early, or begin a comment in it.
-    text = json.dumps(facts(trace, hang), separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(facts(trace, error), separators=(",", ":")).replace("<", "\\u003c")
     label = f"What {trace.size} ranks did when"
     data = f'<script type="application/json">{text}</script>'
     return f'<figure class="trace" tabindex="0" aria-label="{label}">{data}</figure>'
 
 
-def facts(trace: Events, hang: Any = None) -> dict[str, Any]:
+def facts(trace: Events, error: Any = None) -> dict[str, Any]:
     """Return what the page shows of a run, by columns; a site is a place in `sites`, a region's name one in `names`."""
-    last_ps = max(trace.end_ps, 0 if hang is None else hang.time_ps)
-    end_ps = last_ps if hang is None else max(1, last_ps * 5 // 4)  # a hang lasts for ever
+    end_ps = trace.end_with(error)
+    fates = [] if error is None else trace.fates(error)
     sites, names = _Places(), _Places()
     bars = [
         (event.rank, start_ps, stop_ps, KINDS.index(what), event.peer, sites[event.site])
@@ -48,10 +60,9 @@ def facts(trace: Events, hang: Any = None) -> dict[str, Any]:
         for a, b in trace.messages()
     ]
     lost = [(a.rank, a.peer, a.end_ps, None, a.tag, a.n_bytes, sites[a.site], -1) for a in trace.unreceived()]
-    marks = _marks(trace, hang) if hang is not None else []
-    crashed = {rank: start_ps for rank, start_ps, role, *_ in marks if role == "crashed"}
+    gone = {fate.rank: fate.time_ps for fate in fates if fate.role == "failed"}
     regions = [
-        (rank, start_ps, min(stop_ps, crashed.get(rank, stop_ps)), names[name])
+        (rank, start_ps, min(stop_ps, gone.get(rank, stop_ps)), names[name])
         for name, rank, start_ps, stop_ps in trace.visits(end_ps)
     ]
     return {
@@ -60,7 +71,7 @@ def facts(trace: Events, hang: Any = None) -> dict[str, Any]:
         "bars": _columns("rank start end what peer site", sorted(bars)),
         "messages": _columns("source dest sent received tag bytes sendSite receiveSite", messages + lost),
         "regions": _columns("rank start end name", sorted(regions)),
-        "marks": _columns("rank start role text more", marks),
+        "marks": _columns("rank start role text more", fates),
         "sites": list(sites),
         "names": list(names),
     }
@@ -74,19 +85,5 @@ class _Places(dict[str, int]):
         return self[text]
 
 
-def _columns(names: str, rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
+def _columns(names: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
     return {name: [row[index] for row in rows] for index, name in enumerate(names.split())}
-
-
-def _marks(trace: Events, hang: Any) -> list[tuple[int, int, str, str, str]]:
-    """Return what has become of each rank: its last time, "core", "behind", "crashed" or "returned", and words."""
-    last = dict.fromkeys(range(trace.size), 0)
-    for event in trace.events:
-        last[event.rank] = max(last[event.rank], event.end_ps)
-    marks = []
-    for each in hang.blocked:
-        role = "core" if each.rank in hang.core else "behind"
-        short = f"{each.call.text.partition('(')[0]} at {each.call.site}"
-        marks.append((each.rank, last[each.rank], role, short, f"{each.call.text}\n{each.call.site}\n{each.reason}"))
-    marks += [(rank, last[rank], "crashed", "crashed", how) for rank, how in getattr(hang, "failed", {}).items()]
-    return marks + [(rank, time_ps, "returned", "returned", "") for rank, time_ps in trace.returns().items()]

@@ -11,7 +11,7 @@ from ranks.draw.events import Events
 # One colour for each way to spend time; people who do not see red and green can tell them apart too.
 COLOURS = {"compute": "#009e73", "send": "#0072b2", "receive": "#56b4e9", "waiting": "#8a8d9170"}
 REGION_COLOUR = "#8f6fd6"
-CORE_COLOUR = look.ACCENT
+HANGS = {"core": ("core of the hang", look.ACCENT), "behind": ("behind it", look.INK)}
 LOST_COLOUR = "#d6336c"
 
 # Beyond so many messages, arrows hide each other: they are drawn thin. So many ranks fit one picture.
@@ -21,11 +21,11 @@ Span = tuple[int, float, float]  # rank, start and end in the unit of the axis
 
 
 def space_time(
-    trace: Events, title: str = "", hang: Any = None, ranks: range | None = None, until_ps: int | None = None
+    trace: Events, title: str = "", error: Any = None, ranks: range | None = None, until_ps: int | None = None
 ) -> Any:
     """Return a matplotlib Figure: time runs right, a line per rank, an arrow per message.
 
-    hang: the DeadlockError that ended the run; its ranks stand out. ranks: those that are drawn. until_ps: where the
+    error: the RanksError that ended the run; its ranks stand out. ranks: those that are drawn. until_ps: where the
     time axis ends; by default where the last event does.
     """
     shown = range(min(trace.size, _RANKS)) if ranks is None else ranks
@@ -33,30 +33,26 @@ def space_time(
         raise ValueError(
             f"picture: got ranks={shown}, expected some of 0 to {trace.size - 1} in a row; remedy: range(first, end)"
         )
-    picture = _Picture(trace, shown, hang, until_ps)
+    picture = _Picture(trace, shown, error, until_ps)
     picture.draw_bars()
     picture.draw_regions()
     picture.draw_messages()
-    if hang is not None:
-        picture.draw_hang(hang)
+    picture.draw_fates()
     return picture.finish(title)
 
 
 class _Picture:
     """A space-time picture while it is drawn. What has a label comes into the legend."""
 
-    def __init__(self, trace: Events, shown: range, hang: Any, until_ps: int | None) -> None:
+    def __init__(self, trace: Events, shown: range, error: Any, until_ps: int | None) -> None:
         self.trace, self.shown = trace, shown
-        last_ps = max(trace.end_ps, 0 if hang is None else hang.time_ps) or 1
-        # A hang lasts for ever: it is drawn beyond the last event.
-        end_ps = until_ps or (last_ps if hang is None else last_ps * 5 // 4)
+        end_ps = until_ps or trace.end_with(error) or 1
         self.unit, self.scale = look.time_unit(end_ps)
         self.end = end_ps / self.scale
-        self.last = dict.fromkeys(range(trace.size), 0.0)  # when each rank did something for the last time
-        for event in trace.events:
-            self.last[event.rank] = max(self.last[event.rank], event.end_ps / self.scale)
-        waiting = {} if hang is None else {each.rank: self.end for each in hang.blocked}
-        self.ends = self.last | waiting
+        self.fates = [] if error is None else [fate for fate in trace.fates(error) if fate.rank in shown]
+        self.ends = dict.fromkeys(shown, self.end)  # of the ranks' lines
+        stopped = [(fate.rank, fate.time_ps) for fate in self.fates if fate.role not in HANGS]
+        self.ends |= {rank: time_ps / self.scale for rank, time_ps in [*trace.returns().items(), *stopped]}
         self.figure = look.figure(10, min(max(2.5, 0.45 * len(shown) + 1.2), 24))
         self.axes = look.axes(self.figure)
 
@@ -104,25 +100,16 @@ class _Picture:
                 style = {"color": LOST_COLOUR, "marker": "x", "markersize": 8, "markeredgewidth": 2, "markevery": [1]}
                 self.axes.plot(*ends, linestyle=(0, (4, 3)), linewidth=1.4, label="never received", **style)
 
-    def draw_hang(self, hang: Any) -> None:
-        """Draw how long each blocked rank has waited and in what, the core first; say which ranks are gone."""
-        for colour, core, label in ((CORE_COLOUR, True, "core of the hang"), (look.INK, False, "behind it")):
-            blocked = [each for each in hang.blocked if (each.rank in hang.core) == core and each.rank in self.shown]
-            spans = [(each.rank, self.last[each.rank], self.end) for each in blocked]
+    def draw_fates(self) -> None:
+        """Draw what hangs beyond its last event, and say at the end of each rank's line what had become of it."""
+        for role, (label, colour) in HANGS.items():
+            spans = [(fate.rank, fate.time_ps / self.scale, self.end) for fate in self.fates if fate.role == role]
             self._boxes(spans, 0.16, facecolor="none", edgecolor=colour, hatch="////", linewidth=0, label=label)
-            for each in blocked:
-                self._say(each.rank, f"{each.call.text.partition('(')[0]} at {each.call.site}", colour)
-        gone = dict.fromkeys(getattr(hang, "failed", ()), "crashed") | dict.fromkeys(self.trace.returns(), "returned")
-        for rank, how in gone.items():
-            if rank in self.shown:
-                colour = LOST_COLOUR if how == "crashed" else look.INK
-                if how == "crashed":
-                    self.axes.plot([self.last[rank]], [rank], marker="X", color=colour, markersize=14)
-                self._say(rank, how, colour)
-
-    def _say(self, rank: int, text: str, colour: str) -> None:
-        """Write at the end of a rank's line what has become of it."""
-        self.axes.text(1.02 * self.end, rank, text, color=colour, fontsize="small", va="center")
+        for fate in self.fates:
+            colour = LOST_COLOUR if fate.role == "failed" else HANGS[fate.role][1] if fate.role in HANGS else look.INK
+            if fate.role == "failed":
+                self.axes.plot([fate.time_ps / self.scale], [fate.rank], marker="X", color=colour, markersize=14)
+            self.axes.text(1.02 * self.end, fate.rank, fate.words, color=colour, fontsize="small", va="center")
 
     def _boxes(self, spans: Iterable[Span], half: float, **style: Any) -> None:
         """Draw a box from start to end on each rank's line that is shown."""

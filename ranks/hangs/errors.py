@@ -47,7 +47,7 @@ class DeadlockError(RanksError):
         """Return the space-time picture of a traced run up to its end, a matplotlib Figure; save it if told where."""
         if self.trace is None:
             raise ValueError("picture: got a run without trace, expected trace=True; remedy: run it with trace=True")
-        return self.trace.picture(path, title=title, hang=self)
+        return self.trace.picture(path, title=title, error=self)
 
 
 class RankFailedError(DeadlockError):

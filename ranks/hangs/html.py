@@ -13,7 +13,7 @@ from ranks.words.extras import how_to_install, need
 # Colours that read on the page's ground, be that light or dark.
 _STYLE = """
 <style>
-.ranks-report { font-family: system-ui, sans-serif; padding: 1em }
+.ranks-report { font-family: system-ui, sans-serif }
 .ranks-report .head { font-size: 1.15em; font-weight: 600; color: #d55e00 }
 .ranks-report table { border-collapse: collapse; margin: 0.8em 0 }
 .ranks-report td, .ranks-report th { text-align: left; padding: 0.25em 0.8em; border-bottom: 1px solid #8886 }

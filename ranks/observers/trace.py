@@ -148,30 +148,30 @@ class Trace(Events, Observer):
 
         Path(path).write_text(json.dumps({"traceEvents": chrome_events(self), "displayTimeUnit": "ns"}))
 
-    def to_html(self, path: str | PathLike[str], *, title: str = "What the ranks did when", hang: Any = None) -> None:
+    def to_html(self, path: str | PathLike[str], *, title: str = "What the ranks did when", error: Any = None) -> None:
         """Write a page in one file, which needs no network: zoom into the run, hover over messages, step, play.
 
-        hang: the error that ended the run; its ranks stand out.
+        error: the RanksError that ended the run; its ranks stand out.
         """
         from ranks.draw.page import page, piece, viewer
 
-        Path(path).write_text(page(title, [piece("h1", title), viewer(self, hang)]), encoding="utf-8")
+        Path(path).write_text(page(title, [piece("h1", title), viewer(self, error)]), encoding="utf-8")
 
     def picture(
-        self, path: str | PathLike[str] | None = None, *, title: str = "", hang: Any = None,
+        self, path: str | PathLike[str] | None = None, *, title: str = "", error: Any = None,
         ranks: range | None = None, until_ps: int | None = None,
     ) -> Any:  # fmt: skip
         """Return the space-time picture, a matplotlib Figure; save it to `path` (.svg or .png) if given.
 
         Messages that nobody received end in a cross.
 
-        hang:      The error that ended the run; its ranks stand out.
+        error:     The RanksError that ended the run; its ranks stand out.
         ranks:     Which ranks are drawn, range(4) for the first four; the first 64 if it is left out.
         until_ps:  Where the time axis ends, so that two pictures can share one: max(one.time_ps, other.time_ps).
         """
         from ranks.draw.space_time import space_time
 
-        figure = space_time(self, title, hang, ranks, until_ps)
+        figure = space_time(self, title, error, ranks, until_ps)
         if path is not None:
             figure.savefig(path, bbox_inches="tight")
         return figure

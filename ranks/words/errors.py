@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 # The error classes of the MPI standard that ours belong to, with the values that MPICH gives them.
 ERR_BUFFER, ERR_TYPE, ERR_TAG, ERR_COMM, ERR_RANK = 1, 3, 4, 5, 6
 ERR_ARG, ERR_TRUNCATE, ERR_OTHER, ERR_REQUEST = 12, 14, 15, 19
@@ -59,7 +61,10 @@ class RanksError(MPIError):
     site:         Where the program made the call, "file.py:12".
     got, expected, remedy: Texts that say what came, what should have come, and how to mend it.
     error_class:  The error class that the MPI standard has for it.
+    trace:        The events up to there, if the run was traced: `error.trace.picture(error=error)` draws them.
     """
+
+    trace: Any = None
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ def few(monkeypatch: Any) -> None:
 def test_ulysses_shows_expected_beside_measured_and_writes_pictures_and_trace(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    options = ["--ranks", 16, "--tokens", 1024, "--plot", "u.png", "--trace", "u.json"]
+    options = ["--ranks", 16, "--tokens", 1024, "--plot", "u.png", "--trace", "u.json", "--html", "u.html"]
     assert call(ulysses, monkeypatch, *options) == 0
     output = capsys.readouterr().out
     # 2 bytes * 1024 tokens * 4096 features * what the formulas of the head say for one token and feature
@@ -49,6 +49,7 @@ def test_ulysses_shows_expected_beside_measured_and_writes_pictures_and_trace(tm
     for picture in ("u.png", "u-messages.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "u.json").read_text())["traceEvents"]
+    assert "<h1>Ring attention, 8 ranks, " in (tmp_path / "u.html").read_text()
 
 
 def test_numbers_that_are_not_those_of_dense_attention_end_the_experiment(monkeypatch):

@@ -44,7 +44,19 @@ def rows(output: str, name: str) -> list[list[str]]:
 
 def test_shows_proof_ladder_and_ranks_and_writes_pictures_and_trace(tmp_path):
     ended = run(
-        "--log2-size", 11, "--ranks", 8, "--plot", "s.png", "--trace", "s.json", "--animate", "s.gif", folder=tmp_path
+        "--log2-size",
+        11,
+        "--ranks",
+        8,
+        "--plot",
+        "s.png",
+        "--trace",
+        "s.json",
+        "--animate",
+        "s.gif",
+        "--html",
+        "s.html",
+        folder=tmp_path,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert rows(ended.stdout, "bitonic")[1] == ["16", "10", "10", "80", "80", "proved"]
@@ -57,6 +69,7 @@ def test_shows_proof_ladder_and_ranks_and_writes_pictures_and_trace(tmp_path):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "s.json").stat().st_size > 1000
     assert (tmp_path / "s.gif").read_bytes().startswith(b"GIF89a")
+    assert "<h1>Bitonic sort of 2,048 numbers, " in (tmp_path / "s.html").read_text()
 
 
 @pytest.fixture

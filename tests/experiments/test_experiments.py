@@ -65,7 +65,20 @@ def here(tmp_path, monkeypatch):
 
 
 def test_ring_shows_expected_beside_measured_and_writes_pictures_and_trace(tmp_path):
-    ended = run(RING, "--ranks", 4, "--bytes", "64KiB", "--plot", "r.png", "--trace", "r.json", folder=tmp_path)
+    ended = run(
+        RING,
+        "--ranks",
+        4,
+        "--bytes",
+        "64KiB",
+        "--plot",
+        "r.png",
+        "--trace",
+        "r.json",
+        "--html",
+        "r.html",
+        folder=tmp_path,
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     # 6 (2.7 µs + 16 KiB / 12 GB/s) + 3 (16 KiB of 1.5 ps a byte)
     time = "24.47 µs"
@@ -74,12 +87,13 @@ def test_ring_shows_expected_beside_measured_and_writes_pictures_and_trace(tmp_p
     assert max(map(len, ended.stdout.splitlines())) <= 100
     for picture in ("r.png", "r-messages.png"):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    assert "<h1>Ring all-reduce, " in (tmp_path / "r.html").read_text()
     phases = [event["ph"] for event in json.loads((tmp_path / "r.json").read_text())["traceEvents"]]
     assert phases.count("s") == phases.count("f") == 4 * 6
 
 
 def test_barrier_shows_rounds_and_the_proof_and_writes_pictures_and_trace(tmp_path):
-    ended = run(BARRIER, "--ranks", 10, "--plot", "b.svg", "--trace", "b.json", folder=tmp_path)
+    ended = run(BARRIER, "--ranks", 10, "--plot", "b.svg", "--trace", "b.json", "--html", "b.html", folder=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert row(ended.stdout, "10 dissemination") == ["4", "4", "4", "4", "10.80 µs", "10.80 µs"]
     assert row(ended.stdout, "10 central")[:4] == ["2", "2", "9", "9"]
@@ -89,6 +103,7 @@ def test_barrier_shows_rounds_and_the_proof_and_writes_pictures_and_trace(tmp_pa
     for picture in ("b.svg", "b-messages.svg"):
         assert "<svg" in (tmp_path / picture).read_text()
     assert json.loads((tmp_path / "b.json").read_text())["traceEvents"]
+    assert "<h1>Dissemination barrier, " in (tmp_path / "b.html").read_text()
 
 
 @pytest.mark.parametrize("network", ["ethernet", "dgx-h100", "dgx-a100-shared", "alpha-beta"])
@@ -190,6 +205,7 @@ WRONG = {
     "--animate ring.png": "argument --animate: got 'ring.png', expected a file name that ends in .gif",
     "--ranks 1 --npy a.npy": "--ranks: got 1, expected 2 or more",
     "--mpi --animate ring.gif": "--animate is for simulated ranks, and real MPI was asked for",
+    "--html ring.txt": "argument --html: got 'ring.txt', expected a file name that ends in .html",
     "--trace trace": "argument --trace: got 'trace', expected a file name that ends in .json",
     "--json .json/": "argument --json: got '.json/', expected a file name that ends in .json",
     "--csv t.txt": "argument --csv: got 't.txt', expected a file name that ends in .csv",

@@ -135,9 +135,16 @@ def test_the_page_has_all_cases_with_code_report_and_repair(monkeypatch: Any, tm
     assert call(monkeypatch, "--html", tmp_path / "gallery.html") == 0
     page = (tmp_path / "gallery.html").read_text()
     for case in CASES.values():
-        assert f"<h2>{case.name}</h2>" in page
+        assert page.count(f'<a href="#{case.name}">') == page.count(f'<h2 id="{case.name}">') == 1
         assert page.count(f"def {case.name}(comm") == 2
-    assert page.count("<svg") == sum(issubclass(case.error, ranks.DeadlockError) for case in CASES.values())
+    assert page.count('<figure class="trace"') == len(CASES)
+
+
+def test_a_picture_shows_the_run_that_fails() -> None:
+    for case in CASES.values():
+        failure: Any = case.failure()
+        failed = {fate.rank for fate in failure.trace.fates(failure) if fate.role in ("core", "failed")}
+        assert failed >= set(case.culprits), case.name
 
 
 @pytest.mark.parametrize(

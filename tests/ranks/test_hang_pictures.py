@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import collectives
 import ranks
 from broken.ranks_unsafe import another_tag, both_send_first
 from inside import chrome_events, page
@@ -194,3 +195,40 @@ def test_perfetto_gets_a_flow_arrow_for_each_message_received_and_a_slice_for_ea
         end = ends[number]
         assert end["bp"] == "e"
         assert any(s["tid"] == end["tid"] and s["ts"] <= end["ts"] <= s["ts"] + s["dur"] for s in slices)
+
+
+def test_every_error_of_a_traced_run_has_the_events_up_to_there() -> None:
+    def program(comm: Any) -> None:
+        if comm.rank == 0:
+            comm.Send(np.zeros(3), 1)
+        elif comm.rank == 1:
+            ranks.spend(comm, 5)
+            comm.Recv(np.zeros(2), 0)
+        else:
+            comm.recv(source=0)
+
+    with pytest.raises(ranks.TruncationError) as caught:
+        ranks.run(program, 3, trace=True)
+    error = caught.value
+    assert [(fate.rank, fate.role, fate.words) for fate in error.trace.fates(error)] == [
+        (1, "failed", "TruncationError"), (0, "returned", "returned"),
+    ]  # fmt: skip
+    figure = error.trace.picture(error=error)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["TruncationError", "returned"]
+    assert [cross[1] for cross in crosses(figure.axes[0], "X")] == [1]
+    with pytest.raises(ranks.TruncationError) as caught:
+        ranks.run(program, 3)
+    assert caught.value.trace is None
+
+
+def test_a_picture_says_which_collective_each_rank_called() -> None:
+    def program(comm: Any) -> None:
+        collectives.barrier(comm) if comm.rank == 2 else collectives.broadcast(comm, np.zeros(1))
+
+    with pytest.raises(ranks.CollectiveMismatchError) as caught:
+        ranks.run(program, 3, trace=True)
+    error = caught.value
+    said = {fate.rank: fate.words for fate in error.trace.fates(error)}
+    assert said == {rank: text for text, of_ranks in error.calls.items() for rank in of_ranks}
+    assert "barrier" in said[2]
+    assert "broadcast" in said[0]

@@ -136,7 +136,7 @@ def test_a_hang_s_page_says_what_became_of_each_rank(tmp_path: Path) -> None:
     here = f"recv at test_trace_pages.py:{program.__code__.co_firstlineno + 6}"
     assert sorted(row[:4] for row in rows(data["marks"])) == [
         (0, 0, "returned", "returned"), (1, 400, "core", here), (2, 400, "behind", here),
-        (3, 400, "crashed", "crashed"),
+        (3, 400, "failed", "crashed"),
     ]  # fmt: skip
     assert data["end"] == 500
     assert sorted(rows(data["regions"])) == [(0, 0, 0, 0), (1, 0, 500, 0), (2, 0, 500, 0), (3, 0, 400, 0)]
