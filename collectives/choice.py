@@ -21,6 +21,7 @@ from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, mpi_of
 # Operations whose algorithms are timed on real MPI, and whether they take an array.
 TIMED = {"allreduce": True, "broadcast": True, "reduce": True, "barrier": False}
 _ROUNDS, _CALLS = 8, 4
+_MANY = 64  # ranks
 _LARGE = 1 << 20  # bytes of an array that passes through the near cache, where the algorithms' own code lies
 
 
@@ -92,6 +93,9 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
     for name, row in CATALOGUE[operation].items():
         if any_op and row.commutative:
             left_out.append((name, "the op is not known to be commutative"))
+            continue
+        if name == "scatter_allgather" and n_items < machine.p and machine.p > _MANY:
+            left_out.append((name, "there are fewer elements than ranks, and its prediction takes p^2 steps"))
             continue
         if row.one_node and len(set(machine.nodes)) > 1:
             left_out.append((name, "the ranks are on several nodes"))

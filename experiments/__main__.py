@@ -18,6 +18,7 @@ Experiments in ML systems, rebuilt by hand: one question, one command.
 
 usage: gears list                       what can be asked, and about how long each takes
        gears EXPERIMENT [OPTIONS]       run one; gears EXPERIMENT --help explains its options
+       gears run -n 64 PROGRAM.py       run a program of mpi4py, unchanged, on simulated ranks
        gears version                    what is installed here, for a report
        gears completion {bash,zsh,tcsh} print a script that completes commands and options
 
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = command.replace("_", "-")
     if name in entries:
         return int(entries[name].module().main([f"gears {name}", *rest]))
+    if command == "run":
+        return _run(rest)
     if command in ("help", "-h", "--help"):
         say(HELP)
     elif command == "list" and not rest:
@@ -45,12 +48,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif command == "completion" and len(rest) == 1 and rest[0] in SHELLS:
         return complete(entries, rest[0])
     else:
-        near = get_close_matches(command, [*entries, "list", "version", "completion"], 1)
+        near = get_close_matches(command, [*entries, "list", "run", "version", "completion"], 1)
         remedy = f"did you mean gears {near[0]}?" if near else "see gears --help"
         got = " ".join([command, *rest])
         print(f"gears: got {got!r}, expected a command or an experiment; {remedy}", file=sys.stderr)
         return 2
     return 0
+
+
+def _run(argv: Sequence[str]) -> int:
+    """Run a program of MPI; what that needs is loaded now."""
+    from mpi.launch.command import main as run_program
+
+    return run_program(argv, "gears run")
 
 
 def show_list(entries: dict[str, Entry]) -> None:
@@ -76,6 +86,9 @@ def complete(entries: dict[str, Entry], shell: str) -> int:
     for name, text in (("list", "what can be asked"), ("version", "what is installed here")):
         commands.add_parser(name, help=text)
     commands.add_parser("completion", help="print a script for a shell").add_argument("shell", choices=SHELLS)
+    from mpi.launch.options import parser as options_of_run
+
+    commands.add_parser("run", parents=[options_of_run("gears run")], add_help=False, help="run a program of mpi4py")
     for entry in entries.values():
         parser = entry.module().parser()
         for action in parser._actions:

@@ -4,10 +4,23 @@
 
     run(lambda comm: comm.allreduce(comm.rank), 3).results  # [3, 3, 3]
 
-`mpi.MPI` has the names, arguments, defaults, classes and constants of mpi4py.MPI.
+`mpi.MPI` has the names, arguments, defaults, classes and constants of mpi4py.MPI. Both are loaded when they are asked
+for: pytest loads the plugin in `mpi.testing` wherever it runs.
 """
 
-from mpi import MPI
-from mpi.running import run
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mpi import MPI
+    from mpi.running import run
 
 __all__ = ["MPI", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "MPI":
+        return import_module("mpi.MPI")
+    if name == "run":
+        return import_module("mpi.running").run
+    raise AttributeError(f"module 'mpi' has no attribute {name!r}")

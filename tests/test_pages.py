@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/guide.md", "examples/README.md", "notebooks/README.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/guide.md",
+    "docs/running.md",
+    "docs/testing.md",
+    "examples/README.md",
+    "examples/mpi/README.md",
+    "notebooks/README.md",
+]
 
 
 def missing_links(page: Path) -> list[str]:
@@ -32,7 +41,9 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_tests_that_are_named_exist(page: str) -> None:
     files = {path.name: path.read_text() for room in ("tests", "examples") for path in (ROOT / room).rglob("test_*.py")}
-    text = re.sub(r"```python\n.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)  # code has tests of its own
+    text = re.sub(
+        r"```(?:python|console)\n.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL
+    )  # code has tests of its own
     for name in re.findall(r"\b(test_\w+(?:\.py)?)", text):
         assert name in files or any(f"def {name}(" in text for text in files.values()), name
 

@@ -32,8 +32,8 @@ def run_test(item: Any) -> None:
         _in_this_process(lambda: function(**arguments))
     elif options.ranks_mpi:
         _on_real_mpi(item, size)
-    elif options.ranks_explore is not None:
-        _under_every_schedule(lambda: function(**arguments), size, options.ranks_explore)
+    elif options.ranks_explore:
+        _under_every_schedule(lambda: function(**arguments), size, options.ranks_max_runs)
     else:
         buffering = item.callspec.params.get("ranks_buffering", options.ranks_buffering)
         _with_users_frames(lambda: mpi.run(lambda comm: function(**arguments), size, buffering=buffering))

@@ -22,8 +22,9 @@ def pytest_addoption(parser: Any) -> None:
     add = parser.getgroup("ranks", "tests on simulated ranks").addoption
     how = "whether a standard send is buffered: none, eager (if it is small; the default), infinite, or all three"
     add("--ranks-buffering", choices=(*BUFFERINGS, "all"), default="eager", metavar="HOW", help=how)
-    every = "run each test under every schedule that can differ, at most MAX times (default 10,000)"
-    add("--ranks-explore", type=int, nargs="?", const=10_000, metavar="MAX", help=every)
+    add("--ranks-explore", action="store_true", help="run each test under every schedule that can differ")
+    most = "with --ranks-explore: so many runs in each way of buffering at most (default 10,000)"
+    add("--ranks-max-runs", type=int, default=10_000, metavar="N", help=most)
     add("--ranks-mpi", action="store_true", help="run the tests on real MPI, each in processes of its own")
     marked = "run tests with @pytest.mark.parallel, as mpi-pytest has it, on simulated ranks, without mpiexec"
     add("--ranks-parallel", action="store_true", help=marked)

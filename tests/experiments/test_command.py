@@ -128,7 +128,7 @@ def completed(script: str, *words: str) -> set[str]:
 def test_a_shell_completes_experiments_options_and_values(capsys: Any) -> None:
     assert gears.main(["completion", "bash"]) == 0
     script = capsys.readouterr().out
-    assert completed(script, "gears", "r") == {"ring-allreduce"}
+    assert completed(script, "gears", "r") == {"ring-allreduce", "run"}
     assert completed(script, "gears", "busbw", "--st") == {"--step-factor"}
     assert completed(script, "gears", "ulysses", "--network", "dgx") == {"dgx-h100", "dgx-a100-shared"}
 

@@ -1,12 +1,15 @@
 """How a program ends that `python -m mpi` runs: exit status and what the user reads, as under mpiexec -m mpi4py."""
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from processes import run
 from ranks.real import find_mpiexec
 
+ROOT = str(Path(__file__).parents[2])
 # What each does to the status under `mpiexec -n 2 python -m mpi4py`, too: the last test compares.
 STATUSES = {
     "pass": 0,
@@ -93,10 +96,12 @@ def test_ctrl_c_is_one_line(launch):
     assert (done.status, done.err) == (130, "interrupted\n")
 
 
-def test_a_reader_that_leaves_ends_the_program_quietly(tmp_path):
+def test_a_reader_that_leaves_ends_the_program_quietly_among_files_that_are_called_like_ours(tmp_path):
+    for name in ("collectives", "ranks", "random"):
+        (tmp_path / f"{name}.py").write_text("1 / 0")
     (tmp_path / "main.py").write_text("for n in range(10**5): print('a line of this rank')")
-    command = f"{sys.executable} -m mpi -n 2 {tmp_path / 'main.py'} | head -n 1; exit ${{PIPESTATUS[0]}}"
-    done = run(["bash", "-c", command])
+    command = f"{sys.executable} -m mpi -n 2 main.py | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = run(["bash", "-c", command], cwd=tmp_path, env=os.environ | {"PYTHONPATH": ROOT})
     assert (done.returncode, done.stdout, done.stderr) == (141, "a line of this rank\n", "")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import experiments.__main__ as gears
 from processes import run
 
 ROOT = str(Path(__file__).parents[2])
@@ -103,6 +104,16 @@ def test_the_same_program_runs_on_real_mpi(launch):
     launch(2, "got = comm.gather((comm.rank, sys.argv[1:]))\nif got: print(got)")
     done = run([sys.executable, "-m", "mpi", "-n", "2", "--mpi", "main.py", "x"], env=os.environ | {"PYTHONPATH": ROOT})
     assert (done.returncode, done.stdout) == (0, "[(0, ['x']), (1, ['x'])]\n")
+
+
+def test_gears_run_is_the_same_command(launch, capsys):
+    launch(2, "print(comm.rank)")
+    assert gears.main(["run", "-n", "2", "main.py"]) == 0
+    assert gears.main(["run", "-n", "0", "main.py"]) == 2
+    assert tuple(capsys.readouterr()) == (
+        "0\n1\n",
+        "gears run: argument -n/-np: got '0', expected a whole number from 1 up; see --help\n",
+    )
 
 
 def test_help_shows_every_option(capsys):

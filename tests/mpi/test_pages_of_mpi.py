@@ -1,0 +1,49 @@
+"""Every block of docs/running.md and docs/testing.md does what it says."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mpi.launch.command import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(name):
+    """Return the files that a page shows, by name, and its commands, each with its output."""
+    text = (ROOT / "docs" / name).read_text()
+    files = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", text, re.DOTALL))
+    shown = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    commands = [tuple(part.split("\n", 1)) for block in shown for part in block.split("$ ")[1:]]
+    assert len(files) == text.count("```python")
+    assert commands
+    return {file: f"# {file}\n{source}" for file, source in files.items()}, commands
+
+
+FILES, COMMANDS = blocks("running.md")
+TESTS, RUNS = blocks("testing.md")
+
+
+@pytest.mark.parametrize(("command", "output"), COMMANDS, ids=[command for command, _ in COMMANDS])
+def test_a_program_prints_what_the_page_shows(command, output, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "mpi"]
+    main(words[3:])
+    out, err = capsys.readouterr()
+    assert out + err == output
+
+
+@pytest.mark.parametrize(("command", "output"), RUNS, ids=[command for command, _ in RUNS])
+def test_tests_come_to_what_the_page_shows(command, output, pytester):
+    for name, text in TESTS.items():
+        (pytester.path / name).write_text(text)
+    words = shlex.split(command)
+    assert words[0] == "pytest"
+    plugins = ("-p", "mpi.testing.plugin", "-p", "no:xdist", "-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess(*plugins, *words[1:])
+    result.stdout.fnmatch_lines([line.replace("[", "[[]").replace("...", "*") for line in output.splitlines()])
