@@ -3,8 +3,8 @@
     $ python examples/distributed_sort.py
     3 simulated ranks: 300 numbers in order
 
-    $ mpiexec -n 3 python -m mpi4py examples/distributed_sort.py
-    3 MPI processes: 300 numbers in order
+    $ mpiexec -n 2 python -m mpi4py examples/distributed_sort.py
+    2 MPI processes: 200 numbers in order
 
 `-m mpi4py` lets a process that raises end the others; without it, they would wait for that process for ever. With
 --launch, the program starts its own processes. They end when it ends, however that happens.
@@ -37,7 +37,7 @@ if __name__ == "__main__":
         if comm.rank > 0:
             sys.exit()
     elif "--launch" in sys.argv:
-        sys.exit(real.launch(3, [__file__], capture=False).returncode)
+        sys.exit(real.launch(2, [__file__], capture=False).returncode)
     else:
         p, kind = 3, "simulated ranks"
         in_order = all(ranks.run(program, p, 100).results)
