@@ -16,14 +16,14 @@ from ranks.words.extras import how_to_install
 HELP = """\
 Experiments in ML systems, rebuilt by hand: one question, one command.
 
-usage: gears list                       what can be asked, and about how long each takes
-       gears EXPERIMENT [OPTIONS]       run one; gears EXPERIMENT --help explains its options
-       gears run -n 64 PROGRAM.py       run a program of mpi4py, unchanged, on simulated ranks
-       gears version                    what is installed here, for a report
-       gears completion {bash,zsh,tcsh} print a script that completes commands and options
+  gears list                    what can be asked, and about how long each takes
+  gears EXPERIMENT [OPTIONS]    run one; its --help explains its options
+  gears run -n 64 program.py    run an mpi4py program on simulated ranks
+  gears version                 what is installed here, for a report
+  gears completion SHELL        print completion for bash, zsh or tcsh
 
-Begin with:  gears ring-allreduce
-Completion:  eval "$(gears completion bash)"
+Begin with  gears ring-allreduce
+and with    eval "$(gears completion bash)"
 """
 SHELLS = ("bash", "zsh", "tcsh")
 

@@ -60,8 +60,8 @@ Expected, with n = 2^k wires:
   odd-even transposition     n stages, n(n-1)/2 comparators
 and with p ranks that hold blocks of b bytes, after ceil(lg p) rounds to agree:
   bitonic block sort    lg p (lg p + 1)/2 (alpha + b beta)
-  odd-even block sort   p (alpha + b beta), if no message waits for another at a port
-  sample sort           p-1 + 2 ceil(lg p) messages, but every element moves only once
+  odd-even block sort   p (alpha + b beta), if no message waits at a port
+  sample sort           p-1 + 2 ceil(lg p) messages, but an element moves once
 """
 Sort = Callable[[Any, Any], Any]
 BLOCK_SORTS: dict[str, tuple[Sort, Callable[[int], ComparatorNetwork]]] = {
@@ -114,7 +114,7 @@ def climb(k: int) -> dict[str, float]:
         before = each_ns[name]
     say("\nThe ladder, int32; a sort that is no network is given the same comparators, to compare:")
     three = decimals(".3g")
-    each, gained = Column("ns a comparator", show=three), Column("the step before", "times as fast as", three)
+    each, gained = Column("comparator", "ns a", three), Column("last step", "gain on", three)
     tables.table([Column("sort"), Column("step"), Column("numbers"), time_column("time"), each, gained], rows, "ladder")
     return each_ns
 

@@ -25,7 +25,7 @@ import ranks
 from collectives import butterfly_barrier, central_barrier, cost, dissemination_barrier
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.options import Parser
-from experiments.lab.terminal import say
+from experiments.lab.terminal import say, tell
 from experiments.lab.worlds import Real, Simulated, Trial, World, rounds
 from experiments.pictures.curves import Points, curves
 
@@ -38,11 +38,11 @@ EXAMPLES = {
     "--mpi --ranks 4": "on real MPI, by the wall clock",
 }
 EXPECTED = """\
-Expected, with p ranks, latency L, CPU time o for each side of a message, alpha = L + 2o:
-  dissemination   ceil(lg p) rounds of one send a rank      ceil(lg p) alpha
-  central         2(p-1) messages, all through the root     2(L + p o)
-  butterfly       ceil(lg p) rounds, sends for two where    ceil(lg p) alpha if p is a power of two,
-                  a rank plays a virtual one too            no formula claimed otherwise
+Expected of p ranks: latency L, o for each side of a message, alpha = L + 2o
+  dissemination   ceil(lg p) rounds of one send a rank     ceil(lg p) alpha
+  central         2(p-1) messages, all through the root    2(L + p o)
+  butterfly       ceil(lg p) rounds; some ranks send for   ceil(lg p) alpha, if
+                  a virtual one too                        p is a power of two
 """
 BARRIERS: dict[str, Callable[[Any], None]] = {
     "dissemination": dissemination_barrier,
@@ -105,8 +105,10 @@ def prove(network: ranks.Network) -> None:
         for name, barrier in BARRIERS.items():
             early = entered_late(barrier, p, network).left_before_entered("barrier")
             assert not early, f"{name}, {p} ranks: (a, b) where b may leave before a has entered: {early}"
-    say(f"Proved by vector clocks for all three, p = {PROVED[0]} to {PROVED[-1]}: no rank can leave before all have")
-    say("entered, however late they come and however fast or slow messages travel.")
+    tell(
+        f"Proved by vector clocks for all three, p = {PROVED[0]} to {PROVED[-1]}: no rank can leave before all have "
+        "entered, however late they come and however fast or slow messages travel."
+    )
     late, hasty = entered_late(neighbours_only, 4, network).left_before_entered("barrier")[0]
     say(f"Not so a mere exchange with neighbours, p = 4: rank {hasty} may leave before rank {late} has entered.")
 

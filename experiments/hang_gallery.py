@@ -57,14 +57,20 @@ def overview(cases: list[Case]) -> None:
         assert found.verdict == "holds", f"{each.name}, mended: {found}"
         how = "exploring" if each.explored else "a run"
         rows.append([each.name, each.size, how, type(failure).__name__, sum(found.runs.values())])
-    columns = [Column("case"), Column("ranks"), Column("found by"), Column("report"), Column("mended", show=explored)]
+    columns = [
+        Column("case"),
+        Column("ranks"),
+        Column("found by"),
+        Column("report"),
+        Column("holds after", "mended", explored),
+    ]
     tables.table(columns, rows)
     say("See one with --case NAME, or try yourself with --quiz.")
 
 
 def explored(n_runs: int) -> str:
     """Return how a verdict is written."""
-    return f"holds, {n_runs} run{'s' * (n_runs != 1)}"
+    return f"{n_runs} run{'s' * (n_runs != 1)}"
 
 
 def quiz(cases: list[Case]) -> None:
@@ -139,7 +145,7 @@ def pause(question: str) -> bool:
 
 def wrapped(text: str) -> str:
     """Return prose in lines that fit a page."""
-    return terminal.folded(text, terminal.width() or 100)
+    return terminal.folded(text, min(terminal.width() or 100, 100))
 
 
 def indented(text: str) -> str:

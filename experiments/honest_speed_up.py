@@ -18,7 +18,7 @@ from experiments.lab import cli, files, progress, tables
 from experiments.lab.errors import UsageError
 from experiments.lab.options import Parser, count
 from experiments.lab.tables import Column, decimals, time_column
-from experiments.lab.terminal import say
+from experiments.lab.terminal import tell
 from experiments.lab.timing import Seconds, Work, interleaved, interval, once_s, one_after_the_other, ratio
 from experiments.pictures.ratios import forest
 from sorting import bitonic_sort
@@ -31,10 +31,11 @@ EXAMPLES = {
     "--log2-size 20 --no-python": "without the rows that take minutes",
     "--rounds 25 --plot ratios.png": "narrower intervals, drawn",
 }
-MEDIANS = """\
-{:,} float32, {} rounds in which all take turns. A time is the median over the rounds. A ratio is the median of the
-ratios that the rounds have each: it need not be the ratio of the two medians, since what slows a round slows both.
-"""
+MEDIANS = (
+    "{:,} float32, {} rounds in which all take turns. A time is the median over the rounds. A ratio says how many "
+    "times as long as ours: each round has its own, and the table shows their median, which need not be the ratio of "
+    "the two median times, since what slows a round slows both. 95 of 100 say between which values it lies."
+)
 OURS = "bitonic_sort"
 TWIN = "bitonic_sort again (A/A)"
 
@@ -122,7 +123,7 @@ def middle(ratios: Sequence[float], share: float = 0.95) -> tuple[float, float]:
 def experiment(world: None, args: argparse.Namespace, job: None) -> None:
     """Time all, print the ratios, draw them."""
     x = np.random.default_rng(args.seed).standard_normal(2**args.log2_size, np.float32)
-    say(MEDIANS.format(2**args.log2_size, args.rounds))
+    tell(MEDIANS.format(2**args.log2_size, args.rounds))
     work = checked(x, contenders(x, python=not args.no_python))
     seconds = interleaved(work, args.rounds, shown=lambda rounds: progress.track(rounds, "timing", steady=False))
     ratios = against_ours(seconds)
@@ -130,10 +131,9 @@ def experiment(world: None, args: argparse.Namespace, job: None) -> None:
     for name, (times, (low, high)) in ratios.items():
         verdict = "slower" if low > 1 else "faster" if high < 1 else "cannot be told"
         rows.append([name, np.median(seconds[name]) * 1e12, times, low, high, verdict])
-    three = decimals(".3g")
-    interval_of_95 = [Column("from", "95 of 100", three), Column("to", "95 of 100", three)]
-    taken = Column("median ratio", "times as long as ours", three)
-    tables.table([Column("sort"), time_column("time", "median"), taken, *interval_of_95, Column("than ours")], rows)
+    columns = [Column("sort"), time_column("time", "median"), Column("median", "ratio to ours", decimals(".3g"))]
+    columns += [Column(name, "95 of 100", decimals(".2g")) for name in ("from", "to")]
+    tables.table([*columns, Column("than ours")], rows)
     if args.plot:
         files.save(args.plot, forest(ratios, f"2^{args.log2_size} float32 against {OURS}").savefig)
 

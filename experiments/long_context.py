@@ -23,7 +23,7 @@ from experiments.lab.attention import attend, by_name
 from experiments.lab.errors import UsageError
 from experiments.lab.options import Parser, size
 from experiments.lab.tables import Column, decimals, pair
-from experiments.lab.terminal import say
+from experiments.lab.terminal import say, tell
 from experiments.lab.worlds import Real
 from experiments.pictures.palette import styles
 from parallel.local import Attention
@@ -37,10 +37,10 @@ EXAMPLES = {
 }
 EXPECTED = """\
 Expected of a rank, n of N tokens on it, in numbers of 4 bytes, h = {hidden}, a = {heads} heads:
-  dense       some a N^2, and 8 N h for q, k, v, the output and the four gradients
+  dense       some a N^2, and 8 N h for q, k, v, output and four gradients
   blockwise   some 8 N h
-  Ulysses     some 8 n h, and as much again for the arrays by heads and for what is on its way
-  ring        some 8 n h, and the blocks of keys, values and their gradients that come and go
+  Ulysses     some 8 n h, and as much again by heads and on its way
+  ring        some 8 n h, and the blocks of k, v and gradients that pass
 """
 HEADS, HEAD_DIM = 4, 32
 PROBES = (512, 1024, 2048)
@@ -116,8 +116,9 @@ def experiment(world: Real, args: argparse.Namespace, job: None) -> None:
         tokens = [Column("tokens", "longest"), Column("times dense", "longest", decimals(".1f"))]
         memory = pair("memory", units.nice_bytes, "bytes")
         tables.table([Column("causal, forward and backward"), Column("ranks"), *tokens, *memory], rows, "longest")
-        say(f"{world.p} ranks take {curves['Ulysses'][0] / curves['blockwise'][0]:.2f} times (Ulysses) and")
-        say(f"{curves['ring'][0] / curves['blockwise'][0]:.2f} times (ring) as many tokens as one.")
+        by_ulysses, by_ring = (curves[name][0] / curves["blockwise"][0] for name in ("Ulysses", "ring"))
+        more = f"{by_ulysses:.2f} times (Ulysses) and {by_ring:.2f} times (ring) as many tokens as one"
+        tell(f"{world.p} ranks take {more}.")
         if args.plot:
             files.save(args.plot, picture(budget, curves).savefig)
     comm.Barrier()

@@ -27,7 +27,7 @@ from experiments.lab import cli, files, progress, shares, tables, units
 from experiments.lab.options import Parser
 from experiments.lab.provenance import held_in_ring, passed_in_ring
 from experiments.lab.shares import Array, Share, random_share
-from experiments.lab.terminal import say
+from experiments.lab.terminal import say, tell
 from experiments.lab.worlds import Measured, Trial, World, rounds
 from experiments.pictures.curves import Points, curves
 from experiments.pictures.ring import animation
@@ -42,11 +42,11 @@ EXAMPLES = {
     "--mpi --ranks 2": "the same on real MPI, by the wall clock",
 }
 EXPECTED = """\
-Expected for p ranks, n bytes each; alpha a message, beta a byte sent, gamma a byte reduced:
-  ring reduce-scatter   (p-1) (alpha + n/p beta + n/p gamma)   each rank ends with its block
-  ring all-gather       (p-1) (alpha + n/p beta)               each rank ends with all blocks
-  ring all-reduce       their sum; a rank sends 2(p-1)/p n bytes, the fewest that can do it
-  naive all-reduce      chains of 2 messages, but (p-1) n bytes through the root's port, in and out
+Expected for p ranks, n bytes each: alpha a message, beta a byte, gamma a sum
+  ring reduce-scatter   (p-1) (alpha + n/p beta + n/p gamma)   to a block each
+  ring all-gather       (p-1) (alpha + n/p beta)               to all blocks
+  ring all-reduce       their sum; a rank sends 2(p-1)/p n bytes, the fewest
+  naive all-reduce      2 messages in a chain, (p-1) n bytes through the root
 """
 
 
@@ -158,8 +158,10 @@ def conclude(world: World, times_ps: dict[str, int]) -> None:
     say(f"Here {slower[1]} takes {slower[0] / faster[0]:.3g} times as long as {faster[1]}.")
     if world.real:
         ratio = times_ps[NATIVE] / times_ps[RING]
-        say(f"The library's own takes {ratio:.3g} times as long as the ring. It chooses its order, so its")
-        say("result may differ by rounding: at most (p-1) eps times the sum of magnitudes.")
+        tell(
+            f"The library's own takes {ratio:.3g} times as long as the ring. It chooses its order, so its result may "
+            "differ by rounding: at most (p-1) eps times the sum of magnitudes."
+        )
         return
     if expected_ps(world, RING, 4) is None:  # a ring across links of several kinds
         return

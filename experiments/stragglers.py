@@ -37,16 +37,16 @@ EXAMPLES = {
     "--factor 16 --plot slow.png": "time against the factor",
 }
 EXPECTED = """\
-Expected without ports, m(b) = alpha + b beta, the link from rank 0 to rank 1 f times as slow:
-  all-reduces, barrier   rank p-1 late by d: + d                 they need something of everyone
-  broadcast              rank p-1 late by d: + max(0, d - T)     nobody needs anything of a leaf
-  ring                   + 2(f-1) m(n/p)     the longest chain passes the link twice, whatever p > 2 is
-  recursive doubling     +  (f-1) m(n)       the link is used in the round of distance 1 only
-  halving-doubling       +  (f-1) m(n/2)     first and last round, but even and odd ranks do not meet between them:
-                                             no chain has both
-  naive                  +  (f-1) m(n)       from the root to rank 1
+Expected without ports, m(b) = alpha + b beta, if rank p-1 is d late:
+  all-reduces, barrier   + d                    they need something of everyone
+  broadcast              + max(0, d - T)        nobody needs anything of a leaf
+and if the link from rank 0 to rank 1 is f times as slow:
+  ring                   + 2(f-1) m(n/p)        the longest chain uses it twice
+  recursive doubling     + (f-1) m(n)           only in the round of distance 1
+  halving-doubling       + (f-1) m(n/2)         no chain has both of its uses
+  naive                  + (f-1) m(n)           from the root to rank 1
   broadcast              + max(0, f m(n) - T)   rank 1 is a leaf
-  barrier                +  (f-1) m(0)       dissemination, first round only
+  barrier                + (f-1) m(0)           only in the first round
 """
 
 

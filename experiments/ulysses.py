@@ -44,10 +44,10 @@ EXAMPLES = {
 }
 EXPECTED = """\
 Expected of each of p ranks, forward, N tokens in all, hidden h, in elements:
-  Ulysses               4 N h (p-1)/p^2     the same, however large p, if N/p is fixed
-  ring                  2 N h (p-1)/p       grows with p, but is sent while computing
-  USP, rows of u        4 N h (u-1)/(pu) + 2 N h (p/u - 1)/p
-  Megatron, sequence    4 N h (p-1)/p       grows with p: 2 all-gathers and 2 reduce-scatters a block
+  Ulysses              4 N h (p-1)/p^2   the same, however large p, if N/p is
+  ring                 2 N h (p-1)/p     grows with p; sent while computing
+  USP, rows of u       4 N h (u-1)/(pu) + 2 N h (p/u - 1)/p
+  Megatron, sequence   4 N h (p-1)/p     grows with p: gathers, reduce-scatters
 """
 HEADS, HEAD_DIM, NODE = 32, 128, 8
 PLAYED = 8  # tokens that a rank's are played with

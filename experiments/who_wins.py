@@ -22,7 +22,7 @@ from experiments.lab.errors import UsageError
 from experiments.lab.operations import BUS_FACTORS, DTYPE, Call
 from experiments.lab.options import Parser
 from experiments.lab.tables import Column, size_column, time_column
-from experiments.lab.terminal import say
+from experiments.lab.terminal import say, tell
 from experiments.lab.worlds import World
 from experiments.pictures.palette import styles
 from ranks import look
@@ -122,8 +122,10 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     diagrams: dict[tuple[str, str], Diagram] = {}
     for operation, network, p, n_bytes in progress.track(todo, "running"):
         diagrams.setdefault((operation, network.name), {})[p, n_bytes] = cell(operation, network, p, n_bytes)
-    say("Capital letters: predicted, and measured to be the fastest, or what beats it and by how much is behind it;")
-    say("small letters: predicted only.\n")
+    tell(
+        "Capital letters: predicted, and measured to be the fastest, or what beats it and by how much is behind it; "
+        "small letters: predicted only.\n"
+    )
     for operation, network in product(args.operations, networks):
         show(operation, network, diagrams[operation, network.name])
     cells = [each for diagram in diagrams.values() for each in diagram.values() if each.measured_ps]

@@ -9,7 +9,7 @@ from ranks.hangs.errors import DeadlockError
 from ranks.messages.ledger import ranks_text
 
 # A report shows so many outcomes, and so many characters of a result or an error.
-_SHOWN, _WIDTH = 10, 200
+_SHOWN, _EXAMPLES, _WIDTH = 10, 1, 200
 
 
 @dataclass(slots=True)
@@ -80,12 +80,14 @@ class Exploration:
         counts = ", ".join(f"{mode}: {n}" for mode, n in self.runs.items())
         lines = [f"{self.verdict}, with {self._counted()}, after {_times(sum(self.runs.values()))} ({counts})"]
         lines += [f"  {note}" for note in self._notes()]
-        for outcome in self.outcomes[:_SHOWN]:
+        # Where nothing failed and nothing is decided, results are mere examples.
+        n_shown = _EXAMPLES if self.verdict == "undecided" else _SHOWN
+        for outcome in self.outcomes[:n_shown]:
             lines.append(f"  {outcome}")
             if outcome.critical:
                 lines.append(f"    {outcome.critical}")
-        if len(self.outcomes) > _SHOWN:
-            n = len(self.outcomes) - _SHOWN
+        if len(self.outcomes) > n_shown:
+            n = len(self.outcomes) - n_shown
             lines.append(f"  and {n:,} more outcome{'s' * (n != 1)}")
         return "\n".join(lines)
 
@@ -100,7 +102,8 @@ class Exploration:
         notes = []
         if not self.complete:
             places = [f"{mode} after {_times(self.runs[mode])}{_early(n)}" for mode, n in self.cut.items()]
-            notes.append(f"cut off: {', '.join(places)}; there may be other outcomes")
+            remedy = "" if self.failures else "; remedy: raise max_runs, name fewer modes, or explore fewer ranks"
+            notes.append(f"cut off: {', '.join(places)}; there may be other outcomes{remedy}")
         elif self.verdict == "fails":
             which = "every schedule" if self.polls is None else "every schedule within the bound on polls"
             notes.append(f"{which} was explored: there are no other outcomes")

@@ -36,8 +36,8 @@ def show_networks() -> None:
     counted = [Column(name, what) for what in ("stages", "comparators") for name in ("expected", "counted")]
     tables.table([Column("network"), Column("wires"), *counted, Column("sorts all")], rows, "networks")
     whole = bitonic(16)
-    say("Without its last comparator on wires 0 and 1 the bitonic network fails first on the input")
-    say(" ".join(map(str, smallest_unsorted(without(whole, whole.depth - 1, (0, 1))) or ())) + ".")
+    first = " ".join(map(str, smallest_unsorted(without(whole, whole.depth - 1, (0, 1))) or ()))
+    say(f"Without its last comparator on wires 0 and 1 the bitonic network fails first on the input\n{first}.")
 
 
 def without(network: ComparatorNetwork, stage: int, comparator: Comparator) -> ComparatorNetwork:

@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, document: str, examples: Mapping[str, str]) -> None:
-        super().__init__(usage="%(prog)s [OPTIONS]", description=document, formatter_class=_Help)
+        super().__init__(usage="%(prog)s [OPTIONS]", allow_abbrev=False, description=document, formatter_class=_Help)
         self.question = document.partition("\n")[0]
         self.examples = examples
         self.default_ranks: int | str = ""

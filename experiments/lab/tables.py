@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from experiments.lab import terminal
@@ -113,21 +114,26 @@ def _column(text: str) -> Column:
 
 
 def _grid(columns: Sequence[Column], cells: list[list[str]], gap: int) -> str:
-    """Return the table as lines: headings, which stand once above their neighbours, names, a rule, and the rows."""
-    headings = [column.heading for column in columns]
-    above = [heading if heading != before else "" for heading, before in zip(headings, ["", *headings], strict=False)]
-    head = [[terminal.plain(text) for text in line] for line in (above, [column.name for column in columns])]
-    head = head if any(above) else head[1:]
-    widths = [max(map(len, texts)) for texts in zip(*head, *cells, strict=True)]
+    """Return the table as lines: headings, which may be as wide as all columns below them, names, a rule, the rows."""
     is_left = [column.names or not index for index, column in enumerate(columns)]
+    names = [terminal.plain(column.name) for column in columns]
+    widths = [max(map(len, texts)) for texts in zip(names, *cells, strict=True)]
+    above = ""
+    for heading, group in groupby(range(len(columns)), lambda index: terminal.plain(columns[index].heading)):
+        first, *others = group
+        rest = sum(gap + widths[index] for index in others)
+        widths[first] = max(widths[first], len(heading) - rest)
+        placed = heading if is_left[first] else heading.rjust(widths[first])
+        above += placed.ljust(widths[first] + rest) + " " * gap
 
     def line(row: Sequence[str]) -> str:
         placed = zip(row, is_left, widths, strict=True)
         aligned = [text.ljust(width) if left else text.rjust(width) for text, left, width in placed]
         return f" {(' ' * gap).join(aligned)}".rstrip()
 
-    rule = " " + terminal.plain("─" * (sum(widths) + gap * (len(widths) - 1)))
-    return "\n".join(["", *map(line, head), rule, *map(line, cells), ""])
+    rule = terminal.plain("─" * (sum(widths) + gap * (len(widths) - 1)))
+    head = [f" {above}".rstrip()] if above.strip() else []
+    return "\n".join(["", *head, line(names), f" {rule}", *map(line, cells), ""])
 
 
 def _agreeing(columns: Sequence[Column], cells: list[list[str]]) -> tuple[list[Column], list[list[str]]]:
@@ -148,7 +154,10 @@ def _paragraphs(columns: Sequence[Column], cells: list[list[str]], width: int) -
     labels = [terminal.plain(column.heading or column.name) for column in columns[first:]]
     indent = max(map(len, labels), default=0) + 4
     indent = indent if indent <= width // 2 else 4  # and then the label has a line of its own
-    lines = []
+    lines = [
+        "",
+        terminal.folded(" ".join(f"{column.heading} {column.name}".strip() for column in columns[:first]), width) + ":",
+    ]
     for row in cells:
         by_label: dict[str, list[str]] = {}
         for column, label, text in zip(columns[first:], labels, row[first:], strict=True):

@@ -34,8 +34,13 @@ def say(text: str = "") -> None:
     print(folded(text, width()), flush=True)
 
 
+def tell(paragraph: str) -> None:
+    """Print prose in lines that fit a page, however wide the output is."""
+    print(folded(paragraph, min(width() or 100, 100)), flush=True)
+
+
 def folded(text: str, columns: int | None) -> str:
-    """Return text whose lines have at most so many columns; what is folded is set in below its first line.
+    """Return text whose lines have at most so many columns; what is folded is set in below its first line or label.
 
     folded("  ring   p-1 messages", 16)  # '  ring   p-1\n      messages'
     """
@@ -45,8 +50,11 @@ def folded(text: str, columns: int | None) -> str:
 def _fold(line: str, columns: int | None) -> list[str]:
     if columns is None or len(line) <= columns:
         return [line]
-    indent = re.match(" *", line)[0]  # type: ignore[index]
-    hanging = indent + "    " * bool(indent)
+    hanging = ""
+    if label := re.match(r"[A-Z]\w*: +", line):
+        hanging = " " * len(label[0])
+    elif indent := re.match(" +", line):
+        hanging = f"{indent[0]}    "
     return textwrap.wrap(line, columns, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
 
 

@@ -87,8 +87,8 @@ class Real:
         self.p, self.first, self.local_ranks = self.comm.size, self.comm.rank == 0, [self.comm.rank]
         library = " ".join(MPI.Get_library_version().split()[:3])
         self.name = (
-            f"{self.p} processes of {library}; times are medians of {REPEATS} turns, each that of the slowest rank;\n"
-            "       rounds are counted on simulated ranks, sends and bytes in these processes"
+            f"{self.p} processes of {library}\n"
+            f"Times: medians of {REPEATS} turns, each that of the slowest rank; rounds are counted on simulated ranks"
         )
 
     def from_first(self, make: Callable[[], Any]) -> Any:

@@ -166,6 +166,12 @@ def test_the_examples_of_help_are_taken(name: str, monkeypatch: Any, tmp_path: P
         parser.parse_args(shlex.split(example))
 
 
+@ALL
+def test_what_is_expected_fits_a_narrow_terminal(name: str) -> None:
+    expected = getattr(ENTRIES[name].module(), "EXPECTED", "")
+    assert [line for line in expected.splitlines() if line.startswith(" ") and len(line) > 80] == []
+
+
 def test_an_option_means_the_same_everywhere() -> None:
     kinds: dict[str, set[Any]] = {}
     for name in ENTRIES:

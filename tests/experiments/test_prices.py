@@ -60,6 +60,6 @@ def test_who_is_beaten_is_chosen_nowhere() -> None:
 def test_prices_are_printed_for_any_operation(monkeypatch, capsys) -> None:
     assert call(prices, monkeypatch, "--ranks", 4) == 0
     assert row(capsys.readouterr().out, "ring")[:4] == ["6", "12", "1.5", "0.75"]
-    assert call(prices, monkeypatch, "--operation", "alltoall") == 0
+    assert call(prices, monkeypatch, "--operations", "alltoall") == 0
     assert "linear" in row(capsys.readouterr().out, "pairwise")
     assert set(prices.contenders("allreduce")) < set(CATALOGUE["allreduce"])

@@ -83,9 +83,15 @@ def test_a_report_says_verdict_results_runs_outcomes_and_replay() -> None:
         "  every schedule was explored: there are no other outcomes",
         "  DeadlockError: rank 0 hangs  in 1 run (eager)  replay='eager:1'",
     ]
-    assert str(ranks.explore(gathers, 4, modes=["eager"], max_runs=3)).splitlines()[:2] == [
+
+
+def test_an_undecided_report_has_one_example_and_says_how_to_decide() -> None:
+    assert str(ranks.explore(gathers, 4, modes=["eager"], max_runs=3)).splitlines() == [
         "undecided, with 3 different results, after 3 runs (eager: 3)",
-        "  cut off: eager after 3 runs; there may be other outcomes",
+        "  cut off: eager after 3 runs; there may be other outcomes; remedy: raise max_runs, name fewer modes, or "
+        "explore fewer ranks",
+        "  results [[1, 2, 3], None, None, None]  in 1 run (eager)  replay='eager:0,0'",
+        "  and 2 more outcomes",
     ]
 
 
