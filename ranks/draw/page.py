@@ -11,13 +11,14 @@ from typing import Any
 
 from ranks.draw.events import Events
 
-KINDS = ("waiting", "compute", "send", "receive")  # in the order of page.js
+KINDS = ("waiting", "compute", "send", "receive")  # in the order of drawing.js
+_FILES = ("page.html", "drawing.js", "page.js")
 
 
 def page(title: str, pieces: list[str]) -> str:
     """Return a whole HTML page made of pieces; it brings the pictures of `viewer` to life."""
-    template, script = ((files("ranks.draw") / name).read_text(encoding="utf-8") for name in ("page.html", "page.js"))
-    parts = {"title": escape(title), "body": "".join(pieces), "script": script}
+    template, *scripts = ((files("ranks.draw") / name).read_text(encoding="utf-8") for name in _FILES)
+    parts = {"title": escape(title), "body": "".join(pieces), "script": "\n".join(scripts)}
     return re.sub("{{(title|body|script)}}", lambda found: parts[found[1]], template)
 
 
