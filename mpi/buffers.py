@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from mpi import layouts
 from mpi.constants import PROC_NULL, BottomType
 from mpi.datatypes import BYTE, Datatype, as_datatype, lookup
-from mpi.errors import WrongTypeError, WrongValueError, wrong
+from mpi.errors import ERR_TRUNCATE, WrongTypeError, WrongValueError, wrong
 from mpi.memory import EMPTY, Raw, at_address, memory_of
+from mpi.packing import OutsideError, piece_of
 from ranks.words.datatypes import WIRE_DTYPES, Scattered
 
 Array = NDArray[Any]
@@ -38,23 +39,11 @@ class Blocks:
 
     def piece(self, block: int = 0, at_bytes: int | None = None) -> Array | Scattered:
         """Return a block as it is sent: a view of its elements if they lie in one piece."""
-        layout, count = self.layout, self.counts[block]
-        begin = self.displs[block] * layout.extent if at_bytes is None else at_bytes
-        if layout.is_flat:
-            end = begin + count * layout.size
-            if begin < 0 or end > self.memory.size:
-                raise self._too_small(block, begin, end)
-            return self.memory[begin:end].view(layout.dtype)
-        if not count or not layout.size:
-            return EMPTY.view(layout.dtype)
-        unit, at = layout.at(count)
-        if begin % unit:
-            raise wrong(WrongValueError, f"a displacement of {begin} bytes", f"a multiple of {unit}", "correct it")
-        at = at + begin // unit
-        if at.min() < 0 or (int(at.max()) + 1) * unit > self.memory.size:
-            raise self._too_small(block, int(at.min()) * unit, (int(at.max()) + 1) * unit)
-        pieces = self.memory[: self.memory.size // unit * unit].view(f"V{unit}")
-        return Scattered(pieces, at, layout.dtype)
+        begin = self.displs[block] * self.layout.extent if at_bytes is None else at_bytes
+        try:
+            return piece_of(self.memory, self.layout, self.counts[block], begin)
+        except OutsideError as problem:
+            raise self._too_small(block, *problem.args) from None
 
     def _too_small(self, block: int, begin: int, end: int) -> Exception:
         name = self.datatype.name or "a derived datatype"
@@ -72,6 +61,8 @@ class Blocks:
     def place(self, data: Array, block: int = 0) -> None:
         """Write packed elements to a block."""
         piece = self.piece(block)
+        if data.nbytes > piece.nbytes:
+            raise wrong(ERR_TRUNCATE, f"{data.nbytes} B", f"at most {piece.nbytes} B", "receive into a larger buffer")
         if isinstance(piece, Scattered):
             piece.scatter(data)
         else:

@@ -8,9 +8,11 @@ from greenlet import getcurrent
 
 import ranks
 from mpi.errors import ERR_COMM, ERR_ROOT, wrong
+from mpi.group import Members
 from mpi.handles import Handle, Named
 from mpi.process import process
-from mpi.simulated import Simulated, whole
+from mpi.simulated import whole
+from mpi.universe import Worker, universe, workers
 
 
 class Shared(Named):
@@ -23,7 +25,8 @@ class Shared(Named):
     info:       Its hints.
     errhandler: What it does with errors.
     remote:     The other group of an intercommunicator; None if it is none.
-    buffer:     The buffer for buffered sends that was attached to it.
+    attached:   The buffer for buffered sends that was attached to it.
+    n_begun, n_made: How many nonblocking collectives were begun on it, and communicators made of it.
     """
 
     def __init__(self, c: Any, name: str = "", topology: Any = None, remote: Any = None) -> None:
@@ -32,9 +35,9 @@ class Shared(Named):
         self.attributes: dict[int, Any] = {}
         self.info: dict[str, str] = {}
         self.errhandler: Any = None
-        self.buffer: Any = None
+        self.attached: Any = None
         self._hidden: Any = None
-        self.n_made: dict[Any, int] = {}
+        self.n_begun = self.n_made = 0
 
     @property
     def hidden(self) -> Any:
@@ -42,6 +45,43 @@ class Shared(Named):
         if self._hidden is None:
             self._hidden = self.c._hidden()
         return self._hidden
+
+    def worker(self, number: int) -> tuple[Any, Any]:
+        """Return the state of what works beside this rank, and what makes its communicator."""
+        c = self.hidden
+        context = workers(c, number)
+        state = context.boxes[c.rank].owner
+
+        def communicator() -> Worker:
+            made = Worker(c._transport, state, context, c.rank)
+            made._keep(c)
+            return made
+
+        return state, communicator
+
+    def group(self) -> Members:
+        """Return the ranks of the local group."""
+        return Members(box.owner.rank for box in self.c._members())
+
+    def remote_group(self) -> Members:
+        """Return the ranks of the other group of an intercommunicator."""
+        return Members(box.owner.rank for box in self.c._context.boxes)
+
+    def duplicate(self, call: str) -> Shared:
+        """Return what stands behind a duplicate; all ranks call it, and leave it together."""
+        return Shared(self.c._divided(call, 0, self.c.rank, {}), topology=self.topology)
+
+    def twin(self) -> Shared:
+        """Return what stands behind a duplicate; all ranks call it, and nobody waits."""
+        self.n_made += 1
+        name = self.c._context, "twin", self.n_made
+        made = universe(self.c).communicator(self.c._state, name, self.group().ranks)
+        return Shared(made, topology=self.topology)
+
+    def split(self, call: str, color: int, key: int) -> Shared | None:
+        """Return what stands behind the communicator of the ranks with the same color, None for UNDEFINED."""
+        made = self.c._divided(call, color, key, {})
+        return Shared(made) if made else None
 
 
 class PerRank(Named):
@@ -109,6 +149,3 @@ class CommBase(Handle):
 def shared_of(c: ranks.Comm, name: str = "") -> Shared:
     """Return what stands behind a new communicator."""
     return Shared(c, name)
-
-
-__all__ = ["CommBase", "PerRank", "Shared", "Simulated", "shared_of"]

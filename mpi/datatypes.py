@@ -1,116 +1,44 @@
-"""Datatype: what the elements of a buffer are, and where they lie."""
+"""Datatype, and the datatypes of MPI."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
-from operator import index
 from typing import Any, Self
 
 import numpy as np
 
 from mpi import constants, layouts
-from mpi.errors import ERR_ARG, ERR_COUNT, ERR_TYPE, WrongKeyError, WrongValueError, wrong
-from mpi.handles import Handle, Named, constant
+from mpi.attributes import Attributes
+from mpi.constructors import Constructors
+from mpi.datatype_base import Type
+from mpi.errors import ERR_ARG, ERR_TYPE, WrongKeyError, WrongValueError, wrong
+from mpi.handles import constant
 from mpi.layouts import Layout
-
-INTEGERS = (int, np.integer)
-
-
-class Type(Named):
-    """What a datatype handle stands for.
-
-    layout:    Where its elements lie.
-    name:      Its name.
-    code:      The character of its basic elements, as NumPy and `struct` use it; "V" if it has none.
-    combiner, contents: How it was made, and of what: integers, addresses, and datatypes.
-    base:      The NumPy dtype of a predefined one.
-    attributes: What the program has attached to it, by key.
-    """
-
-    __slots__ = ("attributes", "code", "combiner", "contents", "layout", "name")
-
-    def __init__(self, layout: Layout, name: str, code: str, combiner: int, contents: Any = ((), (), ())) -> None:
-        super().__init__()
-        self.layout, self.name, self.code, self.combiner, self.contents = layout, name, code, combiner, contents
-        self.attributes: dict[int, Any] = {}
+from mpi.packing import Packing
 
 
-class Datatype(Handle):
+class Datatype(Constructors, Packing, Attributes):
     """A datatype of MPI, predefined or made of others."""
 
     __slots__ = ()
-    error_class = ERR_TYPE
-    null = "DATATYPE_NULL"
-    _o: Type | None
 
-    # -- what it is ------------------------------------------------------------------------------------------
+    def Dup(self) -> Self:
+        """Return a copy of it."""
+        made = super().Dup()
+        self._copy_attributes(made)
+        return made
 
-    def _type(self) -> Type:
-        found: Type = self._object()
-        return found
+    Create_dup = Dup
 
-    def _layout(self) -> Layout:
-        if self._o is None:
-            raise self._null_error()
-        return self._o.layout
+    def Free(self) -> None:
+        """Make the handle null."""
+        self._check_not_named("Free")
+        self._delete_attributes()
+        self._o = None
 
-    def Get_size(self) -> int:
-        """Return the bytes of its elements."""
-        return self._layout().size
-
-    def Get_extent(self) -> tuple[int, int]:
-        """Return its lower bound and its extent, in bytes."""
-        layout = self._layout()
-        return layout.lb, layout.extent
-
-    def Get_true_extent(self) -> tuple[int, int]:
-        """Return where its first byte lies, and how far its last is from there."""
-        begin, end = self._layout().true_bounds()
-        return begin, end - begin
-
-    size = property(Get_size)
-    lb = property(lambda self: self._layout().lb)
-    extent = property(lambda self: self._layout().extent)
-    ub = property(lambda self: self._layout().lb + self._layout().extent)
-    true_lb = property(lambda self: self.Get_true_extent()[0])
-    true_extent = property(lambda self: self.Get_true_extent()[1])
-    true_ub = property(lambda self: sum(self.Get_true_extent()))
-
-    def Get_name(self) -> str:
-        """Return its name."""
-        return "MPI_DATATYPE_NULL" if self._o is None else self._o.name
-
-    def Set_name(self, name: str) -> None:
-        """Set its name."""
-        self._type().name = name
-
-    name = property(Get_name, Set_name)
-
-    @property
-    def typechar(self) -> str:
-        """The character of its basic elements, "V" if they have none."""
-        return "V" if self._o is None else self._o.code
-
-    @property
-    def typestr(self) -> str:
-        """The kind and the bytes of its basic elements, such as "f8"."""
-        if self._o is None:
-            return "V0"
-        code = self._o.code
-        if code == "V":
-            return f"V{self._o.layout.extent}"
-        if code in "cUSp":
-            return {"c": "S1", "S": "S1", "U": f"U{self._o.layout.extent // 4 or 1}", "p": "i8"}[code]
-        return np.dtype(code).str[1:]
-
-    def tocode(self) -> str:
-        """Return the character code of a predefined datatype."""
-        code = self.typechar
-        if code == "V":
-            raise wrong(WrongValueError, f"{self.name or 'a derived datatype'}", "a predefined datatype with a code",
-                        "name the datatype itself")  # fmt: skip
-        return code
+    def _reduced(self) -> Any:
+        old, kind, params = self.decode()
+        return _recreated, (type(self), old, kind, params)
 
     @classmethod
     def fromcode(cls, code: str) -> Self:
@@ -122,149 +50,68 @@ class Datatype(Handle):
                 WrongValueError, f"code {code!r}", "one such as 'd' or 'f8'", "name the datatype itself"
             ) from None
 
-    def _count_in(self, n_bytes: int) -> int:
-        """Return how many of them `n_bytes` hold, UNDEFINED if that is no whole number."""
-        size = self.Get_size()
-        if not size:
-            return constants.UNDEFINED if n_bytes else 0
-        return constants.UNDEFINED if n_bytes % size else n_bytes // size
-
-    # -- making others -----------------------------------------------------------------------------------------
-
-    def _made(self, layout: Layout, combiner: int, integers: Any = (), addresses: Any = ()) -> Self:
-        code = self.typechar if combiner in (constants.COMBINER_DUP, constants.COMBINER_RESIZED) else "V"
-        if combiner == constants.COMBINER_RESIZED and layout.extent != self.extent:
-            code = "V"
-        contents = (list(integers), list(addresses), [Datatype(self)])
-        return type(self)._of(Type(layout, "", code, combiner, contents))
-
-    def Dup(self) -> Self:
-        """Return a copy of it."""
-        layout = self._layout()
-        return self._made(layout, constants.COMBINER_DUP)
-
-    Create_dup = Dup
-
-    def Create_contiguous(self, count: int) -> Self:
-        """Return `count` of it, one after the other."""
-        (count,) = _counts(count)
-        return self._made(layouts.contiguous(self._layout(), count), constants.COMBINER_CONTIGUOUS, [count])
-
-    def Create_vector(self, count: int, blocklength: int, stride: int) -> Self:
-        """Return `count` blocks of it, whose beginnings lie `stride` elements apart."""
-        count, blocklength = _counts(count, blocklength)
-        made = self._blocks([blocklength] * count, [i * index(stride) * self.extent for i in range(count)])
-        return self._made(made, constants.COMBINER_VECTOR, [count, blocklength, index(stride)])
-
-    def Create_hvector(self, count: int, blocklength: int, stride: int) -> Self:
-        """Return `count` blocks of it, whose beginnings lie `stride` bytes apart."""
-        count, blocklength = _counts(count, blocklength)
-        made = self._blocks([blocklength] * count, [i * index(stride) for i in range(count)])
-        return self._made(made, constants.COMBINER_HVECTOR, [count, blocklength], [index(stride)])
-
-    def Create_indexed(self, blocklengths: Sequence[int], displacements: Sequence[int]) -> Self:
-        """Return blocks of it at displacements in elements."""
-        lengths, at = _same_length(blocklengths, displacements)
-        made = self._blocks(lengths, [d * self.extent for d in at])
-        return self._made(made, constants.COMBINER_INDEXED, [len(at), *lengths, *at])
-
-    def Create_hindexed(self, blocklengths: Sequence[int], displacements: Sequence[int]) -> Self:
-        """Return blocks of it at displacements in bytes."""
-        lengths, at = _same_length(blocklengths, displacements)
-        return self._made(self._blocks(lengths, at), constants.COMBINER_HINDEXED, [len(at), *lengths], at)
-
-    def Create_indexed_block(self, blocklength: int, displacements: Sequence[int]) -> Self:
-        """Return blocks of one length at displacements in elements."""
-        (length,), at = _counts(blocklength), _integers(displacements)
-        made = self._blocks([length] * len(at), [d * self.extent for d in at])
-        return self._made(made, constants.COMBINER_INDEXED_BLOCK, [len(at), length, *at])
-
-    def Create_hindexed_block(self, blocklength: int, displacements: Sequence[int]) -> Self:
-        """Return blocks of one length at displacements in bytes."""
-        (length,), at = _counts(blocklength), _integers(displacements)
-        made = self._blocks([length] * len(at), at)
-        return self._made(made, constants.COMBINER_HINDEXED_BLOCK, [len(at), length], at)
-
-    def _blocks(self, lengths: Sequence[int], at: Sequence[int]) -> Layout:
-        extent = self.extent
-        offsets = [np.arange(length, dtype=np.intp) * extent + d for length, d in zip(lengths, at, strict=True)]
-        return layouts.at_offsets(self._layout(), np.concatenate(offsets) if offsets else np.empty(0, np.intp))
+    @classmethod
+    def Match_size(cls, typeclass: int, size: int) -> Self:
+        """Return the datatype of a class of numbers that has so many bytes."""
+        name = {
+            constants.TYPECLASS_REAL: "REAL", constants.TYPECLASS_INTEGER: "INTEGER",
+            constants.TYPECLASS_COMPLEX: "COMPLEX", constants.TYPECLASS_LOGICAL: "LOGICAL",
+        }.get(typeclass)  # fmt: skip
+        found = DATATYPES.get(f"{name}{size}")
+        if not found:
+            raise wrong(ERR_ARG, f"typeclass {typeclass} of {size} bytes", "a number of MPI", "choose another size")
+        return cls(found)
 
     @classmethod
-    def Create_struct(
-        cls, blocklengths: Sequence[int], displacements: Sequence[int], datatypes: Sequence[Datatype]
-    ) -> Self:
-        """Return blocks of several datatypes at displacements in bytes."""
-        lengths, at = _same_length(blocklengths, displacements)
-        _same_length(lengths, [0] * len(datatypes))
-        parts = [t._blocks([n], [d]) for n, d, t in zip(lengths, at, datatypes, strict=True)]
-        contents = ([len(at), *lengths], list(at), [Datatype(t) for t in datatypes])
-        return cls._of(Type(layouts.struct(parts), "", "V", constants.COMBINER_STRUCT, contents))
+    def Get_value_index(cls, value: Datatype, index: Datatype) -> Self:
+        """Return the datatype of pairs of a value and an index, DATATYPE_NULL if there is none."""
+        for each in (value, index):
+            if not each:
+                raise wrong(ERR_TYPE, "DATATYPE_NULL", "a datatype", "name one")
+        pairs = [pair for name, pair in _OF_VALUE.items() if DATATYPES[name] == value and index == DATATYPES["INT"]]
+        return cls(DATATYPES[pairs[0]]) if pairs else cls()
 
-    def Create_subarray(
-        self, sizes: Sequence[int], subsizes: Sequence[int], starts: Sequence[int], order: int = constants.ORDER_C
-    ) -> Self:
-        """Return a part of an array, with the bounds of the whole array."""
-        whole, part = _same_length(sizes, subsizes)
-        _, begin = _same_length(whole, starts)
-        if any(not 0 <= b <= n - m or m < 1 for n, m, b in zip(whole, part, begin, strict=True)):
-            raise wrong(
-                ERR_ARG, f"subsizes {part} from {begin} on of sizes {whole}", "a part within the array",
-                "correct subsizes and starts",
-            )  # fmt: skip
-        at = np.zeros(1, np.intp)
-        step = self.extent
-        axes = range(len(whole)) if order == constants.ORDER_FORTRAN else range(len(whole) - 1, -1, -1)
-        for axis in axes:
-            along = (np.arange(part[axis], dtype=np.intp) + begin[axis]) * step
-            at = (along[:, None] + at).reshape(-1)
-            step *= whole[axis]
-        made = layouts.at_offsets(self._layout(), at, (0, step))
-        return self._made(made, constants.COMBINER_SUBARRAY, [len(whole), *whole, *part, *begin, order])
+    @classmethod
+    def Create_f90_integer(cls, r: int) -> Self:
+        """Return the integer of so many decimal digits."""
+        code = next((code for digits, code in ((2, "b"), (4, "h"), (9, "i"), (18, "l")) if r <= digits), None)
+        return cls._f90(code, constants.COMBINER_F90_INTEGER, {"r": r})
 
-    def Create_resized(self, lb: int, extent: int) -> Self:
-        """Return it with other bounds."""
-        made = layouts.resized(self._layout(), index(lb), index(extent))
-        return self._made(made, constants.COMBINER_RESIZED, [], [index(lb), index(extent)])
+    @classmethod
+    def Create_f90_real(cls, p: int, r: int) -> Self:
+        """Return the real number of so many decimal digits, and of that range of exponents."""
+        return cls._f90(_real(p, r), constants.COMBINER_F90_REAL, {"p": p, "r": r})
 
-    Resized = Create_resized
+    @classmethod
+    def Create_f90_complex(cls, p: int, r: int) -> Self:
+        """Return the complex number of so many decimal digits, and of that range of exponents."""
+        code = _real(p, r)
+        return cls._f90(code and {"f": "F", "d": "D", "g": "G"}[code], constants.COMBINER_F90_COMPLEX, {"p": p, "r": r})
 
-    def Commit(self) -> Self:
-        """Return the datatype, which needs no more to be used."""
-        self._layout()
-        return self
-
-    def Free(self) -> None:
-        """Make the handle null."""
-        self._check_not_named("Free")
-        self._o = None
-
-    def _check_not_named(self, call: str) -> None:
-        if self._type().combiner == constants.COMBINER_NAMED:
-            raise wrong(ERR_TYPE, f"{call} of {self.name}", "a datatype that the program has made", "keep it")
+    @classmethod
+    def _f90(cls, code: str | None, combiner: int, params: dict[str, int]) -> Self:
+        if code is None:
+            raise wrong(ERR_ARG, f"{params}", "digits that a number of the machine has", "ask for fewer")
+        return cls._of(Type(layouts.basic(np.dtype(code)), "", code, combiner, (list(params.values()), [], []), params))
 
 
-def _counts(*numbers: Any) -> list[int]:
-    found = [index(number) for number in numbers]
-    if min(found) < 0:
-        raise wrong(ERR_COUNT, f"count {min(found)}", "0 or more", "correct the count")
-    return found
+def _real(p: int, r: int) -> str | None:
+    """Return the code of the smallest real number of p digits and exponents up to r."""
+    for code in "fdg":
+        info = np.finfo(code)
+        if (p == constants.UNDEFINED or p <= info.precision) and (
+            r == constants.UNDEFINED or r <= info.maxexp * 0.30103
+        ):
+            return code
+    return None
 
 
-def _integers(numbers: Any) -> list[int]:
-    return [index(number) for number in numbers]
-
-
-def _same_length(one: Any, other: Any) -> tuple[list[int], list[int]]:
-    first, second = _integers(one), _integers(other)
-    if len(first) != len(second):
-        raise wrong(
-            WrongValueError,
-            f"sequences of {len(first)} and {len(second)} items",
-            "as many in each",
-            "correct one of them",
-        )
-    return first, second
+def _recreated(cls: type[Datatype], old: Datatype, kind: str, params: dict[str, Any]) -> Datatype:
+    """Return a datatype made as another was."""
+    made: Datatype = getattr(cls if kind == "STRUCT" or kind.startswith("F90") else cls(old), f"Create_{kind.lower()}")(
+        **params
+    )
+    return made
 
 
 # -- predefined ones -----------------------------------------------------------------------------------------------
@@ -290,6 +137,10 @@ _SAME = {
 }  # fmt: skip
 _PAIRS = {
     "SHORT_INT": "h", "TWOINT": "i", "LONG_INT": "l", "FLOAT_INT": "f", "DOUBLE_INT": "d", "LONG_DOUBLE_INT": "g",
+}  # fmt: skip
+_OF_VALUE = {
+    "SHORT": "SHORT_INT", "INT": "TWOINT", "LONG": "LONG_INT", "FLOAT": "FLOAT_INT", "DOUBLE": "DOUBLE_INT",
+    "LONG_DOUBLE": "LONG_DOUBLE_INT",
 }  # fmt: skip
 _MISSING = ("BFLOAT16_T", "COMPLEX4", "INTEGER16", "LOGICAL16")
 

@@ -147,8 +147,12 @@ def _of_dlpack(data: Any, writable: bool) -> tuple[Raw, str]:
         raise wrong(
             WrongBufferError, "a capsule that was used before", "one named dltensor", "make a new one"
         ) from None
-    bits = tensor.bits * tensor.lanes
-    if tensor.lanes != 1 or bits % 8 or tensor.code not in _KINDS:
+    bits, kind = tensor.bits * tensor.lanes, _KINDS.get(tensor.code)
+    if kind == "f" and tensor.lanes == 2:
+        kind = "c"
+    elif tensor.lanes != 1:
+        kind = None
+    if kind is None or bits % 8:
         raise wrong(
             WrongBufferError, f"elements of code {tensor.code} and {bits} bits", "a number", "convert the array"
         )
@@ -158,4 +162,4 @@ def _of_dlpack(data: Any, writable: bool) -> tuple[Raw, str]:
     if not _in_one_piece(shape, strides, itemsize):
         raise _in_pieces()
     raw = at_address((tensor.data or 0) + tensor.byte_offset, prod(shape) * itemsize)
-    return raw, f"{_KINDS[tensor.code]}{itemsize}"
+    return raw, f"{kind}{itemsize}"

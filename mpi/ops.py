@@ -13,6 +13,7 @@ from collectives import commutative
 from mpi.buffers import Blocks, simple
 from mpi.datatypes import PAIR_DTYPES, Datatype
 from mpi.errors import ERR_OP, WrongValueError, wrong
+from mpi.exported import buffer
 from mpi.handles import Handle, Named, constant
 from mpi.memory import Raw
 from mpi.process import process
@@ -86,6 +87,12 @@ class Op(Handle):
         found: Operation = self._object()
         return type(self).Create, (found.function, found.commutes)
 
+    def toint(self) -> int:
+        """Return the number of one of MPI's, -1 for one that the program has made."""
+        return self.handle if self.Is_predefined() else -1
+
+    py2f = toint
+
     def Is_commutative(self) -> bool:
         """Return whether the order of its operands does not matter."""
         commutes: bool = self._object().commutes
@@ -145,20 +152,6 @@ def check_alike(sent: Blocks, received: Blocks) -> None:
             )
 
 
-class buffer(np.ndarray):  # noqa: N801  # mpi4py's name
-    """Memory as bytes, which any object of as many bytes can be assigned to."""
-
-    def __new__(cls, buf: Any = b"") -> Any:
-        from mpi.memory import memory_of
-
-        return memory_of(buf, writable=False)[0].view(cls)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if isinstance(key, slice) and not isinstance(value, int):
-            value = np.frombuffer(value, np.uint8)
-        super().__setitem__(key, value)
-
-
 def _user_function(found: Operation, datatype: Datatype, item: np.dtype[Any]) -> Callable[[Array, Array], Array]:
     """Return the program's function as one of two arrays of packed elements, which returns a new one."""
     layout = datatype._layout()
@@ -189,7 +182,7 @@ def _spread(packed: Array, datatype: Datatype) -> Blocks:
 
 
 def _buffer(array: Array) -> Any:
-    return array.reshape(-1).view(np.uint8).view(buffer)
+    return buffer._of(array.reshape(-1).view(np.uint8), array)
 
 
 # -- predefined ones -------------------------------------------------------------------------------------------------

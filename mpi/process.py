@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from greenlet import getcurrent
 
+from mpi.errors import ERR_BUFFER, LASTCODE, wrong
 from ranks.comm.communicator import Comm
 from ranks.engine.rank import current_rank
 
@@ -20,6 +22,7 @@ class Process:
     error_codes:   The error classes and codes that it has added, with their texts.
     attached:      The buffer for buffered sends, as the program attached it; None if there is none.
     finalized:     Whether it has called Finalize.
+    handlers:      How many error handlers it has created and not freed, by the kind of their objects.
     """
 
     def __init__(self, comm: Comm, self_comm: Comm, make: Any) -> None:
@@ -31,6 +34,11 @@ class Process:
         self.error_codes: dict[int, Any] = {}
         self.attached: Any = None
         self.finalized = False
+        self.handlers: Counter[str] = Counter()
+
+    def last_code(self) -> int:
+        """Return the highest error code that is in use."""
+        return max([*self.error_codes, LASTCODE])
 
 
 def process() -> Process:
@@ -52,3 +60,16 @@ def _outside() -> RuntimeError:
         "mpi.MPI: got a call outside of a run, expected one by a rank; remedy: start the program by "
         "`python -m mpi -n 4 program.py` or by mpi.run(function, 4)"
     )
+
+
+def attached(thing: Any, buf: Any) -> None:
+    """Attach a buffer for buffered sends to a process or a communicator; none is needed here."""
+    if thing.attached is not None:
+        raise wrong(ERR_BUFFER, "a second buffer", "one at a time", "Detach_buffer first")
+    thing.attached = buf if buf is not None else b""
+
+
+def detached(thing: Any) -> Any:
+    """Return the buffer that was attached to a process or a communicator."""
+    found, thing.attached = thing.attached, None
+    return found

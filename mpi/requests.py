@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Self
+from weakref import WeakValueDictionary
 
 import ranks
 from mpi.constants import UNDEFINED
@@ -12,12 +13,16 @@ from mpi.handles import CONSTANTS, constant
 from mpi.status import Status
 from ranks.comm.requests import _active, _test
 from ranks.comm.transfers import Transfers
-from ranks.messages.operation import Operation
+from ranks.messages.operation import Operation, Work
 from ranks.words.datatypes import typed_name
 from ranks.words.errors import TruncationError
 
 # The bytes of a pickled object that irecv has room for, if it is given no buffer.
 ROOM = 1 << 15
+
+
+# Requests that were asked for their number.
+_numbered: WeakValueDictionary[int, Request] = WeakValueDictionary()
 
 
 class Request(ranks.Request):
@@ -72,6 +77,8 @@ class Request(ranks.Request):
                 "pass a buffer to irecv, or use recv",
             )  # fmt: skip
         got = super()._finish(status)
+        if isinstance(operation, Work) and status is not None and operation.found is not None:
+            status.fill(*operation.found)
         if operation is not None and self._then is not None:
             got = self._then()
         return got
@@ -148,14 +155,15 @@ class Request(ranks.Request):
     @property
     def handle(self) -> int:
         """The number of the request; 0 for null."""
-        return id(self._operation) if self else 0
+        if not self:
+            return 0
+        _numbered[id(self)] = self
+        return id(self)
 
     @classmethod
     def fromhandle(cls, handle: int) -> Self:
-        """Return the null request; those under way have no numbers here."""
-        if handle:
-            left_out("a request from its number")
-        return cls()
+        """Return a request like the one whose number this is, while that is there."""
+        return cls(_numbered[handle]) if handle else cls()
 
     def toint(self) -> int:
         """Return the number of the request."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import ranks
 from mpi.common import shared_of
-from mpi.communicator import COMM_WORLD
+from mpi.intracommunicator import COMM_WORLD
 from mpi.process import Process
 from mpi.simulated import Simulated
 from ranks.words.callsite import add_library

@@ -47,6 +47,11 @@ class Status(ranks.Status):
         self.source, self.tag, self.error = state["source"], state["tag"], state["error"]
         self.n_bytes, self.cancelled = state["count"], bool(state["cancelled"])
 
+    def fill(self, source: int, tag: int, n_bytes: int, cancelled: bool = False) -> None:
+        """Set all that is known of a message."""
+        self.error = SUCCESS
+        super().fill(source, tag, n_bytes, cancelled)
+
     def Set_source(self, source: int) -> None:
         """Set the source."""
         self.source = whole(source)
@@ -76,7 +81,14 @@ class Status(ranks.Status):
         """Set whether the request was cancelled."""
         self.cancelled = bool(flag)
 
-    count = property(Get_count)
+    @property
+    def count(self) -> int:
+        """The size in bytes."""
+        return self.n_bytes
+
+    @count.setter
+    def count(self, n_bytes: int) -> None:
+        self.n_bytes = whole(n_bytes)
 
     def tomemory(self) -> memoryview:
         """Return the numbers of the status as C would hold them."""

@@ -76,8 +76,7 @@ def _undone_request(world: World) -> UnfinishedRequestError | None:
             continue
         undone = [(f"start({started._name})", started._where) for started in background]
         for operation in state.open or ():
-            verb = "send to" if operation.what == "send" else "receive from"
-            undone.append((f"nonblocking {verb} rank {operation.peer}, tag {operation.tag}", site_of(operation.site)))
+            undone.append((operation.name(), site_of(operation.site)))
         for call, site in undone:
             return UnfinishedRequestError(
                 state.rank, call, site=site, got="a request that was never completed when all ranks had returned",

@@ -47,6 +47,7 @@ class Scheduler:
     failure:   The rank that ended the run, and with which exception; None while all is well.
     livelock:  Whether the run ended because ranks only poll, for something that can no longer come.
     handlers:  What lets the events of each kind happen; the rooms above fill it in.
+    beside:    What ranks do beside their programs: each such work has a thread of control and a clock of its own.
     """
 
     def __init__(self, ranks: Sequence[Any]) -> None:
@@ -61,6 +62,7 @@ class Scheduler:
         self.refusals: Counter[int] = Counter()
         self.hub = getcurrent()
         self.shared = SharedState()
+        self.beside: list[Any] = []
         self.handlers: list[Handler] = [_unexpected, _unexpected, self._decide, self._poll]
 
     # -- running ---------------------------------------------------------------------------------------------
@@ -90,6 +92,25 @@ class Scheduler:
             if self.failure is not None:
                 return
         self.starting = False
+
+    def begin_beside(self, state: Any, body: Callable[[Any], Any]) -> None:
+        """Let `body(state)` run beside the rank that is running, once that lets others run.
+
+        It is started here, and comes back at once: started by whoever lets it run, it would inherit that one's depth.
+        """
+        rank, guarded = getcurrent(), self._guarded(body)
+
+        def run() -> None:
+            rank.switch()
+            guarded(state)
+
+        self.beside = [each for each in self.beside if each.greenlet]
+        self.beside.append(state)
+        state.greenlet = RankGreenlet(run, self.hub)
+        state.greenlet.state = state
+        state.greenlet.gr_context = copy_context()
+        state.greenlet.switch()
+        self.ready.append(state.greenlet)
 
     def _guarded(self, body: Callable[[Any], Any]) -> Callable[[Any], None]:
         """Return what a greenlet runs: the body, whose end or exception becomes that of the rank."""
@@ -166,7 +187,7 @@ class Scheduler:
     def close(self) -> None:
         """End all ranks that are still parked; their `finally` blocks run."""
         self.closed = True
-        for state in self.ranks:
+        for state in (*self.beside, *self.ranks):
             if state.greenlet is not None and state.greenlet:
                 state.greenlet.throw(Leave)
         self.ready.clear()

@@ -205,12 +205,14 @@ def _blocked(scene: Scene, state: RankState) -> Blocked:
     call = call_of(state.greenlet.gr_frame if state.greenlet is not None else None)
     if not state.awaits:
         return Blocked(state.rank, call, "polls, and nothing is on its way", [], [])
-    pending = [each for each in state.awaits if isinstance(each, Ledger) or each.ready_ps is None]
-    needs = [frozenset(each.awaited() if isinstance(each, Ledger) else _peers(each)) for each in pending]
+    pending = [each for awaited in state.awaits for each in awaited.awaited()]
+    if not pending:
+        return Blocked(state.rank, call, "waits for what it does beside its program", [], [])
+    needs = [frozenset(each.missing() if isinstance(each, Ledger) else _peers(each)) for each in pending]
     reasons = [_reason(scene, each) for each in pending]
     near = [text for each in pending[:3] if not isinstance(each, Ledger) for text in _near(each)]
     if isinstance(pending[0], Ledger):
-        needs = [frozenset([rank]) for rank in pending[0].awaited()]
+        needs = [frozenset([rank]) for rank in pending[0].missing()]
     elif state.enough == FIRST:
         needs = [frozenset().union(*needs)]
     joint = " or for " if state.enough == FIRST else " and for "
@@ -229,9 +231,9 @@ def _peers(operation: Operation) -> list[int]:
 
 def _reason(scene: Scene, awaited: Operation | Ledger) -> str:
     if isinstance(awaited, Ledger):
-        return f"waits for {ranks_text(awaited.awaited())} to call it too"
-    boxes, state = awaited.box.context.boxes, awaited.state
-    me = next(rank for rank, box in enumerate(boxes) if box.owner is state)
+        return f"waits for {ranks_text(awaited.missing())} to call it too"
+    boxes = awaited.box.context.boxes
+    me = boxes[0].context.boxes.index(awaited.box)
     tag, where = _tag(awaited), _context_text(awaited.box)
     if awaited.peer == ANY_SOURCE:
         return f"waits for any rank to send (dest={me}, tag={tag}{where})"

@@ -44,10 +44,14 @@ class Ledger:
         self.parked: list[RankState] = []
         self.latest_ps = 0
 
-    def awaited(self) -> list[int]:
+    def missing(self) -> list[int]:
         """Return the world ranks that have announced nothing yet."""
         here = {rank for ranks in (self.alike, *self.others.values()) for rank in ranks}
         return [box.owner.rank for box in self.boxes if box.owner.rank not in here]
+
+    def awaited(self) -> list[Any]:
+        """Return what it waits for: itself."""
+        return [self]
 
     def note(self, state: RankState, name: str, arguments: Arguments) -> None:
         """Enter one rank's announcement."""
@@ -86,7 +90,7 @@ class Ledger:
         texts = [text_of(self.name, self.arguments), *self.others]
         calls = dict(zip(texts, [self.alike, *self.others.values()], strict=True))
         sites = dict(zip(texts, self.sites, strict=True))
-        missing = self.awaited()
+        missing = self.missing()
         return disagreement(
             calls, sites, f"{ranks_text(missing)}: called no collective here" if missing else "", missing
         )

@@ -54,6 +54,15 @@ class Operation:
         self.due_ps: int | None = None
         self.message: Message | None = None
 
+    def name(self) -> str:
+        """Return what reports call a nonblocking one."""
+        way = "send to" if self.what == "send" else "receive from"
+        return f"nonblocking {way} rank {self.peer}, tag {self.tag}"
+
+    def awaited(self) -> list[Operation]:
+        """Return what it waits for: itself, until it is complete."""
+        return [] if self.ready_ps is not None else [self]
+
     def takes(self, message: Message) -> bool:
         """Return whether this receive or probe fits the message by source and tag."""
         return self.peer in (ANY_SOURCE, message.source) and self.tag in (ANY_TAG, message.tag)
@@ -77,3 +86,26 @@ class Operation:
             return
         if buf.dtype == message.kind.dtype and buf.nbytes >= message.n_bytes:
             message.copy_into(buf)
+
+
+class Work(Operation):
+    """Work of a rank beside its program, such as a nonblocking collective; `what` is the call that began it.
+
+    beside: Who does it: a rank's state of its own, with a clock of its own.
+    found:  The source, the tag and the bytes of the message that it has received, if it has one.
+    """
+
+    __slots__ = ("beside", "found")
+
+    def __init__(self, what: str, state: Any, box: Any, beside: Any) -> None:
+        super().__init__(what, state, box, ANY_SOURCE, ANY_TAG, None)
+        self.beside = beside
+        self.found: tuple[int, int, int] | None = None
+
+    def name(self) -> str:
+        """Return what reports call it."""
+        return self.what
+
+    def awaited(self) -> list[Operation]:
+        """Return what it waits for: what its worker does."""
+        return [each for awaited in self.beside.awaits for each in awaited.awaited()] if self.ready_ps is None else []

@@ -54,7 +54,7 @@ class BufferChecks(Observer):
         call = current_call()
         raise InvalidBufferError(
             state.rank, call.text, site=call.site,
-            got=f"a buffer that overlaps with that of {_name(other)} at {site_of(other.site)}, which is not complete",
+            got=f"a buffer that overlaps with that of {other.name()} at {site_of(other.site)}, which is not complete",
             expected="memory of its own for each while one of them is written to",
             remedy="Wait for the first, or use another array",
         )  # fmt: skip
@@ -78,7 +78,7 @@ class BufferChecks(Observer):
         call = current_call()
         kind: Any = SendBufferChangedError if operation.what == "send" else ReceiveBufferError
         raise kind(
-            operation.state.rank, _name(operation), site=site_of(operation.site),
+            operation.state.rank, operation.name(), site=site_of(operation.site),
             got=f"a buffer whose element {int(different[0]) // buf.itemsize} was written before the Wait",
             expected=f"no change until it is complete, in {call.text} at {call.site}",
             remedy="write to it after the Wait, or send a copy" if operation.what == "send" else
@@ -103,8 +103,3 @@ def _raw(buf: Any) -> Any:
 
 def _copy(buf: Any) -> Any:
     return _raw(buf).copy()
-
-
-def _name(operation: Operation) -> str:
-    way = "send to" if operation.what == "send" else "receive from"
-    return f"nonblocking {way} rank {operation.peer}, tag {operation.tag}"
