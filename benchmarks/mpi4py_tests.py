@@ -20,7 +20,9 @@ import tempfile
 import traceback
 import unittest
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 VERSION = "4.1.*"
 FOLDER = Path(tempfile.gettempdir()) / "mpi4py-tests"
@@ -51,35 +53,43 @@ def run_file(name: str, size: int, pattern: str) -> dict[str, tuple[str, str]]:
 
     sys.modules["mpi4py.MPI"], mpi4py.MPI = MPI, MPI  # type: ignore[assignment]
     warnings.simplefilter("ignore")
-    tests: list[unittest.TestCase] = []
+    tests: list[list[unittest.TestCase]] = [[] for _ in range(size)]
 
-    def load(comm: object) -> None:
-        if comm.rank == 0:  # type: ignore[attr-defined]
-            suites = [unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(name))]
-            while suites:
-                for each in suites.pop():
-                    suites.append(each) if isinstance(each, unittest.TestSuite) else tests.append(each)
+    def load(comm: Any) -> None:
+        suites = [unittest.defaultTestLoader.loadTestsFromModule(own_module(name))]
+        while suites:
+            for each in suites.pop():
+                suites.append(each) if isinstance(each, unittest.TestSuite) else tests[comm.rank].append(each)
 
     mpi.run(load, size)
     found = {}
-    for test in tests:
-        if pattern in test.id():
-            found[test.id()] = run_test(mpi.run, test, size)
+    for same in zip(*tests, strict=True):
+        if pattern in same[0].id():
+            found[same[0].id()] = run_test(mpi.run, same, size)
     return found
 
 
-def run_test(run: object, test: unittest.TestCase, size: int) -> tuple[str, str]:
-    """Return "passed", "skipped" or "failed", and the traceback."""
+def own_module(name: str) -> Any:
+    """Import a test file and what it imports from beside it once more, as each process would."""
+    folder = Path(sys.path[0])
+    for beside in folder.glob("*.py"):
+        sys.modules.pop(beside.stem, None)
+    return importlib.import_module(name)
+
+
+def run_test(run: Any, tests: Sequence[unittest.TestCase], size: int) -> tuple[str, str]:
+    """Return "passed", "skipped" or "failed", and the traceback; each rank has a test of its own."""
     results: list[unittest.TestResult] = []
 
-    def program(comm: object) -> None:
+    def program(comm: Any) -> None:
         result = unittest.TestResult()
         results.append(result)
+        test = tests[comm.rank]
         unittest.TestSuite([type(test)(test._testMethodName)]).run(result)
 
     out, sys.stdout = sys.stdout, io.StringIO()
     try:
-        run(program, size)  # type: ignore[operator]
+        run(program, size)
     except BaseException:
         return "failed", traceback.format_exc()
     finally:

@@ -259,4 +259,4 @@ def handle_of(shared: Shared | None, parent: Comm) -> Comm:
 
 # The classes of communicators that are made of others, by whether they are intercommunicators.
 NEW: dict[bool, Any] = {}
-COMM_NULL = constant("COMM_NULL", Comm())
+COMM_NULL: Comm = constant("COMM_NULL", Comm())

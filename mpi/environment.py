@@ -150,7 +150,7 @@ def Iflush_buffer() -> Request:
 
 def Get_error_class(errorcode: int) -> int:
     """Return the error class of an error code."""
-    code = whole(errorcode)
+    code = int(whole(errorcode))
     if code in _NAMES:
         return code
     return int(_own(code)[0])

@@ -177,7 +177,7 @@ def _checked(text: Any, limit: int, error_class: int) -> str:
     text = text if isinstance(text, str) else text.decode()
     if not 0 < len(text) <= limit:
         raise wrong(error_class, f"a text of {len(text)} characters", f"1 to {limit}", "shorten it")
-    return text
+    return str(text)
 
 
 INFO_NULL = constant("INFO_NULL", Info())

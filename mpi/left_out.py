@@ -5,7 +5,6 @@ dynamic processes:      Spawn, Spawn_multiple, Accept, Connect, Join, ports and 
 sessions:               Session, Group.Create_from_session_pset
 partitioned sends:      Psend_init, Precv_init, Pready, Parrived
 fault tolerance:        Revoke, Agree, Shrink and their kin; `ranks` has faults of its own
-numbers of requests:    Request.fromhandle of one that is under way
 """
 
 from __future__ import annotations

@@ -28,11 +28,12 @@ _numbered: WeakValueDictionary[int, Request] = WeakValueDictionary()
 class Request(ranks.Request):
     """A request of a nonblocking call. False once it is complete or freed.
 
+    _post:  What begins the operation of a persistent one and returns it; None otherwise, and once it is freed.
     _room:  The bytes that there are for a pickled object; None if it does not receive one.
     _then:  What is to be done once it is complete; its result is that of `wait`.
     """
 
-    __slots__ = ("__weakref__", "_room", "_then")
+    __slots__ = ("__weakref__", "_post", "_room", "_then")
 
     def __new__(cls, request: Request | None = None, *args: Any) -> Self:
         if request is not None and not isinstance(request, (ranks.Request, Transfers)):
@@ -43,9 +44,10 @@ class Request(ranks.Request):
         super().__init__()
         self._room: int | None = None
         self._then: Callable[[], Any] | None = None
+        self._post: Callable[[], Operation] | None = None
         if request is not None:
             self._comm, self._operation = request._comm, request._operation
-            self._room, self._then = request._room, request._then
+            self._room, self._then, self._post = request._room, request._then, request._post
 
     @classmethod
     def _of(cls, comm: Any, operation: Operation, room: int | None = None, then: Any = None) -> Self:
@@ -56,7 +58,10 @@ class Request(ranks.Request):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Request):
             return NotImplemented
-        return self is other or self._operation is other._operation
+        return self is other or (self._operation is other._operation and self._post is other._post)
+
+    def __bool__(self) -> bool:
+        return self._operation is not None or self._post is not None
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -194,32 +199,15 @@ def _hand_out(complete: list[int] | None, found: list[Any] | None, statuses: Any
 
 
 class Prequest(Request):
-    """A persistent request: Start begins its operation again and again.
+    """A persistent request: Start begins its operation again and again."""
 
-    _post:  What begins the operation and returns it; None once the request is freed.
-    """
-
-    __slots__ = ("_post",)
-
-    def __init__(self, request: Request | None = None) -> None:
-        super().__init__(request)
-        self._post: Callable[[], Operation] | None = getattr(request, "_post", None)
+    __slots__ = ()
 
     @classmethod
     def _to_post(cls, comm: Any, post: Callable[[], Operation]) -> Self:
         self = cls()
         self._comm, self._post = comm, post
         return self
-
-    def __bool__(self) -> bool:
-        return self._post is not None
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Request):
-            return NotImplemented
-        return self is other or self._post is getattr(other, "_post", None)
-
-    __hash__ = None
 
     def Start(self) -> None:
         """Begin the operation."""

@@ -107,7 +107,7 @@ def comm(request: Any) -> Any:
         )  # fmt: skip
     if options.ranks_mpi or options.ranks_mpi_process:
         return None if options.ranks_mpi else _real_world()
-    from mpi.communicator import COMM_WORLD
+    from mpi.intracommunicator import COMM_WORLD
 
     return COMM_WORLD
 

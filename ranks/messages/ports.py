@@ -133,7 +133,7 @@ class Ports(Wires):
                 message.receive = None
                 if receive.waiting == ALL:  # as `complete` does, without the call
                     receive.waiting, receive.ready_ps = 0, message.arrival
-                    self.scheduler.ready.append(owner.greenlet)
+                    self.scheduler.ready.append(receive.state.greenlet)
                 else:
                     receive.complete(message.arrival)
             elif box.wild is not None:
