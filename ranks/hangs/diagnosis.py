@@ -232,8 +232,9 @@ def _peers(operation: Operation) -> list[int]:
 def _reason(scene: Scene, awaited: Operation | Ledger) -> str:
     if isinstance(awaited, Ledger):
         return f"waits for {ranks_text(awaited.missing())} to call it too"
-    boxes = awaited.box.context.boxes
-    me = boxes[0].context.boxes.index(awaited.box)
+    boxes, message = awaited.box.context.boxes, awaited.message
+    # A send waits at the mailbox of its receiver; `boxes` are those of the other group of an intercommunicator.
+    me = boxes[0].context.boxes.index(awaited.box) if message is None else message.source
     tag, where = _tag(awaited), _context_text(awaited.box)
     if awaited.peer == ANY_SOURCE:
         return f"waits for any rank to send (dest={me}, tag={tag}{where})"
