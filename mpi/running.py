@@ -14,6 +14,7 @@ from mpi.process import Process
 from mpi.simulated import Simulated
 from ranks.words.callsite import add_library
 
+__tracebackhide__ = True  # pytest shows the frames of the program, not of this module
 add_library(Path(__file__).parent)
 
 

@@ -28,6 +28,8 @@ from ranks.words.callsite import call_of, site_of
 from ranks.words.errors import NondeterminismError
 from ranks.words.progress import Bar
 
+__tracebackhide__ = True  # pytest shows the frames of the program, not of this module
+
 # A critical choice is looked for in so many failures, with so many runs each.
 _CRITICAL, _CRITICAL_RUNS = 8, 2000
 # For each run that may be made, so many may end early because they lead to what is known; and so many in any case.
