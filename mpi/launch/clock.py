@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ranks.engine.rank import current_rank
+from ranks.engine.rank import current_rank, is_thread_of_rank
 from ranks.network.model import PS_PER_S
 
 _PS_PER_NS = 1000
@@ -38,7 +38,8 @@ def _clock(name: str, real: Callable[[], Any], began_s: int, charge: Callable[[A
         state = current_rank()
         if state is None:
             return real()
-        charge(state)
+        if not is_thread_of_rank():
+            charge(state)
         state.streak = None  # a loop of polls that looks at the clock may end by it
         if name.endswith("_ns"):
             return began_s * 10**9 + state.now // _PS_PER_NS
@@ -51,7 +52,7 @@ def _clock(name: str, real: Callable[[], Any], began_s: int, charge: Callable[[A
 def _sleep(real: Callable[[float], None], charge: Callable[[Any], None]) -> Callable[[float], None]:
     def sleep(seconds: float, /) -> None:
         state = current_rank()
-        if state is None:
+        if state is None or is_thread_of_rank():
             return real(seconds)
         if seconds < 0:
             raise ValueError("sleep length must be non-negative")

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from ranks.engine.rank import current_rank
+from ranks.engine.rank import current_rank, is_thread_of_rank
 from ranks.words.callsite import as_libraries
 
 _PROJECT = Path(__file__).parents[2]
@@ -86,7 +86,7 @@ class UsersLoader(SourceFileLoader):
 
 
 class UsersFinder:
-    """A finder that notes which modules are a rank's own.
+    """A finder that notes which modules are a rank's own; a thread finds those of the whole process.
 
     own:    It returns the own modules of the rank that imports, by name.
     codes:  This is the code of the files that were compiled, by path.
@@ -99,7 +99,8 @@ class UsersFinder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return where a module is found; None if no rank asks, or if there is none."""
-        spec = PathFinder.find_spec(name, path, target) if current_rank() is not None else None
+        is_rank = current_rank() is not None and not is_thread_of_rank()
+        spec = PathFinder.find_spec(name, path, target) if is_rank else None
         if spec is None:
             return None
         is_source = isinstance(spec.loader, SourceFileLoader)

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from operator import itemgetter
+from threading import Thread
 from typing import Any
 
 from greenlet import getcurrent, gettrace, settrace
@@ -33,16 +34,18 @@ class ProcessState:
     environ, filters: They are `os.environ` and `warnings.filters`.
     logs:     It holds the root logger and the manager of the others.
     folder:   It is the current folder.
+    threads:  These threads are waited for when the rank's program ends.
     exits:    These functions are called when the rank's program ends, with their arguments.
     """
 
-    __slots__ = ("environ", "exits", "filters", "folder", "logs", "modules", "of_sys")
+    __slots__ = ("environ", "exits", "filters", "folder", "logs", "modules", "of_sys", "threads")
 
     def __init__(self, modules: dict[str, Any], of_sys: tuple[Any, ...], folder: str) -> None:
         self.modules, self.of_sys, self.folder = modules, of_sys, folder
         self.environ: Any = os.environ
         self.filters: Any = warnings.filters
         self.logs = logging.root, logging.Logger.manager
+        self.threads: list[Thread] = []
         self.exits: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
 
     def put_away(self) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 from mpi.launch.clock import virtual_clocks
 from mpi.launch.compute import MeasuredCompute
 from mpi.launch.modules import UsersFinder, is_users, project_is_library, replaced_by_users, users_modules
-from mpi.launch.mpi4py import as_mpi4py
+from mpi.launch.mpi4py_names import ours_is_mpi4py
 from mpi.launch.process_state import ProcessState, ProcessStates
 from mpi.launch.programs import Program, UsageError
 from mpi.launch.streams import Output, Reader, Writer, nothing
+from mpi.launch.threads import threads_of_ranks
 from mpi.running import begin
 from ranks.engine.rank import current_rank
 
@@ -50,9 +51,10 @@ class Launch:
             finder = UsersFinder(lambda: states.running.modules, self.codes)
             stack.enter_context(users_modules(finder, {name: own[name] for name in own if name != "__main__"}))
             stack.enter_context(virtual_clocks(charge))
-            stack.enter_context(as_mpi4py())
+            stack.enter_context(ours_is_mpi4py())
             stack.enter_context(project_is_library())
             stack.enter_context(_exits_of_ranks())
+            stack.enter_context(threads_of_ranks())
             stack.enter_context(_no_fork())
             stack.callback(self._finish)
             yield
@@ -98,6 +100,8 @@ def _nothing(*arguments: Any) -> None:
 
 
 def _run_exits(own: ProcessState) -> None:
+    for thread in own.threads:
+        thread.join()
     while own.exits:
         function, args, kwargs = own.exits.pop()
         function(*args, **kwargs)

@@ -50,19 +50,19 @@ def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> None:
     marks = ["mark.ranks", *(["mark.parallel"] if options.ranks_parallel else [])]
     text = module_path.read_text(encoding="utf-8", errors="replace")
     if not (options.ranks_mpi or options.ranks_mpi_process) and any(mark in text for mark in marks):
-        from mpi.launch import mpi4py
+        from mpi.launch import mpi4py_names
 
-        mpi4py.install()
+        mpi4py_names.install()
 
 
 def pytest_unconfigure() -> None:
     """Let `import mpi4py` find what is installed."""
     import sys
 
-    if "mpi.launch.mpi4py" in sys.modules:
-        from mpi.launch import mpi4py
+    if "mpi.launch.mpi4py_names" in sys.modules:
+        from mpi.launch import mpi4py_names
 
-        mpi4py.uninstall()
+        mpi4py_names.uninstall()
 
 
 def pytest_generate_tests(metafunc: Any) -> None:

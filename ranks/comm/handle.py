@@ -7,7 +7,7 @@ from typing import Any
 from greenlet import getcurrent
 
 from ranks.comm.arguments import call_error, check_source
-from ranks.engine.rank import current_rank
+from ranks.engine.rank import current_rank, is_thread_of_rank
 from ranks.messages.lane import Lane
 from ranks.messages.mailbox import Context
 from ranks.messages.rank import RankState
@@ -102,6 +102,9 @@ def foreign(owner: RankState, is_over: bool, what: str) -> RanksError:
     whose = f"{what} of rank {owner.rank}"
     if is_over:
         got, expected, remedy = f"{whose} whose run is over", "one of a run that goes on", "return results instead"
+    elif is_thread_of_rank():
+        got, expected = f"{whose} used by a thread that rank {user.rank} has started", "a call by the rank itself"
+        remedy = "let threads compute and the program communicate, or start what communicates with ranks.start"
     elif user is None:
         got, expected = f"{whose} used by no rank, or by another thread", "a call by the rank itself"
         remedy = "make all calls in the program that ranks.run runs, in its own thread"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import get_ident
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -59,9 +60,20 @@ class Rank:
         return [] if self._chance is None else self._chance.made()
 
 
+# The ranks of threads that ranks have started, by the number of the thread.
+threads: dict[int, Any] = {}
+
+
 def current_rank() -> Any:
     """Return the state of the rank whose program is running, also in what it runs in the background; None outside."""
     current: greenlet | None = getcurrent()
     while current is not None and not isinstance(current, RankGreenlet):
         current = current.parent
-    return None if current is None else current.state
+    if current is None:
+        return threads.get(get_ident())
+    return current.state
+
+
+def is_thread_of_rank() -> bool:
+    """Return whether a thread is running that a rank has started."""
+    return get_ident() in threads

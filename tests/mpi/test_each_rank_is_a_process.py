@@ -214,16 +214,3 @@ def test_a_rank_may_have_its_output_redirected_while_others_print(launch):
             print("seen"); comm.Barrier()
     """)  # fmt: skip
     assert sorted(done.lines) == ["['hidden', 'hidden']", "seen"]
-
-
-def test_mpi4py_is_there_with_what_programs_take_from_it(launch):
-    done = launch(1, """
-        import mpi4py
-        mpi4py.rc.initialize = False
-        mpi4py.rc(recv_mprobe=False)
-        import mpi4py.MPI as one
-        from mpi4py import MPI as two, rc
-        assert one is two is mpi4py.MPI and rc.recv_mprobe is False and mpi4py.get_config() == {}
-        print(mpi4py.__version__)
-    """)  # fmt: skip
-    assert done == (0, ["4.1.1"], "")

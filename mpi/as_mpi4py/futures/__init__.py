@@ -1,0 +1,213 @@
+"""`mpi4py.futures`: tasks for other ranks. `python -m mpi -n 4 -m mpi4py.futures program.py` has three workers.
+
+Without that, `MPIPoolExecutor` has no ranks to give tasks to, and computes each when it is submitted. A future is done
+when somebody asks for it: the rank that asks waits for its result.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
+from contextvars import ContextVar
+from typing import Any
+
+from mpi.as_mpi4py import MPI
+
+__all__ = [
+    "FIRST_COMPLETED",
+    "Future",
+    "MPICommExecutor",
+    "MPIPoolExecutor",
+    "as_completed",
+    "get_comm_workers",
+    "wait",
+]
+
+_TASK, _ANSWER = 1, 2
+
+
+class Workers:
+    """The ranks of a communicator that compute tasks for one of them.
+
+    idle:     They have nothing to do.
+    busy:     They compute a task each, for this future.
+    waiting:  These tasks have no worker yet.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        self.comm = comm
+        self.idle = deque(rank for rank in range(comm.size) if rank != comm.rank)
+        self.busy: dict[int, _Future] = {}
+        self.waiting: deque[tuple[_Future, Any]] = deque()
+
+    def give(self, future: _Future, task: Any) -> None:
+        """Let a worker compute a task, as soon as one is idle."""
+        self.waiting.append((future, task))
+        self._send()
+
+    def take(self) -> None:
+        """Wait for the next answer."""
+        status = MPI.Status()
+        is_good, value = self.comm.recv(source=MPI.ANY_SOURCE, tag=_ANSWER, status=status)
+        worker = status.Get_source()
+        self.busy.pop(worker).settle(is_good, value)
+        self.idle.append(worker)
+        self._send()
+
+    def _send(self) -> None:
+        while self.idle and self.waiting:
+            future, task = self.waiting.popleft()
+            if future.start():
+                worker = self.idle.popleft()
+                self.busy[worker] = future
+                self.comm.send(task, dest=worker, tag=_TASK)
+
+    def finish(self) -> None:
+        """Wait for all answers."""
+        while self.busy:
+            self.take()
+
+    def stop(self) -> None:
+        """Wait for all answers, and let the workers go on with something else."""
+        self.finish()
+        for worker in self.idle:
+            self.comm.send(None, dest=worker, tag=_TASK)
+
+
+def serve(comm: Any, root: int) -> None:
+    """Compute the tasks that the root sends, until it sends None."""
+    while (task := comm.recv(source=root, tag=_TASK)) is not None:
+        comm.send(_computed(*task), dest=root, tag=_ANSWER)
+
+
+def _computed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
+    try:
+        return True, function(*args, **kwargs)
+    except Exception as problem:
+        return False, problem
+
+
+# The workers of a program that `-m mpi4py.futures` runs; a rank sees its own.
+pool: ContextVar[Workers | None] = ContextVar("pool", default=None)
+
+
+class _Future(Future[Any]):
+    """A future that takes answers of workers when somebody looks at it."""
+
+    _workers: Workers | None = None
+    _now = "PENDING"
+
+    @property
+    def _state(self) -> str:  # what all of concurrent.futures looks at
+        while self._workers is not None and self._now in ("PENDING", "RUNNING") and self._workers.busy:
+            self._workers.take()
+        return self._now
+
+    @_state.setter
+    def _state(self, value: str) -> None:
+        self._now = value
+
+    def start(self) -> bool:
+        """Return whether the task is to be computed: it was not cancelled."""
+        workers, self._workers = self._workers, None
+        try:
+            return self.set_running_or_notify_cancel()
+        finally:
+            self._workers = workers
+
+    def settle(self, is_good: bool, value: Any) -> None:
+        """Take the result, or what was raised."""
+        self._workers = None
+        if is_good:
+            self.set_result(value)
+        else:
+            self.set_exception(value)
+
+
+class MPIPoolExecutor(Executor):
+    """An executor whose tasks other ranks compute, or this one if there are none."""
+
+    def __init__(
+        self, max_workers: int | None = None, initializer: Callable[..., Any] | None = None,
+        initargs: tuple[Any, ...] = (), **options: Any,
+    ) -> None:  # fmt: skip
+        self._workers = options.get("workers", pool.get())
+        self._is_down = False
+        if initializer is not None and self._workers is None:
+            initializer(*initargs)
+
+    @property
+    def num_workers(self) -> int:
+        """How many ranks compute tasks."""
+        return 1 if self._workers is None else self._workers.comm.size - 1
+
+    def bootup(self, wait: bool = True) -> MPIPoolExecutor:
+        """Return the executor: its workers are there."""
+        return self
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Let a worker call fn(*args, **kwargs); return its future."""
+        if self._is_down:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        future = _Future()
+        if self._workers is None:
+            future.start()
+            future.settle(*_computed(fn, args, kwargs))
+        else:
+            future._workers = self._workers
+            self._workers.give(future, (fn, args, kwargs))
+        return future
+
+    def map(
+        self, fn: Callable[..., Any], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1,
+        unordered: bool = False,
+    ) -> Iterator[Any]:  # fmt: skip
+        """Return the results of fn for the elements of the iterables, in their order or as they come."""
+        return self.starmap(fn, zip(*iterables, strict=False), timeout, chunksize, unordered)
+
+    def starmap(
+        self, fn: Callable[..., Any], iterable: Iterable[Any], timeout: float | None = None, chunksize: int = 1,
+        unordered: bool = False,
+    ) -> Iterator[Any]:  # fmt: skip
+        """Return the results of fn(*args) for each args of the iterable."""
+        futures = [self.submit(fn, *args) for args in iterable]
+        return (future.result() for future in (as_completed(futures) if unordered else futures))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for all results; take no more tasks."""
+        self._is_down = True
+        if self._workers is not None:
+            if cancel_futures:
+                for future, _ in self._workers.waiting:
+                    future._workers = None
+                    future.cancel()
+            self._workers.finish()
+
+
+class MPICommExecutor:
+    """Gives the root an executor on the other ranks of a communicator; they get None when it is done."""
+
+    def __init__(self, comm: Any = None, root: int = 0, **options: Any) -> None:
+        self._comm, self._root, self._options = MPI.COMM_WORLD if comm is None else comm, root, options
+        self._executor: MPIPoolExecutor | None = None
+
+    def __enter__(self) -> MPIPoolExecutor | None:
+        comm = self._comm.Dup()
+        if comm.rank != self._root:
+            serve(comm, self._root)
+            return None
+        workers = Workers(comm) if comm.size > 1 else None
+        self._executor = MPIPoolExecutor(workers=workers, **self._options)
+        return self._executor
+
+    def __exit__(self, *exception: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown()
+            if self._executor._workers is not None:
+                self._executor._workers.stop()
+
+
+def get_comm_workers() -> Any:
+    """Return the communicator of the program and its workers."""
+    return MPI.COMM_WORLD

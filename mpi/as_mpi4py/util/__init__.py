@@ -1,0 +1,1 @@
+"""`mpi4py.util`: pickling out of band, and datatypes of NumPy."""

@@ -1,0 +1,5 @@
+"""`mpi4py.util.pkl5`: communicators whose lower-case calls pickle large arrays apart, which all of ours do well."""
+
+from mpi.as_mpi4py import MPI
+
+Comm, Intercomm, Intracomm, Message, Request = MPI.Comm, MPI.Intercomm, MPI.Intracomm, MPI.Message, MPI.Request

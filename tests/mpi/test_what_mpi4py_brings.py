@@ -1,0 +1,135 @@
+"""`import mpi4py` on simulated ranks: the package, its utilities and its futures; and threads, which may not wait."""
+
+
+FUTURES = """
+    from concurrent import futures as standard
+    from mpi4py.futures import MPIPoolExecutor, as_completed
+
+    class Square:
+        def __init__(self, x):
+            self.area = x * x
+
+    def square(x):
+        return Square(x)
+
+    def fail(x):
+        raise KeyError(x)
+
+    if __name__ == "__main__":
+        with MPIPoolExecutor(max_workers=2) as executor:
+            futures = [executor.submit(square, x) for x in range(7)]
+            print(*(each.area for each in executor.map(square, range(7))), executor.num_workers)
+            print(sorted(each.result().area for each in as_completed(futures)), futures[0].done())
+            print(len(standard.wait(executor.submit(square, x) for x in range(3)).done))
+            print(repr(executor.submit(fail, 1).exception()))
+            print(sum(each.area for each in executor.starmap(square, [(2,), (3,)], unordered=True)))
+        try:
+            executor.submit(square, 1)
+        except RuntimeError as error:
+            print(error)
+"""
+ANSWERS = [
+    "[0, 1, 4, 9, 16, 25, 36] True", "3", "KeyError(1)", "13", "cannot schedule new futures after shutdown",
+]  # fmt: skip
+
+
+def test_the_package_has_what_programs_take_from_it(launch):
+    done = launch(1, """
+        import mpi4py
+        mpi4py.rc.initialize = False
+        mpi4py.rc(recv_mprobe=False)
+        import mpi4py.MPI as one
+        from mpi4py import MPI as two, rc
+        assert one is two is mpi4py.MPI and rc.recv_mprobe is False and mpi4py.get_config() == {}
+        mpi4py.profile("mpe")
+        try:
+            rc(wrong=1)
+        except TypeError as error:
+            print(mpi4py.__version__, error)
+    """)  # fmt: skip
+    assert done == (0, ["4.1.1 unexpected argument 'wrong'"], "")
+
+
+def test_futures_are_computed_by_the_other_ranks(launch):
+    for n, n_workers in ((4, 3), (2, 1), (1, 1)):
+        done = launch(n, FUTURES, args=("-m", "mpi4py.futures", "main.py"))
+        assert done == (0, [f"0 1 4 9 16 25 36 {n_workers}", *ANSWERS], "")
+
+
+def test_without_workers_a_rank_computes_its_futures_itself(launch):
+    done = launch(1, FUTURES)
+    assert done.lines[1:] == ANSWERS
+
+
+def test_an_executor_on_a_communicator_gives_its_root_the_others(launch):
+    done = launch(3, """
+        from mpi4py.futures import MPICommExecutor
+
+        def where(x):
+            return x, MPI.COMM_WORLD.rank != 1
+
+        with MPICommExecutor(comm, root=1) as executor:
+            if executor is not None:
+                print(list(executor.map(where, range(4))))
+        comm.Barrier()
+        assert comm.allreduce(1) == 3
+    """)  # fmt: skip
+    assert done == (0, [str([(x, True) for x in range(4)])], "")
+
+
+def test_dtypes_become_datatypes_and_back(launch):
+    done = launch(2, """
+        import numpy as np
+        from mpi4py.util import dtlib, pkl5
+        assert all(dtlib.to_numpy_dtype(dtlib.from_numpy_dtype(code)) == np.dtype(code) for code in "bhilqfdFD")
+        dtype = np.dtype([("a", "i4"), ("b", "f8", 3)], align=True)
+        x = np.zeros(2, dtype)
+        x["b"] = [[1, 2, 3], [4, 5, 6 + comm.rank]]
+        datatype = dtlib.from_numpy_dtype(dtype)
+        got = np.zeros(2, dtype)
+        comm.Sendrecv([x, 2, datatype], 1 - comm.rank, recvbuf=[got, 2, datatype], source=1 - comm.rank)
+        other = pkl5.Intracomm(comm)
+        print(datatype.Get_extent()[1] == dtype.itemsize, got["b"].sum(), other.allgather(comm.rank))
+    """)  # fmt: skip
+    assert (done.status, sorted(done.lines)) == (0, ["True 21.0 [0, 1]", "True 22.0 [0, 1]"])
+
+
+def test_a_thread_knows_its_rank_but_may_not_communicate(launch):
+    done = launch(2, """
+        import random, threading, time
+        found = []
+
+        def work():
+            time.sleep(0.001)
+            found.append((MPI.COMM_WORLD.rank, random.random()))
+            try:
+                MPI.COMM_WORLD.recv()
+            except MPI.Exception as error:
+                found.append(str(error))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        comm.Barrier()
+        thread.join()
+        assert found[0] == (comm.rank, random.Random(f"0/{comm.rank}").random()), found
+        print(found[1].partition("got ")[2])
+    """)  # fmt: skip
+    assert (done.status, sorted(done.lines)) == (0, [
+        f"a communicator of rank {rank} used by a thread that rank {rank} has started, expected a call by the rank "
+        "itself; remedy: let threads compute and the program communicate, or start what communicates with ranks.start"
+        for rank in (0, 1)
+    ])  # fmt: skip
+
+
+def test_a_program_ends_after_its_threads(launch):
+    done = launch(1, """
+        import threading, time
+        def late():
+            time.sleep(0.05)
+            sys.stdout.write("late\\n")
+        threading.Thread(target=late).start()
+        print("end")
+    """)  # fmt: skip
+    assert done.lines == ["end", "late"]
+
+
