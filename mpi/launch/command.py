@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import ranks
 from collectives.choice import preferring
 from mpi.launch.compute import MeasuredCompute
-from mpi.launch.endings import CLOSED, HANGS, status_of
+from mpi.launch.endings import CLOSED, HANGS, leaks_in_a_line, status_of
 from mpi.launch.options import parse, real_arguments
 from mpi.launch.programs import Program, UsageError
 from mpi.launch.running import Launch
@@ -30,10 +30,10 @@ def main(argv: Sequence[str], prog: str = "python -m mpi") -> int:
         print(f"{prog}: {problem}", file=sys.stderr)
         return 2
     try:
-        status = _simulate(program, options)
-        sys.stdout.flush()
-        return status
+        return _simulate(program, options)
     except BaseException as problem:
+        if options.trace is not None and getattr(problem, "trace", None) is not None:
+            problem.trace.to_chrome(options.trace)  # type: ignore[attr-defined]
         status = status_of(problem, prog, compute_is_free=options.compute is None)
     if status == CLOSED:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python may flush at its end
@@ -51,7 +51,7 @@ def _simulate(program: Program, options: argparse.Namespace) -> int:
         return watching
 
     launch = Launch(program, tag_output=options.tag_output, compute=compute)
-    with launch.processes(), preferring(dict(options.algorithm)):
+    with launch.processes(), preferring(dict(options.algorithm)), leaks_in_a_line():
         found = ranks.run(
             launch.rank, options.size, network=options.network, buffering=options.buffering, seed=options.seed,
             faults=options.faults, replay=options.replay, check=options.check, watch=watch,

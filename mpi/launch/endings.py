@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mpi.launch.modules import is_ours
 from mpi.launch.programs import UsageError
 from mpi.launch.streams import ClosedOutputError
 from ranks import AbortError, CollectiveMismatchError, DeadlockError, RankExitError, RanksError
+from ranks.words.errors import ProgramWarning
 
 HANGS, INTERRUPTED, CLOSED = 3, 130, 141  # the last two as a shell has them
 
@@ -42,6 +46,23 @@ def status_of(problem: BaseException, name: str, *, compute_is_free: bool = True
         lines.append("computing takes no virtual time here, so a time may be 0; remedy: --compute measured")
     _tell("".join(lines).rstrip("\n"), 1)
     return 1
+
+
+@contextmanager
+def leaks_in_a_line() -> Iterator[None]:
+    """Let a warning of what MPI lets pass, such as a message that nobody received, be one line inside."""
+    long = warnings.formatwarning
+
+    def short(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:
+        return (
+            f"warning: {message}\n" if issubclass(category, ProgramWarning) else long(message, category, *where, **more)
+        )
+
+    warnings.formatwarning = short
+    try:
+        yield
+    finally:
+        warnings.formatwarning = long
 
 
 def hang_report(hang: RanksError) -> str:

@@ -2,10 +2,12 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
+from mpi.launch.endings import leaks_in_a_line
 from processes import run
 from ranks.real import find_mpiexec
 
@@ -84,8 +86,14 @@ def test_a_line_of_collectives_is_no_line_of_the_program(launch):
 
 
 def test_a_leak_is_a_warning_and_with_check_an_error(launch):
-    with pytest.warns(UserWarning, match="nobody had received"):
+    with pytest.warns(UserWarning, match="nobody had received") as caught:
         assert launch(2, "if comm.rank: comm.send(1, 0)").status == 0
+    with leaks_in_a_line():
+        line = warnings.formatwarning(caught[0].message, caught[0].category, "file.py", 1)
+        other = warnings.formatwarning(UserWarning("mine"), UserWarning, "file.py", 1)
+    assert line.startswith("warning: rank 1: send to rank 0, tag 0")
+    assert line.count("\n") == 1
+    assert other.startswith("file.py:1: UserWarning: mine")
     done = launch(2, "if comm.rank: comm.send(1, 0)", "--check")
     assert done.status == 1
     assert "UnreceivedMessageError" in done.err

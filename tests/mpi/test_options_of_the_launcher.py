@@ -53,8 +53,10 @@ def test_faults_break_what_they_say(launch):
 
 def test_a_trace_is_written_for_perfetto(launch):
     assert launch(2, "comm.Barrier()", "--trace", "trace.json").status == 0
-    with open("trace.json") as file:
-        assert json.load(file)["traceEvents"]
+    assert launch(2, UNSAFE, "--buffering", "none", "--trace", "hang.json").status == 3
+    for name in ("trace.json", "hang.json"):
+        with open(name) as file:
+            assert json.load(file)["traceEvents"]
 
 
 def test_the_summary_counts_messages_bytes_and_waiting_by_rank_and_line(launch):
@@ -93,6 +95,8 @@ def test_an_algorithm_can_be_asked_for(launch):
 
 def test_computing_takes_time_only_if_it_is_measured(launch):
     text = "sum(range(10**6))\ncomm.Barrier()\nif comm.rank == 0: print(MPI.Wtime())"
+    seen = launch(1, "t = MPI.Wtime()\nsum(range(10**6))\nprint(MPI.Wtime() - t)", "--compute", "measured").lines[0]
+    assert float(seen) > 1e-4
     free, measured, slower = (
         float(launch(2, text, *options).lines[0])
         for options in ((), ("--compute", "measured"), ("--compute", "measured:1000"))
