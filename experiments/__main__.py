@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 
-from experiments.lab import terminal
+from experiments.lab import endings, terminal
 from experiments.lab.contents import Entry, contents
 from experiments.lab.terminal import say
 from experiments.lab.versions import versions
@@ -29,8 +31,13 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 2 if it makes no sense."""
+    """Run the command line; return 0, 2 if it makes no sense, or what an experiment returns."""
     terminal.speak_plainly()
+    return endings.written(lambda: run(argv), "gears")
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Do what the command line asks for; return 0, 2 if it makes no sense, or what an experiment returns."""
     command, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["help"]
     entries = contents()
     name = command.replace("_", "-")

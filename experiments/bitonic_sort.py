@@ -9,6 +9,8 @@ of a bitonic and of an odd-even network, and by samples, after which every eleme
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import gc
 import sys
@@ -23,6 +25,7 @@ import numpy as np
 from collectives import cost
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.errors import UsageError
+from experiments.lab.limits import MESSAGE_BYTES, Need, afford
 from experiments.lab.networks import show_networks
 from experiments.lab.options import Parser, count
 from experiments.lab.tables import Bound, Column, decimals, pair, time_column
@@ -277,12 +280,20 @@ def parser() -> Parser:
     return made
 
 
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: copies of the numbers, on real MPI in each process; p^2 messages of samples."""
+    numbers = 40 * 2**args.log2_size
+    if args.mpi:
+        return Need(memory=numbers * args.ranks)
+    return Need(numbers + 2 * MESSAGE_BYTES * args.ranks**2, messages=16 * args.ranks**2)
+
+
 def prepare(args: argparse.Namespace) -> int:
     """Return how many numbers the ranks sort: as many for each."""
     if args.log2_size > 28:
         raise UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 28, for 2 to 2^28 numbers")
+    afford(args, need, ranks=1, log2_size=1)
     total = 2**args.log2_size if args.mpi else 2 ** min(args.log2_size, 18)
-    cli.require_memory(f"2^{args.log2_size} numbers", 40 * 2**args.log2_size, "a smaller --log2-size")
     if args.ranks > total:
         raise UsageError(f"got {args.ranks} ranks and {total} numbers, expected a number for each; remedy: fewer")
     return total // args.ranks * args.ranks

@@ -8,6 +8,8 @@ of the link: an algorithm that wastes nothing reaches it for large sizes; for sm
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import math
 import sys
@@ -18,7 +20,8 @@ import ranks
 from collectives import CATALOGUE, Machine, choose, machine_of
 from experiments.lab import cli, progress, tables, units
 from experiments.lab.errors import UsageError
-from experiments.lab.operations import BUS_FACTORS, DTYPE, Call
+from experiments.lab.limits import Need, afford
+from experiments.lab.operations import BUS_FACTORS, CHOICE_S, DTYPE, Call
 from experiments.lab.options import Parser, positive, size
 from experiments.lab.tables import Column, decimals, pair, size_column
 from experiments.lab.terminal import say
@@ -121,6 +124,12 @@ def parser() -> Parser:
     return made
 
 
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: arrays, results and copies; a ring's messages, of each operation and size."""
+    calls = len(args.operations) * len(sizes(args))
+    return Need(4 * args.max * args.ranks, messages=2 * calls * args.ranks**2, seconds=calls * args.ranks * CHOICE_S)
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Check sizes and algorithm."""
     if not 0 < args.min <= args.max or args.step_factor < 1.1:
@@ -128,6 +137,7 @@ def prepare(args: argparse.Namespace) -> None:
             f"got --min {args.min} --max {args.max} --step-factor {args.step_factor:g}, expected 0 < min <= max and a "
             "factor from 1.1"
         )
+    afford(args, need, ranks=1, max=1)
     for operation in args.operations:
         if args.algorithm not in ("auto", *CATALOGUE[operation]):
             raise UsageError(
@@ -139,8 +149,6 @@ def prepare(args: argparse.Namespace) -> None:
             reason = dict(choose(operation, machine, args.min, DTYPE.itemsize).left_out).get(args.algorithm)
             if reason:
                 raise UsageError(f"--algorithm: {args.algorithm} cannot run here: {reason}; remedy: another --network")
-    held = 4 * args.max * (1 if args.mpi else args.ranks)
-    cli.require_memory(f"{args.ranks} ranks of {units.nice_bytes(args.max)}", held, "a smaller --max")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,8 @@ proves by vector clocks that no rank can leave before every rank has entered.
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import sys
 import time
@@ -24,6 +26,7 @@ import numpy as np
 import ranks
 from collectives import butterfly_barrier, central_barrier, cost, dissemination_barrier
 from experiments.lab import cli, files, progress, tables, units
+from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser
 from experiments.lab.terminal import say, tell
 from experiments.lab.worlds import Real, Simulated, Trial, World, rounds
@@ -157,9 +160,9 @@ def parser() -> Parser:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Check that the ranks fit into memory."""
-    if not args.mpi:
-        cli.require_memory(f"{args.ranks} ranks", args.ranks * RANK_BYTES, "fewer --ranks")
+    """Check that the machine can hold the ranks."""
+    # Three barriers, counted and timed, of at most 2 lg p messages a rank.
+    afford(args, lambda args: Need(messages=12 * args.ranks * args.ranks.bit_length()), ranks=1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,8 @@ along, and measures against exact sums. It also asks who gets the same bits: oth
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import math
 import sys
@@ -24,6 +26,7 @@ import numpy as np
 import ranks
 from collectives import CATALOGUE, commutative
 from experiments.lab import cli, files, progress, tables
+from experiments.lab.limits import MESSAGE_BYTES, Need, afford
 from experiments.lab.options import Parser
 from experiments.lab.tables import Column, decimals, pair
 from experiments.lab.terminal import say
@@ -192,10 +195,17 @@ def parser() -> Parser:
     return made
 
 
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: a complex and an exact sum of each rank; a message from each to each, all at once."""
+    p = args.ranks
+    if args.mpi:
+        return Need(memory=p * p * 4 * N)
+    return Need(memory=p * N * 64 + p * p * (4 * N + MESSAGE_BYTES), messages=100 * p * p)
+
+
 def prepare(args: argparse.Namespace) -> None:
-    """Check that the ranks fit into memory, with a complex and an exact sum of each."""
-    held = args.ranks * N * 64
-    cli.require_memory(f"{args.ranks} ranks", held, "fewer --ranks")
+    """Check that the machine can hold the ranks."""
+    afford(args, need, ranks=1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

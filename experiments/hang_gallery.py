@@ -7,6 +7,8 @@ themselves, and the mended program is explored: it holds under every schedule an
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import sys
 import textwrap

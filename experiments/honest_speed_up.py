@@ -7,6 +7,8 @@ with the interval in which it lies, and with an A/A test: what ratio do two of t
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -16,10 +18,11 @@ import numpy as np
 
 from experiments.lab import cli, files, progress, tables
 from experiments.lab.errors import UsageError
+from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser, count
 from experiments.lab.tables import Column, decimals, time_column
 from experiments.lab.terminal import tell
-from experiments.lab.timing import Seconds, Work, interleaved, interval, once_s, one_after_the_other, ratio
+from experiments.lab.timing import RESAMPLES, Seconds, Work, interleaved, interval, once_s, one_after_the_other, ratio
 from experiments.pictures.ratios import forest
 from sorting import bitonic_sort
 from sorting.plain import sort_pairs, sort_views
@@ -151,10 +154,19 @@ def parser() -> Parser:
     return made
 
 
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: lists of Python's numbers, resampled rounds, and the comparators of each round."""
+    k = args.log2_size
+    comparators = 2**k * k * (k + 1) // 4
+    round_s = 1e-3 + comparators * (1e-8 if args.no_python else 1.6e-6)
+    return Need(memory=200 * 2**k + 32 * RESAMPLES * args.rounds, seconds=(args.rounds + 1) * round_s)
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Check the size."""
     if args.log2_size > 26:
         raise UsageError(f"--log2-size: got {args.log2_size}, expected 1 to 26, for 2 to 2^26 numbers")
+    afford(args, need, log2_size=1, rounds=1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,10 @@ is then run.
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
+import os
 import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -21,6 +24,7 @@ import parallel
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.attention import attend, by_name
 from experiments.lab.errors import UsageError
+from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser, size
 from experiments.lab.tables import Column, decimals, pair
 from experiments.lab.terminal import say, tell
@@ -154,12 +158,18 @@ def parser() -> Parser:
     return made
 
 
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: what it may, and time for each pair of tokens, of one rank and twice of all."""
+    tokens, p = args.memory / (8 * HEADS * HEAD_DIM * 4), args.ranks
+    pairs = tokens**2 * (0.5 + p**2 / min(p, os.cpu_count() or 1))
+    return Need(memory=p * args.memory, seconds=2e-7 * pairs)
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Check that the probes fit, and that the machine has what the ranks may use."""
     if args.memory < 8 * 2**20:
         raise UsageError(f"--memory: got {args.memory} bytes, expected 8MiB or more: the probes need as much")
-    each = units.nice_bytes(args.memory)
-    cli.require_memory(f"{args.ranks} ranks of {each}", args.ranks * args.memory, "fewer --ranks or less --memory")
+    afford(args, need, ranks=1, memory=1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

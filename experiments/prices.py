@@ -8,6 +8,8 @@ the time is the sum of the four. It is, unless an algorithm pays two of them at 
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ import ranks
 from collectives import CATALOGUE
 from experiments.lab import cli, progress, tables, units
 from experiments.lab.errors import UsageError
+from experiments.lab.limits import Need, afford
 from experiments.lab.operations import BUS_FACTORS, Call
 from experiments.lab.options import Parser, size
 from experiments.lab.tables import Column, decimals, time_column
@@ -152,15 +155,20 @@ def parser() -> Parser:
     return made
 
 
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: arrays, results and copies; five runs of each algorithm, some of 2 p^2 messages."""
+    p = args.ranks
+    return Need(4 * p * max(args.bytes, 4 * p), messages=30 * len(args.operations) * p**2)
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Check what the prices are told apart by: one kind of link, and an element for each rank."""
+    afford(args, need, ranks=1, bytes=1)
     if not ranks.presets[args.network].is_uniform(args.ranks):
         raise UsageError(
             f"--network: got {args.network}, whose {args.ranks} ranks have links of two kinds, expected one; "
             "remedy: fewer ranks, or another network"
         )
-    held = 4 * args.ranks * args.bytes
-    cli.require_memory(f"{args.ranks} ranks of {units.nice_bytes(args.bytes)}", held, "fewer --ranks or --bytes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,8 @@ bit for bit, and counts and times against their formulas.
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence

@@ -9,6 +9,8 @@ is f times as slow makes a ring of large messages f times as slow, and the other
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ import collectives
 import ranks
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.errors import UsageError
+from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser, positive, size
 from experiments.lab.tables import Bound, Column, decimals, pair, time_column
 from experiments.lab.terminal import say
@@ -212,15 +215,21 @@ def parser() -> Parser:
     return made
 
 
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: arrays and what is buffered; the messages of ten rings, with a picture of twenty."""
+    p = args.ranks
+    return Need(16 * p * args.bytes, messages=(20 if args.plot else 10) * 2 * p**2)
+
+
 def prepare(args: argparse.Namespace) -> Setting:
     """Return what is to be disturbed, and how."""
     p = args.ranks
+    afford(args, need, ranks=1, bytes=1)
     if p & (p - 1):
         raise UsageError(f"--ranks: got {p}, expected a power of two, for which the formulas hold")
     if args.factor < 1:
         raise UsageError(f"--factor: got {args.factor:g}, expected 1 or more: the link is slow")
     n_bytes = args.bytes - args.bytes % (4 * p)
-    cli.require_memory(f"{p} ranks of {units.nice_bytes(n_bytes)}", 4 * p * n_bytes, "fewer --ranks or --bytes")
     return Setting(p, n_bytes, ranks.presets["alpha-beta"], round(args.late * 1e6), args.factor)
 
 

@@ -7,6 +7,8 @@ choices: who keeps more need not send it again.
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ import parallel
 import ranks
 from collectives import ring_allgather, ring_reduce_scatter
 from experiments.lab import cli, progress, tables
+from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser
 from experiments.lab.tables import Column, decimals
 from experiments.lab.terminal import say
@@ -32,6 +35,7 @@ SHOWS = "What ranks send and keep under Ulysses, four rings and Megatron, and wh
 TAKES = "1 s"
 EXAMPLES = {"": "4 ranks", "--ranks 8": "8 ranks"}
 HEAD_DIM, TOKENS = 4, 4  # of a head, of a rank: the counts are over tokens times hidden
+DENSE_BYTES, DENSE_S = 2500, 2e-5  # of p ranks of p heads, over p^3 and p^4, as measured
 ITEM = 8  # bytes of a float64
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -220,9 +224,8 @@ def parser() -> Parser:
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Check that dense attention, to compare with, fits into memory."""
-    scores = ITEM * args.ranks * (args.ranks * TOKENS) ** 2
-    cli.require_memory(f"{args.ranks} ranks", 4 * args.ranks * scores, "fewer --ranks")
+    """Check that the machine can hold dense attention on each rank, to compare with."""
+    afford(args, lambda args: Need(DENSE_BYTES * args.ranks**3, seconds=DENSE_S * args.ranks**4), ranks=1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

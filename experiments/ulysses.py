@@ -10,6 +10,8 @@ numbers are not computed; at a size that fits they are, and compared with dense 
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -25,6 +27,7 @@ import ranks
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.attention import BYTES, FLOPS_PER_S, Shrunk, attend, by_name, free_kernel
 from experiments.lab.errors import UsageError
+from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser, count
 from experiments.lab.tables import Column, decimals, pair, time_column
 from experiments.lab.terminal import say
@@ -220,8 +223,15 @@ def parser() -> Parser:
     return made
 
 
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: scores of dense attention, on real MPI in each process; messages from each to each."""
+    scores = 3 * 8 * 8 * (16 * args.ranks) ** 2
+    return Need(scores * (args.ranks if args.mpi else 1), messages=40 * args.ranks**2)
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Check ranks and tokens."""
+    afford(args, need, ranks=1)
     if args.tokens % PLAYED:
         raise UsageError(f"--tokens: got {args.tokens}, expected a multiple of {PLAYED}")
     if not args.mpi and args.ranks > NODE and args.ranks % NODE:

@@ -8,6 +8,8 @@ runs every algorithm in as many cells as memory allows, and marks the cells in w
 
 from __future__ import annotations
 
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -19,7 +21,8 @@ import ranks
 from collectives import CATALOGUE, Machine, choose, machine_of
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.errors import UsageError
-from experiments.lab.operations import BUS_FACTORS, DTYPE, Call
+from experiments.lab.limits import Need, afford
+from experiments.lab.operations import BUS_FACTORS, CHOICE_S, DTYPE, Call
 from experiments.lab.options import Parser
 from experiments.lab.tables import Column, size_column, time_column
 from experiments.lab.terminal import say, tell
@@ -208,10 +211,21 @@ def parser() -> Parser:
     return made
 
 
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: for each cell the choice, which plays algorithms, and a run of each algorithm."""
+    if args.mpi:
+        return Need(memory=4 * max(REAL_BYTES) * args.ranks)
+    networks = len(ranks.presets) if args.every_network else 1
+    cells = networks * len(args.operations) * len(BYTES)
+    p = args.ranks
+    return Need(4 * MEASURED_BYTES, messages=6 * cells * p**2, seconds=cells * p * CHOICE_S)
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Check that two options do not contradict each other."""
     if args.every_network and "--network" in args.given:
         raise UsageError("got --network and --every-network, expected one of them; remedy: leave one out")
+    afford(args, need, ranks=1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

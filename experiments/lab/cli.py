@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import ranks
-from experiments.lab import files, tables, terminal
+from experiments.lab import endings, files, tables, terminal
 from experiments.lab.errors import UsageError
 from experiments.lab.options import Parser
-from experiments.lab.units import nice_bytes
 from experiments.lab.worlds import Real, Simulated
 from ranks import real
 from ranks.words.extras import how_to_install
@@ -31,23 +30,30 @@ Experiment = Callable[[Any, argparse.Namespace, Any], None]
 
 
 def main(parser: Parser, prepare: Prepare, experiment: Experiment, argv: Sequence[str] | None = None) -> int:
-    """Run an experiment with the arguments `argv[1:]`; return 0, 2 after a UsageError, or 130 after Ctrl-C.
+    """Run an experiment with the arguments `argv[1:]`; return its exit status.
 
-    argv: The arguments, after the command as it was typed; None for those of this process.
+    argv:   The arguments, after the command as it was typed; None for those of this process.
+    Status: 0, 2 after a UsageError, 130 after Ctrl-C, 1 if the output could not be written.
     """
     called, *given = sys.argv if argv is None else argv
     parser.prog = called if called.startswith("gears ") else Path(called).name
     terminal.speak_plainly()
+    return endings.written(lambda: _status(parser, prepare, experiment, given), parser.prog)
+
+
+def _status(parser: Parser, prepare: Prepare, experiment: Experiment, given: Sequence[str]) -> int:
+    """Run an experiment with these options; return 0, 2 after a UsageError, or 130 after Ctrl-C."""
     try:
         args, job = _agreed(lambda: _start(parser, prepare, given), parser.prog)
         if args.mpi and not real.under_mpi():
             script = sys.modules[experiment.__module__].__file__
-            with _terminal_for_children():
-                return real.launch(args.ranks, [str(script), *given], capture=False).returncode
+            with endings.unwinding(), _terminal_for_children():
+                status = real.launch(args.ranks, [str(script), *given], capture=False).returncode
+            return status if status >= 0 else 128 - status
         _run(parser, experiment, args, job, given)
     except KeyboardInterrupt:
         _complain("interrupted")
-        return 130
+        return endings.INTERRUPTED
     except (UsageError, real.MPINotInstalledError, real.TooManyProcessesError) as problem:
         print(f"{parser.prog}: {problem}", file=sys.stderr, flush=True)
         return 2
@@ -94,16 +100,6 @@ def _start(parser: Parser, prepare: Prepare, given: Sequence[str]) -> tuple[argp
     if args.ranks is not None and args.ranks < parser.least_ranks:
         raise UsageError(f"--ranks: got {args.ranks}, expected {parser.least_ranks} or more")
     return args, job
-
-
-def require_memory(what: str, n_bytes: int, remedy: str) -> None:
-    """Raise UsageError if this much memory is more than four fifths of the machine's."""
-    limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 4 // 5
-    if n_bytes > limit:
-        raise UsageError(
-            f"got {what}, which need about {nice_bytes(n_bytes)} of memory, expected at most {nice_bytes(limit)}; "
-            f"remedy: {remedy}"
-        )
 
 
 @contextmanager

@@ -20,11 +20,21 @@ def named(*endings: str) -> Callable[[str], Path]:
         path = Path(text)
         if path.suffix not in endings:
             raise argparse.ArgumentTypeError(f"got {text!r}, expected a file name that ends in {' or '.join(endings)}")
-        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise argparse.ArgumentTypeError(f"got {text!r}, expected a file that can be written")
+        if problem := _hindrance(path):
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a file that can be written; {problem}")
         return path
 
     return path_of
+
+
+def _hindrance(path: Path) -> str:
+    """Return what keeps a file from being written, and the remedy; "" if nothing does."""
+    if path.is_dir():
+        return "it is a folder"
+    if not path.parent.is_dir():
+        return f"remedy: mkdir -p {path.parent}"
+    place = path if path.exists() else path.parent
+    return "" if os.access(place, os.W_OK) else f"remedy: chmod u+w {place}"
 
 
 picture = named(".png", ".svg")

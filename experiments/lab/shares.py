@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from experiments.lab.cli import require_memory
+from experiments.lab import npy
 from experiments.lab.errors import UsageError
+from experiments.lab.limits import Need, afford
+from experiments.lab.npy import Array
 from experiments.lab.options import Parser, size
-from experiments.lab.units import nice_bytes
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Share = Callable[[int], Array]
+EVENT_BYTES = 1_000  # a message in a trace, with its line in a file
+PLOTTED_SIZES = 12
+MOST_SAID = 16  # ranks that an error proposes at most
 
 
 def add_options(parser: Parser) -> None:
@@ -38,16 +40,17 @@ def prepare(args: argparse.Namespace) -> Share:
     if not args.npy:
         if args.bytes % 4:
             raise UsageError(f"--bytes: got {args.bytes}, expected a multiple of 4, the size of a float32")
-        _require_memory(args.ranks, args.bytes)
+        afford(args, lambda args: _need(args, args.bytes), ranks=1, bytes=4)
         return random_share(args.bytes, args.seed)
-    shares = _split(args.npy[0], args.ranks) if len(args.npy) == 1 else [_load(path) for path in args.npy]
+    shares = _split(args.npy[0], args.ranks) if len(args.npy) == 1 else [npy.load(path) for path in args.npy]
     for path, share in zip(args.npy, shares, strict=False):
         if (share.shape, share.dtype) != (shares[0].shape, shares[0].dtype):
             raise UsageError(
-                f"{path}: got {share.dtype} {share.shape}, expected {shares[0].dtype} {shares[0].shape} as in "
+                f"--npy {path}: got {share.dtype} {share.shape}, expected {shares[0].dtype} {shares[0].shape} as in "
                 f"{args.npy[0]}; remedy: give arrays of one shape and dtype"
             )
-    _require_memory(args.ranks, shares[0].nbytes)
+    total = shares[0].nbytes * args.ranks
+    afford(args, lambda args: _need(args, total // args.ranks), ranks=1)
     native = shares[0].dtype.newbyteorder("=")  # MPI knows no other byte order
     return lambda rank: shares[rank].astype(native)
 
@@ -57,31 +60,22 @@ def random_share(n_bytes: int, seed: int) -> Share:
     return lambda rank: np.random.default_rng((seed, rank)).random(n_bytes // 4, np.float32)
 
 
-def _require_memory(p: int, n_bytes: int) -> None:
-    """Refuse ranks whose arrays, results and as much again for NumPy's do not fit."""
-    require_memory(f"{p} ranks of {nice_bytes(n_bytes)}", 3 * p * n_bytes, "fewer --ranks or --bytes")
-
-
-def _load(path: Path) -> Array:
-    """Return the array of an .npy file, not read yet."""
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
-        raise UsageError(f"{path}: cannot read it: {reason}") from error
-    if not isinstance(array, np.ndarray):
-        raise UsageError(f"{path}: got an archive of arrays, expected one array; remedy: write it with numpy.save")
-    if array.dtype.kind not in "iufc":
-        raise UsageError(f"{path}: got {array.dtype}, expected numbers; remedy: x.astype(numpy.float32) before saving")
-    return array
+def _need(args: argparse.Namespace, n_bytes: int) -> Need:
+    """Return what ranks with n_bytes each need: arrays, results, and NumPy's; a ring's messages, and their trace."""
+    p, events = args.ranks, 2 * args.ranks**2
+    memory = 3 * p * n_bytes + (EVENT_BYTES * events if args.trace else 0)
+    return Need(memory, messages=4 * events * (PLOTTED_SIZES if args.plot else 1))
 
 
 def _split(path: Path, p: int) -> Sequence[Array]:
     """Return the p equal parts of the array in an .npy file, along its first axis."""
-    array = _load(path)
-    if array.ndim == 0 or len(array) % p:
-        raise UsageError(
-            f"{path}: got shape {array.shape}, expected a first axis that {p} ranks can share equally; remedy: "
-            "another --ranks, or one file per rank"
-        )
-    return np.split(array, p)
+    array = npy.load(path)
+    if array.ndim and len(array) % p == 0:
+        return np.split(array, p)
+    if array.ndim:
+        shared_by = [str(q) for q in range(2, min(len(array), MOST_SAID) + 1) if len(array) % q == 0]
+        remedy = f"--ranks {' or '.join(shared_by)}, or one file a rank" if shared_by else "one file a rank"
+    else:
+        remedy = "one file a rank"
+    expected = f"expected a first axis that {p} ranks can share equally"
+    raise UsageError(f"--npy {path}: got shape {array.shape}, {expected}; remedy: {remedy}")

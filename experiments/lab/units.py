@@ -11,7 +11,7 @@ def nice_time(time_ps: float) -> str:
 
 def nice_bytes(n_bytes: float) -> str:
     """Return a size in up to four digits and its unit: "25 MiB"."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+    for unit, size in (("PiB", 2**50), ("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if n_bytes >= size:
             return f"{n_bytes / size:.4g} {unit}"
     return f"{n_bytes:.4g} B"

@@ -137,7 +137,7 @@ def test_a_wrong_result_ends_busbw(monkeypatch) -> None:
             "staged cannot run here: the ranks are on several",
         ),
         (busbw, ["--operations", "scan"], "invalid choice: 'scan'"),
-        (busbw, ["--max", "1000GiB"], "remedy: a smaller --max"),
+        (busbw, ["--max", "1000GiB"], "remedy: --max up to "),
         (who_wins, ["--mpi", "--plot", "x.png"], "--plot is for simulated ranks, and real MPI was asked for"),
         (who_wins, ["--network", "pcie", "--every-network"], "expected one of them"),
         (float_order, ["--mpi", "--plot", "x.png"], "--plot is for simulated ranks"),
