@@ -174,7 +174,7 @@ def ablations(sizes: list[int], turns: int) -> list[dict[str, object]]:
 
 def without(n_bytes: int) -> dict[str, tuple[bool, Settings]]:
     """Return what is left out or changed, by name: whether calls are prepared, and settings."""
-    staging, memory = sys.modules["collectives.staging"], sys.modules["ranks.both.shared"]
+    staging, memory = sys.modules["collectives.staging_buffer"], sys.modules["ranks.both.shared"]
     one_piece: Settings = {(staging, "_STAGED"): n_bytes, (staging, "_ALL_STAGED"): 2 * p * n_bytes}
     barrier: Settings = {(memory, "_ORDERED"): ()}
     return {

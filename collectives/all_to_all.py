@@ -12,15 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, finish, flat_input, output, wire_view
+from collectives.arrays import Array, block_bounds
+from collectives.calls import Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
+from collectives.messages import new_tag
 from collectives.schedules import Step, can_be_played, cost_in_step, scheduled_cost
-from ranks import announce, mpi_of, region
+from ranks import mpi_of
 
-_DIRECT, _BRUCK = 32_101, 32_102
+_TAG = new_tag()
 
 
-def linear_alltoall(comm: Any, x: Array, *, out: Array | None = None) -> Array:
+@algorithm("alltoall")
+def linear_alltoall(comm: Any, x: Array, *, out: Out = None) -> Array:
     """Return block `rank` of the `x` of every rank of `comm`, in rank order; all messages are posted at once.
 
         ranks.run(lambda comm: linear_alltoall(comm, np.arange(3) + 10 * comm.rank), 3).results
@@ -32,10 +36,12 @@ def linear_alltoall(comm: Any, x: Array, *, out: Array | None = None) -> Array:
     Raises:  TypeError, ValueError if x or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
-    return _equal_blocks("linear_alltoall", exchange_at_once, comm, x, out)
+    bounds = block_bounds(x.size, comm.size)
+    return exchange_at_once("linear_alltoall", comm, x, bounds, out, bounds)
 
 
-def pairwise_alltoall(comm: Any, x: Array, *, out: Array | None = None) -> Array:
+@algorithm("alltoall")
+def pairwise_alltoall(comm: Any, x: Array, *, out: Out = None) -> Array:
     """Return block `rank` of the `x` of every rank of `comm`, in rank order; in step s from rank-s, to rank+s.
 
         ranks.run(lambda comm: pairwise_alltoall(comm, np.arange(3) + 10 * comm.rank), 3).results
@@ -47,10 +53,12 @@ def pairwise_alltoall(comm: Any, x: Array, *, out: Array | None = None) -> Array
     Raises:  TypeError, ValueError if x or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
-    return _equal_blocks("pairwise_alltoall", exchange_in_turn, comm, x, out)
+    bounds = block_bounds(x.size, comm.size)
+    return exchange_in_turn("pairwise_alltoall", comm, x, bounds, out, bounds)
 
 
-def bruck_alltoall(comm: Any, x: Array, *, out: Array | None = None) -> Array:
+@algorithm("alltoall")
+def bruck_alltoall(comm: Any, x: Array, *, out: Out = None) -> Array:
     """Return block `rank` of the `x` of every rank of `comm`, in rank order; in few rounds, through other ranks.
 
         ranks.run(lambda comm: bruck_alltoall(comm, np.arange(3) + 10 * comm.rank), 3).results
@@ -62,60 +70,42 @@ def bruck_alltoall(comm: Any, x: Array, *, out: Array | None = None) -> Array:
     Raises:  TypeError, ValueError if x or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Bruck, Ho, Kipnis, Upfal, Weathersby, IEEE TPDS 8(11), 1997.
     """
-    return _equal_blocks("bruck_alltoall", exchange_by_bruck, comm, x, out)
-
-
-def _equal_blocks(who: str, exchange: Any, comm: Any, x: Array, out: Array | None) -> Array:
-    flat, p = flat_input(who, x), comm.size
-    if not x.ndim or x.shape[0] != p:
-        raise ValueError(
-            f"{who}: got x of shape {x.shape} on rank {comm.rank}, expected ({p}, ...), a block for each of {p} ranks; "
-            "remedy: reshape it, or call alltoall for other axes and alltoallv for blocks of different sizes"
-        )
-    result, whole = output(who, out, x.shape, x.dtype)
-    announce(comm, who, shape=x.shape, dtype=x.dtype)
-    bounds = [block * (flat.size // p) for block in range(p + 1)]
-    with region(comm, who):
-        exchange(who, comm, apart(flat, whole), bounds, whole, bounds)
-    return finish(result, whole)
-
-
-def apart(flat: Array, whole: Array) -> Array:
-    """Return `flat`, or a copy if writing to `whole` could change it."""
-    return flat.copy() if np.may_share_memory(flat, whole) else flat
+    bounds = block_bounds(x.size, comm.size)
+    return exchange_by_bruck("bruck_alltoall", comm, x, bounds, out, bounds)
 
 
 # -- exchanges: blocks of one flat array, cut at `bounds`, to blocks of another --------------------------------------
 
 
-def exchange_in_turn(who: str, comm: Any, x: Array, bounds: list[int], came: Array, came_bounds: list[int]) -> None:
+def exchange_in_turn(who: str, comm: Any, x: Array, bounds: list[int], came: Array, came_bounds: list[int]) -> Array:
     """Send block d of `x` to each rank d and receive block s of `came` from each s, one pair after the other."""
     p, rank = comm.size, comm.rank
-    wire, status = wire_view(x.dtype) or np.asarray, mpi_of(comm).Status()
+    status = mpi_of(comm).Status()
     came[came_bounds[rank] : came_bounds[rank + 1]] = x[bounds[rank] : bounds[rank + 1]]
     for step in range(1, p):
         dest, source = (rank + step) % p, (rank - step) % p
         block, target = x[bounds[dest] : bounds[dest + 1]], came[came_bounds[source] : came_bounds[source + 1]]
-        comm.Sendrecv(wire(block), dest, _DIRECT, wire(target), source, _DIRECT, status)
+        comm.Sendrecv(block, dest, _TAG, target, source, _TAG, status)
         _check_came(who, comm, source, target, status)
+    return came
 
 
-def exchange_at_once(who: str, comm: Any, x: Array, bounds: list[int], came: Array, came_bounds: list[int]) -> None:
+def exchange_at_once(who: str, comm: Any, x: Array, bounds: list[int], came: Array, came_bounds: list[int]) -> Array:
     """Do what exchange_in_turn does, with all messages under way at the same time."""
     p, rank, mpi = comm.size, comm.rank, mpi_of(comm)
-    wire = wire_view(x.dtype) or np.asarray
     came[came_bounds[rank] : came_bounds[rank + 1]] = x[bounds[rank] : bounds[rank + 1]]
     # Farther ranks later: so no two ranks send to the same one at the same time.
     sources = [(rank - step) % p for step in range(1, p)]
     dests = [(rank + step) % p for step in range(1, p)]
     targets = [came[came_bounds[source] : came_bounds[source + 1]] for source in sources]
-    receives = [comm.Irecv(wire(target), source, _DIRECT) for target, source in zip(targets, sources, strict=True)]
-    sends = [comm.Isend(wire(x[bounds[dest] : bounds[dest + 1]]), dest, _DIRECT) for dest in dests]
+    receives = [comm.Irecv(target, source, _TAG) for target, source in zip(targets, sources, strict=True)]
+    sends = [comm.Isend(x[bounds[dest] : bounds[dest + 1]], dest, _TAG) for dest in dests]
     statuses = [mpi.Status() for _ in receives]
     mpi.Request.Waitall(receives, statuses)
     mpi.Request.Waitall(sends)
     for source, target, status in zip(sources, targets, statuses, strict=True):
         _check_came(who, comm, source, target, status)
+    return came
 
 
 def _check_came(who: str, comm: Any, source: int, target: Array, status: Any) -> None:
@@ -127,10 +117,9 @@ def _check_came(who: str, comm: Any, source: int, target: Array, status: Any) ->
         )
 
 
-def exchange_by_bruck(who: str, comm: Any, x: Array, bounds: list[int], came: Array, came_bounds: list[int]) -> None:
+def exchange_by_bruck(who: str, comm: Any, x: Array, bounds: list[int], came: Array, came_bounds: list[int]) -> Array:
     """Do what exchange_in_turn does, for blocks that are all of one size, passing them on through other ranks."""
     p, rank = comm.size, comm.rank
-    wire = wire_view(x.dtype) or np.asarray
     blocks, index = x.reshape(p, bounds[1]), np.arange(p)
     # Row i is for rank+i at first. It travels right by the ones of i in binary, and is from rank-i at last.
     rows = blocks[(rank + index) % p]
@@ -140,15 +129,17 @@ def exchange_by_bruck(who: str, comm: Any, x: Array, bounds: list[int], came: Ar
         sent = rows[moving]
         arrived = np.empty_like(sent)
         dest, source = (rank + distance) % p, (rank - distance) % p
-        comm.Sendrecv(wire(sent.reshape(-1)), dest, _BRUCK, wire(arrived.reshape(-1)), source, _BRUCK)
+        comm.Sendrecv(sent.reshape(-1), dest, _TAG, arrived.reshape(-1), source, _TAG)
         rows[moving] = arrived
         distance *= 2
     came.reshape(p, bounds[1])[(rank - index) % p] = rows
+    return came
 
 
 # -- costs ---------------------------------------------------------------------------------------------------------
 
 
+@cost_of(linear_alltoall)
 def linear_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Where all links are alike, messages queue at their sender's port alone, and each finds its receiver's free."""
     p, n_bytes = machine.p, n_items // machine.p * itemsize
@@ -211,6 +202,7 @@ def _all_at_once_ps(machine: Machine, n_bytes: int) -> int:
     return max(ends)
 
 
+@cost_of(pairwise_alltoall)
 def pairwise_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Where all links are alike, ranks stay in step."""
     p, n_bytes = machine.p, n_items // machine.p * itemsize
@@ -227,6 +219,7 @@ def pairwise_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cos
     return Cost(p - 1, [p - 1] * p, [(p - 1) * n_bytes] * p, None, None, about_ps)
 
 
+@cost_of(bruck_alltoall)
 def bruck_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """The rounds of exchange_by_bruck, in each of which the same number of blocks moves everywhere."""
     p, n_bytes = machine.p, n_items // machine.p * itemsize

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, finish, wire_view
-from collectives.blocks import begin_allgather, turn_back, turned_bounds
+from collectives.arrays import Array, block_bounds, bounds_of, rotate, rotated_bounds
+from collectives.calls import Counts, Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.fold import Fold
-from collectives.ring import ring_allgather, ring_allgather_cost
+from collectives.messages import new_tag
+from collectives.power_of_two import Place
+from collectives.ring import Ring, allgather_round, ring_allgather_cost
 from collectives.schedules import Step, cost_in_step, cost_of_steps, scheduled_cost
-from ranks import region
 
-_DOUBLING, _FOLD, _BRUCK, _NEIGHBOUR = 32_121, 32_122, 32_123, 32_124
+_TAG = new_tag()
 
 
-def recursive_doubling_allgather(
-    comm: Any, x: Array, *, counts: Sequence[int] | None = None, out: Array | None = None
-) -> Array:
+@algorithm("allgather")
+def recursive_doubling_allgather(comm: Any, x: Array, *, counts: Counts = None, out: Out = None) -> Array:
     """Return the blocks `x` of all ranks of `comm`, in rank order; each round doubles the blocks that a rank has.
 
         ranks.run(lambda comm: recursive_doubling_allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
@@ -33,45 +33,35 @@ def recursive_doubling_allgather(
     Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
-    who = "recursive_doubling_allgather"
-    bounds, result, whole = begin_allgather(who, comm, x, counts, out)
-    with region(comm, who):
-        _doubling(comm, whole, bounds)
-    return finish(result, whole)
+    p, place, bounds = comm.size, Place.of(comm.rank, comm.size), bounds_of(counts)
+    if place.number is None:
+        comm.Send(x, place.mate, _TAG)
+        comm.Recv(out, place.mate, _TAG)
+        return out
+    if place.mate is not None:
+        comm.Recv(out[bounds[place.mate] : bounds[place.mate + 1]], place.mate, _TAG)
+    for partner, sent, came in _doublings(place, p):
+        mine, others = (out[bounds[blocks.start] : bounds[blocks.stop]] for blocks in (sent, came))
+        comm.Sendrecv(mine, partner, _TAG, others, partner, _TAG)
+    if place.mate is not None:
+        comm.Send(out, place.mate, _TAG)
+    return out
 
 
-def _doubling(comm: Any, whole: Array, bounds: list[int]) -> None:
-    """Fill `whole`, in which block `rank` is there at the start."""
-    p, rank = comm.size, comm.rank
-    fold, wire = Fold.of(rank, p), wire_view(whole.dtype) or np.asarray
-    if fold.number is None:
-        comm.Send(wire(whole[bounds[rank] : bounds[rank + 1]]), fold.mate, _FOLD)
-        comm.Recv(wire(whole), fold.mate, _FOLD)
-        return
-    if fold.mate is not None:
-        comm.Recv(wire(whole[bounds[rank + 1] : bounds[rank + 2]]), fold.mate, _FOLD)
-    for partner, sent, came in _doublings(fold, p):
-        comm.Sendrecv(
-            wire(whole[bounds[sent.start] : bounds[sent.stop]]), partner, _DOUBLING,
-            wire(whole[bounds[came.start] : bounds[came.stop]]), partner, _DOUBLING,
-        )  # fmt: skip
-    if fold.mate is not None:
-        comm.Send(wire(whole), fold.mate, _FOLD)
-
-
-def _doublings(fold: Fold, p: int) -> Iterator[tuple[int, range, range]]:
+def _doublings(place: Place, p: int) -> Iterator[tuple[int, range, range]]:
     """Yield the partner of each round, the blocks that it gets, and those that come from it, for one that goes on."""
-    assert fold.number is not None
+    assert place.number is not None
     distance = 1
-    while distance < fold.q:
+    while distance < place.q:
         # Of a pair the first one goes on, so a number has the blocks from its rank up to the next number's.
-        mine, other = (number // distance * distance for number in (fold.number, fold.number ^ distance))
-        sent, came = (range(fold.rank_of(n, p), fold.rank_of(n + distance, p)) for n in (mine, other))
-        yield fold.rank_of(fold.number ^ distance, p), sent, came
+        mine, other = (number // distance * distance for number in (place.number, place.number ^ distance))
+        sent, came = (range(place.rank_of(n, p), place.rank_of(n + distance, p)) for n in (mine, other))
+        yield place.rank_of(place.number ^ distance, p), sent, came
         distance *= 2
 
 
-def bruck_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, out: Array | None = None) -> Array:
+@algorithm("allgather")
+def bruck_allgather(comm: Any, x: Array, *, counts: Counts = None, out: Out = None) -> Array:
     """Return the blocks `x` of all ranks of `comm`, in rank order; in the fewest rounds for any p.
 
         ranks.run(lambda comm: bruck_allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
@@ -83,38 +73,27 @@ def bruck_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None,
     Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Bruck, Ho, Kipnis, Upfal, Weathersby, IEEE TPDS 8(11), 1997.
     """
-    bounds, result, whole = begin_allgather("bruck_allgather", comm, x, counts, out)
-    with region(comm, "bruck_allgather"):
-        _bruck(comm, whole, bounds)
-    return finish(result, whole)
-
-
-def _bruck(comm: Any, whole: Array, bounds: list[int]) -> None:
-    """Fill `whole`, in which block `rank` is there at the start."""
-    p, rank = comm.size, comm.rank
-    wire = wire_view(whole.dtype) or np.asarray
+    p, rank, bounds = comm.size, comm.rank, bounds_of(counts)
     # The blocks of rank, rank+1, ... one after the other: what comes always goes behind what is here.
-    turned = np.empty_like(whole)
-    places = turned_bounds(bounds, rank)
-    turned[: places[1]] = whole[bounds[rank] : bounds[rank + 1]]
+    rotated, places = np.empty_like(out), rotated_bounds(bounds, rank)
+    rotated[: places[1]] = x
     have = 1
     while have < p:
         more = min(have, p - have)
-        came = turned[places[have] : places[have + more]]
-        comm.Sendrecv(wire(turned[: places[more]]), (rank - have) % p, _BRUCK, wire(came), (rank + have) % p, _BRUCK)
+        came = rotated[places[have] : places[have + more]]
+        comm.Sendrecv(rotated[: places[more]], (rank - have) % p, _TAG, came, (rank + have) % p, _TAG)
         have += more
-    turn_back(turned, whole, bounds[rank])
+    return rotate(rotated, bounds[p] - bounds[rank], out)
 
 
-def neighbour_exchange_allgather(
-    comm: Any, x: Array, *, counts: Sequence[int] | None = None, out: Array | None = None
-) -> Array:
+@algorithm("allgather")
+def neighbour_exchange_allgather(comm: Any, x: Array, *, counts: Counts = None, out: Out = None) -> Array:
     """Return the blocks `x` of all ranks of `comm`, in rank order; left and right neighbours swap pairs in turn.
 
         ranks.run(lambda comm: neighbour_exchange_allgather(comm, np.array([comm.rank, -comm.rank])), 2).results[0]
         # array([[ 0,  0], [ 1, -1]])
 
-    An odd number of ranks cannot be paired: then it calls ring_allgather.
+    An odd number of ranks cannot be paired: then it is the ring.
 
     Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
              block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
@@ -122,17 +101,13 @@ def neighbour_exchange_allgather(
     Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Chen, Zhang, Zhang, Yuan, HPC-Asia 2005.
     """
+    bounds = bounds_of(counts)
     if comm.size % 2:
-        return ring_allgather(comm, x, counts=counts, out=out)
-    bounds, result, whole = begin_allgather("neighbour_exchange_allgather", comm, x, counts, out)
-    wire = wire_view(whole.dtype) or np.asarray
-    with region(comm, "neighbour_exchange_allgather"):
-        for partner, sent, came in _swaps(comm.rank, comm.size):
-            comm.Sendrecv(
-                wire(whole[bounds[sent.start] : bounds[sent.stop]]), partner, _NEIGHBOUR,
-                wire(whole[bounds[came.start] : bounds[came.stop]]), partner, _NEIGHBOUR,
-            )  # fmt: skip
-    return finish(result, whole)
+        return allgather_round(comm, Ring.of(comm), out, bounds)
+    for partner, sent, came in _swaps(comm.rank, comm.size):
+        mine, others = (out[bounds[blocks.start] : bounds[blocks.stop]] for blocks in (sent, came))
+        comm.Sendrecv(mine, partner, _TAG, others, partner, _TAG)
+    return out
 
 
 def _swaps(rank: int, p: int) -> Iterator[tuple[int, range, range]]:
@@ -157,30 +132,32 @@ def _pair_that_comes(rank: int, turn: int, p: int) -> int:
 # -- costs ---------------------------------------------------------------------------------------------------------
 
 
+@cost_of(recursive_doubling_allgather)
 def recursive_doubling_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """The rounds of _doubling, as a schedule."""
+    """The rounds of recursive_doubling_allgather, as a schedule."""
     p = machine.p
     bounds = [itemsize * bound for bound in block_bounds(n_items, p)]
 
     def steps(rank: int) -> Iterator[Step]:
-        fold = Fold.of(rank, p)
-        if fold.number is None:
-            yield Step(fold.mate, bounds[rank + 1] - bounds[rank], None)
-            yield Step(None, 0, fold.mate)
+        place = Place.of(rank, p)
+        if place.number is None:
+            yield Step(place.mate, bounds[rank + 1] - bounds[rank], None)
+            yield Step(None, 0, place.mate)
             return
-        if fold.mate is not None:
-            yield Step(None, 0, fold.mate)
-        for partner, sent, _ in _doublings(fold, p):
+        if place.mate is not None:
+            yield Step(None, 0, place.mate)
+        for partner, sent, _ in _doublings(place, p):
             yield Step(partner, bounds[sent.stop] - bounds[sent.start], partner)
-        if fold.mate is not None:
-            yield Step(fold.mate, bounds[p], None)
+        if place.mate is not None:
+            yield Step(place.mate, bounds[p], None)
 
     in_step = machine.is_exact() and n_items % p == 0 and p & (p - 1) == 0
     return cost_in_step(machine, steps(0)) if in_step else scheduled_cost(machine, steps)
 
 
+@cost_of(bruck_allgather)
 def bruck_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """The rounds of _bruck, as a schedule."""
+    """The rounds of bruck_allgather, as a schedule."""
     p, n_bytes = machine.p, n_items * itemsize
     bounds = [itemsize * bound for bound in block_bounds(n_items, p)]
 
@@ -197,6 +174,7 @@ def bruck_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     return cost_in_step(machine, steps(0)) if in_step else scheduled_cost(machine, steps)
 
 
+@cost_of(neighbour_exchange_allgather)
 def neighbour_exchange_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """The rounds of _swaps, as a schedule; for odd p the ring's."""
     p = machine.p

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from math import prod
 from operator import index
 from typing import Any
 
 import numpy as np
 
-from collectives.all_to_all import apart, bruck_alltoall, exchange_at_once, exchange_by_bruck, exchange_in_turn
-from collectives.arrays import Array, block_sizes, check_array, finish, flat_input, flattened, output, sizes_of
+from collectives.all_to_all import bruck_alltoall, exchange_at_once, exchange_by_bruck, exchange_in_turn
+from collectives.arguments import apart, check_array, finish, flat_input, flattened, output, sizes_of
+from collectives.arrays import Array, block_sizes, bounds_of
 from collectives.choice import choose, machine_of
+from collectives.messages import carrier
 from ranks import announce, region
 
-Exchange = Callable[[str, Any, Array, list[int], Array, list[int]], None]
+Exchange = Callable[[str, Any, Array, list[int], Array, list[int]], Array]
 
 _EXCHANGES: dict[str, Exchange] = {"pairwise": exchange_in_turn, "linear": exchange_at_once, "bruck": exchange_by_bruck}
 
@@ -55,9 +57,9 @@ def alltoallv(
         if came is None:
             came = bruck_alltoall(comm, np.array(sent, np.int64)).tolist()
         result, whole = output(who, out, (sum(came),), flat.dtype)
-        exchange = _EXCHANGES[algorithm]
-        exchange(who, comm, apart(flat, whole), [0, *accumulate(sent)], whole, [0, *accumulate(came)])
-    return finish(result, whole)
+        mine = apart(flat, whole, may_be_same=False)
+        _EXCHANGES[algorithm](who, carrier(comm, flat.dtype), mine, bounds_of(sent), whole, bounds_of(came))
+    return finish(result, whole, whole)
 
 
 def alltoall(
@@ -114,11 +116,12 @@ def alltoall(
     with region(comm, who):
         leaving, arriving = _packed(x, split, sent), _room(whole, concat, shape)
         bounds, came_bounds = _bounds(x.shape, split, sent), _bounds(shape, concat, came)
-        _EXCHANGES[algorithm](who, comm, apart(leaving, whole), bounds, arriving, came_bounds)
+        leaving = apart(leaving, whole, may_be_same=False)
+        _EXCHANGES[algorithm](who, carrier(comm, x.dtype), leaving, bounds, arriving, came_bounds)
         if arriving is not whole:
             for part, place in _parts(whole.reshape(shape), concat, came, arriving):
                 part[...] = place
-    return finish(result, whole)
+    return finish(result, whole, whole)
 
 
 def _whole(shape: tuple[int, ...], split: int, concat: int, came: list[int]) -> int:
@@ -126,7 +129,7 @@ def _whole(shape: tuple[int, ...], split: int, concat: int, came: list[int]) -> 
     return prod(n for axis, n in enumerate(shape) if axis not in (split, concat)) * shape[split] * sum(came)
 
 
-def _packed(x: Array, axis: int, sizes: Sequence[int]) -> Array:
+def _packed(x: Array, axis: int, sizes: list[int]) -> Array:
     """Return the elements of x, part after part along `axis`, each in C order; a view of x where that is possible."""
     if _is_leading(axis, x.shape):
         return flattened(x)
@@ -146,18 +149,18 @@ def _is_leading(axis: int, shape: Sequence[int]) -> bool:
     return prod(shape[:axis]) <= 1
 
 
-def _parts(array: Array, axis: int, sizes: Sequence[int], flat: Array) -> Iterator[tuple[Array, Array]]:
+def _parts(array: Array, axis: int, sizes: list[int], flat: Array) -> Iterator[tuple[Array, Array]]:
     """Yield each part of `array` along `axis`, and its place in `flat`, where parts lie one after the other."""
     places = pairwise(_bounds(array.shape, axis, sizes))
-    for (begin, end), (first, last) in zip(pairwise([0, *accumulate(sizes)]), places, strict=True):
+    for (begin, end), (first, last) in zip(pairwise(bounds_of(sizes)), places, strict=True):
         part = array[(slice(None),) * axis + (slice(begin, end),)]
         yield part, flat[first:last].reshape(part.shape)
 
 
-def _bounds(shape: Sequence[int], axis: int, sizes: Sequence[int]) -> list[int]:
+def _bounds(shape: Sequence[int], axis: int, sizes: list[int]) -> list[int]:
     """Return where parts along `axis` begin and end, in elements, when they lie one after the other."""
     unit = prod(shape[:axis]) * prod(shape[axis + 1 :])
-    return [unit * length for length in (0, *accumulate(sizes))]
+    return [unit * bound for bound in bounds_of(sizes)]
 
 
 def _check_algorithm(who: str, algorithm: str, names: list[str]) -> None:

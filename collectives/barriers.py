@@ -3,58 +3,69 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from weakref import finalize
 
 import numpy as np
 
-from collectives.arrays import check_root
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
+from collectives.messages import new_tag
 from collectives.naive import naive_allreduce_cost
 from collectives.schedules import Step, scheduled_cost
 from collectives.trees import binomial_children, binomial_parent
-from ranks import Comm, announce, is_plain, kept, kept_by_handle, mpi_of
+from ranks import mpi_of
 
 _NOTHING = np.empty(0, np.uint8)
-_DISSEMINATION, _CENTRAL_IN, _CENTRAL_OUT, _BUTTERFLY = 32_021, 32_022, 32_023, 32_024
-_TREE_IN, _TREE_OUT, _TOURNAMENT_IN, _TOURNAMENT_OUT = 32_025, 32_026, 32_027, 32_028
+_TAG = new_tag()
+_let_others_run = getattr(os, "sched_yield", lambda: None)
 
 
-def dissemination_barrier(comm: Any) -> None:
-    """Wait until all ranks of `comm` have entered, with no centre and for any p.
+@algorithm("barrier")
+def central_barrier(comm: Any, root: int = 0) -> None:
+    """Wait until all ranks of `comm` have entered: `root` counts them, then lets them go.
 
-        ranks.run(dissemination_barrier, 5).sends  # [3, 3, 3, 3, 3]
+        ranks.run(central_barrier, 5).sends  # [4, 1, 1, 1, 1]
 
-    Cost:    ceil(lg p) rounds, one send a rank in each; ceil(lg p) alpha.
-    Source:  Hensgen, Finkel, Manber, Int. J. Parallel Programming 17(1), 1988.
+    Cost:    2(p-1) messages, all through the root: 2(L + p o), p > 1.
+    Raises:  ValueError if root is no rank of comm.
     """
-    if type(comm) is not Comm:  # simulated ranks have other worries than a microsecond
-        try:
-            play = kept_by_handle[comm.handle][dissemination_barrier][type(comm)]
-        except (AttributeError, KeyError):
-            pass
-        else:
-            play()
-            return
-    announce(comm, "dissemination_barrier")
-    if is_plain(comm) and hasattr(os, "sched_yield"):
-        plays: dict[type, Callable[[], None]] = kept(comm, dissemination_barrier, dict)
-        plays[type(comm)] = _Rounds(comm).play  # for the next one
-    for to, back in _partners(comm.rank, comm.size):
-        comm.Sendrecv(_NOTHING, to, _DISSEMINATION, _NOTHING, back, _DISSEMINATION)
+    others = [other for other in range(comm.size) if other != root]
+    if comm.rank != root:
+        comm.Send(_NOTHING, root, _TAG)
+        comm.Recv(_NOTHING, root, _TAG)
+        return
+    for other in others:
+        comm.Recv(_NOTHING, other, _TAG)
+    for other in others:
+        comm.Send(_NOTHING, other, _TAG)
 
 
-def _partners(rank: int, p: int) -> Iterator[tuple[int, int]]:
-    """Yield to whom a rank sends, and from whom it receives, in each round of the dissemination.
+@algorithm("barrier")
+def butterfly_barrier(comm: Any) -> None:
+    """Wait until all ranks of `comm` have entered, by exchanges with partners at distances 1, 2, 4, ...
 
-    list(_partners(0, 5))  # [(1, 4), (2, 3), (4, 1)]
+        ranks.run(butterfly_barrier, 4).sends  # [2, 2, 2, 2]
+
+    If p is no power of two, the next one, q, is made up by virtual ranks: rank v - p plays rank v too.
+
+    Cost:    ceil(lg p) rounds, one send a rank and virtual rank in each; lg p alpha if p is a power of two.
+    Source:  Brooks, Int. J. Parallel Programming 15(4), 1986.
     """
+    p, rank = comm.size, comm.rank
+    q = 1 << (p - 1).bit_length()
+    played = [rank, rank + p] if rank + p < q else [rank]
     distance = 1
-    while distance < p:
-        # Here it is known that ranks rank-distance+1 ... rank have entered; each round doubles their number.
-        yield (rank + distance) % p, (rank - distance) % p
+    while distance < q:
+        # Virtual rank v knows of all that differ from it in the bits below `distance`, and tells v ^ distance.
+        partners = [(v ^ distance) % p for v in played]
+        others = [partner for partner in partners if partner != rank]
+        sent = [comm.Isend(_NOTHING, partner, _TAG) for partner in others]
+        coming = [comm.Irecv(_NOTHING, partner, _TAG) for partner in others]
+        for request in [*coming, *sent]:
+            request.Wait()
         distance *= 2
 
 
@@ -66,8 +77,11 @@ class _Rounds:
         own = comm.Dup()
         nothing = [None, 0, mpi_of(comm).BYTE]
         self._requests = [
-            (own.Recv_init(nothing, back, _DISSEMINATION), own.Send_init(nothing, to, _DISSEMINATION))
-            for to, back in _partners(comm.rank, comm.size)
+            (
+                own.Recv_init(nothing, (comm.rank - (1 << k)) % comm.size, _TAG),
+                own.Send_init(nothing, (comm.rank + (1 << k)) % comm.size, _TAG),
+            )
+            for k in range((comm.size - 1).bit_length())
         ]
         # When `comm` is freed, or before MPI ends, which is after Python and too late to give anything back.
         finalize(self, _free, [request for pair in self._requests for request in pair], own, mpi_of(comm))
@@ -80,7 +94,7 @@ class _Rounds:
             # With fewer processors than ranks, the one that is waited for may be the one that would run instead; an
             # MPI that waits by itself looks for long before it lets others run.
             while not coming.Test():
-                os.sched_yield()
+                _let_others_run()
             going.Wait()
 
 
@@ -90,56 +104,24 @@ def _free(requests: list[Any], comm: Any, mpi: Any) -> None:
             each.Free()
 
 
-def central_barrier(comm: Any, root: int = 0) -> None:
-    """Wait until all ranks of `comm` have entered: `root` counts them, then lets them go.
+@algorithm("barrier", prepare=lambda comm: _Rounds(comm).play)
+def dissemination_barrier(comm: Any) -> None:
+    """Wait until all ranks of `comm` have entered, with no centre and for any p.
 
-        ranks.run(central_barrier, 5).sends  # [4, 1, 1, 1, 1]
+        ranks.run(dissemination_barrier, 5).sends  # [3, 3, 3, 3, 3]
 
-    Cost:    2(p-1) messages, all through the root: 2(L + p o), p > 1.
-    Raises:  ValueError if root is no rank of comm.
+    Cost:    ceil(lg p) rounds, one send a rank in each; ceil(lg p) alpha.
+    Source:  Hensgen, Finkel, Manber, Int. J. Parallel Programming 17(1), 1988.
     """
     p, rank = comm.size, comm.rank
-    check_root("central_barrier", root, p)
-    announce(comm, "central_barrier", root=root)
-    nothing = np.empty(0, np.uint8)
-    if rank != root:
-        comm.Send(nothing, root, _CENTRAL_IN)
-        comm.Recv(nothing, root, _CENTRAL_OUT)
-        return
-    others = [other for other in range(p) if other != root]
-    for other in others:
-        comm.Recv(nothing, other, _CENTRAL_IN)
-    for other in others:
-        comm.Send(nothing, other, _CENTRAL_OUT)
-
-
-def butterfly_barrier(comm: Any) -> None:
-    """Wait until all ranks of `comm` have entered, by exchanges with partners at distances 1, 2, 4, ...
-
-        ranks.run(butterfly_barrier, 4).sends  # [2, 2, 2, 2]
-
-    If p is no power of two, the next one, q, is made up by virtual ranks: rank v - p plays rank v too.
-
-    Cost:    ceil(lg p) rounds, one send a rank and virtual rank in each; lg p alpha if p is a power of two.
-    Source:  Brooks, Int. J. Parallel Programming 15(4), 1986.
-    """
-    announce(comm, "butterfly_barrier")
-    p, rank = comm.size, comm.rank
-    nothing = np.empty(0, np.uint8)
-    q = 1 << (p - 1).bit_length()
-    played = [rank, rank + p] if rank + p < q else [rank]
     distance = 1
-    while distance < q:
-        # Virtual rank v knows of all that differ from it in the bits below `distance`, and tells v ^ distance.
-        partners = [(v ^ distance) % p for v in played]
-        others = [partner for partner in partners if partner != rank]
-        sent = [comm.Isend(nothing, partner, _BUTTERFLY) for partner in others]
-        coming = [comm.Irecv(nothing, partner, _BUTTERFLY) for partner in others]
-        for request in [*coming, *sent]:
-            request.Wait()
+    while distance < p:
+        # Here it is known that ranks rank-distance+1 ... rank have entered; each round doubles their number.
+        comm.Sendrecv(_NOTHING, (rank + distance) % p, _TAG, _NOTHING, (rank - distance) % p, _TAG)
         distance *= 2
 
 
+@algorithm("barrier")
 def tree_barrier(comm: Any) -> None:
     """Wait until all ranks of `comm` have entered: counted up a binary tree to rank 0, let go down the same way.
 
@@ -148,10 +130,10 @@ def tree_barrier(comm: Any) -> None:
     Cost:    2 floor(lg p) rounds, 2(p-1) messages; a rank has at most two children.
     Source:  Mellor-Crummey & Scott, ACM TOCS 9(1), 1991: combining trees.
     """
-    announce(comm, "tree_barrier")
-    _up_and_down(comm, *_binary_family(comm.rank, comm.size), _TREE_IN, _TREE_OUT)
+    _up_and_down(comm, *_binary_family(comm.rank, comm.size))
 
 
+@algorithm("barrier")
 def tournament_barrier(comm: Any) -> None:
     """Wait until all ranks of `comm` have entered: in round k one of each pair at distance 2^k goes on, rank 0 wins.
 
@@ -162,8 +144,7 @@ def tournament_barrier(comm: Any) -> None:
     Cost:    2 ceil(lg p) rounds, 2(p-1) messages; 2 ceil(lg p) alpha if p is a power of two and o is 0.
     Source:  Hensgen, Finkel, Manber, Int. J. Parallel Programming 17(1), 1988.
     """
-    announce(comm, "tournament_barrier")
-    _up_and_down(comm, *_tournament_family(comm.rank, comm.size), _TOURNAMENT_IN, _TOURNAMENT_OUT)
+    _up_and_down(comm, *_tournament_family(comm.rank, comm.size))
 
 
 def _binary_family(rank: int, p: int) -> tuple[int | None, list[int]]:
@@ -177,21 +158,41 @@ def _tournament_family(rank: int, p: int) -> tuple[int | None, list[int]]:
     return (binomial_parent(rank) if rank else None), binomial_children(rank, p)[::-1]
 
 
-def _up_and_down(comm: Any, parent: int | None, children: list[int], tag_in: int, tag_out: int) -> None:
+def _up_and_down(comm: Any, parent: int | None, children: list[int]) -> None:
     """Wait for the children, tell the parent, wait for it, and let the children go in the opposite order."""
-    nothing = np.empty(0, np.uint8)
     for child in children:
-        comm.Recv(nothing, child, tag_in)
+        comm.Recv(_NOTHING, child, _TAG)
     if parent is not None:
-        comm.Send(nothing, parent, tag_in)
-        comm.Recv(nothing, parent, tag_out)
+        comm.Send(_NOTHING, parent, _TAG)
+        comm.Recv(_NOTHING, parent, _TAG)
     for child in reversed(children):
-        comm.Send(nothing, child, tag_out)
+        comm.Send(_NOTHING, child, _TAG)
 
 
 # -- costs: n_items and itemsize are there because every formula has them ------------------------------------------
 
 
+@cost_of(central_barrier)
+def central_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
+    """Return the cost of `central_barrier`: that of reducing nothing through the root."""
+    return naive_allreduce_cost(machine, 0, 1)
+
+
+@cost_of(butterfly_barrier)
+def butterfly_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
+    """Return the cost of `butterfly_barrier`: a rank that plays a virtual one has two partners in a round."""
+    p = machine.p
+    rounds = (p - 1).bit_length()
+
+    def steps(rank: int) -> list[Step]:
+        played = range(rank, 1 << rounds, p)
+        partners = [[(v ^ (1 << k)) % p for v in played if (v ^ (1 << k)) % p != rank] for k in range(rounds)]
+        return [Step(others, 0, others) for others in partners]
+
+    return scheduled_cost(machine, steps)
+
+
+@cost_of(dissemination_barrier)
 def dissemination_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
     """Return the cost of `dissemination_barrier`: all ranks do the same, seen from where they are."""
     p = machine.p
@@ -206,29 +207,13 @@ def dissemination_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int
     return replace(scheduled_cost(machine, steps, machine.ranks_alike), at_most_ps=at_most_ps)
 
 
-def central_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
-    """Return the cost of `central_barrier`: that of reducing nothing through the root."""
-    return naive_allreduce_cost(machine, 0, 1)
-
-
-def butterfly_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
-    """Return the cost of `butterfly_barrier`: a rank that plays a virtual one has two partners in a round."""
-    p = machine.p
-    rounds = (p - 1).bit_length()
-
-    def steps(rank: int) -> list[Step]:
-        played = range(rank, 1 << rounds, p)
-        partners = [[(v ^ (1 << k)) % p for v in played if (v ^ (1 << k)) % p != rank] for k in range(rounds)]
-        return [Step(others, 0, others) for others in partners]
-
-    return scheduled_cost(machine, steps)
-
-
+@cost_of(tree_barrier)
 def tree_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
     """Return the cost of `tree_barrier`."""
     return _up_and_down_cost(machine, _binary_family)
 
 
+@cost_of(tournament_barrier)
 def tournament_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
     """Return the cost of `tournament_barrier`."""
     return _up_and_down_cost(machine, _tournament_family)

@@ -7,13 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, check_positive, finish, flat_input, output, spares, wire_view
+from collectives.arrays import Array, block_bounds
+from collectives.calls import Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, Reduce, op_name, reducer
+from collectives.messages import new_tag
+from collectives.reduction import Op
 from collectives.schedules import Step, scheduled_cost
-from ranks import announce, region
+from collectives.scratch import scratch
 
-_SCATTER, _GATHER = 32_053, 32_054
+_TAG = new_tag()
 
 BASE = 4
 
@@ -26,7 +29,8 @@ class Line(NamedTuple):
     bounds: list[int]
 
 
-def bcube_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None, base: int = BASE) -> Array:
+@algorithm("allreduce")
+def bcube_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None, base: int = BASE) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, on a cube with about `base` ranks a side.
 
         ranks.run(lambda comm: bcube_allreduce(comm, np.array([comm.rank + 1])), 3).results
@@ -43,23 +47,13 @@ def bcube_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None =
     Raises:  TypeError, ValueError if x, op, out or base do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  gloo's allreduce_bcube (docs/algorithms.md).
     """
-    who = "bcube_allreduce"
-    flat = flat_input(who, x)
-    reduce = reducer(who, comm, op, flat.dtype)
-    check_positive(who, "base", base)
-    result, whole = output(who, out, x.shape, x.dtype)
-    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype, base=base)
-    lines = lines_of(comm.rank, comm.size, flat.size, base)
-    with region(comm, who):
-        mine = flat
-        for line in lines:
-            _reduce_scatter(comm, mine, whole, reduce, line)
-            mine = whole
-        if not lines:
-            whole[...] = flat
-        for line in reversed(lines):
-            _allgather(comm, whole, line)
-    return finish(result, whole)
+    lines, mine = lines_of(comm.rank, comm.size, x.size, base), x
+    for line in lines:
+        _reduce_scatter(comm, mine, out, op, line)
+        mine = out
+    for line in reversed(lines):
+        _allgather(comm, out, line)
+    return out
 
 
 def sides(p: int, base: int) -> list[int]:
@@ -97,37 +91,35 @@ def lines_of(rank: int, p: int, n: int, base: int) -> list[Line]:
     return found
 
 
-def _reduce_scatter(comm: Any, mine: Array, whole: Array, reduce: Reduce, line: Line) -> None:
+def _reduce_scatter(comm: Any, mine: Array, out: Array, op: Op, line: Line) -> None:
     """Send every other rank of the line its part of `mine`, and reduce what comes for the own one, in rank order.
 
-    Before, `mine` is over the neighbours that earlier rounds have joined; after, the own part of `whole` is over all
+    Before, `mine` is over the neighbours that earlier rounds have joined; after, the own part of `out` is over all
     the line's.
     """
     ranks, place, bounds = line
-    wire = wire_view(whole.dtype) or np.asarray
     own = slice(bounds[place], bounds[place + 1])
-    shares = spares(comm, len(ranks), own.stop - own.start, whole.dtype)
+    shares = scratch(comm, len(ranks), own.stop - own.start, out.dtype)
     others = _others(line)
-    sent = [comm.Isend(wire(mine[bounds[k] : bounds[k + 1]]), ranks[k], _SCATTER) for k in others]
-    coming = [comm.Irecv(wire(shares[k]), ranks[k], _SCATTER) for k in reversed(others)]
+    sent = [comm.Isend(mine[bounds[k] : bounds[k + 1]], ranks[k], _TAG) for k in others]
+    coming = [comm.Irecv(shares[k], ranks[k], _TAG) for k in reversed(others)]
     for request in [*coming, *sent]:
         request.Wait()
     room, shares[place] = shares[0], mine[own]
     so_far = shares[0]
     for share in shares[1:]:
         # The own share may lie where the result does: only the last reduction goes there.
-        target = whole[own] if share is shares[-1] else room
-        reduce(so_far, share, out=target)
+        target = out[own] if share is shares[-1] else room
+        op(so_far, share, out=target)
         so_far = target
 
 
-def _allgather(comm: Any, whole: Array, line: Line) -> None:
+def _allgather(comm: Any, out: Array, line: Line) -> None:
     ranks, place, bounds = line
-    wire = wire_view(whole.dtype) or np.asarray
     others = _others(line)
-    own = whole[bounds[place] : bounds[place + 1]]
-    sent = [comm.Isend(wire(own), ranks[k], _GATHER) for k in others]
-    coming = [comm.Irecv(wire(whole[bounds[k] : bounds[k + 1]]), ranks[k], _GATHER) for k in reversed(others)]
+    parts = [out[first:end] for first, end in pairwise(bounds)]
+    sent = [comm.Isend(parts[place], ranks[k], _TAG) for k in others]
+    coming = [comm.Irecv(parts[k], ranks[k], _TAG) for k in reversed(others)]
     for request in [*coming, *sent]:
         request.Wait()
 
@@ -138,6 +130,7 @@ def _others(line: Line) -> list[int]:
     return [(line.place + k) % side for k in range(1, side)]
 
 
+@cost_of(bcube_allreduce)
 def bcube_allreduce_cost(machine: Machine, n_items: int, itemsize: int, base: int = BASE) -> Cost:
     """Return the cost of `bcube_allreduce` of n_items on each rank."""
 

@@ -6,26 +6,16 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
-from collectives.arrays import (
-    Array,
-    block_bounds,
-    check_positive,
-    check_root,
-    finish,
-    flat_input,
-    output,
-    same_memory,
-    wire_view,
-)
+from collectives.arrays import Array, block_bounds
+from collectives.calls import Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
+from collectives.messages import new_tag
 from collectives.ring import Ring, allgather_round
 from collectives.schedules import MOST_MESSAGES, Step, pipelined_cost, scheduled_cost
 from collectives.trees import binomial_children, binomial_end, binomial_parent
-from ranks import announce, region
 
-_BINOMIAL, _SCATTER, _CHAIN = 32_040, 32_041, 32_042
+_TAG = new_tag()
 
 # Segments of a pipeline: small enough to be buffered by the networks of `ranks.presets`, so that a rank sends on
 # without waiting, and large enough to take longer than their overhead.
@@ -34,7 +24,8 @@ SEGMENT_BYTES = 65_536
 _FEW = 16
 
 
-def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Array | None = None) -> Array:
+@algorithm("broadcast")
+def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out = None) -> Array:
     """Return the root's `x` on every rank of `comm`, sent down a binomial tree.
 
         ranks.run(lambda comm: binomial_broadcast(comm, np.array([comm.rank]), root=2), 3).results
@@ -46,27 +37,15 @@ def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Array | None 
     Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
-    p, v, mine, result, whole = _start("binomial_broadcast", comm, x, root, out)
-    wire = wire_view(whole.dtype) or _as_it_is
-    with region(comm, "binomial_broadcast"):
-        if v:
-            comm.Recv(wire(whole), (binomial_parent(v) + root) % p, _BINOMIAL)
-        sending = None
-        for child in binomial_children(v, p):
-            if sending:
-                sending.Wait()
-            sending = comm.Isend(wire(mine), (child + root) % p, _BINOMIAL)
-        # While the last one is on its way, the root copies for itself, unless that would change what is sent.
-        if not same_memory(whole, mine):
-            if sending and np.may_share_memory(whole, mine):
-                sending.Wait()
-                sending = None
-            whole[...] = mine
-        if sending:
-            sending.Wait()
-    return finish(result, whole)
+    p, v = comm.size, (comm.rank - root) % comm.size
+    if v:
+        comm.Recv(x, (root + binomial_parent(v)) % p, _TAG)
+    for child in binomial_children(v, p):
+        comm.Send(x, (root + child) % p, _TAG)
+    return x
 
 
+@cost_of(binomial_broadcast)
 def binomial_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `binomial_broadcast` of n_items."""
     p, n_bytes = machine.p, n_items * itemsize
@@ -78,7 +57,8 @@ def binomial_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Co
     return scheduled_cost(machine, steps)
 
 
-def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Array | None = None) -> Array:
+@algorithm("broadcast")
+def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out = None) -> Array:
     """Return the root's `x` on every rank of `comm`: its blocks scattered down a binomial tree, then sent round a ring.
 
         ranks.run(lambda comm: scatter_allgather_broadcast(comm, np.array([comm.rank]), root=2), 3).results
@@ -90,23 +70,21 @@ def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Arra
     Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  van de Geijn's algorithm, as in Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
-    p, v, source, result, whole = _start("scatter_allgather_broadcast", comm, x, root, out)
-    bounds = block_bounds(whole.size, p)
-    wire = wire_view(whole.dtype) or _as_it_is
-    with region(comm, "scatter_allgather_broadcast"):
-        if v:
-            mine = whole[bounds[v] : bounds[binomial_end(v, p)]]
-            comm.Recv(wire(mine), (binomial_parent(v) + root) % p, _SCATTER)
-        for child in binomial_children(v, p):
-            part = source[bounds[child] : bounds[binomial_end(child, p)]]
-            comm.Send(wire(part), (child + root) % p, _SCATTER)
-        if v == 0:
-            whole[: bounds[1]] = source[: bounds[1]]  # the other blocks come round
-        # Number v is rank root+v: the same neighbours, in another place.
-        allgather_round(comm, Ring.of(comm)._replace(place=v), whole, bounds)
-    return finish(result, whole)
+    p, v = comm.size, (comm.rank - root) % comm.size
+    bounds = block_bounds(x.size, p)
+    if v:
+        mine = out[bounds[v] : bounds[binomial_end(v, p)]]
+        comm.Recv(mine, (root + binomial_parent(v)) % p, _TAG)
+    for child in binomial_children(v, p):
+        part = x[bounds[child] : bounds[binomial_end(child, p)]]
+        comm.Send(part, (root + child) % p, _TAG)
+    if v == 0:
+        out[: bounds[1]] = x[: bounds[1]]  # the other blocks come round
+    # Number v is rank root+v: the same neighbours, in another place.
+    return allgather_round(comm, Ring.of(comm)._replace(place=v), out, bounds)
 
 
+@cost_of(scatter_allgather_broadcast)
 def scatter_allgather_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `scatter_allgather_broadcast` of n_items."""
     p, bounds = machine.p, block_bounds(n_items, machine.p)
@@ -123,8 +101,9 @@ def scatter_allgather_broadcast_cost(machine: Machine, n_items: int, itemsize: i
     return scheduled_cost(machine, steps)
 
 
+@algorithm("broadcast", overlaps=True)
 def chain_broadcast(
-    comm: Any, x: Array, *, root: int = 0, out: Array | None = None, segment_bytes: int = SEGMENT_BYTES
+    comm: Any, x: Array, *, root: int = 0, out: Out = None, segment_bytes: int = SEGMENT_BYTES
 ) -> Array:
     """Return the root's `x` on every rank of `comm`, handed from rank to rank in segments.
 
@@ -139,28 +118,25 @@ def chain_broadcast(
              ranks differ.
     Source:  Pjesivac-Grbovic, Angskun, Bosilca, Fagg, Gabriel, Dongarra, Cluster Computing 10(2), 2007.
     """
-    p, v, mine, result, whole = _start("chain_broadcast", comm, x, root, out, segment_bytes=segment_bytes)
-    wire = wire_view(whole.dtype) or _as_it_is
-    segments = [wire(mine[first:end]) for first, end in segment_bounds(mine.size, mine.itemsize, segment_bytes)]
+    p, v = comm.size, (comm.rank - root) % comm.size
     left, right = (comm.rank - 1) % p, (comm.rank + 1) % p
-    with region(comm, "chain_broadcast"):
-        if v:
-            comm.Recv(segments[0], left, _CHAIN)
-        for number, segment in enumerate(segments):
-            # Segments up to this one are here; the last rank of the chain only receives.
-            after = segments[number + 1 : number + 2] if v else []
-            if v == p - 1:
-                for coming in after:
-                    comm.Recv(coming, left, _CHAIN)
-            elif after:
-                comm.Sendrecv(segment, right, _CHAIN, after[0], left, _CHAIN)
-            else:
-                comm.Send(segment, right, _CHAIN)
-        if not same_memory(whole, mine):
-            whole[...] = mine
-    return finish(result, whole)
+    segments = [x[first:end] for first, end in segment_bounds(x.size, x.itemsize, segment_bytes)]
+    if v:
+        comm.Recv(segments[0], left, _TAG)
+    # Before a segment is sent on, all up to it are here; the last rank of the chain only receives.
+    for segment, following in pairwise(segments):
+        if v == 0:
+            comm.Send(segment, right, _TAG)
+        elif v == p - 1:
+            comm.Recv(following, left, _TAG)
+        else:
+            comm.Sendrecv(segment, right, _TAG, following, left, _TAG)
+    if v < p - 1:
+        comm.Send(segments[-1], right, _TAG)
+    return x
 
 
+@cost_of(chain_broadcast)
 def chain_broadcast_cost(machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES) -> Cost:
     """Return the cost of `chain_broadcast` of n_items. Of many segments only a few are played."""
     p = machine.p
@@ -191,23 +167,3 @@ def segment_bounds(n: int, itemsize: int, segment_bytes: int) -> list[tuple[int,
     segments = max(1, -(-n * itemsize // segment_bytes))
     bounds = block_bounds(n, segments)
     return list(pairwise(bounds))
-
-
-def _start(
-    who: str, comm: Any, x: Any, root: int, out: Array | None, **more: Any
-) -> tuple[int, int, Array, Array, Array]:
-    """Check the call; return p, this rank's number as seen from the root, what to send, the result, where to make it.
-
-    What to send is `x` on the root, which nobody copies before it is sent.
-    """
-    flat, p = flat_input(who, x), comm.size
-    check_root(who, root, p)
-    for name, value in more.items():
-        check_positive(who, name, value)
-    result, whole = output(who, out, x.shape, x.dtype)
-    announce(comm, who, root=root, shape=x.shape, dtype=x.dtype, **more)
-    return p, (comm.rank - root) % p, flat if comm.rank == root else whole, result, whole
-
-
-def _as_it_is(array: Array) -> Array:
-    return array

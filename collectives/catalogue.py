@@ -1,4 +1,4 @@
-"""The table of all algorithms: what each computes, what it needs, and what it costs.
+"""The catalogue of all algorithms: what each computes, what it needs, and what it costs. Each enters itself.
 
 Sizes in formulas count, for each operation, `n_items` elements of: x on each rank (allreduce, reduce, broadcast,
 reduce_scatter, scan, exscan, alltoall), the whole on the root (gather, scatter), the result (allgather).
@@ -6,86 +6,17 @@ reduce_scatter, scan, exscan, alltoall), the whole on the root (gather, scatter)
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
-from collectives.all_to_all import (
-    bruck_alltoall,
-    bruck_alltoall_cost,
-    linear_alltoall,
-    linear_alltoall_cost,
-    pairwise_alltoall,
-    pairwise_alltoall_cost,
-)
-from collectives.allgather import (
-    bruck_allgather,
-    bruck_allgather_cost,
-    neighbour_exchange_allgather,
-    neighbour_exchange_allgather_cost,
-    recursive_doubling_allgather,
-    recursive_doubling_allgather_cost,
-)
-from collectives.barriers import (
-    butterfly_barrier,
-    butterfly_barrier_cost,
-    central_barrier,
-    central_barrier_cost,
-    dissemination_barrier,
-    dissemination_barrier_cost,
-    tournament_barrier,
-    tournament_barrier_cost,
-    tree_barrier,
-    tree_barrier_cost,
-)
-from collectives.bcube import bcube_allreduce, bcube_allreduce_cost
-from collectives.broadcast import (
-    binomial_broadcast,
-    binomial_broadcast_cost,
-    chain_broadcast,
-    chain_broadcast_cost,
-    scatter_allgather_broadcast,
-    scatter_allgather_broadcast_cost,
-)
+from collectives.calls import CALLS, prepared_barrier
 from collectives.costs import Cost, Formula, Machine
-from collectives.double_tree import double_tree_allreduce, double_tree_allreduce_cost
-from collectives.exscan import (
-    linear_exscan,
-    linear_exscan_cost,
-    recursive_doubling_exscan,
-    recursive_doubling_exscan_cost,
-)
-from collectives.gather import binomial_gather, binomial_gather_cost, linear_gather, linear_gather_cost
-from collectives.halving import (
-    halving_doubling_allreduce,
-    halving_doubling_allreduce_cost,
-    rabenseifner_reduce,
-    rabenseifner_reduce_cost,
-    recursive_doubling_allreduce,
-    recursive_doubling_allreduce_cost,
-)
-from collectives.naive import naive_allreduce, naive_allreduce_cost
-from collectives.reduce import binomial_reduce, binomial_reduce_cost
-from collectives.reduce_scatter import (
-    pairwise_reduce_scatter,
-    pairwise_reduce_scatter_cost,
-    recursive_halving_reduce_scatter,
-    recursive_halving_reduce_scatter_cost,
-)
-from collectives.ring import (
-    ring_allgather,
-    ring_allgather_cost,
-    ring_allreduce,
-    ring_allreduce_cost,
-    ring_reduce_scatter,
-    ring_reduce_scatter_cost,
-)
-from collectives.scan import linear_scan, linear_scan_cost, recursive_doubling_scan, recursive_doubling_scan_cost
-from collectives.scatter import binomial_scatter, binomial_scatter_cost, linear_scatter, linear_scatter_cost
-from collectives.segmented import segmented_ring_allreduce, segmented_ring_allreduce_cost
-from collectives.shared import flag_barrier, flag_barrier_cost, staged_allreduce, staged_allreduce_cost
-from collectives.two_level import two_level_allreduce, two_level_allreduce_cost
 from ranks import Network
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,76 +34,80 @@ class Algorithm:
     overlaps: bool = False
 
 
-CATALOGUE: dict[str, dict[str, Algorithm]] = {
-    "allreduce": {
-        "naive": Algorithm(naive_allreduce, naive_allreduce_cost),
-        "ring": Algorithm(ring_allreduce, ring_allreduce_cost, commutative=True),
-        "recursive_doubling": Algorithm(recursive_doubling_allreduce, recursive_doubling_allreduce_cost),
-        "halving_doubling": Algorithm(halving_doubling_allreduce, halving_doubling_allreduce_cost),
-        "staged": Algorithm(staged_allreduce, staged_allreduce_cost, one_node=True),
-        "segmented_ring": Algorithm(
-            segmented_ring_allreduce, segmented_ring_allreduce_cost, commutative=True, overlaps=True
-        ),
-        "bcube": Algorithm(bcube_allreduce, bcube_allreduce_cost),
-        "two_level": Algorithm(two_level_allreduce, two_level_allreduce_cost, commutative=True),
-        "double_tree": Algorithm(double_tree_allreduce, double_tree_allreduce_cost, commutative=True, overlaps=True),
-    },
-    "broadcast": {
-        "binomial": Algorithm(binomial_broadcast, binomial_broadcast_cost),
-        "scatter_allgather": Algorithm(scatter_allgather_broadcast, scatter_allgather_broadcast_cost),
-        "chain": Algorithm(chain_broadcast, chain_broadcast_cost, overlaps=True),
-    },
-    "reduce": {
-        "binomial": Algorithm(binomial_reduce, binomial_reduce_cost),
-        "rabenseifner": Algorithm(rabenseifner_reduce, rabenseifner_reduce_cost),
-    },
-    "reduce_scatter": {
-        "ring": Algorithm(ring_reduce_scatter, ring_reduce_scatter_cost, commutative=True),
-        "recursive_halving": Algorithm(
-            recursive_halving_reduce_scatter, recursive_halving_reduce_scatter_cost, commutative=True
-        ),
-        "pairwise": Algorithm(pairwise_reduce_scatter, pairwise_reduce_scatter_cost),
-    },
-    "allgather": {
-        "ring": Algorithm(ring_allgather, ring_allgather_cost),
-        "recursive_doubling": Algorithm(recursive_doubling_allgather, recursive_doubling_allgather_cost),
-        "bruck": Algorithm(bruck_allgather, bruck_allgather_cost),
-        "neighbour_exchange": Algorithm(neighbour_exchange_allgather, neighbour_exchange_allgather_cost),
-    },
-    "gather": {
-        "linear": Algorithm(linear_gather, linear_gather_cost),
-        "binomial": Algorithm(binomial_gather, binomial_gather_cost),
-    },
-    "scatter": {
-        "linear": Algorithm(linear_scatter, linear_scatter_cost),
-        "binomial": Algorithm(binomial_scatter, binomial_scatter_cost),
-    },
-    "alltoall": {
-        "linear": Algorithm(linear_alltoall, linear_alltoall_cost),
-        "pairwise": Algorithm(pairwise_alltoall, pairwise_alltoall_cost),
-        "bruck": Algorithm(bruck_alltoall, bruck_alltoall_cost),
-    },
-    "scan": {
-        "linear": Algorithm(linear_scan, linear_scan_cost),
-        "recursive_doubling": Algorithm(recursive_doubling_scan, recursive_doubling_scan_cost),
-    },
-    "exscan": {
-        "linear": Algorithm(linear_exscan, linear_exscan_cost),
-        "recursive_doubling": Algorithm(recursive_doubling_exscan, recursive_doubling_exscan_cost),
-    },
-    "barrier": {
-        "central": Algorithm(central_barrier, central_barrier_cost),
-        "butterfly": Algorithm(butterfly_barrier, butterfly_barrier_cost),
-        "dissemination": Algorithm(dissemination_barrier, dissemination_barrier_cost),
-        "tree": Algorithm(tree_barrier, tree_barrier_cost),
-        "tournament": Algorithm(tournament_barrier, tournament_barrier_cost),
-        "flag": Algorithm(flag_barrier, flag_barrier_cost, one_node=True),
-    },
-}
+# By operation and name, in the order in which they were entered: of equally fast ones the first is chosen.
+CATALOGUE: dict[str, dict[str, Algorithm]] = {operation: {} for operation in CALLS}
 
-BY_FUNCTION: dict[str, Algorithm] = {
-    algorithm.function.__name__: algorithm for algorithms in CATALOGUE.values() for algorithm in algorithms.values()
-}
+
+def algorithm(
+    operation: str,
+    *,
+    checks: bool = True,
+    phases: bool = False,
+    prepare: Callable[[Any], Callable[[], None]] | None = None,
+    **needs: bool,
+) -> Callable[[F], F]:
+    """Make a function of sends and receives an algorithm of `operation`, named by its own name.
+
+        @algorithm("allreduce", commutative=True)
+        def ring_allreduce(comm, x, op=np.add, *, out=None): ...
+
+    What is decorated gets its arguments as `calls.py` prepares them; `cost_of` enters it into the catalogue.
+
+    needs:   fields of `Algorithm` that are true.
+    checks:  False if the function itself does all that `calls.py` does.
+    phases:  True if it marks regions of the trace itself.
+    prepare: for a barrier, prepare(comm) returns what does the same on real MPI, but prepared.
+    """
+
+    def decorate(body: F) -> F:
+        function = body
+        if prepare is not None:
+            function = _looking_like(body, prepared_barrier(body.__name__, body, prepare))
+        elif checks:
+            function = _looking_like(body, _call(operation, body, needs.get("commutative", False), phases))
+        _waiting[function] = operation, needs
+        return function
+
+    return decorate
+
+
+def cost_of(function: Callable[..., Any]) -> Callable[[Formula], Formula]:
+    """Enter an algorithm into the catalogue with the cost formula that is decorated.
+
+    @cost_of(ring_allreduce)
+    def ring_allreduce_cost(machine, n_items, itemsize): ...
+    """
+    operation, needs = _waiting.pop(function)
+
+    def decorate(formula: Formula) -> Formula:
+        name = function.__name__.removesuffix(f"_{operation}")
+        CATALOGUE[operation][name] = Algorithm(function, formula, **needs)
+        return formula
+
+    return decorate
+
+
+# Algorithms that have no cost yet, with their operations and needs.
+_waiting: dict[Callable[..., Any], tuple[str, dict[str, bool]]] = {}
+
+
+def _call(operation: str, body: F, commutative: bool, phases: bool) -> Callable[..., Any]:
+    parameters = inspect.signature(body).parameters
+    own = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if parameter.default is not parameter.empty and name not in ("op", "counts", "out")
+    }
+    more = {"commutative": commutative, "phases": phases} if "op" in parameters else {}
+    return CALLS[operation](body.__name__, body, own, **more)
+
+
+def _looking_like(body: F, call: Any) -> F:
+    """Return the call with the name, signature and docstring of its body: these are what users see."""
+    wraps(body)(call)
+    # Tracebacks, and reports of what a rank waits for, name a frame by its code.
+    call.__code__ = call.__code__.replace(co_name=body.__name__, co_qualname=body.__qualname__)
+    return call  # type: ignore[no-any-return]
 
 
 def cost(
@@ -184,13 +119,14 @@ def cost(
 
     n_items, itemsize: elements of x on each rank (of the result for ring_allgather) and bytes of one; roots are 0.
     """
-    if algorithm not in BY_FUNCTION:
+    by_function = {row.function.__name__: row for rows in CATALOGUE.values() for row in rows.values()}
+    if algorithm not in by_function:
         raise ValueError(
-            f"cost: got algorithm {algorithm!r}, expected one of {', '.join(BY_FUNCTION)}; remedy: choose one of these"
+            f"cost: got algorithm {algorithm!r}, expected one of {', '.join(by_function)}; remedy: choose one of these"
         )
     if p < 1 or n_items < 0 or itemsize < 0 or buffering not in ("none", "eager", "infinite"):
         raise ValueError(
             f"cost: got p={p}, n_items={n_items}, itemsize={itemsize}, buffering={buffering!r}, expected p from 1, "
             "the others from 0, and none, eager or infinite; remedy: correct the one that differs"
         )
-    return BY_FUNCTION[algorithm].cost(Machine.of(network, p, buffering), n_items, itemsize)
+    return by_function[algorithm].cost(Machine.of(network, p, buffering), n_items, itemsize)

@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, check_positive, finish, flat_input, output, spares, wire_view
+from collectives.arrays import Array, block_bounds
 from collectives.broadcast import SEGMENT_BYTES, segment_bounds
+from collectives.calls import Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
+from collectives.messages import new_tag
+from collectives.reduction import Op
 from collectives.schedules import MOST_MESSAGES, Step, pipelined_cost, scheduled_cost
-from ranks import announce, region
+from collectives.scratch import scratch
 
 Segment = tuple[int, int, int]  # tree, first, end
-_UP, _DOWN = 32_057, 32_059  # and the next one each, for the second tree
+_TAGS = new_tag(), new_tag()  # of the two trees, which may join the same ranks
 
 # So many segments fill the pipeline of any tree: from there on, each takes as long as the one before.
 _FEW = 64
@@ -70,8 +73,9 @@ def _halves(n: int) -> Iterator[int]:
         yield n
 
 
+@algorithm("allreduce", commutative=True, overlaps=True)
 def double_tree_allreduce(
-    comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None, segment_bytes: int = SEGMENT_BYTES
+    comm: Any, x: Array, op: Op = np.add, *, out: Out = None, segment_bytes: int = SEGMENT_BYTES
 ) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`: each half up and down its own tree, in segments.
 
@@ -86,18 +90,26 @@ def double_tree_allreduce(
              ranks differ.
     Source:  Sanders, Speck, Träff, Parallel Computing 35(12), 2009.
     """
-    who = "double_tree_allreduce"
-    flat = flat_input(who, x)
-    require_commutative(who, op)
-    reduce = reducer(who, comm, op, flat.dtype)
-    check_positive(who, "segment_bytes", segment_bytes)
-    result, whole = output(who, out, x.shape, x.dtype)
-    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype, segment_bytes=segment_bytes)
-    with region(comm, who):
-        whole[...] = flat
-        if comm.size > 1:
-            _up_and_down(comm, whole, reduce, tree_segments(whole.size, whole.itemsize, segment_bytes))
-    return finish(result, whole)
+    trees, segments = families(comm.rank, comm.size), tree_segments(x.size, x.itemsize, segment_bytes)
+    (spare,) = scratch(comm, 1, max(end - first for _, first, end in segments), x.dtype)
+    up, down = {}, []
+    for tree, first, end in _leaves_first(segments, trees):
+        part, came = x[first:end], spare[: end - first]
+        for child in trees[tree].children:
+            comm.Recv(came, child, _TAGS[tree])
+            op(part, came, out=out[first:end])
+            part = out[first:end]
+        if trees[tree].parent is not None:
+            up[tree, first] = comm.Isend(part, trees[tree].parent, _TAGS[tree])
+    for tree, first, end in _leaves_last(segments, trees):
+        part = out[first:end]
+        if trees[tree].parent is not None:
+            up[tree, first].Wait()  # it has long left: what comes was made of it
+            comm.Recv(part, trees[tree].parent, _TAGS[tree])
+        down += [comm.Isend(part, child, _TAGS[tree]) for child in trees[tree].children]
+    for request in down:
+        request.Wait()
+    return out
 
 
 def tree_segments(n: int, itemsize: int, segment_bytes: int) -> list[Segment]:
@@ -109,29 +121,6 @@ def tree_segments(n: int, itemsize: int, segment_bytes: int) -> list[Segment]:
     n_segments = len(segment_bounds(half, itemsize, segment_bytes))
     bounds = [block_bounds(half, n_segments), [half + bound for bound in block_bounds(n - half, n_segments)]]
     return [(tree, bounds[tree][s], bounds[tree][s + 1]) for s in range(n_segments) for tree in range(2)]
-
-
-def _up_and_down(comm: Any, whole: Array, reduce: Reduce, segments: list[Segment]) -> None:
-    """Reduce each segment of `whole` up its tree, then send it down."""
-    trees = families(comm.rank, comm.size)
-    wire = wire_view(whole.dtype) or np.asarray
-    (spare,) = spares(comm, 1, max(end - first for _, first, end in segments), whole.dtype)
-    up, down = {}, []
-    for tree, first, end in _leaves_first(segments, trees):
-        part, came = whole[first:end], spare[: end - first]
-        for child in trees[tree].children:
-            comm.Recv(wire(came), child, _UP + tree)
-            reduce(part, came, out=part)
-        if trees[tree].parent is not None:
-            up[tree, first] = comm.Isend(wire(part), trees[tree].parent, _UP + tree)
-    for tree, first, end in _leaves_last(segments, trees):
-        part = whole[first:end]
-        if trees[tree].parent is not None:
-            up[tree, first].Wait()  # it has long left: what comes was made of it
-            comm.Recv(wire(part), trees[tree].parent, _DOWN + tree)
-        down += [comm.Isend(wire(part), child, _DOWN + tree) for child in trees[tree].children]
-    for request in down:
-        request.Wait()
 
 
 def _leaves_first(segments: list[Segment], trees: list[Family]) -> list[Segment]:
@@ -147,6 +136,7 @@ def _leaves_last(segments: list[Segment], trees: list[Family]) -> list[Segment]:
     return sorted(segments, key=lambda segment: not trees[segment[0]].children)
 
 
+@cost_of(double_tree_allreduce)
 def double_tree_allreduce_cost(
     machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES
 ) -> Cost:

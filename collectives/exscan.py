@@ -7,17 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, finish, spares, wire_view
+from collectives.arrays import Array
+from collectives.calls import Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, op_name, refuse_one_array
-from collectives.scan import begin_scan, doublings
+from collectives.messages import new_tag
+from collectives.reduction import Op
+from collectives.scan import doublings
 from collectives.schedules import Step, scheduled_cost
-from ranks import mpi_of, region
+from collectives.scratch import scratch
+from ranks import mpi_of
 
-_LINEAR, _DOUBLING = 32_147, 32_148
+_TAG = new_tag()
 
 
-def linear_exscan(comm: Any, x: Array, op: Op = np.add, *, first: Any = None, out: Array | None = None) -> Array:
+@algorithm("exscan")
+def linear_exscan(comm: Any, x: Array, op: Op = np.add, *, first: Any = None, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over the ranks below this one of `comm`, handed from rank to rank.
 
         ranks.run(lambda comm: linear_exscan(comm, np.array([comm.rank + 1])), 3).results
@@ -31,26 +36,22 @@ def linear_exscan(comm: Any, x: Array, op: Op = np.add, *, first: Any = None, ou
     Order:   op(... op(op(x0, x1), x2) ...), so any op is right.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
-    filling = _first("linear_exscan", first, op, x)
-    flat, reduce, result, whole = begin_scan("linear_exscan", comm, x, op, out, first=repr(filling))
-    p, rank, wire = comm.size, comm.rank, wire_view(flat.dtype) or np.asarray
-    with region(comm, "linear_exscan"):
-        (below,) = spares(comm, 1, flat.size, flat.dtype)
-        if rank > 0:
-            comm.Recv(wire(below), rank - 1, _LINEAR)
-        if rank < p - 1:
-            upto = flat if rank == 0 else np.empty_like(flat)
-            if rank > 0:
-                reduce(below, flat, out=upto)
-            comm.Send(wire(upto), rank + 1, _LINEAR)
-        # Only now: `out` may be x.
-        whole[...] = below if rank > 0 else filling
-    return finish(result, whole)
+    rank, last = comm.rank, comm.size - 1
+    below = np.broadcast_to(first, x.shape)
+    upto = x
+    if rank > 0:
+        (below,) = scratch(comm, 1, x.size, x.dtype)
+        comm.Recv(below, rank - 1, _TAG)
+        if rank < last:
+            upto = np.empty_like(x)
+            op(below, x, out=upto)
+    if rank < last:
+        comm.Send(upto, rank + 1, _TAG)
+    return below
 
 
-def recursive_doubling_exscan(
-    comm: Any, x: Array, op: Op = np.add, *, first: Any = None, out: Array | None = None
-) -> Array:
+@algorithm("exscan")
+def recursive_doubling_exscan(comm: Any, x: Array, op: Op = np.add, *, first: Any = None, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over the ranks below this one of `comm`; rounds double how far it reaches.
 
         ranks.run(lambda comm: recursive_doubling_exscan(comm, np.array([comm.rank + 1])), 3).results
@@ -67,54 +68,25 @@ def recursive_doubling_exscan(
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Hillis & Steele, CACM 29(12), 1986.
     """
-    filling = _first("recursive_doubling_exscan", first, op, x)
-    flat, reduce, result, whole = begin_scan("recursive_doubling_exscan", comm, x, op, out, first=repr(filling))
-    rank, wire = comm.rank, wire_view(flat.dtype) or np.asarray
-    nobody = mpi_of(comm).PROC_NULL
-    with region(comm, "recursive_doubling_exscan"):
-        upto, came = flat.copy(), spares(comm, 1, flat.size, flat.dtype)[0]
-        whole[...] = filling
-        for above, below, is_reduced in doublings(rank, comm.size, nobody):
-            # `upto` is over the ranks above `below` and up to this one, `whole` over the same but this one.
-            comm.Sendrecv(wire(upto), above, _DOUBLING, wire(came), below, _DOUBLING)
-            if is_reduced and below == rank - 1:
-                whole[...] = came
-            elif is_reduced:
-                reduce(came, whole, out=whole)
-            if is_reduced and above != nobody:  # otherwise nobody asks for it any more
-                reduce(came, upto, out=upto)
-    return finish(result, whole)
-
-
-def _first(who: str, first: Any, op: Op, x: Any) -> Array:
-    """Return what rank 0 gets, in the dtype of x; ValueError if nothing was given and op has no identity."""
-    dtype = x.dtype if isinstance(x, np.ndarray) else None  # begin_scan refuses anything else
-    refuse_one_array(who, op)
-    if first is None:
-        identity = op.identity if isinstance(op, np.ufunc) else None
-        if identity is None:
-            raise ValueError(
-                f"{who}: got first=None and op {op_name(op)}, expected what rank 0 gets, since NumPy knows no identity "
-                "of this op; remedy: pass first=..."
-            )
-        with np.errstate(invalid="ignore"):  # begin_scan refuses an op that does not fit the dtype
-            return np.asarray(identity).astype(dtype)
-    given = np.asarray(first)
-    try:
-        filling = given.astype(dtype)
-        fits = given.ndim == 0 and bool(filling == given or filling != filling)
-    except (TypeError, ValueError, OverflowError):
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"{who}: got first={first!r:.60}, expected one value that {dtype} can hold; remedy: convert it, or x"
-        )
-    return filling
+    rank, nobody = comm.rank, mpi_of(comm).PROC_NULL
+    upto, came = x.copy(), scratch(comm, 1, x.size, x.dtype)[0]
+    out[...] = first
+    for above, below, is_reduced in doublings(rank, comm.size, nobody):
+        # `upto` is over the ranks above `below` and up to this one, `out` over the same but this one.
+        comm.Sendrecv(upto, above, _TAG, came, below, _TAG)
+        if is_reduced and below == rank - 1:
+            out[...] = came
+        elif is_reduced:
+            op(came, out, out=out)
+        if is_reduced and above != nobody:  # otherwise nobody asks for it any more
+            op(came, upto, out=upto)
+    return out
 
 
 # -- costs ---------------------------------------------------------------------------------------------------------
 
 
+@cost_of(linear_exscan)
 def linear_exscan_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `linear_exscan` of n_items on each rank."""
     p, n_bytes = machine.p, n_items * itemsize
@@ -128,6 +100,7 @@ def linear_exscan_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     return scheduled_cost(machine, steps)
 
 
+@cost_of(recursive_doubling_exscan)
 def recursive_doubling_exscan_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `recursive_doubling_exscan` of n_items on each rank."""
     p, n_bytes = machine.p, n_items * itemsize

@@ -6,16 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, check_root, finish, flat_input, output, spares, wire_view
+from collectives.arrays import Array
+from collectives.calls import Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, op_name, reducer
+from collectives.messages import new_tag
+from collectives.reduction import Op
 from collectives.schedules import Step, scheduled_cost
-from ranks import announce, region
+from collectives.scratch import scratch
 
-_REDUCE, _BROADCAST = 32_011, 32_012
+_TAG = new_tag()
 
 
-def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out: Array | None = None) -> Array:
+@algorithm("allreduce")
+def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, reduced at `root` and sent from there.
 
         ranks.run(lambda comm: naive_allreduce(comm, np.array([comm.rank + 1])), 3).results
@@ -26,36 +30,29 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
     Order:   op(... op(op(x of rank 0, x of rank 1), x of rank 2) ...), whatever the root, so any op is right.
     Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     """
-    flat, p, rank = flat_input("naive_allreduce", x), comm.size, comm.rank
-    reduce = reducer("naive_allreduce", comm, op, flat.dtype)
-    check_root("naive_allreduce", root, p)
-    result, whole = output("naive_allreduce", out, x.shape, x.dtype)
-    announce(comm, "naive_allreduce", op=op_name(op), root=root, shape=x.shape, dtype=x.dtype)
-    wire = wire_view(flat.dtype) or np.asarray
-    with region(comm, "naive_allreduce"):
-        if rank != root:
-            comm.Send(wire(flat), root, _REDUCE)
-            comm.Recv(wire(whole), root, _BROADCAST)
-            return finish(result, whole)
-        so_far, kept, came = flat, *spares(comm, 2, flat.size, flat.dtype)
-        if root:
-            comm.Recv(wire(kept), 0, _REDUCE)
-            so_far = kept
-        for source in range(1, p):
-            # Before each turn, `so_far` is the reduction over the ranks below `source`.
-            if source != root:
-                comm.Recv(wire(came), source, _REDUCE)
-            target = whole if source == p - 1 else kept
-            reduce(so_far, flat if source == root else came, out=target)
-            so_far = target
-        if p == 1:
-            whole[...] = flat
-        for dest in range(p):
-            if dest != root:
-                comm.Send(wire(whole), dest, _BROADCAST)
-    return finish(result, whole)
+    p, rank = comm.size, comm.rank
+    if rank != root:
+        comm.Send(x, root, _TAG)
+        comm.Recv(out, root, _TAG)
+        return out
+    so_far, first, came = x, *scratch(comm, 2, x.size, x.dtype)
+    if root:
+        comm.Recv(first, 0, _TAG)
+        so_far = first
+    for source in range(1, p):
+        # Before each turn, `so_far` is the reduction over the ranks below `source`.
+        if source != root:
+            comm.Recv(came, source, _TAG)
+        target = out if source == p - 1 else first
+        op(so_far, x if source == root else came, out=target)
+        so_far = target
+    for dest in range(p):
+        if dest != root:
+            comm.Send(out, dest, _TAG)
+    return out
 
 
+@cost_of(naive_allreduce)
 def naive_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `naive_allreduce`: the root takes in p-1 messages through one port, then sends p-1."""
     p, n_bytes = machine.p, n_items * itemsize

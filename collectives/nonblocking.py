@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from collectives.alltoallv import alltoall
-from collectives.arrays import Array, check_array
+from collectives.arguments import check_array
+from collectives.arrays import Array
 from collectives.catalogue import CATALOGUE
 from collectives.choice import choose, machine_of
-from collectives.doors import fastest
+from collectives.operations import fastest
 from collectives.reduction import Op, is_commutative
 from ranks import Started, start
 

@@ -6,17 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, check_root, finish, flat_input, output, spares, wire_view
+from collectives.arrays import Array
+from collectives.calls import Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, is_commutative, op_name, reducer
+from collectives.messages import new_tag
+from collectives.reduction import Op, is_commutative
 from collectives.schedules import Step, scheduled_cost
+from collectives.scratch import scratch
 from collectives.trees import binomial_children, binomial_parent
-from ranks import announce, region
 
-_REDUCE, _TO_ROOT = 32_049, 32_050
+_TAG = new_tag()
 
 
-def binomial_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out: Array | None = None) -> Array | None:
+@algorithm("reduce")
+def binomial_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out: Out = None) -> Array | None:
     """Return the elementwise `op` of `x` over all ranks of `comm` on `root`, None elsewhere, up a binomial tree.
 
         ranks.run(lambda comm: binomial_reduce(comm, np.array([comm.rank + 1]), root=1), 3).results
@@ -29,34 +33,26 @@ def binomial_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
     Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
-    who = "binomial_reduce"
-    flat, p, rank = flat_input(who, x), comm.size, comm.rank
-    reduce = reducer(who, comm, op, flat.dtype)
-    check_root(who, root, p)
-    result, whole = output(who, out if rank == root else None, x.shape, x.dtype)
-    announce(comm, who, op=op_name(op), root=root, shape=x.shape, dtype=x.dtype)
-    wire = wire_view(flat.dtype) or np.asarray
+    p, rank = comm.size, comm.rank
     top = root if is_commutative(op) else 0
     v = (rank - top) % p
-    with region(comm, who):
-        mine, children = flat, binomial_children(v, p)
-        came = spares(comm, 1, flat.size, flat.dtype)[0] if children else flat
-        for child in reversed(children):
-            # `mine` is over v ... child-1, what comes over the ranks from child on.
-            comm.Recv(wire(came), (child + top) % p, _REDUCE)
-            reduce(mine, came, out=whole)
-            mine = whole
-        if v:
-            comm.Send(wire(mine), (binomial_parent(v) + top) % p, _REDUCE)
-        elif not children:
-            whole[...] = flat
-        if top != root and rank == top:
-            comm.Send(wire(whole), root, _TO_ROOT)
-        if top != root and rank == root:
-            comm.Recv(wire(whole), top, _TO_ROOT)
-    return finish(result, whole) if rank == root else None
+    came, made = *scratch(comm, 1, x.size, x.dtype), x
+    for child in reversed(binomial_children(v, p)):
+        # `made` is over v ... child-1, what comes over the ranks from child on.
+        comm.Recv(came, (top + child) % p, _TAG)
+        op(made, came, out=out)
+        made = out
+    if v:
+        comm.Send(made, (top + binomial_parent(v)) % p, _TAG)
+    if top != root and rank == top:
+        comm.Send(made, root, _TAG)
+    if top != root and rank == root:
+        comm.Recv(out, top, _TAG)
+        made = out
+    return made
 
 
+@cost_of(binomial_reduce)
 def binomial_reduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `binomial_reduce` of n_items on each rank, to rank 0."""
     p, n_bytes = machine.p, n_items * itemsize

@@ -14,8 +14,8 @@ import numpy as np
 from collectives.arrays import Array
 from ranks import reduction_clock
 
-Op = Callable[[Any, Any], Any]
-Reduce = Callable[..., Any]
+# op(left, right) for a caller; for an algorithm, op(left, right, out=out)
+Op = Callable[..., Any]
 
 COMMUTATIVE = frozenset(
     {
@@ -91,7 +91,9 @@ def op_name(op: Any) -> str:
 
 def is_commutative(op: Any) -> bool:
     """Return whether `op` is known to be commutative."""
-    return isinstance(op, Commutative) or (isinstance(op, np.ufunc) and op in COMMUTATIVE)
+    if isinstance(op, np.ufunc):
+        return op in COMMUTATIVE
+    return isinstance(op, Commutative) or getattr(op, "is_commutative", False) is True
 
 
 def require_commutative(who: str, op: Any) -> None:
@@ -105,13 +107,13 @@ def require_commutative(who: str, op: Any) -> None:
         )
 
 
-def reducer(who: str, comm: Any, op: Any, dtype: np.dtype[Any]) -> Reduce:
+def reducer(who: str, comm: Any, op: Any, dtype: np.dtype[Any]) -> Op:
     """Return reduce(left, right, out=out), which puts op(left, right) into `out` and charges the virtual clock.
 
     Raises: TypeError if `op` does not take two arrays of `dtype` to one of the same.
     """
     refuse_one_array(who, op)
-    combine: Reduce = _ufunc(who, op, dtype) if isinstance(op, np.ufunc) else _function(who, op, dtype)
+    combine: Op = _ufunc(who, op, dtype) if isinstance(op, np.ufunc) else _function(who, op, dtype)
     charge = reduction_clock(comm)
     if charge is None:
         return combine
@@ -120,10 +122,37 @@ def reducer(who: str, comm: Any, op: Any, dtype: np.dtype[Any]) -> Reduce:
         combine(left, right, out=out)
         charge(out.nbytes)
 
+    charged.is_commutative = is_commutative(op)  # type: ignore[attr-defined]
     return charged
 
 
-def _ufunc(who: str, op: np.ufunc, dtype: np.dtype[Any]) -> Reduce:
+def first_of_scan(who: str, first: Any, op: Op, x: Any) -> Array:
+    """Return what rank 0 gets, in the dtype of x; ValueError if nothing was given and op has no identity."""
+    dtype = x.dtype if isinstance(x, np.ndarray) else None  # flat_input refuses anything else
+    refuse_one_array(who, op)
+    if first is None:
+        identity = op.identity if isinstance(op, np.ufunc) else None
+        if identity is None:
+            raise ValueError(
+                f"{who}: got first=None and op {op_name(op)}, expected what rank 0 gets, since NumPy knows no identity "
+                "of this op; remedy: pass first=..."
+            )
+        with np.errstate(invalid="ignore"):  # reducer refuses an op that does not fit the dtype
+            return np.asarray(identity).astype(dtype)
+    given = np.asarray(first)
+    try:
+        filling = given.astype(dtype)
+        fits = given.ndim == 0 and bool(filling == given or filling != filling)
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{who}: got first={first!r:.60}, expected one value that {dtype} can hold; remedy: convert it, or x"
+        )
+    return filling
+
+
+def _ufunc(who: str, op: np.ufunc, dtype: np.dtype[Any]) -> Op:
     came = _dtype_made(op, dtype)
     if came is None or came != dtype.newbyteorder("="):  # None == np.dtype(float)
         got = op_name(op) if came is None else f"{op_name(op)}, which makes {came} of it"
@@ -147,7 +176,7 @@ def _dtype_made(op: np.ufunc, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
     return made
 
 
-def _function(who: str, op: Any, dtype: np.dtype[Any]) -> Reduce:
+def _function(who: str, op: Any, dtype: np.dtype[Any]) -> Op:
     if not callable(op):
         raise TypeError(
             f"{who}: got op {op!r}, expected a NumPy ufunc or a function of two arrays; remedy: pass np.add"
@@ -171,6 +200,7 @@ def _function(who: str, op: Any, dtype: np.dtype[Any]) -> Reduce:
             )
         out[...] = made
 
+    combine.is_commutative = is_commutative(op)  # type: ignore[attr-defined]
     return combine
 
 

@@ -7,21 +7,23 @@ once more and each rank keeps a copy. One after the other they are an all-reduce
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, Uneven, block_bounds, cut, finish, flat_input, output, spares, wire_view
-from collectives.blocks import begin_allgather, begin_reduce_scatter
+from collectives.arrays import Array, Uneven, block_bounds, bounds_of, cut
+from collectives.calls import Counts, Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
+from collectives.messages import new_tag
+from collectives.reduction import Op
 from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
-from ranks import announce, region
+from collectives.scratch import scratch
+from ranks import region
 
-# Tags of this file's messages, out of the way of a program's own.
-_REDUCE_SCATTER, _ALLGATHER = 32_001, 32_002
+_TAG = new_tag()
 
 
 class Ring(NamedTuple):
@@ -47,9 +49,8 @@ class Ring(NamedTuple):
         return cls(len(members), place, members[place - 1], members[(place + 1) % len(members)])
 
 
-def ring_reduce_scatter(
-    comm: Any, x: Array, op: Op = np.add, *, counts: Sequence[int] | None = None, out: Array | None = None
-) -> Array:
+@algorithm("reduce_scatter", commutative=True)
+def ring_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, counts: Counts = None, out: Out = None) -> Array:
     """Return this rank's block of the elementwise `op` of `x` over all ranks of `comm`.
 
         ranks.run(lambda comm: ring_reduce_scatter(comm, np.arange(4) * 10**comm.rank), 3).results
@@ -63,39 +64,30 @@ def ring_reduce_scatter(
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
     """
-    who = "ring_reduce_scatter"
-    require_commutative(who, op)
-    flat, bounds, reduce, result, own = begin_reduce_scatter(who, comm, x, op, counts, out)
-    with region(comm, who):
-        reduce_scatter_round(comm, Ring.of(comm), flat, bounds, reduce, own)
-    return finish(result, own)
+    return reduce_scatter_round(comm, Ring.of(comm), x, bounds_of(counts), op, out)
 
 
-def reduce_scatter_round(comm: Any, ring: Ring, x: Array, bounds: list[int], reduce: Reduce, own: Array) -> None:
-    """Reduce block `place` of the `x` of all on the ring into `own`, which may be that block of `x`."""
+def reduce_scatter_round(comm: Any, ring: Ring, x: Array, bounds: list[int], op: Op, own: Array) -> Array:
+    """Reduce block `place` of the `x` of all on the ring into `own`, which may be that block of `x`; return it."""
     p, place, left, right = ring
-    if p == 1:
-        own[...] = x
-        return
-    wire, blocks = wire_view(x.dtype), cut(x, bounds)
-    uneven = isinstance(blocks, Uneven)
-    free, spare = spares(comm, 2, max(end - begin for begin, end in pairwise(bounds)), x.dtype)
+    blocks = cut(x, bounds)
     partial = blocks[place - 1]
+    free, spare = scratch(comm, 2, max(end - begin for begin, end in pairwise(bounds)), x.dtype)
+    is_uneven = isinstance(blocks, Uneven)
     for step in range(p - 1):
         # Before step s, `partial` is block place-1-s reduced over places place-s ... place.
         share = blocks[place - 2 - step]
-        came = free[: share.size] if uneven else free
-        if wire is None:
-            comm.Sendrecv(partial, right, _REDUCE_SCATTER, came, left, _REDUCE_SCATTER)
-        else:
-            comm.Sendrecv(wire(partial), right, _REDUCE_SCATTER, wire(came), left, _REDUCE_SCATTER)
+        came = free[: share.size] if is_uneven else free
+        comm.Sendrecv(partial, right, _TAG, came, left, _TAG)
         target = own if step == p - 2 else came
-        reduce(came, share, out=target)
+        op(came, share, out=target)
         # What was sent is free to be received into; what was received is sent next.
         free, spare, partial = spare, free, target
+    return own
 
 
-def ring_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, out: Array | None = None) -> Array:
+@algorithm("allgather")
+def ring_allgather(comm: Any, x: Array, *, counts: Counts = None, out: Out = None) -> Array:
     """Return the blocks `x` of all ranks of `comm`, in rank order.
 
         ranks.run(lambda comm: ring_allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
@@ -108,28 +100,24 @@ def ring_allgather(comm: Any, x: Array, *, counts: Sequence[int] | None = None, 
     Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
-    bounds, result, whole = begin_allgather("ring_allgather", comm, x, counts, out)
-    with region(comm, "ring_allgather"):
-        allgather_round(comm, Ring.of(comm), whole, bounds)
-    return finish(result, whole)
+    return allgather_round(comm, Ring.of(comm), out, bounds_of(counts))
 
 
-def allgather_round(comm: Any, ring: Ring, whole: Array, bounds: list[int]) -> None:
+def allgather_round(comm: Any, ring: Ring, whole: Array, bounds: list[int]) -> Array:
     """Let the blocks of `whole` go round the ring; block `place` is here at the start."""
     p, place, left, right = ring
-    wire, blocks = wire_view(whole.dtype), cut(whole, bounds)
+    blocks = cut(whole, bounds)
     latest = blocks[place]
     for step in range(p - 1):
         # Before step s, blocks place-s ... place are here.
         came = blocks[place - 1 - step]
-        if wire is None:
-            comm.Sendrecv(latest, right, _ALLGATHER, came, left, _ALLGATHER)
-        else:
-            comm.Sendrecv(wire(latest), right, _ALLGATHER, wire(came), left, _ALLGATHER)
+        comm.Sendrecv(latest, right, _TAG, came, left, _TAG)
         latest = came
+    return whole
 
 
-def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
+@algorithm("allreduce", commutative=True, phases=True)
+def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, as a reduce-scatter and an all-gather.
 
         ranks.run(lambda comm: ring_allreduce(comm, np.array([comm.rank + 1])), 3).results
@@ -143,32 +131,29 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = 
     Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
     """
-    flat, p, rank = flat_input("ring_allreduce", x), comm.size, comm.rank
-    require_commutative("ring_allreduce", op)
-    reduce = reducer("ring_allreduce", comm, op, flat.dtype)
-    result, whole = output("ring_allreduce", out, x.shape, x.dtype)
-    bounds = block_bounds(flat.size, p)
-    announce(comm, "ring_allreduce", op=op_name(op), shape=x.shape, dtype=x.dtype)
+    ring, bounds = Ring.of(comm), block_bounds(x.size, comm.size)
     with region(comm, "ring_reduce_scatter"):
-        reduce_scatter_round(comm, Ring.of(comm), flat, bounds, reduce, whole[bounds[rank] : bounds[rank + 1]])
+        reduce_scatter_round(comm, ring, x, bounds, op, out[bounds[comm.rank] : bounds[comm.rank + 1]])
     with region(comm, "ring_allgather"):
-        allgather_round(comm, Ring.of(comm), whole, bounds)
-    return finish(result, whole)
+        return allgather_round(comm, ring, out, bounds)
 
 
 # -- costs -----------------------------------------------------------------------------------------------------
 
 
+@cost_of(ring_reduce_scatter)
 def ring_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `ring_reduce_scatter` of n_items on each rank."""
     return _cost(machine, n_items, itemsize, reduces=True, gathers=False)
 
 
+@cost_of(ring_allgather)
 def ring_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `ring_allgather` whose result has n_items."""
     return _cost(machine, n_items, itemsize, reduces=False, gathers=True)
 
 
+@cost_of(ring_allreduce)
 def ring_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `ring_allreduce` of n_items on each rank."""
     return _cost(machine, n_items, itemsize, reduces=True, gathers=True)

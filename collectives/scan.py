@@ -1,4 +1,4 @@
-"""Scan: each rank gets the reduction over the ranks up to itself, or up to the one before (exscan), in rank order."""
+"""Scan: each rank gets the reduction over the ranks up to itself, in rank order."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, finish, flat_input, output, spares, wire_view
+from collectives.arrays import Array
+from collectives.calls import Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, Reduce, op_name, reducer
+from collectives.messages import new_tag
+from collectives.reduction import Op
 from collectives.schedules import Step, scheduled_cost
-from ranks import announce, mpi_of, region
+from collectives.scratch import scratch
+from ranks import mpi_of
 
-_LINEAR, _DOUBLING = 32_145, 32_146
+_TAG = new_tag()
 
 
-def linear_scan(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
+@algorithm("scan")
+def linear_scan(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over ranks 0 to this one of `comm`, handed from rank to rank.
 
         ranks.run(lambda comm: linear_scan(comm, np.array([comm.rank + 1])), 3).results
@@ -27,21 +32,19 @@ def linear_scan(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = Non
     Order:   op(... op(op(x0, x1), x2) ...), so any op is right.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
-    flat, reduce, result, whole = begin_scan("linear_scan", comm, x, op, out)
-    wire = wire_view(flat.dtype) or np.asarray
-    with region(comm, "linear_scan"):
-        if comm.rank == 0:
-            whole[...] = flat
-        else:
-            (below,) = spares(comm, 1, flat.size, flat.dtype)
-            comm.Recv(wire(below), comm.rank - 1, _LINEAR)
-            reduce(below, flat, out=whole)
-        if comm.rank < comm.size - 1:
-            comm.Send(wire(whole), comm.rank + 1, _LINEAR)
-    return finish(result, whole)
+    upto = x
+    if comm.rank > 0:
+        (below,) = scratch(comm, 1, x.size, x.dtype)
+        comm.Recv(below, comm.rank - 1, _TAG)
+        op(below, x, out=out)
+        upto = out
+    if comm.rank < comm.size - 1:
+        comm.Send(upto, comm.rank + 1, _TAG)
+    return upto
 
 
-def recursive_doubling_scan(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
+@algorithm("scan")
+def recursive_doubling_scan(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over ranks 0 to this one of `comm`; each round doubles how far it reaches.
 
         ranks.run(lambda comm: recursive_doubling_scan(comm, np.array([comm.rank + 1])), 3).results
@@ -55,17 +58,15 @@ def recursive_doubling_scan(comm: Any, x: Array, op: Op = np.add, *, out: Array 
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Hillis & Steele, CACM 29(12), 1986.
     """
-    flat, reduce, result, whole = begin_scan("recursive_doubling_scan", comm, x, op, out)
-    wire = wire_view(flat.dtype) or np.asarray
-    (came,) = spares(comm, 1, flat.size, flat.dtype)
-    with region(comm, "recursive_doubling_scan"):
-        whole[...] = flat
-        for above, below, is_reduced in doublings(comm.rank, comm.size, mpi_of(comm).PROC_NULL):
-            # `whole` is over the ranks above `below` and up to this one.
-            comm.Sendrecv(wire(whole), above, _DOUBLING, wire(came), below, _DOUBLING)
-            if is_reduced:
-                reduce(came, whole, out=whole)
-    return finish(result, whole)
+    (came,) = scratch(comm, 1, x.size, x.dtype)
+    upto = x
+    for above, below, is_reduced in doublings(comm.rank, comm.size, mpi_of(comm).PROC_NULL):
+        # `upto` is over the ranks above `below` and up to this one.
+        comm.Sendrecv(upto, above, _TAG, came, below, _TAG)
+        if is_reduced:
+            op(came, upto, out=out)
+            upto = out
+    return upto
 
 
 def doublings(rank: int, p: int, nobody: Any) -> Iterator[tuple[Any, Any, bool]]:
@@ -77,20 +78,10 @@ def doublings(rank: int, p: int, nobody: Any) -> Iterator[tuple[Any, Any, bool]]
         distance *= 2
 
 
-def begin_scan(
-    who: str, comm: Any, x: Array, op: Op, out: Array | None, **more: Any
-) -> tuple[Array, Reduce, Array, Array]:
-    """Return x in one piece, the reduction, the result, and where to compute it."""
-    flat = flat_input(who, x)
-    reduce = reducer(who, comm, op, flat.dtype)
-    result, whole = output(who, out, x.shape, x.dtype)
-    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype, **more)
-    return flat, reduce, result, whole
-
-
 # -- costs ---------------------------------------------------------------------------------------------------------
 
 
+@cost_of(linear_scan)
 def linear_scan_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `linear_scan` of n_items on each rank."""
     p, n_bytes = machine.p, n_items * itemsize
@@ -104,6 +95,7 @@ def linear_scan_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     return scheduled_cost(machine, steps)
 
 
+@cost_of(recursive_doubling_scan)
 def recursive_doubling_scan_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `recursive_doubling_scan` of n_items on each rank."""
     p, n_bytes = machine.p, n_items * itemsize

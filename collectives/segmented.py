@@ -8,29 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import (
-    Array,
-    block_bounds,
-    check_positive,
-    finish,
-    flat_input,
-    output,
-    same_memory,
-    spares,
-    wire_view,
-)
+from collectives.arrays import Array, block_bounds
 from collectives.broadcast import SEGMENT_BYTES, segment_bounds
+from collectives.calls import Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
+from collectives.messages import new_tag
+from collectives.reduction import Op
 from collectives.ring import ring_allreduce_cost
 from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
-from ranks import announce, region
+from collectives.scratch import scratch
 
-_PARTIAL, _COMPLETE = 32_051, 32_052
+_TAG = new_tag()
 
 
+@algorithm("allreduce", commutative=True, overlaps=True)
 def segmented_ring_allreduce(
-    comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None, segment_bytes: int = SEGMENT_BYTES
+    comm: Any, x: Array, op: Op = np.add, *, out: Out = None, segment_bytes: int = SEGMENT_BYTES
 ) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`: the ring, in segments on their way at once.
 
@@ -45,21 +39,30 @@ def segmented_ring_allreduce(
              ranks differ.
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009, in the segments of gloo's chunked ring.
     """
-    who = "segmented_ring_allreduce"
-    flat, p = flat_input(who, x), comm.size
-    require_commutative(who, op)
-    reduce = reducer(who, comm, op, flat.dtype)
-    check_positive(who, "segment_bytes", segment_bytes)
-    result, whole = output(who, out, x.shape, x.dtype)
-    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype, segment_bytes=segment_bytes)
-    if not same_memory(whole, flat) and np.may_share_memory(whole, flat):
-        flat = flat.copy()  # `whole` is written before all of x is read
-    with region(comm, who):
-        if p == 1:
-            whole[...] = flat
-        else:
-            _go_round(comm, flat, whole, reduce, segments_of_blocks(flat.size, flat.itemsize, p, segment_bytes))
-    return finish(result, whole)
+    p, rank = comm.size, comm.rank
+    left, right = (rank - 1) % p, (rank + 1) % p
+    blocks = segments_of_blocks(x.size, x.itemsize, p, segment_bytes)
+    (spare,) = scratch(comm, 1, max(end - first for first, end in blocks[0]), x.dtype)
+    sent = {}
+    for number, (first, end) in enumerate(blocks[left]):
+        sent[left, number] = comm.Isend(x[first:end], right, _TAG)
+    for step in range(2 * p - 2):
+        # In steps 0 ... p-2 block rank-2-s comes, reduced over s+1 ranks; after that it is complete.
+        block = (rank - 2 - step) % p
+        for number, (first, end) in enumerate(blocks[block]):
+            part = out[first:end]
+            if step < p - 1:
+                came = spare[: end - first]
+                comm.Recv(came, left, _TAG)
+                op(came, x[first:end], out=part)
+            else:
+                sent.pop((block, number)).Wait()  # it has long left: what comes was made of it
+                comm.Recv(part, left, _TAG)
+            if step < 2 * p - 3:
+                sent[block, number] = comm.Isend(part, right, _TAG)
+    for request in sent.values():
+        request.Wait()
+    return out
 
 
 def segments_of_blocks(n: int, itemsize: int, p: int, segment_bytes: int) -> list[list[tuple[int, int]]]:
@@ -73,34 +76,7 @@ def segments_of_blocks(n: int, itemsize: int, p: int, segment_bytes: int) -> lis
     return blocks
 
 
-def _go_round(comm: Any, x: Array, whole: Array, reduce: Reduce, blocks: list[list[tuple[int, int]]]) -> None:
-    """Send the own block's segments, then each segment as soon as it came and was reduced; at last only pass it on."""
-    p, rank = comm.size, comm.rank
-    left, right = (rank - 1) % p, (rank + 1) % p
-    wire = wire_view(x.dtype) or np.asarray
-    (spare,) = spares(comm, 1, max(end - first for first, end in blocks[0]), x.dtype)
-    sent: dict[tuple[int, int], Any] = {}
-    for number, (first, end) in enumerate(blocks[left]):
-        sent[left, number] = comm.Isend(wire(x[first:end]), right, _PARTIAL)
-    for step in range(2 * p - 2):
-        # In steps 0 ... p-2 block rank-2-s comes, reduced over s+1 ranks; after that it is complete.
-        block = (rank - 2 - step) % p
-        for number, (first, end) in enumerate(blocks[block]):
-            part = whole[first:end]
-            if step < p - 1:
-                came = spare[: end - first]
-                comm.Recv(wire(came), left, _PARTIAL)
-                reduce(came, x[first:end], out=part)
-            else:
-                sent.pop((block, number)).Wait()  # it has long left: what comes was made of it
-                comm.Recv(wire(part), left, _COMPLETE)
-            if step < 2 * p - 3:
-                tag = _PARTIAL if step < p - 2 else _COMPLETE
-                sent[block, number] = comm.Isend(wire(part), right, tag)
-    for request in sent.values():
-        request.Wait()
-
-
+@cost_of(segmented_ring_allreduce)
 def segmented_ring_allreduce_cost(
     machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES
 ) -> Cost:

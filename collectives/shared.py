@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, finish, flat_input, in_order, output
+from collectives.arguments import finish, flat_input, in_order, output
+from collectives.arrays import Array, block_bounds
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, Reduce, op_name, reducer
-from collectives.staging import NodeClocks, Stage, items_in, slot_size, whole_size
-from ranks import SharedArray, announce, is_plain, kept, kept_by_handle, region
+from collectives.reduction import Op, op_name, reducer
+from collectives.staging_buffer import NodeClocks, StagingBuffer, items_in, slot_size, whole_size
+from ranks import SharedArray, announce, is_plain, kept, region
 
 PreparedCall = Callable[[Array, Array | None], Array]
 
@@ -90,6 +92,7 @@ def _own_pieces(shared: SharedArray) -> Any:
         yield flats[0, begin:end], [*others], others
 
 
+@algorithm("allreduce", checks=False, one_node=True)
 def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, which are on one node and copy x past each other.
 
@@ -113,19 +116,18 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
     result, whole = output("staged_allreduce", out, x.shape, flat.dtype)
     announce(comm, "staged_allreduce", op=op_name(op), shape=x.shape, dtype=x.dtype)
     if comm.size == 1:
-        whole[...] = flat
-        return finish(result, whole)
-    stage = kept(comm, Stage, lambda: Stage(comm, "staged_allreduce"))
+        return finish(result, whole, flat)
+    stage = kept(comm, StagingBuffer, lambda: StagingBuffer(comm, "staged_allreduce"))
     with region(comm, "staged_allreduce"):
         _in_pieces(stage, flat, whole, reduce)
     # On real MPI every microsecond counts: what was found right is not looked at again.
     if flat.nbytes and type(op) is np.ufunc and is_plain(comm):
         make = _prepared_call if flat.nbytes <= stage.whole else _prepared_pieces
         prepare(comm, staged_allreduce, x, op, make(stage, x, op))
-    return finish(result, whole)
+    return finish(result, whole, whole)
 
 
-def _in_pieces(stage: Stage, flat: Array, whole: Array, reduce: Reduce) -> None:
+def _in_pieces(stage: StagingBuffer, flat: Array, whole: Array, op: Op) -> None:
     """Put the reduction of all ranks' `flat` into `whole`, piece by piece."""
     if flat.nbytes > stage.size and np.may_share_memory(flat, whole):
         flat = flat.copy()  # an earlier piece of the result might lie on a later one of x
@@ -133,9 +135,9 @@ def _in_pieces(stage: Stage, flat: Array, whole: Array, reduce: Reduce) -> None:
     for begin in range(0, flat.size, step):
         piece, target = flat[begin : begin + step], whole[begin : begin + step]
         if piece.nbytes <= stage.whole:
-            stage.reduce_whole(piece, target, reduce)
+            stage.reduce_whole(piece, target, op)
         else:
-            stage.reduce_blocks(piece, target, reduce)
+            stage.reduce_blocks(piece, target, op)
 
 
 def prepared(comm: Any, door: Any, x: Any, op: Any) -> PreparedCall | None:
@@ -157,7 +159,7 @@ def prepare(comm: Any, door: Any, x: Array, op: Op, call: PreparedCall) -> None:
     calls[type(comm), x.shape, x.dtype, op] = call
 
 
-def _prepared_call(stage: Stage, x: Array, op: np.ufunc) -> PreparedCall:
+def _prepared_call(stage: StagingBuffer, x: Array, op: np.ufunc) -> PreparedCall:
     """Return what does for arrays like x what `stage.reduce_whole` does, with all that can be prepared prepared."""
     shape, dtype, rank, sync = x.shape, x.dtype, stage.rank, stage.shared.sync
     slots = [[slot.reshape(shape) for slot in stage.slots(x.size, dtype, turn)] for turn in (0, 1)]
@@ -186,18 +188,23 @@ def _prepared_call(stage: Stage, x: Array, op: np.ufunc) -> PreparedCall:
     return call
 
 
-def _prepared_pieces(stage: Stage, x: Array, op: np.ufunc) -> PreparedCall:
+def _prepared_pieces(stage: StagingBuffer, x: Array, op: np.ufunc) -> PreparedCall:
     """Return what does the same for arrays that every rank reduces in part, or that take more than a piece."""
     shape, dtype = x.shape, x.dtype
 
     def call(x: Array, out: Array | None) -> Array:
         result, whole = output("staged_allreduce", out, shape, dtype)
         _in_pieces(stage, flat_input("staged_allreduce", x), whole, op)
-        return finish(result, whole)
+        return finish(result, whole, whole)
 
     return call
 
 
+def _sync(comm: Any) -> Callable[[], None]:
+    return kept(comm, StagingBuffer, lambda: StagingBuffer(comm, "flag_barrier")).shared.sync
+
+
+@algorithm("barrier", prepare=_sync, one_node=True)
 def flag_barrier(comm: Any) -> None:
     """Wait until all ranks of `comm`, which are on one node, have entered: each raises a flag and looks at all others.
 
@@ -206,28 +213,13 @@ def flag_barrier(comm: Any) -> None:
     Cost:    one sync: p-1 flags, max(2(p-1) o, L + p o). On real MPI a flag is a word of shared memory.
     Raises:  ValueError if ranks share no memory; CollectiveMismatchError if simulated ranks differ.
     """
-    try:
-        sync = kept_by_handle[comm.handle][flag_barrier][type(comm)]
-    except (AttributeError, KeyError):
-        sync = _flags(comm)
-    sync()
-
-
-def _flags(comm: Any) -> Callable[[], None]:
-    """Return the sync of all ranks of `comm`, after all that a barrier has to check; on real MPI it is kept."""
-    announce(comm, "flag_barrier")
-    if comm.size == 1:
-        return lambda: None
-    sync = kept(comm, Stage, lambda: Stage(comm, "flag_barrier")).shared.sync
-    if is_plain(comm):
-        syncs: dict[type, Callable[[], None]] = kept(comm, flag_barrier, dict)
-        syncs[type(comm)] = sync
-    return sync
+    _sync(comm)()
 
 
 # -- costs -----------------------------------------------------------------------------------------------------
 
 
+@cost_of(flag_barrier)
 def flag_barrier_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """One sync."""
     clocks = NodeClocks(machine)
@@ -235,6 +227,7 @@ def flag_barrier_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     return clocks.cost()
 
 
+@cost_of(staged_allreduce)
 def staged_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """A rank reads p-1 slots and reduces each, or reads its block of them and then all other blocks."""
     clocks, p, network = NodeClocks(machine), machine.p, machine.network

@@ -9,14 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, finish, flat_input, output, spares, wire_view
+from collectives.arrays import Array, block_bounds
+from collectives.calls import Out
+from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
-from collectives.reduction import Op, Reduce, op_name, reducer, require_commutative
+from collectives.messages import new_tag
+from collectives.reduction import Op
 from collectives.ring import Ring, allgather_round, reduce_scatter_round
 from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
-from ranks import announce, nodes_of, region
+from collectives.scratch import scratch
+from ranks import nodes_of
 
-_FOLD, _UNFOLD = 32_055, 32_056
+_TAG = new_tag()
 
 
 class Place(NamedTuple):
@@ -50,7 +54,8 @@ class Place(NamedTuple):
         return cls(own[:width], across, number, None, own[number + width :: width])
 
 
-def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
+@algorithm("allreduce", commutative=True)
+def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, by rings inside nodes and rings between them.
 
         ranks.run(lambda comm: two_level_allreduce(comm, np.array([comm.rank + 1])), 16, network="dgx-h100").results[0]
@@ -67,44 +72,38 @@ def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | No
     Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Jia et al., arXiv 1807.11205 (hierarchical all-reduce).
     """
-    who = "two_level_allreduce"
-    flat = flat_input(who, x)
-    require_commutative(who, op)
-    reduce = reducer(who, comm, op, flat.dtype)
-    result, whole = output(who, out, x.shape, x.dtype)
-    announce(comm, who, op=op_name(op), shape=x.shape, dtype=x.dtype)
     place = Place.of(comm.rank, nodes_of(comm))
-    wire = wire_view(flat.dtype) or np.asarray
-    with region(comm, who):
-        if place.number is None:
-            comm.Send(wire(flat), place.helps, _FOLD)
-            comm.Recv(wire(whole), place.helps, _UNFOLD)
-            return finish(result, whole)
-        mine, came = flat, spares(comm, 1, flat.size, flat.dtype)[0] if place.helped else flat
-        for other in place.helped:
-            comm.Recv(wire(came), other, _FOLD)
-            reduce(mine, came, out=whole)
-            mine = whole
-        _in_two_levels(comm, mine, whole, reduce, place)
-        for other in place.helped:
-            comm.Send(wire(whole), other, _UNFOLD)
-    return finish(result, whole)
+    if place.number is None:
+        comm.Send(x, place.helps, _TAG)
+        comm.Recv(out, place.helps, _TAG)
+        return out
+    mine, came = x, scratch(comm, 1, x.size, x.dtype)[0] if place.helped else x
+    for other in place.helped:
+        comm.Recv(came, other, _TAG)
+        op(mine, came, out=out)
+        mine = out
+    _in_two_levels(comm, mine, out, op, place, place.number)
+    for other in place.helped:
+        comm.Send(out, other, _TAG)
+    return out
 
 
-def _in_two_levels(comm: Any, mine: Array, whole: Array, reduce: Reduce, place: Place) -> None:
-    """Put the reduction of `mine` over all carriers into `whole`."""
-    number = place.number
-    assert number is not None
+def _in_two_levels(comm: Any, mine: Array, out: Array, op: Op, place: Place, number: int) -> None:
+    """Put the reduction of `mine` over all carriers into `out`."""
     inside, across = Ring.through(place.inside, number), Ring.through(place.across, place.across.index(comm.rank))
-    bounds = block_bounds(whole.size, inside.p)
-    block = whole[bounds[number] : bounds[number + 1]]
+    bounds = block_bounds(out.size, inside.p)
+    block = out[bounds[number] : bounds[number + 1]]
     inner = block_bounds(block.size, across.p)
-    reduce_scatter_round(comm, inside, mine, bounds, reduce, block)
-    reduce_scatter_round(comm, across, block, inner, reduce, block[inner[across.place] : inner[across.place + 1]])
+    if inside.p == 1:
+        block[...] = mine
+    else:
+        reduce_scatter_round(comm, inside, mine, bounds, op, block)
+    reduce_scatter_round(comm, across, block, inner, op, block[inner[across.place] : inner[across.place + 1]])
     allgather_round(comm, across, block, inner)
-    allgather_round(comm, inside, whole, bounds)
+    allgather_round(comm, inside, out, bounds)
 
 
+@cost_of(two_level_allreduce)
 def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `two_level_allreduce` of n_items on each rank."""
     p, n_nodes = machine.p, len(set(machine.nodes))

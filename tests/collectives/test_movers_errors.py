@@ -45,7 +45,7 @@ def test_wrong_arguments_of_alltoall_say_who_got_what_expected_what_and_what_to_
 
 def test_wrong_arguments_of_gather_and_scatter_say_who_got_what_expected_what_and_what_to_do() -> None:
     for f in (*GATHERS, *ALLGATHERS):
-        who = "ring_allgather" if f is collectives.neighbour_exchange_allgather else f.__name__  # p is odd
+        who = f.__name__
         fails(lambda c, f=f: f(c, [1, 2]), TypeError, f"{who}: got x of type list")
         fails(lambda c, f=f: f(c, X, counts=[6, 6]), ValueError, f"{who}: got counts [6, 6]", "for each of 3 ranks")
         fails(lambda c, f=f: f(c, X, counts=[6, 5, 6]), ValueError, "on rank 1, 6 elements", "remedy: pass the same")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 import collectives
-import collectives.doors
+import collectives.operations
 import collectives.shared
-import collectives.staging
+import collectives.staging_buffer
 import ranks
 from claims import claim_allreduce, claim_barriers_leave_nothing_behind, fixed_cases, rank_order, same
-from collectives.arrays import spares
+from collectives.scratch import scratch
 from collectives.shared import prepared
 from inside import kept as keeping
 from ranks.real import world
@@ -46,8 +46,8 @@ def claims():
             # What the first call has prepared serves the second, whose arrays may lie in memory in another way.
             claim_allreduce(comm, replace(case, layout="strided", out="fresh"), allreduce, rank_order)
     claim_barriers_leave_nothing_behind(comm, None, collectives.flag_barrier)
-    collectives.staging.slot_size = lambda p: 4096
-    collectives.staging._WHOLE = 4096
+    collectives.staging_buffer.slot_size = lambda p: 4096
+    collectives.staging_buffer._WHOLE = 4096
     other = comm.Dup()  # kept memory goes with its communicator: this one gets its own
     for case in fixed_cases():
         claim_allreduce(other, case, collectives.staged_allreduce, rank_order)
@@ -151,7 +151,7 @@ def spare_memory():
     other, n, dtype = comm.Dup(), 5001, np.dtype(np.float32)
 
     def where(of, n_spares, n):
-        return [each.ctypes.data for each in spares(of, n_spares, n, dtype)]
+        return [each.ctypes.data for each in scratch(of, n_spares, n, dtype)]
 
     first, second = where(comm, 2, n)
     assert second - first >= 4 * n
@@ -159,16 +159,16 @@ def spare_memory():
     assert where(comm, 2, n) == [first, second]
     assert where(comm, 1, n - 1) == [first]
     assert not {*where(other, 2, n)} & {first, second}
-    larger = spares(comm, 3, 10 * n, dtype)
+    larger = scratch(comm, 3, 10 * n, dtype)
     begins = [each.ctypes.data for each in larger]
     assert [each.size for each in larger] == [10 * n] * 3
     assert where(comm, 3, 10 * n) == begins
-    huge = spares(comm, 1, 17 << 20, dtype)  # not kept
+    huge = scratch(comm, 1, 17 << 20, dtype)  # not kept
     assert huge[0].ctypes.data not in begins
     assert where(comm, 3, 10 * n) == begins
-    small = spares(comm, 2, 10, dtype)
+    small = scratch(comm, 2, 10, dtype)
     assert not np.shares_memory(small[0], small[1])
-    assert small[0] is not spares(comm, 2, 10, dtype)[0]
+    assert small[0] is not scratch(comm, 2, 10, dtype)[0]
     other.Free()
 
 
@@ -237,7 +237,7 @@ def auto():
     names = {row.function.__name__ for row in collectives.CATALOGUE["allreduce"].values()}
     assert dict(choices[0][1].network.calls).keys() == names
     # Whatever was chosen above by what this machine is like now: when staging is, it is prepared for this door too.
-    ranks.kept(comm, collectives.doors.fastest, dict)["allreduce", 6, 8, True] = collectives.staged_allreduce
+    ranks.kept(comm, collectives.operations.fastest, dict)["allreduce", 6, 8, True] = collectives.staged_allreduce
     x = np.arange(6.0)
     assert prepared(comm, collectives.allreduce, x, np.add) is None
     same(collectives.allreduce(comm, x), x * p)

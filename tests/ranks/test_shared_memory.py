@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import collectives
 import collectives.shared
-import collectives.staging
+import collectives.staging_buffer
 import ranks
 from claims import DTYPES, LAYOUTS, OPS, OUTS, Case, claim_allreduce, fixed_cases, rank_order, same, values
 from claims import claim_barriers_leave_nothing_behind as claim_barriers
@@ -30,8 +30,8 @@ BUFFERINGS = ["none", "eager", "infinite"]
 @pytest.fixture
 def small_stage(monkeypatch: Any) -> None:
     """Let pieces be so small that a test's arrays have many of them, of both kinds."""
-    monkeypatch.setattr(collectives.staging, "slot_size", lambda p: 4096)
-    monkeypatch.setattr(collectives.staging, "_WHOLE", 4096)
+    monkeypatch.setattr(collectives.staging_buffer, "slot_size", lambda p: 4096)
+    monkeypatch.setattr(collectives.staging_buffer, "_WHOLE", 4096)
     monkeypatch.setattr(collectives.shared, "_IN_CACHE", 2048)
 
 
@@ -185,7 +185,7 @@ def races(monkeypatch: Any, p: int, program: Any) -> list[tuple[int, int]]:
         result, whole = output(*arguments)
         return result, watched(whole, watch)
 
-    monkeypatch.setattr(collectives.staging, "shared_array", watched_shared_array(watch))
+    monkeypatch.setattr(collectives.staging_buffer, "shared_array", watched_shared_array(watch))
     monkeypatch.setattr(collectives.shared, "output", watched_output)
     ranks.run(program, p, watch, network=NODE)
     assert any(write for *_, write in watch.accesses), "nothing was watched"
@@ -200,7 +200,7 @@ def several_staged(comm: Any, watch: Watch) -> None:
 
 
 def several_shared(comm: Any, watch: Watch) -> None:
-    shared = collectives.staging.shared_array(comm, 1000, np.int64)
+    shared = collectives.staging_buffer.shared_array(comm, 1000, np.int64)
     for _ in range(3):
         watch.rank = comm.rank
         shared.local[...] = np.ones(1000, np.int64)
@@ -218,7 +218,7 @@ def test_no_rank_touches_what_another_may_be_writing(monkeypatch: Any, p: int, p
 @pytest.mark.parametrize("fault", ["no first sync", "no second sync", "one slot"])
 def test_a_missing_sync_or_slot_is_a_race(monkeypatch: Any, fault: str) -> None:
     def faulty(comm: Any, watch: Watch) -> None:
-        stage = collectives.staging.Stage(comm, "faulty")
+        stage = collectives.staging_buffer.StagingBuffer(comm, "faulty")
         real_sync = stage.shared.sync
         skipped = {"no first sync": 0, "no second sync": 1}.get(fault)
         count = iter(range(100))

@@ -1,4 +1,4 @@
-"""Memory shared by the ranks of one node, as a stage: where pieces of private arrays are put for others to read."""
+"""A staging buffer: memory shared by the ranks of one node, into which they copy pieces for others to read."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import ASIDE, PAGE, Array, block_bounds
+from collectives.arrays import Array, block_bounds
 from collectives.costs import Cost, Machine
-from collectives.reduction import Reduce
+from collectives.reduction import Op
+from collectives.scratch import ASIDE, PAGE
 from ranks import can_share_memory, shared_array
 
 # Bytes that a rank stages at a time: much fewer would wait for each other more often, much more leave the cache.
@@ -40,7 +41,7 @@ def items_in(n_bytes: int, itemsize: int) -> int:
     return max(1, n_bytes // max(1, itemsize))
 
 
-class Stage:
+class StagingBuffer:
     """Two slots of shared memory for each rank of a communicator, used in turn.
 
     A slot is written again only after a sync that comes after the next piece was put into the other one: by then
@@ -67,7 +68,7 @@ class Stage:
                 f"staged_allreduce: got items of {dtype.itemsize} bytes, expected at most {self.size}; remedy: use an "
                 "algorithm that sends messages"
             )
-        slot = slice(ASIDE, ASIDE + n * dtype.itemsize)  # as in `spares`
+        slot = slice(ASIDE, ASIDE + n * dtype.itemsize)  # as in `scratch`
         return [array[turn, slot].view(dtype) for array in self.shared.arrays]
 
     def _next_slots(self, piece: Array) -> Slots:
@@ -81,7 +82,7 @@ class Stage:
             self._made[key] = both
         return both[self.turn]
 
-    def reduce_whole(self, piece: Array, target: Array, reduce: Reduce) -> None:
+    def reduce_whole(self, piece: Array, target: Array, op: Op) -> None:
         """Put the reduction of all ranks' `piece` into `target`; each rank reduces all of it."""
         slots = self._next_slots(piece).whole
         slots[self.rank][...] = piece
@@ -91,19 +92,19 @@ class Stage:
             # and `target` may be `piece`.
             slots = [*slots]
             slots[self.rank] = piece
-        self._fold(slots, target, reduce)
+        self._reduce(slots, target, op)
 
-    def _fold(self, parts: list[Array], target: Array, reduce: Reduce) -> None:
+    def _reduce(self, parts: list[Array], target: Array, op: Op) -> None:
         """Put op(... op(part of rank 0, part of rank 1) ...) into `target`."""
-        reduce(parts[0], parts[1], out=target)
+        op(parts[0], parts[1], out=target)
         for part in parts[2:]:
-            reduce(target, part, out=target)
+            op(target, part, out=target)
         charge = self.shared.charge
         if charge:
             for other in self.others:
                 charge(other, target.nbytes)
 
-    def reduce_blocks(self, piece: Array, target: Array, reduce: Reduce) -> None:
+    def reduce_blocks(self, piece: Array, target: Array, op: Op) -> None:
         """The same, but each rank reduces its block of it, and copies those of the others."""
         _, bounds, before, own, after, parts, blocks = self._next_slots(piece)
         begin, end = bounds[self.rank], bounds[self.rank + 1]
@@ -112,7 +113,7 @@ class Stage:
         parts = [*parts]
         parts[self.rank] = piece[begin:end]
         # Nobody reads this rank's own block of its slot before the next sync: there the others find the result.
-        self._fold(parts, own, reduce)
+        self._reduce(parts, own, op)
         self.shared.sync()
         target[begin:end] = own
         charge = self.shared.charge

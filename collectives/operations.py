@@ -1,0 +1,213 @@
+"""One function for each operation, whichever the algorithm: "auto" picks the fastest by the network's cost model.
+
+All pick from what all ranks know alike: sizes, dtype, whether the op is commutative, and the machine. So all ranks
+pick the same. `explain` says what, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from collectives.arguments import check_array
+from collectives.arrays import Array
+from collectives.catalogue import CATALOGUE
+from collectives.choice import choose, machine_of
+from collectives.reduction import Op, is_commutative
+from collectives.shared import prepare, prepared, staged_allreduce
+from ranks import kept
+
+
+def allreduce(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: Array | None = None) -> Array:
+    """Return the elementwise `op` of `x` over all ranks of `comm`.
+
+        ranks.run(lambda comm: allreduce(comm, np.array([comm.rank + 1])), 3).results
+        # [array([6]), array([6]), array([6])]
+
+    algorithm: "auto", or a name in CATALOGUE["allreduce"].
+    """
+    call = prepared(comm, allreduce, x, op) if algorithm == "auto" else None
+    if call is not None:
+        return call(x, out)
+    check_array("allreduce", x)
+    function = fastest(comm, "allreduce", algorithm, x.size, x.itemsize, op)
+    found: Array = function(comm, x, op, out=out)
+    if algorithm == "auto" and function is staged_allreduce:
+        call = prepared(comm, staged_allreduce, x, op)
+        if call is not None:
+            prepare(comm, allreduce, x, op, call)
+    return found
+
+
+def reduce(
+    comm: Any, x: Array, op: Op = np.add, *, root: int = 0, algorithm: str = "auto", out: Array | None = None
+) -> Array | None:
+    """Return the elementwise `op` of `x` over all ranks of `comm` on `root`, None elsewhere.
+
+        ranks.run(lambda comm: reduce(comm, np.array([comm.rank + 1])), 3).results  # [array([6]), None, None]
+
+    algorithm: "auto", or a name in CATALOGUE["reduce"].
+    """
+    check_array("reduce", x)
+    return fastest(comm, "reduce", algorithm, x.size, x.itemsize, op)(comm, x, op, root=root, out=out)
+
+
+def broadcast(comm: Any, x: Array, *, root: int = 0, algorithm: str = "auto", out: Array | None = None) -> Array:
+    """Return the root's `x` on every rank of `comm`; the others' x has its shape and dtype, and is not read.
+
+        ranks.run(lambda comm: broadcast(comm, np.array([comm.rank]), root=2), 3).results
+        # [array([2]), array([2]), array([2])]
+
+    algorithm: "auto", or a name in CATALOGUE["broadcast"].
+    """
+    check_array("broadcast", x)
+    return fastest(comm, "broadcast", algorithm, x.size, x.itemsize)(comm, x, root=root, out=out)
+
+
+def reduce_scatter(
+    comm: Any,
+    x: Array,
+    op: Op = np.add,
+    *,
+    counts: Sequence[int] | None = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
+    """Return this rank's block of the elementwise `op` of `x` over all ranks of `comm`.
+
+        ranks.run(lambda comm: reduce_scatter(comm, np.arange(4) * 10**comm.rank), 3).results
+        # [array([  0, 111]), array([222]), array([333])]
+
+    counts:    elements of each rank's block; None: as np.array_split cuts x.
+    algorithm: "auto", or a name in CATALOGUE["reduce_scatter"].
+    """
+    check_array("reduce_scatter", x)
+    return fastest(comm, "reduce_scatter", algorithm, x.size, x.itemsize, op)(comm, x, op, counts=counts, out=out)
+
+
+def allgather(
+    comm: Any, x: Array, *, counts: Sequence[int] | None = None, algorithm: str = "auto", out: Array | None = None
+) -> Array:
+    """Return the blocks `x` of all ranks of `comm`, in rank order: stacked, or with `counts` joined.
+
+        ranks.run(lambda comm: allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
+        # array([[ 0,  0], [ 1, -1], [ 2, -2]])
+
+    counts:    elements of each rank's block; None: as many on all.
+    algorithm: "auto", or a name in CATALOGUE["allgather"].
+    """
+    check_array("allgather", x)
+    function = fastest(comm, "allgather", algorithm, _whole(comm, x.size, counts), x.itemsize)
+    return function(comm, x, counts=counts, out=out)
+
+
+def gather(
+    comm: Any,
+    x: Array,
+    *,
+    root: int = 0,
+    counts: Sequence[int] | None = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array | None:
+    """Return the blocks `x` of all ranks of `comm` on `root`, in rank order, None elsewhere.
+
+        ranks.run(lambda comm: gather(comm, np.array([comm.rank])), 3).results[0]  # array([[0], [1], [2]])
+
+    counts:    elements of each rank's block; None: as many on all.
+    algorithm: "auto", or a name in CATALOGUE["gather"].
+    """
+    check_array("gather", x)
+    function = fastest(comm, "gather", algorithm, _whole(comm, x.size, counts), x.itemsize)
+    return function(comm, x, root=root, counts=counts, out=out)
+
+
+def scatter(
+    comm: Any,
+    x: Array | None,
+    *,
+    root: int = 0,
+    counts: Sequence[int] | None = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
+) -> Array:
+    """Return this rank's block of the `x` of `root`; the others pass `out`, the array for their block.
+
+        ranks.run(lambda comm: scatter(comm, np.arange(3).reshape(3, 1), out=np.empty(1, int)), 3).results
+        # [array([0]), array([1]), array([2])]
+
+    counts:    elements of each rank's block; None: x is (p, ...).
+    algorithm: "auto", or a name in CATALOGUE["scatter"].
+    """
+    known = x if comm.rank == root else out
+    n_own = known.size // (comm.size if comm.rank == root else 1) if isinstance(known, np.ndarray) else 0
+    itemsize = known.itemsize if isinstance(known, np.ndarray) else 1
+    function = fastest(comm, "scatter", algorithm, _whole(comm, n_own, counts), itemsize)
+    return function(comm, x, root=root, counts=counts, out=out)
+
+
+def scan(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: Array | None = None) -> Array:
+    """Return the elementwise `op` of `x` over ranks 0 to this one of `comm`.
+
+        ranks.run(lambda comm: scan(comm, np.array([comm.rank + 1])), 3).results
+        # [array([1]), array([3]), array([6])]
+
+    algorithm: "auto", or a name in CATALOGUE["scan"].
+    """
+    check_array("scan", x)
+    return fastest(comm, "scan", algorithm, x.size, x.itemsize, op)(comm, x, op, out=out)
+
+
+def exscan(
+    comm: Any, x: Array, op: Op = np.add, *, first: Any = None, algorithm: str = "auto", out: Array | None = None
+) -> Array:
+    """Return the elementwise `op` of `x` over the ranks below this one of `comm`; rank 0 gets `first`.
+
+        ranks.run(lambda comm: exscan(comm, np.array([comm.rank + 1])), 3).results
+        # [array([0]), array([1]), array([3])]
+
+    first:     what there is over no ranks; None: the identity of the op.
+    algorithm: "auto", or a name in CATALOGUE["exscan"].
+    """
+    check_array("exscan", x)
+    return fastest(comm, "exscan", algorithm, x.size, x.itemsize, op)(comm, x, op, first=first, out=out)
+
+
+def barrier(comm: Any, *, algorithm: str = "auto") -> None:
+    """Wait until all ranks of `comm` have entered.
+
+        ranks.run(barrier, 16).sends[0]  # 4
+
+    algorithm: "auto", or a name in CATALOGUE["barrier"].
+    """
+    fastest(comm, "barrier", algorithm, 0, 1)(comm)
+
+
+def fastest(
+    comm: Any, operation: str, algorithm: str, n_items: int, itemsize: int, op: Op = np.add
+) -> Callable[..., Array]:
+    """Return the function of an algorithm by its name, or of the one that is predicted to be the fastest."""
+    rows = CATALOGUE[operation]
+    if algorithm in rows:
+        return rows[algorithm].function
+    if algorithm != "auto":
+        raise ValueError(
+            f"{operation}: got algorithm {algorithm!r}, expected auto, {', '.join(rows)}; remedy: choose one of these"
+        )
+    # What was chosen before is found by a few numbers: a choice would hash the whole machine.
+    chosen: dict[Any, Callable[..., Array]] = kept(comm, fastest, dict)
+    key = operation, n_items, itemsize, is_commutative(op)
+    if key not in chosen:
+        choice = choose(operation, machine_of(comm, operation), n_items, itemsize, any_op=not key[3])
+        chosen[key] = rows[choice.algorithm].function
+    return chosen[key]
+
+
+def _whole(comm: Any, n_own: int, counts: Sequence[int] | None) -> int:
+    """Return the elements of all blocks; counts that are none are refused by the algorithm."""
+    try:
+        return n_own * comm.size if counts is None else int(sum(counts))
+    except TypeError:
+        return 0
