@@ -39,13 +39,13 @@ def recursive_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: O
     place = Place.of(comm.rank, comm.size)
     mine = pair_up(comm, x, out, op, place)
     if place.number is not None:
-        (came,) = scratch(comm, 1, x.size, x.dtype)
-        for distance in _distances(place):
+        (came,), distance = scratch(comm, 1, x.size, x.dtype), 1
+        while distance < place.q:
             # `mine` is over the `distance` numbers around; each exchange doubles them.
             partner = place.rank_of(place.number ^ distance, comm.size)
             comm.Sendrecv(mine, partner, _TAG, came, partner, _TAG)
             in_rank_order(op, mine, came, out, mine_first=partner > comm.rank)
-            mine = out
+            mine, distance = out, 2 * distance
     give_back(comm, out, place)
     return out
 
