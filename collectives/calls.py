@@ -8,7 +8,7 @@ algorithm itself only runs on two ranks or more, and gets the arguments of its o
     op       op(left, right, out=out), for flat arrays; it charges the virtual clock too
     counts   the size of each rank's block, as a list
     first    what rank 0 gets, in the dtype of x
-    out      where to make the result, flat; allgather, and gather at the root: this rank's block is there already
+    out      where to make the result, flat; allgather, and gather at the root: `x` is this rank's block of it
              It is x itself or apart from it. reduce_scatter, scatter: it may be part of x, so write to it last.
 
 It returns the flat result, which is `out` or another array; what ranks return that get none does not matter.
@@ -129,6 +129,7 @@ def gather(who: str, body: Function, own: dict[str, Any]) -> Function:
             mine = whole[begin : begin + flat.size]
             if not same_memory(mine, flat):
                 mine[...] = flat
+            flat = mine  # what was given may lie where another block comes
         alike = {"shape": x.shape} if counts is None else {"counts": tuple(sizes)}
         announce(comm, who, dtype=x.dtype, **options, **alike)
         made = whole

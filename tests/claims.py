@@ -25,7 +25,7 @@ OPS: dict[str, Any] = {
 }  # fmt: skip
 DTYPES = ["?", "i1", "u1", "i2", "i4", "u8", "i8", "f2", "f4", "f8", "g", "F", "D", ">f8", ">i4", "M8[s]", "m8[ns]"]
 LAYOUTS = ["plain", "strided", "fortran", "reversed", "read-only", "misaligned", "misaligned, read-only"]
-OUTS = ["none", "fresh", "strided", "itself", "misaligned"]
+OUTS = ["none", "fresh", "strided", "itself", "misaligned", "overlapping"]
 GIVEN = ("fresh", "strided", "misaligned")
 
 
@@ -95,6 +95,16 @@ def out_like(x: np.ndarray, kind: str) -> np.ndarray | None:
     return laid_out(np.zeros_like(x), kind) if kind in GIVEN else None
 
 
+def overlapping(x: np.ndarray, shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return an array equal to x, and one of `shape`, which lie in one memory at any distance from each other."""
+    n = int(np.prod(shape))
+    memory = np.zeros(x.size + 2 * n, x.dtype)
+    begin = int(np.random.default_rng([seed, 2]).integers(0, x.size + n + 1))
+    made = memory[n : n + x.size].reshape(x.shape)
+    made[...] = x
+    return made, memory[begin : begin + n].reshape(shape)
+
+
 def same(got: Any, expected: np.ndarray) -> None:
     """Compare bit for bit: shape, dtype, and every byte but the sign and payload of NaN."""
     assert isinstance(got, np.ndarray), f"got a {type(got).__name__}"
@@ -109,14 +119,16 @@ def claim_call(case: Case, part: np.ndarray, call: Callable[..., Any], expected:
     itself = case.out == "itself" and x.flags.writeable
     out = out_like(part, case.out)
     target = x if itself else out
+    if case.out == "overlapping":
+        x, target = overlapping(part, part.shape, case.seed)
     result = call(x, out=target)
     if expected is None:
         assert result is None, f"got {result} on a rank that is not the root"
     else:
         same(result, expected)
         assert target is None or result is target, "out was given, and something else came back"
-        assert itself or not np.shares_memory(result, x), "the result is a view of the argument"
-    if not itself or expected is None:
+        assert target is not None or not np.shares_memory(result, x), "the result is a view of the argument"
+    if expected is None or not np.shares_memory(target, x):
         same(x, part)
 
 
@@ -176,6 +188,9 @@ def claim_reduce_scatter(
     if case.out == "itself":
         own = parts[rank].copy().reshape(-1)
         same(reduce_scatter(comm, own, op, out=own[place], **given), expected)
+    if case.out == "overlapping":
+        mine, over = overlapping(parts[rank], expected.shape, case.seed)
+        same(reduce_scatter(comm, mine, op, out=over, **given), expected)
 
 
 def claim_reduce_scatter_of_any_counts(comm: Any, case: Case, reduce_scatter: Callable[..., Any]) -> None:
@@ -205,6 +220,8 @@ def claim_allgather(comm: Any, case: Case, allgather: Callable[..., Any]) -> Non
     begun = np.zeros_like(whole)
     begun[sum(counts[:rank]) :][: counts[rank]] = uneven[rank]
     same(allgather(comm, begun[sum(counts[:rank]) :][: counts[rank]], counts=counts, out=begun), whole)
+    block, over = overlapping(uneven[rank], whole.shape, case.seed)
+    same(allgather(comm, block, counts=counts, out=over), whole)
 
 
 def claim_scan(comm: Any, case: Case, scan: Callable[..., Any], order: Any = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import collectives
-from claims import Case, laid_out, out_like, rows, same, values
+from claims import Case, laid_out, out_like, overlapping, rows, same, values
 
 
 def sizes(case: Case, rank: int, p: int, most: int = 4) -> list[int]:
@@ -26,11 +26,13 @@ def claim_alltoall(comm: Any, case: Case, alltoall: Callable[..., Any]) -> None:
     itself = case.out == "itself" and x.flags.writeable
     out = out_like(parts[0], case.out)
     target = x if itself else out
+    if case.out == "overlapping":
+        x, target = overlapping(parts[rank], x.shape, case.seed)
     result = alltoall(comm, x, out=target)
     same(result, np.stack([part[rank] for part in parts]).astype(x.dtype))
     assert target is None or result is target, "out was given, and something else came back"
-    assert result is x or not np.shares_memory(result, x), "the result is a view of the argument"
-    if not itself:
+    assert target is not None or not np.shares_memory(result, x), "the result is a view of the argument"
+    if target is None or not np.shares_memory(target, x):
         same(x, parts[rank])
 
 
@@ -43,6 +45,8 @@ def claim_alltoallv(comm: Any, case: Case, alltoallv: Callable[..., Any]) -> Non
     expected = np.concatenate([block[rank] for block in blocks]).astype(case.dtype)
     x = laid_out(parts[rank], case.layout)
     same(alltoallv(comm, x, counts[rank]), expected)
+    mine, over = overlapping(parts[rank], expected.shape, case.seed)
+    same(alltoallv(comm, mine, counts[rank], out=over), expected)
     out = np.empty_like(expected)
     assert alltoallv(comm, x, counts[rank], [count[rank] for count in counts], out=out) is out
     same(out, expected)
@@ -98,8 +102,11 @@ def claim_gather(comm: Any, case: Case, gather: Callable[..., Any]) -> None:
     own = begun[sum(counts[:rank]) :][: counts[rank]]
     own[...] = uneven[rank]
     gather(comm, own, root=root, counts=counts, out=begun)
+    block, over = overlapping(uneven[rank], begun.shape, case.seed)
+    gather(comm, block, root=root, counts=counts, out=over)
     if rank == root:
         same(begun, np.concatenate(uneven).astype(case.dtype))
+        same(over, begun)
 
 
 def claim_gathered(
@@ -137,12 +144,14 @@ def claim_scattered(
     if rank == root and case.out == "none":
         out = None
     inside = case.out == "itself" and x is not None and x.flags.writeable
+    if rank == root and case.out == "overlapping":
+        x, out = overlapping(whole, expected.shape, case.seed)
     if inside:
         out = x[rank, ...] if not given else x[sum(map(len, blocks[:rank])) :][: len(expected)]
     result = scatter(comm, x, root=root, out=out, **given)
     same(result, expected)
     assert out is None or result is out, "out was given, and something else came back"
-    if x is not None:
+    if x is not None and case.out != "overlapping":
         same(x, whole)
         assert inside or not np.shares_memory(result, x), "the result is a view of the argument"
 
