@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -217,10 +218,11 @@ def on_ranks(world: Simulated, n: int) -> dict[int, dict[str, int]]:
 def draw_all(world: Simulated, path: Path, n: int, times: dict[int, dict[str, int]]) -> None:
     """Draw time against ranks, the network with data on its wires, and the messages of 8 ranks that sort."""
     points: dict[str, Points] = {name: [(p, times[p][name]) for p in times] for name in SORTS}
-    expected = {
-        name: [(p, expected_of(Simulated(p, world.network), name, n // p * p)[1]) for p in times] for name in SORTS
-    }
-    lines = {name: line for name, line in expected.items() if None not in dict(line).values()}
+    lines: dict[str, Points] = {}
+    for name, p in product(SORTS, times):
+        time_ps = expected_of(Simulated(p, world.network), name, n // p * p)[1]
+        if time_ps is not None:
+            lines.setdefault(name, []).append((p, time_ps))
     title = f"Sorting {n:,} numbers on {world.network.name}"
     files.save(path, curves(title, "ranks", lines, points, "{:.0f}".format, units.nice_time).savefig)
     figure = draw(bitonic(DRAWN.size), DRAWN, "Bitonic network, 8 wires: colour is size, an orange comparator swaps")
