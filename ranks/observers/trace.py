@@ -19,7 +19,7 @@ from ranks.messages.message import Message
 from ranks.messages.observer import Observer
 from ranks.messages.operation import Operation
 from ranks.messages.rank import RankState
-from ranks.words.callsite import Mark, site_mark, site_of
+from ranks.words.callsite import Sites
 
 
 class Trace(Events, Observer):
@@ -27,26 +27,16 @@ class Trace(Events, Observer):
 
     def __init__(self, size: int, overhead_ps: int) -> None:
         super().__init__(size, overhead_ps)
-        self._sites: dict[tuple[int, ...], tuple[Mark | None, str]] = {}
+        self._sites = Sites()
 
     # -- recording -------------------------------------------------------------------------------------------
 
     def _note(self, rank: int, kind: str, begin_ps: int, end_ps: int, peer: int, message: Message) -> None:
         number = message.number * self.size + message.origin.rank
-        event = Event(rank, kind, begin_ps, end_ps, peer, message.tag, message.n_bytes, number, site=self._site())
+        event = Event(
+            rank, kind, begin_ps, end_ps, peer, message.tag, message.n_bytes, number, site=self._sites.here(3)
+        )
         self.events.append(event)
-
-    def _site(self) -> str:
-        """Return the program's line that is running, "ring.py:12"."""
-        mark = site_mark()
-        if mark is None:
-            return "?"
-        code, last, outer, outer_last = mark
-        key = id(code), last, id(outer), outer_last  # code objects are slow to compare; the marks keep them alive
-        known = self._sites.get(key)
-        if known is None:
-            known = self._sites[key] = mark, site_of(mark)
-        return known[1]
 
     def sent(self, message: Message) -> None:
         """Note a send at the time of its call."""
@@ -68,7 +58,7 @@ class Trace(Events, Observer):
     def computed(self, state: RankState, begin_ps: int) -> None:
         """Note that a rank has worked on its own since begin_ps."""
         if state.now > begin_ps:
-            self.events.append(Event(state.rank, "compute", begin_ps, state.now, site=self._site()))
+            self.events.append(Event(state.rank, "compute", begin_ps, state.now, site=self._sites.here(3)))
 
     def returned(self, state: RankState) -> None:
         """Note that the program of a rank has returned."""

@@ -186,6 +186,42 @@ def site_of(mark: Mark | None) -> str:
     return f"{_line(code, last)}{called}"
 
 
+class Sites:
+    """The sites of many calls, as `site_of(site_mark())` gives them: each is worked out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], str] = {}
+        self._in_library: dict[int, bool] = {}
+        self._codes: list[CodeType] = []  # so that no number of one is given to another
+
+    def here(self, depth: int) -> str:
+        """Return the site of the call that the running rank is in; `depth` frames below this one are the library's."""
+        frame: FrameType | None = sys._getframe(depth)
+        path: list[int] = []
+        in_library = self._in_library
+        while frame is not None:
+            number = id(frame.f_code)  # a code object takes long to hash
+            try:
+                is_program = not in_library[number]
+            except KeyError:
+                is_program = not self._classify(frame.f_code)
+            if is_program:
+                path += number, frame.f_lasti
+            elif path and frame.f_code.co_name == "body":
+                break
+            frame = frame.f_back
+        key = tuple(path)
+        text = self._known.get(key)
+        if text is None:
+            text = self._known[key] = site_of(site_mark())
+        return text
+
+    def _classify(self, code: CodeType) -> bool:
+        self._codes.append(code)
+        self._in_library[id(code)] = in_library(code)
+        return self._in_library[id(code)]
+
+
 def _line(code: CodeType, last: int) -> str:
     lines = [line for begin, end, line in code.co_lines() if begin <= last < end and line is not None]
     return f"{Path(code.co_filename).name}:{lines[0] if lines else code.co_firstlineno}"

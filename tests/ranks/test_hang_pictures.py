@@ -98,10 +98,17 @@ def test_a_picture_of_a_run_that_ended_well_shows_no_hang() -> None:
 
 
 def test_a_picture_marks_the_rank_that_crashed() -> None:
-    fault = ranks.Crash(rank=1, send=2)
-    error = hang_of(lambda comm: [comm.sendrecv(1, 1 - comm.rank) for _ in range(3)], 2, trace=True, faults=[fault])
+    def program(comm: Any) -> None:
+        with ranks.region(comm, "exchange"):
+            for _ in range(3):
+                comm.sendrecv(1, 1 - comm.rank)
+
+    error = hang_of(program, 2, trace=True, faults=[ranks.Crash(rank=1, send=2)])
     axes = error.picture().axes[0]
-    assert [cross[1] for cross in crosses(axes, "X")] == [1]
+    ((when, rank),) = crosses(axes, "X")
+    assert rank == 1
+    ends = {rank: end for rank, _, end in boxes(axes, "region")}
+    assert ends[1] == when < ends[0], "its region ends where it crashed, that of the other never"
     assert [text.get_text() for text in axes.texts][-1] == "crashed"
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.quiver import Quiver
 
+import collectives
 import ranks
 from oracle import NETWORKS, play, programs
 
@@ -44,6 +46,24 @@ def test_events_of_one_message_are_as_long_as_the_clock_says() -> None:
     assert {e.kind: e.site for e in events if e.site} == {
         kind: f"test_trace.py:{first + lines}"
         for kind, lines in {"send": 3, "wait": 3, "compute": 5, "receive": 6}.items()
+    }
+
+
+def test_the_site_of_a_message_names_the_line_that_led_to_it_whoever_made_the_call() -> None:
+    def twice(comm: ranks.Comm) -> None:
+        collectives.ring_allgather(comm, np.zeros(2))
+        for _ in range(2):
+            collectives.ring_allgather(comm, np.zeros(2))
+        comm.send(None, comm.rank)
+        comm.recv()
+
+    first = twice.__code__.co_firstlineno
+    events = ranks.run(twice, 3, trace=True).trace.events
+    called = [event.site.partition("called at ")[2] for event in events if event.rank == 0 and event.kind == "send"]
+    lines = [f"test_trace.py:{first + line})" for line in (1, 1, 3, 3, 3, 3)]
+    assert called[:6] == lines
+    assert {event.site for event in events if event.peer == event.rank} == {
+        f"test_trace.py:{first + line}" for line in (4, 5)
     }
 
 
@@ -80,11 +100,13 @@ def test_a_region_that_an_exception_leaves_is_left_and_one_that_is_open_lasts_un
             raise KeyError
         open_region = ranks.region(comm, "open")
         open_region.__enter__()
+        inner_region = ranks.region(comm, "inner")
+        inner_region.__enter__()
         ranks.spend(comm, 5)
 
     trace = ranks.run(program, 1, trace=True).trace
-    assert trace.visits() == [("left", 0, 0, 5), ("open", 0, 5, 10)]
-    assert trace.visits(20) == [("left", 0, 0, 5), ("open", 0, 5, 20)]
+    assert trace.visits() == [("left", 0, 0, 5), ("inner", 0, 5, 10), ("open", 0, 5, 10)]
+    assert trace.visits(20) == [("left", 0, 0, 5), ("inner", 0, 5, 20), ("open", 0, 5, 20)]
 
 
 def test_a_trace_has_one_event_for_each_send_and_receive() -> None:
@@ -272,6 +294,8 @@ def test_a_picture_of_some_ranks_says_so() -> None:
     assert axes.get_ylim() == (3.6, 1.3)
     (frames,) = [each for each in axes.collections if each.get_label() == "region"]
     assert len(frames.get_paths()) == 2
+    (arrows,) = [each for each in axes.collections if isinstance(each, Quiver)]
+    assert arrows.N == 4, "also what other ranks send them, and they to others"
     for wrong in (range(0), range(69, 71), range(-1, 2), range(3, 0, -1)):
         with pytest.raises(ValueError, match=r"picture: got ranks=range.*, expected .* 0 to 69"):
             trace.picture(ranks=wrong)
