@@ -12,8 +12,6 @@ from importlib.util import find_spec
 from experiments.lab import endings, terminal
 from experiments.lab.contents import Entry, contents
 from experiments.lab.terminal import say
-from experiments.lab.versions import versions
-from ranks.words.extras import how_to_install
 
 HELP = """\
 Experiments in ML systems, rebuilt by hand: one question, one command.
@@ -50,6 +48,8 @@ def run(argv: Sequence[str] | None) -> int:
     elif command == "list" and not rest:
         show_list(entries)
     elif command in ("version", "--version") and not rest:
+        from experiments.lab.versions import versions
+
         for what, found in versions().items():
             say(f"{what + ':':<12}{found}")
     elif command == "completion" and len(rest) == 1 and rest[0] in SHELLS:
@@ -82,6 +82,8 @@ def show_list(entries: dict[str, Entry]) -> None:
 def complete(entries: dict[str, Entry], shell: str) -> int:
     """Print the script by which a shell completes commands and options; return 2 if the library is missing."""
     if find_spec("shtab") is None:
+        from ranks.words.extras import how_to_install
+
         print(f"gears: shtab is not installed; remedy: {how_to_install('show')}", file=sys.stderr)
         return 2
     import argparse

@@ -224,9 +224,9 @@ def draw_all(world: Simulated, path: Path, n: int, times: dict[int, dict[str, in
         if time_ps is not None:
             lines.setdefault(name, []).append((p, time_ps))
     title = f"Sorting {n:,} numbers on {world.network.name}"
-    files.save(path, curves(title, "ranks", lines, points, "{:.0f}".format, units.nice_time).savefig)
-    figure = draw(bitonic(DRAWN.size), DRAWN, "Bitonic network, 8 wires: colour is size, an orange comparator swaps")
-    files.save(path.with_stem(f"{path.stem}-network"), figure.savefig)
+    files.draw(path, lambda: curves(title, "ranks", lines, points, "{:.0f}".format, units.nice_time))
+    network = "Bitonic network, 8 wires: colour is size, an orange comparator swaps"
+    files.draw(path.with_stem(f"{path.stem}-network"), lambda: draw(bitonic(DRAWN.size), DRAWN, network))
     p = min(world.p, 8)
     trace = measure(Simulated(p, world.network), bitonic_block_sort, 8 * 4096, trace=True).trace
     title = f"{p} ranks sort: they agree, then exchange blocks like the wires of the network"

@@ -18,7 +18,7 @@ from typing import Any
 
 import ranks
 from collectives import CATALOGUE, Machine, choose, machine_of
-from experiments.lab import cli, progress, tables, units
+from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
 from experiments.lab.operations import BUS_FACTORS, CHOICE_S, DTYPE, Call
@@ -26,6 +26,8 @@ from experiments.lab.options import Parser, positive, size
 from experiments.lab.tables import Column, decimals, pair, size_column
 from experiments.lab.terminal import say
 from experiments.lab.worlds import World
+from experiments.pictures.curves import Points, curves
+from ranks import look
 
 SHOWS = "Time, algorithm and bus bandwidth of each collective over sizes, the time expected beside the measured one."
 TAKES = "10 s"
@@ -93,8 +95,10 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     """Print a table for each operation."""
     if world.first:
         say(f"Ranks: {world.name}\nData:  {DTYPE}, sums\n")
-    machine = machine_of(world.comm) if world.real else Machine.of(world.network, world.p)
+    with progress.waiting("measuring the network"):
+        machine = machine_of(world.comm) if world.real else Machine.of(world.network, world.p)
     in_gb = decimals(".2f")
+    points: dict[str, Points] = {}
     for operation in args.operations:
         found = rows(world, machine, operation, args)
         if not world.first:
@@ -103,12 +107,34 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         columns = [size_column(title, operation), Column("algorithm"), *pair("time", units.nice_time, "ps")]
         columns += [Column("GB/s", name, in_gb) for name in ("algbw", "busbw", *["native busbw"] * world.real)]
         tables.table(columns, found, operation)
+        points[operation] = [(row[0], row[5]) for row in found if row[5]]
+        if world.real:
+            points[f"native {operation}"] = [(row[0], row[6]) for row in found if row[6]]
     if not world.first:
         return
     say("Every element of every result was compared, and is right.")
     if not world.real:
-        link = world.network.inter if world.p > world.network.ranks_per_node else world.network.intra
-        say(f"The link's own bandwidth: {1e6 / link.fs_per_byte:.2f} GB/s.")
+        say(f"The link's own bandwidth: {link_gb_s(world):.2f} GB/s.")
+    if args.plot:
+        files.draw(args.plot, lambda: picture(world, points))
+
+
+def link_gb_s(world: World) -> float:
+    """Return the bandwidth of the link that all bytes have to pass."""
+    link = world.network.inter if world.p > world.network.ranks_per_node else world.network.intra
+    return 1e6 / link.fs_per_byte
+
+
+def picture(world: World, points: dict[str, Points]) -> Any:
+    """Return a Figure of bus bandwidth against bytes; on simulated ranks with the link's own."""
+    where = "real MPI" if world.real else world.network.name
+    title = f"Bus bandwidth of {world.p} ranks, {where}"
+    figure = curves(title, "bytes", {}, points, units.nice_bytes, "{:g} GB/s".format, "bus bandwidth")
+    if not world.real:
+        axes = figure.axes[0]
+        axes.axhline(link_gb_s(world), color=look.ACCENT, linestyle="--", linewidth=1)
+        axes.text(axes.get_xlim()[0], link_gb_s(world), " the link", color=look.ACCENT, va="bottom")
+    return figure
 
 
 def parser() -> Parser:
@@ -121,6 +147,7 @@ def parser() -> Parser:
     made.add_argument("--max", type=size, default="4MiB", metavar="N", help="last size (default: 4MiB)")
     text = "from one size to the next, 1.1 or more (default: 4)"
     made.add_argument("--step-factor", type=positive, default=4.0, metavar="F", help=text)
+    made.add_plot("bus bandwidth against bytes", mpi=True)
     return made
 
 

@@ -128,7 +128,7 @@ def draw(world: Simulated, path: Path, trials: dict[tuple[int, str], Trial]) -> 
         if None not in times_ps:
             lines[name] = [*zip(sizes, times_ps, strict=True)]
     title = f"Barriers on {world.network.name}"
-    files.save(path, curves(title, "ranks", lines, points, "{:.0f}".format, units.nice_time).savefig)
+    files.draw(path, lambda: curves(title, "ranks", lines, points, "{:.0f}".format, units.nice_time))
     p = min(world.p, 8)
     trace = entered_late(dissemination_barrier, p, world.network)
     title = f"Dissemination barrier: {p} ranks enter 1 µs apart, none leaves before the last has entered"

@@ -151,7 +151,7 @@ def growth(p: int, plot: Path | None, seed: int) -> None:
         columns = [Column(f"{size} ranks"), Column("in a chain", "additions"), *largest]
         tables.table([*columns, *pair("rms error", decimals(".3f"))], rows, f"{size} ranks")
     if plot:
-        files.save(plot, picture(sizes, found).savefig)
+        files.draw(plot, lambda: picture(sizes, found))
 
 
 def yes_or_no(is_so: bool) -> str:

@@ -138,7 +138,7 @@ def experiment(world: None, args: argparse.Namespace, job: None) -> None:
     columns += [Column(name, "95 of 100", decimals(".2g")) for name in ("from", "to")]
     tables.table([*columns, Column("than ours")], rows)
     if args.plot:
-        files.save(args.plot, forest(ratios, f"2^{args.log2_size} float32 against {OURS}").savefig)
+        files.draw(args.plot, lambda: forest(ratios, f"2^{args.log2_size} float32 against {OURS}"))
 
 
 def parser() -> Parser:

@@ -88,15 +88,26 @@ def peak_bytes(comm: Any, name: str, n: int) -> int:
     return max(comm.allgather(used))
 
 
-def longest(comm: Any, name: str, budget: int, step: int) -> tuple[int, Callable[[float], float]]:
-    """Return the longest sequence, a multiple of `step`, that the curve through the probes allows, and the curve."""
+def longest(
+    comm: Any, name: str, budget: int, step: int, advance: Callable[[], Any]
+) -> tuple[int, int, Callable[[float], float]]:
+    """Return the longest sequence that fits, a multiple of `step`, the bytes it takes, and the curve through probes.
+
+    advance: It is called after each of the probes and once at the end.
+    """
     probes = [n - n % step for n in (DENSE_PROBES if name == "dense" else PROBES)]
-    degree = 2 if name == "dense" else 1
-    curve = np.polynomial.Polynomial.fit(probes, [peak_bytes(comm, name, n) for n in probes], degree)
+    peaks = []
+    for n in probes:
+        peaks.append(peak_bytes(comm, name, n))
+        advance()
+    curve = np.polynomial.Polynomial.fit(probes, peaks, 2 if name == "dense" else 1)
     n = step
     while curve(n + step) <= budget:
         n += step
-    return n, curve
+    while (measured := peak_bytes(comm, name, n)) > budget:
+        n -= step * max(1, round(n * (measured / budget - 1) / step))  # the curve was a little too hopeful
+    advance()
+    return n, measured, curve
 
 
 def experiment(world: Real, args: argparse.Namespace, job: None) -> None:
@@ -105,15 +116,15 @@ def experiment(world: Real, args: argparse.Namespace, job: None) -> None:
     if world.first:
         say(EXPECTED.format(hidden=HEADS * HEAD_DIM, heads=HEADS))
         say(f"Ranks: {world.p} processes, {units.nice_bytes(budget)} each")
-    rows, curves = [], {}
+    rows: list[list[Any]] = []
+    curves: dict[str, Any] = {}
     step = 2 * world.p
-    for name in progress.track([*METHODS], "running"):
-        n, curve = longest(comm, name, budget, step)
-        while (measured := peak_bytes(comm, name, n)) > budget:
-            n -= step * max(1, round(n * (measured / budget - 1) / step))  # the curve was a little too hopeful
+    with progress.steps("running", len(METHODS) * (len(PROBES) + 1)) as advance:
+        for name in METHODS:
+            curves[name] = longest(comm, name, budget, step, advance)
+    for name, (n, measured, curve) in curves.items():
         expected = float(curve(n))
         assert abs(measured - expected) <= 0.1 * budget, f"{name}: {measured} bytes at {n} tokens, expected {expected}"
-        curves[name] = n, measured, curve
         ranks_used = world.p if METHODS[name][1] else 1
         rows.append([name, ranks_used, n, n / curves["dense"][0], expected, measured])
     if world.first:
@@ -124,7 +135,7 @@ def experiment(world: Real, args: argparse.Namespace, job: None) -> None:
         more = f"{by_ulysses:.2f} times (Ulysses) and {by_ring:.2f} times (ring) as many tokens as one"
         tell(f"{world.p} ranks take {more}.")
         if args.plot:
-            files.save(args.plot, picture(budget, curves).savefig)
+            files.draw(args.plot, lambda: picture(budget, curves))
     comm.Barrier()
 
 

@@ -14,11 +14,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Any
 
 import ranks
 from collectives import CATALOGUE
-from experiments.lab import cli, progress, tables, units
+from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
 from experiments.lab.operations import BUS_FACTORS, Call
@@ -26,6 +27,7 @@ from experiments.lab.options import Parser, size
 from experiments.lab.tables import Column, decimals, time_column
 from experiments.lab.terminal import say
 from experiments.lab.worlds import Simulated
+from experiments.pictures.parts import parts
 
 SHOWS = "How often each algorithm pays for latency, overhead, bytes and reductions, and which ones it cannot beat."
 TAKES = "1 s"
@@ -141,7 +143,23 @@ def experiment(world: Simulated, args: argparse.Namespace, job: None) -> None:
         with progress.waiting(operation):
             found = rows(operation, world.p, world.network, args.bytes)
         tables.table(HEADER, found, operation)
+        if args.plot:
+            several = len(args.operations) > 1
+            path = args.plot.with_stem(f"{args.plot.stem}-{operation}") if several else args.plot
+            files.draw(path, partial(picture, world, operation, args.bytes, found))
     say("Where the measured time is less than the sum, prices were paid at the same time.")
+
+
+def picture(world: Simulated, operation: str, n_bytes: int, found: list[list[Any]]) -> Any:
+    """Return a Figure of the time of each algorithm, made of what it pays for, and the time measured."""
+    prices, n_sent = astuple(prices_of(world.network)), Call.of_bytes(operation, world.p, n_bytes).n_bytes
+    kinds = ("latency L", "overhead o", "bytes G", "reductions gamma")
+    bars = {}
+    for name, *counts in (row[:5] for row in found):
+        times = [count * price for count, price in zip(counts, prices, strict=True)]
+        bars[name] = dict(zip(kinds, [*times[:2], *(time * n_sent for time in times[2:])], strict=True))
+    title = f"{operation} of {units.nice_bytes(n_bytes)}, {world.p} ranks on {world.network.name}"
+    return parts(title, bars, {row[0]: row[-1] for row in found}, "measured", units.nice_time)
 
 
 def parser() -> Parser:
@@ -152,6 +170,7 @@ def parser() -> Parser:
     made.add_argument(
         "--bytes", type=size, default="64KiB", metavar="N", help="on each rank: 64KiB (default), 1MiB, 1e6"
     )
+    made.add_plot("times as sums of prices")
     return made
 
 

@@ -149,8 +149,7 @@ def experiment(world: World, args: argparse.Namespace, share: Share) -> None:
         draw(world, args.plot, x.nbytes)
     if args.animate:
         p = min(world.p, 6)  # more blocks would not be told apart
-        moving = animation(held_in_ring(p), passed_in_ring(p))
-        files.save(args.animate, lambda path: path.write_bytes(moving))
+        files.save(args.animate, lambda path: path.write_bytes(animation(held_in_ring(p), passed_in_ring(p))))
 
 
 def conclude(world: World, times_ps: dict[str, int]) -> None:
@@ -196,8 +195,7 @@ def draw(world: World, path: Path, n_bytes: int) -> None:
         lines = {name: [(size, expected_ps(world, name, size)) for size in sizes] for name in names}
     where = "real MPI" if world.real else world.network.name
     title = f"All-reduce on {world.p} ranks, {where}"
-    figure = curves(title, "on each rank", lines, points, units.nice_bytes, units.nice_time)
-    files.save(path, figure.savefig)
+    files.draw(path, lambda: curves(title, "on each rank", lines, points, units.nice_bytes, units.nice_time))
     if not world.real:
         p, x = min(world.p, 16), np.zeros(largest // 4, np.float32)
         trace = ranks.run(ring_allreduce, p, x, network=world.network, trace=True).trace

@@ -178,11 +178,15 @@ def draw(setting: Setting, path: Path) -> None:
         lines[name] = [(s.factor, plain + algorithm.slow(s, plain)) for s in each]
         points[name] = [(s.factor, measured(algorithm, s, slow=True)) for s in each]
     title = f"One slow link, {setting.p} ranks, {units.nice_bytes(setting.n_bytes)} on each, no ports"
-    figure = curves(title, "the link is slower by", lines, points, "{:.0f}".format, units.nice_time)
-    axes = figure.axes[0]
-    axes.axvline(setting.factor, color=look.ACCENT, linestyle="--", linewidth=1)
-    axes.text(setting.factor, axes.get_ylim()[1], f" --factor {setting.factor}", color=look.ACCENT, va="top")
-    files.save(path, figure.savefig)
+
+    def picture() -> Any:
+        figure = curves(title, "the link is slower by", lines, points, "{:.0f}".format, units.nice_time)
+        axes = figure.axes[0]
+        axes.axvline(setting.factor, color=look.ACCENT, linestyle="--", linewidth=1)
+        axes.text(setting.factor, axes.get_ylim()[1], f" --factor {setting.factor:g}", color=look.ACCENT, va="top")
+        return figure
+
+    files.draw(path, picture)
 
 
 def experiment(world: World, args: argparse.Namespace, setting: Setting) -> None:

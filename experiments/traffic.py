@@ -22,12 +22,13 @@ import numpy as np
 import parallel
 import ranks
 from collectives import ring_allgather, ring_reduce_scatter
-from experiments.lab import cli, progress, tables
+from experiments.lab import cli, files, progress, tables
 from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser
 from experiments.lab.tables import Column, decimals
 from experiments.lab.terminal import say
 from experiments.lab.worlds import Simulated
+from experiments.pictures.parts import parts
 from parallel.layers import saved_bytes
 from parallel.local import Attention
 
@@ -213,13 +214,23 @@ def experiment(world: Simulated, args: argparse.Namespace, job: None) -> None:
     tables.table(
         [Column("way"), Column("papers"), *sent, Column("kept", show=decimals(".3f")), Column("messages")], rows
     )
+    if args.plot:
+        files.draw(args.plot, lambda: picture(p, rows))
     say("Attention: output and gradients are those of dense attention within 1e-12.")
+
+
+def picture(p: int, rows: list[list[Any]]) -> Any:
+    """Return a Figure of what a rank sends forward and backward, and what it keeps between them."""
+    bars = {row[0]: {"sent forward": row[3], "sent backward": row[4]} for row in rows}
+    title = f"Sent by each of {p} ranks, in elements over tokens * hidden of all"
+    return parts(title, bars, {row[0]: row[6] for row in rows}, "kept", "{:g}".format)
 
 
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
     made.add_ranks("ranks, and heads", default=4, least=2)
+    made.add_plot("what a rank sends and keeps")
     return made
 
 

@@ -134,7 +134,7 @@ def numbers(world: World) -> None:
         parallel.attention(*arrays[:3], causal=True),
         *parallel.attention_backward(*arrays, causal=True),
     ]
-    for name in NAMES[:3]:
+    for name in progress.track(NAMES[:3], "computing"):
         layout = "plain" if name == "Ulysses" else "zigzag"
         row = next(u for u in range(min(p, NODE), 0, -1) if p % u == 0)
 
@@ -150,8 +150,10 @@ def numbers(world: World) -> None:
 
         measured = world.measure(program, lambda rank, error: error < 1e-12)
         assert measured.right, f"{name}: not the numbers of dense attention"
-        if world.first:
-            say(f"  {name:<8} {n} tokens on {p} ranks, forward and backward: equal to dense attention within 1e-12")
+    if world.first:
+        say(f"Numbers: {n:,} tokens on {p} ranks, forward and backward")
+        for name in NAMES[:3]:
+            say(f"  {name:<8} equal to dense attention within 1e-12")
 
 
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:
@@ -170,8 +172,6 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
             p = min(args.ranks, 8)
             trace = play("ring", world.network, p, args.tokens, trace=True).trace
             files.save_trace(args, trace, f"Ring attention, {p} ranks, {args.tokens:,} tokens each")
-    if world.first:
-        say("Numbers:")
     numbers(world)
 
 
@@ -205,7 +205,7 @@ def played_elements(run: ranks.Run, tokens: int) -> int:
 
 def draw(path: Path, network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, int], ranks.Run]) -> None:
     """Draw what is sent and how long it takes, and beside it a ring's messages."""
-    files.save(path, picture(network, tokens, sizes, runs).savefig)
+    files.draw(path, lambda: picture(network, tokens, sizes, runs))
     p = min(sizes[-1], 8)
     trace = play("ring", ranks.presets[network], p, tokens, trace=True).trace
     title = f"Ring attention, {p} ranks, {tokens:,} tokens each: blocks move while ranks compute"

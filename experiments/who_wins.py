@@ -138,7 +138,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     if wrong:
         say(f"In the others their choice takes {worst:.1%} longer at most.")
     if args.plot:
-        files.save(args.plot, picture(args.operations, networks, sizes, diagrams).savefig)
+        files.draw(args.plot, lambda: picture(args.operations, networks, sizes, diagrams))
 
 
 def picture(
@@ -185,7 +185,8 @@ def colours_of(operation: str, diagrams: list[Diagram]) -> dict[str, str]:
 def on_mpi(world: World, operations: list[str]) -> None:
     """Print who wins along the bytes: predicted by the calibrated network, and measured."""
     for operation in operations:
-        machine, table = machine_of(world.comm, operation), []
+        with progress.waiting("measuring the network"):
+            machine, table = machine_of(world.comm, operation), []
         for n_bytes in progress.track(REAL_BYTES, operation):
             call = Call.of_bytes(operation, world.p, n_bytes)
             choice = choose(operation, machine, call.n, DTYPE.itemsize)

@@ -55,6 +55,11 @@ def save(path: Path, write: Callable[[Path], Any]) -> None:
     terminal.say(f"wrote {path}")
 
 
+def draw(path: Path, make: Callable[[], Any]) -> None:
+    """Save the Figure that make() returns."""
+    save(path, lambda path: make().savefig(path))
+
+
 def save_trace(args: argparse.Namespace, trace: Any, title: str) -> None:
     """Write a trace into the files of --trace and --html, if they were asked for."""
     if args.trace:

@@ -19,7 +19,7 @@ def track(items: Sequence[T], what: str, *, steady: bool = True) -> Iterable[T]:
 
     steady: The clock goes on during an item, by a thread; not so where an item is timed.
     """
-    with _shown(what, len(items), steady) as advance:
+    with steps(what, len(items), steady=steady) as advance:
         for item in items:
             yield item
             advance()
@@ -28,12 +28,13 @@ def track(items: Sequence[T], what: str, *, steady: bool = True) -> Iterable[T]:
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
     """Show on a terminal that something is under way and for how long, where nobody can say how much is left."""
-    with _shown(what, None, True):
+    with steps(what, None):
         yield
 
 
 @contextmanager
-def _shown(what: str, total: int | None, steady: bool) -> Iterator[Callable[[], Any]]:
+def steps(what: str, total: int | None, *, steady: bool = True) -> Iterator[Callable[[], Any]]:
+    """Give a function to be called after each step, of which there are `total`, None if nobody knows."""
     # Processes under mpiexec write through a pipe; the launcher that knows a terminal behind it says so.
     through_pipe = os.environ.get("TTY_COMPATIBLE") == "1"
     stream = sys.stdout if through_pipe else sys.stderr

@@ -14,6 +14,7 @@ import collectives
 import ranks
 from experiments import busbw, float_order, who_wins
 from experiments.lab import operations
+from experiments.lab.worlds import Simulated
 from test_experiments import call, row, run
 
 # -- float_order ---------------------------------------------------------------------------------------------
@@ -102,6 +103,8 @@ def test_the_bus_bandwidth_of_a_ring_is_nearly_that_of_its_link(monkeypatch, cap
     assert row(output, "16 KiB") == ["ring", "8.458 µs", "8.458 µs", "1.94", "2.91"]
     assert row(output, "4 MiB") == ["ring", "635.1 µs", "635.1 µs", "6.60", "9.91"]
     assert "The link's own bandwidth: 10.00 GB/s." in output
+    axes = busbw.picture(Simulated(4, ranks.presets["alpha-beta"]), {"allreduce": [(1024, 2.0), (4096, 9.0)]}).axes[0]
+    assert [list(line.get_ydata()) for line in axes.lines if len(line.get_ydata())] == [[2.0, 9.0], [10.0, 10.0]]
 
 
 def test_busbw_shows_every_operation_and_also_on_real_mpi(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import collectives
 import ranks
 from collectives import CATALOGUE, Machine, choose
 from experiments import prices, who_wins
+from experiments.lab.worlds import Simulated
 from test_experiments import call, row
 
 NAMES = ("ring", "recursive_doubling", "halving_doubling")
@@ -55,6 +56,19 @@ def test_who_is_beaten_is_chosen_nowhere() -> None:
         for network, n_bytes in product(("infiniband", "ethernet", "pcie"), who_wins.BYTES):
             call = choose("allreduce", Machine.of(ranks.presets[network], p), n_bytes // 4 // p * p or p, 4)
             assert call.algorithm not in beaten - {"ring"}, (p, network, n_bytes)
+
+
+def test_a_picture_adds_up_what_is_paid_and_marks_what_was_measured(monkeypatch, tmp_path) -> None:
+    found = prices.rows("allreduce", 4, ranks.presets["infiniband"])
+    axes = prices.picture(Simulated(4, ranks.presets["infiniband"]), "allreduce", prices.N_BYTES, found).axes[0]
+    ends = {}
+    for bar in axes.patches:
+        ends[bar.get_y()] = max(ends.get(bar.get_y(), 0), bar.get_x() + bar.get_width())
+    assert [*ends.values()] == pytest.approx([row[-2] for row in found])
+    assert [*axes.lines[0].get_xdata()] == [row[-1] for row in found]
+    argv = ["--ranks", 2, "--bytes", 64, "--operations", "reduce", "alltoall", "--plot", tmp_path / "p.png"]
+    assert call(prices, monkeypatch, *argv) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p-alltoall.png", "p-reduce.png"]
 
 
 def test_prices_are_printed_for_any_operation(monkeypatch, capsys) -> None:
