@@ -10,7 +10,7 @@ Each test is a run of its own. It passes if it passes on all ranks, and fails if
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import io
 import json
 import subprocess
@@ -54,9 +54,11 @@ def run_file(name: str, size: int, pattern: str) -> dict[str, tuple[str, str]]:
     sys.modules["mpi4py.MPI"], mpi4py.MPI = MPI, MPI  # type: ignore[assignment]
     warnings.simplefilter("ignore")
     tests: list[list[unittest.TestCase]] = [[] for _ in range(size)]
+    modules: list[Any] = []
 
     def load(comm: Any) -> None:
-        suites = [unittest.defaultTestLoader.loadTestsFromModule(own_module(name))]
+        modules.append(own_module(name))
+        suites = [unittest.defaultTestLoader.loadTestsFromModule(modules[-1])]
         while suites:
             for each in suites.pop():
                 suites.append(each) if isinstance(each, unittest.TestSuite) else tests[comm.rank].append(each)
@@ -65,7 +67,7 @@ def run_file(name: str, size: int, pattern: str) -> dict[str, tuple[str, str]]:
     found = {}
     for same in zip(*tests, strict=True):
         if pattern in same[0].id():
-            found[same[0].id()] = run_test(mpi.run, same, size)
+            found[same[0].id()] = run_test(mpi.run, same, modules)
     return found
 
 
@@ -74,10 +76,14 @@ def own_module(name: str) -> Any:
     folder = Path(sys.path[0])
     for beside in folder.glob("*.py"):
         sys.modules.pop(beside.stem, None)
-    return importlib.import_module(name)
+    # Not by `import`: the file may communicate, so that others are imported before it is done.
+    spec: Any = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def run_test(run: Any, tests: Sequence[unittest.TestCase], size: int) -> tuple[str, str]:
+def run_test(run: Any, tests: Sequence[unittest.TestCase], modules: Sequence[Any]) -> tuple[str, str]:
     """Return "passed", "skipped" or "failed", and the traceback; each rank has a test of its own."""
     results: list[unittest.TestResult] = []
 
@@ -85,11 +91,12 @@ def run_test(run: Any, tests: Sequence[unittest.TestCase], size: int) -> tuple[s
         result = unittest.TestResult()
         results.append(result)
         test = tests[comm.rank]
+        sys.modules[type(test).__module__] = modules[comm.rank]  # where what the test pickles is found
         unittest.TestSuite([type(test)(test._testMethodName)]).run(result)
 
     out, sys.stdout = sys.stdout, io.StringIO()
     try:
-        run(program, size)
+        run(program, len(tests))
     except BaseException:
         return "failed", traceback.format_exc()
     finally:

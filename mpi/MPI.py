@@ -44,6 +44,7 @@ from mpi.environment import (
 from mpi.errhandlers import ERRHANDLER_NULL, ERRORS_ABORT, ERRORS_ARE_FATAL, ERRORS_RETURN, Errhandler
 from mpi.errors import SUCCESS
 from mpi.exported import buffer
+from mpi.generalized import Grequest
 from mpi.group import GROUP_EMPTY, GROUP_NULL, Group
 from mpi.info import INFO_ENV, INFO_NULL, Info
 from mpi.intercommunicator import Intercomm
@@ -81,7 +82,7 @@ from mpi.ops import (
     Op,
 )
 from mpi.pickles import Pickle, pickle
-from mpi.requests import REQUEST_NULL, Grequest, Prequest, Request
+from mpi.requests import REQUEST_NULL, Prequest, Request
 from mpi.status import Status
 from mpi.topologies import Cartcomm, Compute_dims, Distgraphcomm, Graphcomm
 from mpi.windows import WIN_NULL, Win

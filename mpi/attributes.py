@@ -106,10 +106,10 @@ class Attributes(Handle):
             self.Delete_attr(number)
 
 
-def _call(function: Callable[..., Any], *args: Any) -> Any:
+def _call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
     """Return what a function of the program returns; its error is shown, and becomes one of MPI's."""
     try:
-        return function(*args)
+        return function(*args, **named)
     except MPIError:
         raise
     except Exception:

@@ -13,7 +13,11 @@ from mpi.requests import Prequest, Request
 from mpi.status import Status
 from mpi.universe import beside
 from ranks.engine.rank import ALL
+from ranks.messages.message import TRAFFIC_SHIFT
 from ranks.messages.operation import Operation, Work
+
+# A worker's messages are numbered from a multiple of 2**32 on, in the rank's count of messages.
+_APART = 1 << (TRAFFIC_SHIFT + 32)
 
 
 def post(shared: Any, call: str, plan: Callable[[Any], Any]) -> Operation:
@@ -26,7 +30,7 @@ def post(shared: Any, call: str, plan: Callable[[Any], Any]) -> Operation:
     number = shared.n_begun = shared.n_begun + 1
     state, communicators = shared.worker(number)
     owner = c._state
-    state.now = owner.now
+    _begin(state, owner)
     work = Work(call, owner, c._box, state)
     c._open(work)
 
@@ -42,7 +46,7 @@ def post_both(c: Any, sent: Operation, received: Operation) -> Operation:
     """Return an operation that is complete when a send and a receive are, which the rank has just posted."""
     owner = c._state
     state = beside(owner)
-    state.now = owner.now
+    _begin(state, owner)
     work = Work("Isendrecv", owner, c._box, state)
     for operation in (sent, received):
         del owner.open[operation]
@@ -67,10 +71,17 @@ def _await(c: Any, posted: tuple[Operation, Operation], work: Work) -> None:
     _finish(work)
 
 
+def _begin(state: Any, owner: Any) -> None:
+    """Let a worker begin at the time of its rank, and number its messages as no other of the rank does."""
+    state.local = mine = owner.local
+    mine.n_workers += 1
+    state.now, state.sent = owner.now, mine.n_workers * _APART
+
+
 def _finish(work: Work) -> None:
     """Let the work be complete at the time of the worker, whose messages count as the rank's."""
     state, owner = work.beside, work.state
-    owner.sent += state.sent
+    owner.sent += state.sent % _APART
     owner.received += state.received
     work.complete(state.now)
 

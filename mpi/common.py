@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from greenlet import getcurrent
 
@@ -94,10 +94,7 @@ class PerRank(Named):
     @property
     def c(self) -> Any:
         """The communicator of the ranks."""
-        try:
-            return getattr(getcurrent().state.local, self.which).c  # type: ignore[attr-defined]
-        except AttributeError:
-            return getattr(process(), self.which).c
+        return getattr(process(), self.which).c
 
     def __getattr__(self, name: str) -> Any:
         return getattr(getattr(process(), self.which), name)
@@ -109,13 +106,49 @@ class PerRank(Named):
             setattr(getattr(process(), self.which), name, value)
 
 
+class World(PerRank):
+    """Stands behind COMM_WORLD, which programs use most."""
+
+    @property
+    def c(self) -> Any:
+        """The communicator of the ranks."""
+        try:
+            return getcurrent().state.local.world.c  # type: ignore[attr-defined]
+        except AttributeError:
+            return process().world.c
+
+
 class CommBase(Handle):
-    """A handle of a communicator: its rank, its size, and what its calls need of it."""
+    """A handle of a communicator: its rank, its size, and what its calls need of it.
+
+    layout:  The topology that a handle of this class has, "intra" or "inter"; None if it may have any.
+    """
 
     __slots__ = ()
+    layout: ClassVar[Any] = None
     error_class = ERR_COMM
     null = "COMM_NULL"
     _o: Any
+
+    def __new__(cls, comm: Any = None) -> Self:
+        """Return a handle of the same communicator, which has to be of the class's kind."""
+        self = super().__new__(cls, comm)
+        if self._o is not None and cls.layout is not None and not _fits(cls.layout, self._o):
+            raise TypeError(f"{cls.__name__}: got another kind of communicator, expected one; remedy: pass one")
+        return self
+
+    @classmethod
+    def fromhandle(cls, handle: int) -> Self:
+        """Return a handle, of the class that fits, for the communicator of this number."""
+        self = super().fromhandle(handle)
+        if cls.layout is not None or self._o is None:
+            return self
+        topology = self._o.topology
+        layout = ("intra" if self._o.remote is None else "inter") if topology is None else topology.kind
+        found: Self = KINDS[layout]._of(self._o)
+        return found
+
+    fromint = f2py = fromhandle
 
     @property
     def _c(self) -> Any:
@@ -144,6 +177,18 @@ class CommBase(Handle):
         if not 0 <= number < self._c.size:
             raise wrong(ERR_ROOT, f"root={root!r}", f"0 to {self._c.size - 1}", "choose a rank of the communicator")
         return number
+
+
+# The class of communicators of each layout.
+KINDS: dict[Any, Any] = {}
+
+
+def _fits(layout: Any, shared: Shared) -> bool:
+    """Return whether a communicator has what a class of handles is for."""
+    if layout in ("intra", "inter"):
+        return (shared.remote is not None) == (layout == "inter")
+    kind = None if shared.topology is None else shared.topology.kind
+    return bool(kind == layout or (layout == "any" and kind is not None))
 
 
 def shared_of(c: ranks.Comm, name: str = "") -> Shared:

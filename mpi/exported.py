@@ -90,6 +90,9 @@ class buffer(np.ndarray):  # noqa: N801  # mpi4py's name
         """The bytes of it."""
         return 0 if self.obj is _RELEASED else int(self.size)
 
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
     def __len__(self) -> int:
         return self.nbytes
 

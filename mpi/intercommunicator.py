@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from mpi import inter_plans
 from mpi.bridges import Both, connect
-from mpi.common import Shared
+from mpi.common import KINDS, Shared
 from mpi.communicator import NEW, Comm
 from mpi.constants import PROC_NULL, ROOT
 from mpi.errors import ERR_RANK, ERR_ROOT, wrong
@@ -32,6 +32,7 @@ class Intercomm(Comm):
     """A communicator of two groups; ranks that a call names are those of the other one."""
 
     __slots__ = ()
+    layout = "inter"
 
     @property
     def _plans(self) -> Any:
@@ -185,4 +186,4 @@ def create_intercomm(comm: Intracomm, local_leader: int, peer_comm: Any, remote_
     return Intercomm._of(connect(shared.c, ("inter", number), low_ranks, high_ranks))
 
 
-NEW[True] = Intercomm
+NEW[True] = KINDS["inter"] = Intercomm

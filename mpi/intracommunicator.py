@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from mpi import plans
 from mpi.background import begin, prepare
-from mpi.common import PerRank, Shared
+from mpi.common import KINDS, PerRank, Shared, World
 from mpi.communicator import COMM_NULL, NEW, Comm
 from mpi.constants import UNDEFINED
 from mpi.errors import ERR_GROUP, left_out, wrong
@@ -25,6 +25,7 @@ class Intracomm(Comm):
     """A communicator of one group of ranks."""
 
     __slots__ = ()
+    layout = "intra"
 
     # -- scans -----------------------------------------------------------------------------------------------------
 
@@ -115,7 +116,8 @@ class Intracomm(Comm):
 
     def Graph_map(self, index: Sequence[int], edges: Sequence[int]) -> int:
         """Return the rank that the calling one would have in a graph."""
-        return self.Get_rank() if self.Get_rank() < len(index) else UNDEFINED
+        n = len(index) - (len(index) > 1 and index[0] == 0)
+        return self.Get_rank() if self.Get_rank() < n else UNDEFINED
 
     def Create_intercomm(self, local_leader: int, peer_comm: Any, remote_leader: int, tag: int = 0) -> Any:
         """Return the intercommunicator of this group and that of a leader whom this group's leader can reach."""
@@ -139,8 +141,8 @@ def met(c: Any, name: Any, ranks: Sequence[int]) -> Any:
     return made
 
 
-NEW[False] = Intracomm
-COMM_WORLD = constant("COMM_WORLD", Intracomm._of(PerRank("world")))
+NEW[False] = KINDS["intra"] = Intracomm
+COMM_WORLD = constant("COMM_WORLD", Intracomm._of(World("world")))
 COMM_SELF = constant("COMM_SELF", Intracomm._of(PerRank("self_")))
 
 __all__ = ["COMM_NULL", "COMM_SELF", "COMM_WORLD", "Intracomm"]

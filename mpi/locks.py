@@ -27,7 +27,8 @@ class Locks:
         if state in self.holders:
             raise wrong(ERR_RMA_SYNC, "a second Lock of the same memory", "one at a time", "Unlock it first")
         if self.waiting or not self._fits(alone):
-            work = Work("Lock", state, c._box, state)
+            work = Work("Lock", state, c._box, None)
+            work.holders = self.holders
             self.waiting.append((work, alone))
             work.waiting = 1
             state.scheduler.park_for(state, (work,))

@@ -62,7 +62,7 @@ def _raw(array: NDArray[Any], writable: bool) -> Raw:
         raise _in_pieces()
     if writable and not array.flags.writeable:
         raise wrong(WrongBufferError, "a read-only array", "a writable one to receive into", "receive into a copy")
-    return array.ravel(order="K").view(np.uint8) if array.size else EMPTY
+    return np.asarray(array).ravel(order="K").view(np.uint8) if array.size else EMPTY
 
 
 def _in_pieces() -> Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class Topocomm(Intracomm):
     """A communicator whose ranks are laid out."""
 
     __slots__ = ()
+    layout: ClassVar[Any] = "any"
 
     @property
     def inoutedges(self) -> tuple[list[int], list[int]]:

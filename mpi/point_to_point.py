@@ -17,6 +17,11 @@ from mpi.requests import Prequest, Request
 from mpi.simulated import whole
 from mpi.status import Status
 from ranks.comm.sending import BUFFERED, STANDARD, SYNCHRONOUS
+from ranks.words.errors import InvalidBufferError, InvalidTagError
+
+# What the ranks refuse as it is: an array that is not in one piece, or of another dtype, or a number that is no int. It
+# is then read as mpi4py does, which takes it, or raises an error of mpi4py's class.
+UNUSUAL = (InvalidBufferError, InvalidTagError)
 
 
 def numbers(peer: Any, tag: Any) -> tuple[Any, Any]:
@@ -33,27 +38,40 @@ class PointToPoint(CommBase):
 
     def Send(self, buf: Any, dest: int, tag: int = 0) -> None:
         """Send a buffer, and return when it may be used again."""
-        if type(buf) is not np.ndarray or type(dest) is not int or not buf.flags.c_contiguous:
-            dest, tag = numbers(dest, tag)
-            buf = message(buf, writable=False, rank=dest)
-        self._c.Send(buf, dest, tag)
+        if type(buf) is np.ndarray and type(dest) is int and self._o is not None:
+            try:
+                return self._o.c.Send(buf, dest, tag)  # type: ignore[no-any-return]
+            except UNUSUAL:
+                pass
+        dest, tag = numbers(dest, tag)
+        self._c.Send(message(buf, writable=False, rank=dest), dest, tag)
 
     def Recv(self, buf: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> None:
         """Receive into a buffer."""
-        if type(buf) is not np.ndarray or type(source) is not int or not buf.flags.c_contiguous:
-            source, tag = numbers(source, tag)
-            buf = message(buf, writable=True, rank=source)
-        self._c.Recv(buf, source, tag, status)
+        if type(buf) is np.ndarray and type(source) is int and self._o is not None:
+            try:
+                return self._o.c.Recv(buf, source, tag, status)  # type: ignore[no-any-return]
+            except UNUSUAL:
+                pass
+        source, tag = numbers(source, tag)
+        self._c.Recv(message(buf, writable=True, rank=source), source, tag, status)
 
     def Sendrecv(
         self, sendbuf: Any, dest: int, sendtag: int = 0, recvbuf: Any = None, source: int = ANY_SOURCE,
         recvtag: int = ANY_TAG, status: Status | None = None,
     ) -> None:  # fmt: skip
         """Send one buffer and receive into another at the same time."""
-        if not (type(sendbuf) is type(recvbuf) is np.ndarray and type(dest) is type(source) is int):
-            (dest, sendtag), (source, recvtag) = numbers(dest, sendtag), numbers(source, recvtag)
-            sendbuf = message(sendbuf, writable=False, rank=dest)
-            recvbuf = message(recvbuf, writable=True, rank=source)
+        is_plain = type(sendbuf) is type(recvbuf) is np.ndarray and type(dest) is type(source) is int
+        if is_plain and self._o is not None:
+            try:
+                return self._o.c.Sendrecv(  # type: ignore[no-any-return]
+                    sendbuf, dest, sendtag, recvbuf, source, recvtag, status
+                )
+            except UNUSUAL:
+                pass
+        (dest, sendtag), (source, recvtag) = numbers(dest, sendtag), numbers(source, recvtag)
+        sendbuf = message(sendbuf, writable=False, rank=dest)
+        recvbuf = message(recvbuf, writable=True, rank=source)
         self._c.Sendrecv(sendbuf, dest, sendtag, recvbuf, source, recvtag, status)
 
     def Sendrecv_replace(

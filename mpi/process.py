@@ -22,6 +22,7 @@ class Process:
     error_codes:   The error classes and codes that it has added, with their texts.
     attached:      The buffer for buffered sends, as the program attached it; None if there is none.
     finalized:     Whether it has called Finalize.
+    n_workers:     How many collectives it has begun beside its program.
     handlers:      How many error handlers it has created and not freed, by the kind of their objects.
     """
 
@@ -34,6 +35,7 @@ class Process:
         self.error_codes: dict[int, Any] = {}
         self.attached: Any = None
         self.finalized = False
+        self.n_workers = 0
         self.handlers: Counter[str] = Counter()
 
     def last_code(self) -> int:

@@ -235,17 +235,4 @@ class Prequest(Request):
     Pready_range = Pready_list = Parrived = Pready
 
 
-class Grequest(Request):
-    """A generalized request: the program itself completes it.
-
-    _query, _free, _cancel:  The program's functions for it.
-    """
-
-    __slots__ = ("_cancel", "_free", "_query")
-
-    def __init__(self, request: Request | None = None) -> None:
-        super().__init__(request)
-        self._query = self._free = self._cancel = None
-
-
 REQUEST_NULL = constant("REQUEST_NULL", Request())

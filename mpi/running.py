@@ -7,12 +7,13 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import collectives
 import ranks
 from mpi.common import shared_of
 from mpi.intracommunicator import COMM_WORLD
 from mpi.process import Process
 from mpi.simulated import Simulated
-from ranks.words.callsite import add_library
+from ranks.words.callsite import add_library, as_library
 
 __tracebackhide__ = True  # pytest shows the frames of the program, not of this module
 add_library(Path(__file__).parent)
@@ -36,7 +37,8 @@ def run(program: Callable[..., Any], size: int, *args: Any, **options: Any) -> r
         begin(comm)
         return program(COMM_WORLD, *args)
 
-    return ranks.run(body, size, *args, comm_type=Simulated, **options)
+    with as_library(Path(collectives.__file__).parent):  # reports name the program's line, and the call of MPI there
+        return ranks.run(body, size, *args, comm_type=Simulated, **options)
 
 
 def begin(comm: Any) -> None:

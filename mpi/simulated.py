@@ -11,6 +11,7 @@ import ranks
 from mpi.constants import PROC_NULL
 from mpi.errors import WrongTypeError, wrong
 from mpi.pickles import pickle
+from ranks.engine.rank import ALL
 from ranks.messages.message import Message
 from ranks.messages.operation import Operation
 from ranks.words.datatypes import Scattered
@@ -28,6 +29,18 @@ class Simulated(ranks.Comm):
     def _members(self) -> Any:
         """Return the mailboxes of the local group, in order."""
         return self._context.boxes
+
+    def _finish_send(self, operation: Operation) -> None:
+        """Wait until a blocking send is complete; one to oneself that was not buffered is there by then."""
+        message: Any = operation.message
+        super()._finish_send(operation)
+        state, receive = self._state, message.receive
+        if operation.peer != self.rank or self._context.boxes[self.rank] is not self._box:
+            return
+        if receive is not None and receive.ready_ps is None:
+            receive.waiting = ALL
+            self._scheduler.park_for(state, (receive,))
+        state.now = max(state.now, message.arrival or 0)
 
     def _pickled(self, obj: Any) -> Any:
         return np.frombuffer(pickle.dumps(obj), np.uint8)

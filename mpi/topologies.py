@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mpi.common import Shared
+from mpi.common import KINDS, Shared
 from mpi.communicator import COMM_NULL
 from mpi.constants import CART, DIST_GRAPH, GRAPH, PROC_NULL, UNDEFINED, WEIGHTS_EMPTY
 from mpi.errors import ERR_ARG, ERR_DIMS, ERR_RANK, ERR_TOPOLOGY, WrongValueError, wrong
@@ -102,6 +102,7 @@ class Cartcomm(Neighbours):
     """A communicator whose ranks lie in a grid."""
 
     __slots__ = ()
+    layout = CART
 
     @property
     def _grid(self) -> Grid:
@@ -166,6 +167,7 @@ class Graphcomm(Neighbours):
     """A communicator whose ranks are the nodes of a graph that all know."""
 
     __slots__ = ()
+    layout = GRAPH
 
     @property
     def _graph(self) -> Graph:
@@ -204,6 +206,7 @@ class Distgraphcomm(Neighbours):
     """A communicator whose ranks are the nodes of a graph; each knows its own edges."""
 
     __slots__ = ()
+    layout = DIST_GRAPH
 
     def Get_dist_neighbors_count(self) -> tuple[int, int, bool]:
         """Return how many edges come in and go out, and whether they have weights."""
@@ -215,6 +218,9 @@ class Distgraphcomm(Neighbours):
         edges: Edges = self._object().topology
         weights = None if edges.weights is None else (list(edges.weights[0]), list(edges.weights[1]))
         return list(edges.sources), list(edges.destinations), weights
+
+
+KINDS |= {CART: Cartcomm, GRAPH: Graphcomm, DIST_GRAPH: Distgraphcomm}
 
 
 def _check_rank(comm: Any, rank: Any) -> None:
@@ -243,6 +249,7 @@ def create_cart(comm: Any, dims: Any, periods: Any) -> Any:
 def create_graph(comm: Any, index: Any, edges: Any) -> Any:
     """Return a communicator whose ranks are the nodes of a graph that all know."""
     ends, nodes = tuple(whole(end) for end in index), tuple(whole(node) for node in edges)
+    ends = ends[1:] if ends[:1] == (0,) and len(ends) > 1 else ends  # mpi4py takes the 0 of an adjacency array too
     n = len(ends)
     if n > comm.Get_size():
         raise wrong(ERR_ARG, f"a graph of {n} nodes", f"at most {comm.Get_size()}", "leave some out")

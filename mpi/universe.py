@@ -82,8 +82,7 @@ def workers(c: Any, name: Hashable) -> Context:
 
 
 def beside(owner: Any) -> RankState:
-    """Return a new state for what works beside a rank, with its ports and whatever is kept for the rank."""
+    """Return a new state for what works beside a rank, with its ports."""
     state = RankState(owner.rank, owner.node, owner.seed)
     state.scheduler, state.in_port, state.out_port = owner.scheduler, owner.in_port, owner.out_port
-    state.local = owner.local
     return state

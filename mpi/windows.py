@@ -15,7 +15,7 @@ import numpy as np
 import collectives
 from mpi import constants
 from mpi.attributes import Attributes
-from mpi.buffers import Blocks, simple
+from mpi.buffers import Blocks, is_number, simple
 from mpi.constants import PROC_NULL, BottomType
 from mpi.datatypes import as_datatype
 from mpi.errhandlers import HandlesErrors
@@ -121,8 +121,8 @@ class Win(Attributes, HandlesErrors):
     def Shared_query(self, rank: int) -> tuple[buffer, int]:
         """Return the part of a rank, and its unit of displacements; PROC_NULL is the first that has some memory."""
         opened = self._object()
-        if opened.flavor != constants.WIN_FLAVOR_SHARED:
-            raise wrong(ERR_WIN, "a window that is not shared", "one of Allocate_shared", "make one")
+        if opened.flavor == constants.WIN_FLAVOR_DYNAMIC:
+            raise wrong(ERR_WIN, "a window without memory of its own", "one of Allocate_shared", "make one")
         sizes = [segment.memory.size for segment in opened.segments]
         place = whole(rank) if rank != PROC_NULL else next((r for r, n in enumerate(sizes) if n), 0)
         segment = opened.segments[self._target(place)]
@@ -210,6 +210,10 @@ class Win(Attributes, HandlesErrors):
         segment = self._object().segments[rank]
         disp, count, datatype = 0, origin.counts[0], origin.datatype
         if target is not None and not isinstance(target, (list, tuple)):
+            if not is_number(target):
+                raise wrong(
+                    WrongValueError, f"target {target!r:.60}", "a displacement, or a list of one", "pass an int"
+                )
             disp = index(target)
         elif target is not None:
             if len(target) > 3:
@@ -332,7 +336,7 @@ class Win(Attributes, HandlesErrors):
 
     def _request(self, call: str, done_ps: int | None) -> Request:
         c = self._object().c
-        work = Work(call, c._state, c._box, c._state)
+        work = Work(call, c._state, c._box, None)
         work.ready_ps = c._state.now if done_ps is None else done_ps
         return Request._of(c, c._open(work))
 

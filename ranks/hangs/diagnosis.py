@@ -14,7 +14,7 @@ from ranks.hangs.errors import DeadlockError, LivelockError, RankFailedError
 from ranks.messages.ledger import Ledger, ranks_text
 from ranks.messages.mailbox import Mailbox
 from ranks.messages.message import Message
-from ranks.messages.operation import Operation
+from ranks.messages.operation import Operation, Work
 from ranks.messages.rank import RankState
 from ranks.messages.transfer import Transport
 from ranks.network.model import Network
@@ -207,7 +207,10 @@ def _blocked(scene: Scene, state: RankState) -> Blocked:
         return Blocked(state.rank, call, "polls, and nothing is on its way", [], [])
     pending = [each for awaited in state.awaits for each in awaited.awaited()]
     if not pending:
-        return Blocked(state.rank, call, "waits for what it does beside its program", [], [])
+        held = [each for each in state.awaits if isinstance(each, Work)]
+        holders = sorted(holder.rank for each in held for holder in each.holders)
+        reason = f"waits for {ranks_text(holders)} to unlock it" if holders else "waits for work that cannot go on"
+        return Blocked(state.rank, call, reason, [frozenset(holders)] if holders else [], [])
     needs = [frozenset(each.missing() if isinstance(each, Ledger) else _peers(each)) for each in pending]
     reasons = [_reason(scene, each) for each in pending]
     near = [text for each in pending[:3] if not isinstance(each, Ledger) for text in _near(each)]

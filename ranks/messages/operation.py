@@ -91,16 +91,18 @@ class Operation:
 class Work(Operation):
     """Work of a rank beside its program, such as a nonblocking collective; `what` is the call that began it.
 
-    beside: Who does it: a rank's state of its own, with a clock of its own.
+    beside: Who does it: a rank's state of its own, with a clock of its own; None if nobody has to do anything.
     found:  The source, the tag and the bytes of the message that it has received, if it has one.
+    holders: The ranks that have what it waits for, if it waits for a lock.
     """
 
-    __slots__ = ("beside", "found")
+    __slots__ = ("beside", "found", "holders")
 
     def __init__(self, what: str, state: Any, box: Any, beside: Any) -> None:
         super().__init__(what, state, box, ANY_SOURCE, ANY_TAG, None)
         self.beside = beside
         self.found: tuple[int, int, int] | None = None
+        self.holders: list[Any] = []
 
     def name(self) -> str:
         """Return what reports call it."""
@@ -108,4 +110,6 @@ class Work(Operation):
 
     def awaited(self) -> list[Operation]:
         """Return what it waits for: what its worker does."""
-        return [each for awaited in self.beside.awaits for each in awaited.awaited()] if self.ready_ps is None else []
+        if self.ready_ps is not None or self.beside is None:
+            return []
+        return [each for awaited in self.beside.awaits for each in awaited.awaited()]

@@ -76,6 +76,18 @@ def as_libraries(*folders: str) -> Iterator[None]:
         _roots = before
 
 
+@contextlib.contextmanager
+def as_library(folder: Path) -> Iterator[None]:
+    """Let all code in a folder count as a library's for a while."""
+    global _roots
+    before = _roots
+    add_library(folder)
+    try:
+        yield
+    finally:
+        _roots = before
+
+
 def in_library(code: CodeType) -> bool:
     """Return whether this is code of a library, not of a program."""
     return code.co_filename.startswith(_roots)

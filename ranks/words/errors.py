@@ -19,7 +19,7 @@ class MPIError(RuntimeError):
 
     def __init__(self, ierr: int = 0) -> None:
         self.error_class = int(ierr)
-        super().__init__(ierr)
+        super().__init__(f"error class {int(ierr)} of MPI")
 
     def __eq__(self, other: object) -> bool:
         return self is other or self.error_class == (other.error_class if isinstance(other, MPIError) else other)

@@ -1,0 +1,171 @@
+"""Groups, communicators, topologies, intercommunicators and windows of mpi.MPI."""
+
+from math import prod
+
+import numpy as np
+import pytest
+
+import ranks
+from mpi import MPI, run
+
+SIZES = (1, 2, 3, 5, 6)
+
+
+@pytest.mark.parametrize("p", SIZES)
+def test_a_split_orders_by_key_and_only_members_make_a_group_s_communicator(p):
+    def program(comm):
+        half = comm.Split(comm.rank % 2, -comm.rank)
+        members = [r for r in range(p) if r % 2 == comm.rank % 2][::-1]
+        assert half.group.Translate_ranks(None, comm.group) == members
+        evens = comm.group.Incl(range(0, p, 2))
+        if comm.rank % 2 == 0:
+            made = comm.Create_group(evens)
+            assert made.allgather(comm.rank) == list(range(0, p, 2))
+            made.Free()
+            assert made == MPI.COMM_NULL
+        return half.allgather(comm.rank) == members
+
+    assert all(run(program, p).results)
+
+
+def test_a_duplicate_keeps_messages_apart_and_takes_attributes_by_their_keys():
+    def program(comm):
+        key = MPI.Comm.Create_keyval(copy_fn=lambda comm, key, value: value + 1)
+        comm.Set_attr(key, 5)
+        other = comm.Dup()
+        comm.send("of the world", comm.rank)
+        other.send("of the duplicate", comm.rank)
+        return other.recv(), comm.recv(), other.Get_attr(key), comm.Get_attr(MPI.TAG_UB)
+
+    assert run(program, 2).results == [("of the duplicate", "of the world", 6, ranks.TAG_UB)] * 2
+
+
+@pytest.mark.parametrize(("n", "dims", "expected"), [
+    (12, 2, [4, 3]), (72, 2, [9, 8]), (24, 3, [4, 3, 2]), (7, 2, [7, 1]), (12, [0, 2, 0], [3, 2, 2]), (1, 3, [1, 1, 1]),
+])  # fmt: skip
+def test_dimensions_are_balanced(n, dims, expected):
+    assert MPI.Compute_dims(n, dims) == expected
+
+
+@pytest.mark.parametrize("dims", [[1], [4], [2, 3], [3, 2, 1]])
+@pytest.mark.parametrize("periodic", [False, True])
+def test_a_grid_is_numpy_s_and_neighbours_get_what_goes_their_way(dims, periodic):
+    p = prod(dims)
+
+    def program(comm):
+        grid = comm.Create_cart(dims, periodic)
+        at = np.unravel_index(grid.rank, dims)
+        assert grid.coords == [int(x) for x in at]
+        assert grid.Get_cart_rank(grid.coords) == grid.rank
+        rows = grid.Sub([True] + [False] * (len(dims) - 1))
+        assert rows.dims == dims[:1]
+        sent = [(grid.rank, axis, way) for axis in range(len(dims)) for way in (-1, 1)]
+        got = grid.neighbor_alltoall(sent)
+        for (axis, way), came in zip([s[1:] for s in sent], got, strict=True):
+            source, _ = grid.Shift(axis, -way)
+            assert came == (None if source == MPI.PROC_NULL else (source, axis, -way))
+        return True
+
+    assert all(run(program, p).results)
+
+
+def test_a_graph_s_neighbours_exchange_blocks():
+    def program(comm):
+        p, r = comm.size, comm.rank
+        ring = comm.Create_dist_graph_adjacent([(r - 1) % p], [(r + 1) % p])
+        got = np.zeros(2, "i8")
+        ring.Neighbor_allgather(np.array([r, 10 * r]), got)
+        request = ring.Ineighbor_alltoall(got.copy(), got)
+        request.Wait()
+        star = comm.Create_dist_graph([0] if r == 0 else [], [p - 1] if r == 0 else [], range(1, p) if r == 0 else [])
+        return got.tolist(), star.Get_dist_neighbors()[:2]
+
+    results = run(program, 4).results
+    assert [got for got, _ in results] == [[(r - 2) % 4, 10 * ((r - 2) % 4)] for r in range(4)]
+    assert [edges for _, edges in results] == [([], [1, 2, 3]), ([0], []), ([0], []), ([0], [])]
+
+
+@pytest.mark.parametrize("p", [2, 3, 5])
+def test_two_groups_collect_from_each_other(p):
+    def program(comm):
+        low = comm.rank < (p + 1) // 2
+        local = comm.Split(0 if low else 1)
+        inter = local.Create_intercomm(0, comm, (p + 1) // 2 if low else 0, tag=5)
+        mine = [r for r in range(p) if (r < (p + 1) // 2) == low]
+        theirs = [r for r in range(p) if r not in mine]
+        assert (inter.size, inter.remote_size) == (len(mine), len(theirs))
+        assert inter.allgather(comm.rank) == theirs
+        out = np.zeros(2, "i8")
+        inter.Allreduce(np.array([comm.rank, 1]), out)
+        assert out.tolist() == [sum(theirs), len(theirs)]
+        request = inter.Iallreduce(np.array([comm.rank, 1]), out)
+        request.Wait()
+        assert out.tolist() == [sum(theirs), len(theirs)]
+        inter.send(comm.rank, comm.rank % len(theirs))
+        came = [inter.recv() for source in theirs if source % len(mine) == inter.rank] if low else []
+        if not low:
+            came = [inter.recv() for source in theirs if source % len(mine) == inter.rank]
+        assert set(came) <= set(theirs)
+        merged = inter.Merge(high=low)
+        return merged.allgather(comm.rank)
+
+    half = (p + 1) // 2
+    assert run(program, p).results == [[*range(half, p), *range(half)]] * p
+
+
+@pytest.mark.parametrize("p", SIZES)
+def test_a_shared_counter_gives_each_number_once(p):
+    def program(comm):
+        window = MPI.Win.Allocate(8 if comm.rank == 0 else 0, 8, comm=comm)
+        got = []
+        for _ in range(3):
+            number = np.zeros(1, "i8")
+            window.Lock(0)
+            window.Fetch_and_op(np.ones(1, "i8"), number, 0)
+            window.Unlock(0)
+            got.append(int(number[0]))
+        window.Free()
+        return got
+
+    assert sorted(number for numbers in run(program, p).results for number in numbers) == list(range(3 * p))
+
+
+def test_puts_arrive_by_the_fence_and_shared_memory_is_everybody_s():
+    def program(comm):
+        p, r = comm.size, comm.rank
+        mine = np.zeros(p)
+        window = MPI.Win.Create(mine, 8, comm=comm)
+        window.Fence()
+        for target in range(p):
+            window.Put(np.array([r + 0.5]), target, r)
+        window.Fence()
+        shared = MPI.Win.Allocate_shared(8, 8, comm=comm)
+        shared.Fence()
+        whole, unit = shared.Shared_query(0)
+        np.frombuffer(shared.tomemory())[0] = r
+        shared.Fence()
+        return mine.tolist(), np.frombuffer(whole)[0], unit
+
+    assert run(program, 3).results == [([0.5, 1.5, 2.5], 0.0, 8)] * 3
+
+
+def test_a_lock_that_is_never_given_back_is_explained():
+    def program(comm):
+        window = MPI.Win.Allocate(8, 8, comm=comm)
+        if comm.rank == 0:
+            window.Lock(0)
+            comm.Barrier()
+        else:
+            window.Lock(0)
+
+    with pytest.raises(ranks.DeadlockError, match=r"Lock\(.*waits for rank 0 to unlock it"):
+        run(program, 2)
+
+
+def test_what_is_left_out_says_so():
+    def program(comm):
+        for call in (lambda: MPI.File.Open(comm, "x"), lambda: comm.Spawn("x"), lambda: MPI.Session.Init()):
+            with pytest.raises(NotImplementedError, match=r"left_out\.py"):
+                call()
+
+    run(program, 1)

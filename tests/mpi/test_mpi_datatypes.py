@@ -1,0 +1,131 @@
+"""Datatypes of mpi.MPI: where their elements lie, against NumPy's views of the same memory."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpi import MPI, run
+from mpi.buffers import simple
+
+
+def packed(array, datatype, count=1):
+    """Return what is sent of an array."""
+    return simple([array, count, datatype], writable=False).packed()
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_a_subarray_is_numpy_s_slice(data):
+    sizes = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
+    sub = [data.draw(st.integers(1, n)) for n in sizes]
+    starts = [data.draw(st.integers(0, n - m)) for n, m in zip(sizes, sub, strict=True)]
+    order = data.draw(st.sampled_from("CF"))
+    code = data.draw(st.sampled_from(["d", "i", "b", "D"]))
+    a = np.arange(np.prod(sizes)).astype(code).reshape(sizes, order=order)
+    t = MPI.Datatype.fromcode(code).Create_subarray(sizes, sub, starts, getattr(MPI, f"ORDER_{order}"))
+    part = a[tuple(slice(b, b + m) for b, m in zip(starts, sub, strict=True))]
+    assert (packed(a, t) == part.ravel(order=order)).all()
+    assert t.extent == a.nbytes
+    assert t.size == part.nbytes
+
+
+@settings(max_examples=60)
+@given(
+    count=st.integers(0, 4), block=st.integers(0, 3), stride=st.integers(0, 5), code=st.sampled_from("bhidD"),
+    n=st.integers(1, 3),
+)  # fmt: skip
+def test_a_vector_is_blocks_of_an_array(count, block, stride, code, n):
+    t = MPI.Datatype.fromcode(code).Create_vector(count, block, stride)
+    width = max((count - 1) * stride + block, 0) if count and block else 0
+    assert t.extent == width * np.dtype(code).itemsize
+    a = np.arange(n * width + 1).astype(code)
+    expected = [a[i * width + j * stride + k] for i in range(n) for j in range(count) for k in range(block)]
+    assert packed(a, t, n).tolist() == [complex(x) if code == "D" else x for x in expected]
+
+
+def test_a_struct_is_numpy_s_structured_dtype_and_arrives_field_by_field():
+    dtype = np.dtype([("a", "i4"), ("b", "f8"), ("c", "i2", 3)], align=True)
+    fields = [dtype.fields[name][1] for name in "abc"]
+    t = MPI.Datatype.Create_struct([1, 1, 3], fields, [MPI.INT, MPI.DOUBLE, MPI.SHORT])
+    t = t.Create_resized(0, dtype.itemsize).Commit()
+    assert (t.size, t.extent) == (4 + 8 + 6, dtype.itemsize)
+
+    def program(comm):
+        x, y = np.zeros(5, dtype), np.full(5, 77, "u1").view("u1").repeat(dtype.itemsize).view(dtype)
+        x["a"], x["b"], x["c"] = np.arange(5), np.arange(5) / 2, comm.rank
+        comm.Sendrecv([x.view("u1"), 5, t], 1 - comm.rank, 0, [y.view("u1"), 5, t], 1 - comm.rank)
+        assert y.view("u1").reshape(5, -1)[:, 22:].tolist() == [[77] * (dtype.itemsize - 22)] * 5  # the padding is kept
+        return y["a"].tolist(), y["b"].tolist(), y["c"].tolist()
+
+    assert run(program, 2).results[0] == (list(range(5)), [n / 2 for n in range(5)], [[1] * 3] * 5)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 4])
+def test_a_dealt_array_gives_each_element_to_one_rank(p):
+    n = 7
+    dealt = []
+    for rank in range(p):
+        t = MPI.INT.Create_darray(p, rank, [n], [MPI.DISTRIBUTE_CYCLIC], [2], [p])
+        dealt.append(packed(np.arange(n, dtype="i"), t).tolist())
+    assert sorted(x for part in dealt for x in part) == list(range(n))
+    assert dealt[0] == [x for x in range(n) if x // 2 % p == 0]
+
+
+def test_packing_is_unpacking_the_other_way_round():
+    def program(comm):
+        out = bytearray(100)
+        at = MPI.DOUBLE.Pack(np.arange(3.0), out, 0, comm)
+        at = MPI.INT.Pack_external("external32", np.array([1, 2], "i"), out, at)
+        assert at == MPI.DOUBLE.Pack_size(3, comm) + MPI.INT.Pack_external_size("external32", 2)
+        assert out[24:32] == bytes([0, 0, 0, 1, 0, 0, 0, 2])
+        x, y = np.zeros(3), np.zeros(2, "i")
+        at = MPI.DOUBLE.Unpack(out, 0, x, comm)
+        MPI.INT.Unpack_external("external32", out, at, y)
+        return x.tolist(), y.tolist()
+
+    assert run(program, 1).results == [([0.0, 1.0, 2.0], [1, 2])]
+
+
+def test_addresses_are_counted_from_the_bottom():
+    def program(comm):
+        x, y, got = np.arange(3.0), np.array([9.0]), np.zeros(4)
+        t = MPI.Datatype.Create_struct([3, 1], [MPI.Get_address(x), MPI.Get_address(y)], [MPI.DOUBLE, MPI.DOUBLE])
+        comm.Sendrecv([MPI.BOTTOM, 1, t], comm.rank, 0, got, comm.rank)
+        return got.tolist()
+
+    assert run(program, 2).results == [[0.0, 1.0, 2.0, 9.0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "text"),
+    [
+        ([np.zeros(3), 4, MPI.DOUBLE], ValueError, "buffer of 24"),
+        ([np.zeros(3), -1], ValueError, "count -1"),
+        ([np.zeros(3)[::2], MPI.DOUBLE], BufferError, "not contiguous"),
+        ([np.zeros(3), "xyz"], KeyError, "type code 'xyz'"),
+        (["text", MPI.CHAR], TypeError, "a str"),
+        ([np.zeros(3), 1, 2, 3, 4], ValueError, "5 items"),
+    ],
+)
+def test_a_wrong_buffer_is_told_by_call_what_came_and_a_remedy(spec, kind, text):
+    with pytest.raises(kind, match=rf"rank 0: Send\(dest=0.*{text}.*remedy"):
+        run(lambda comm: comm.Send(spec, 0), 1)
+
+
+def test_an_op_of_the_program_sees_a_derived_datatype_as_it_lies_in_memory():
+    def program(comm):
+        t = MPI.INT.Create_vector(2, 1, 2).Commit()
+
+        def add_first_and_last(given, out, datatype):
+            assert datatype == t
+            mine, other = np.frombuffer(given, "i4"), np.frombuffer(out, "i4")
+            other[[0, 2]] += mine[[0, 2]]
+
+        op = MPI.Op.Create(add_first_and_last, commute=True)
+        x, out = np.array([comm.rank, 50, 1], "i4"), np.array([7, 8, 9], "i4")
+        comm.Allreduce([x, 1, t], [out, 1, t], op)
+        op.Free()
+        return out.tolist()
+
+    assert run(program, 4).results == [[6, 8, 4]] * 4
