@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test hunt notebooks lint types bench bench-mpi bench-sorting bench-attention
+.PHONY: demo test hunt notebooks lint types bench bench-mpi bench-sorting bench-attention conformance
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
@@ -42,6 +42,10 @@ bench-mpi: $(STAMP)
 
 bench-sorting: $(STAMP)
 	$(BIN)/python benchmarks/sorts.py
+
+# mpi4py's own tests, fetched with pip, on simulated ranks: how many of each file pass. FILES="test_op test_win" for some.
+conformance: $(STAMP)
+	$(BIN)/python benchmarks/mpi4py_tests.py $(FILES)
 
 # PyTorch, the peer, is used if it is there: .venv/bin/python -m pip install torch
 bench-attention: $(STAMP)

@@ -186,7 +186,7 @@ KINDS: dict[Any, Any] = {}
 def _fits(layout: Any, shared: Shared) -> bool:
     """Return whether a communicator has what a class of handles is for."""
     if layout in ("intra", "inter"):
-        return (shared.remote is not None) == (layout == "inter")
+        return bool((shared.remote is not None) == (layout == "inter"))
     kind = None if shared.topology is None else shared.topology.kind
     return bool(kind == layout or (layout == "any" and kind is not None))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from mpi import inter_plans
 from mpi.bridges import Both, connect
@@ -32,7 +32,7 @@ class Intercomm(Comm):
     """A communicator of two groups; ranks that a call names are those of the other one."""
 
     __slots__ = ()
-    layout = "inter"
+    layout: ClassVar[Any] = "inter"
 
     @property
     def _plans(self) -> Any:

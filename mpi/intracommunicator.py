@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from mpi import plans
 from mpi.background import begin, prepare
@@ -25,7 +25,7 @@ class Intracomm(Comm):
     """A communicator of one group of ranks."""
 
     __slots__ = ()
-    layout = "intra"
+    layout: ClassVar[Any] = "intra"
 
     # -- scans -----------------------------------------------------------------------------------------------------
 
