@@ -13,15 +13,23 @@ from collectives.arrays import Array
 def check_array(who: str, x: Any) -> None:
     """Raise TypeError unless the argument `x` is an array whose elements can be sent as they are."""
     if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
-        raise TypeError(
-            f"{who}: got x of type {type(x).__name__}, expected a numpy.ndarray; remedy: pass np.asarray(x)"
-            + (" or x.filled(...): a mask would be lost" if isinstance(x, np.ma.MaskedArray) else "")
-        )
+        raise TypeError(f"{who}: got x of type {type(x).__name__}, expected a numpy.ndarray; remedy: {_remedy_for(x)}")
     if x.dtype.hasobject:
         raise TypeError(
             f"{who}: got x with dtype {x.dtype}, expected one of fixed size; remedy: convert it, since Python "
             "objects cannot be sent as a buffer"
         )
+
+
+def _remedy_for(x: Any) -> str:
+    """Return what to pass in the place of something that is no array."""
+    if isinstance(x, np.ma.MaskedArray):
+        return "pass np.asarray(x) or x.filled(...): a mask would be lost"
+    if x is None:
+        return "pass an array on every rank; one that only receives passes one of the same shape and dtype"
+    if isinstance(x, (int, float, complex, list, tuple, np.generic)):
+        return "pass np.asarray(x)"
+    return "send objects with comm.send, or with comm.bcast, comm.allreduce, ... of mpi.run and of mpi4py"
 
 
 def flat_input(who: str, x: Any) -> Array:

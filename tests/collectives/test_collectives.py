@@ -206,6 +206,15 @@ X = np.arange(6.0)
 def test_wrong_arguments_say_who_got_what_expected_what_and_what_to_do() -> None:
     ring, naive, gather = collectives.ring_allreduce, collectives.naive_allreduce, collectives.ring_allgather
     fails(lambda c: ring(c, [1, 2]), TypeError, "ring_allreduce: got x of type list", "remedy: pass np.asarray(x)")
+    fails(lambda c: ring(c, np.float32(1)), TypeError, "got x of type float32", "remedy: pass np.asarray(x)")
+    for thing in ({"a": 1}, "text"):
+        fails(
+            lambda c, thing=thing: ring(c, thing),
+            TypeError,
+            type(thing).__name__,
+            "remedy: send objects with comm.send",
+        )
+    fails(lambda c: ring(c, None), TypeError, "got x of type NoneType", "remedy: pass an array on every rank")
     fails(lambda c: ring(c, np.ma.array([1.0], mask=[True])), TypeError, "MaskedArray", "a mask would be lost")
     fails(lambda c: ring(c, np.array([None])), TypeError, "dtype object", "remedy: convert it")
     fails(lambda c: ring(c, X, np.subtract), ValueError, "got op subtract", "use naive_allreduce")
