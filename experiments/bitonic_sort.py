@@ -248,7 +248,7 @@ def experiment(world: World, args: argparse.Namespace, job: int) -> None:
     times = on_ranks(world, job)
     if args.trace or args.html:
         trace = measure(world, bitonic_block_sort, job, trace=True).trace
-        files.save_trace(args, trace, f"Bitonic sort of {job:,} numbers, {world.name}")
+        files.save_trace(args, trace, f"Bitonic sort of {job:,} numbers, {world.p} ranks, {world.network.name}")
     if args.plot:
         draw_all(world, args.plot, job, times)
     if args.animate:

@@ -97,7 +97,8 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     prove(world.network)
     if args.trace or args.html:
         trace = entered_late(dissemination_barrier, world.p, world.network)
-        files.save_trace(args, trace, f"Dissemination barrier, entered 1 µs apart, {world.name}")
+        title = f"Dissemination barrier, entered 1 µs apart, {world.p} ranks, {world.network.name}"
+        files.save_trace(args, trace, title)
     if args.plot:
         draw(world, args.plot, dict(zip(todo, trials, strict=True)))
 

@@ -144,7 +144,7 @@ def experiment(world: World, args: argparse.Namespace, share: Share) -> None:
     if world.first:
         conclude(world, {name: trial.measured.time_ps for name, trial in trials.items()})
     if args.trace or args.html:
-        files.save_trace(args, trials[RING].measured.trace, f"Ring all-reduce, {world.name}")
+        files.save_trace(args, trials[RING].measured.trace, f"Ring all-reduce, {world.p} ranks, {world.network.name}")
     if args.plot:
         draw(world, args.plot, x.nbytes)
     if args.animate:
