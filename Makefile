@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test hunt notebooks lint types bench bench-mpi bench-sorting bench-attention conformance
+.PHONY: demo test hunt notebooks lint types bench bench-mpi bench-costs bench-sorting bench-attention conformance
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
@@ -39,6 +39,10 @@ bench: $(STAMP)
 bench-mpi: $(STAMP)
 	$(BIN)/python benchmarks/real_allreduce.py --why
 	$(BIN)/python benchmarks/real_predictions.py
+
+# How long the cost model takes, by algorithm and number of ranks: make bench-costs OPTIONS="--ranks 1000 --network pcie"
+bench-costs: $(STAMP)
+	$(BIN)/python benchmarks/costs.py $(OPTIONS)
 
 bench-sorting: $(STAMP)
 	$(BIN)/python benchmarks/sorts.py

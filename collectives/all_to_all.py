@@ -7,7 +7,6 @@ other ranks: few rounds, but each block travels as often as its distance has one
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,10 @@ from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.schedules import Step, can_be_played, cost_in_step, scheduled_cost
+from collectives.patterns import shift
+from collectives.player import cost_of_rounds
+from collectives.rounds import Rounds
+from collectives.schedules import can_be_played, cost_in_step
 from ranks import mpi_of
 
 _TAG = new_tag()
@@ -151,7 +153,7 @@ def linear_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
         slot_ps = max(o, transfer_ps) if network.ports else o
         # The last message arrives, or all were there and the receiver is busy taking them.
         time_ps = max(2 * (p - 1) * o, 2 * o + (p - 2) * slot_ps + link.latency_ps + transfer_ps) if p > 1 else 0
-    elif can_be_played(p * (p - 1)) and not machine.network.jitter_ps:
+    elif can_be_played(p - 1) and not machine.network.jitter_ps:
         time_ps = _all_at_once_ps(machine, n_bytes)
     about_ps = machine.slowest_ps(0) + _port_ps(machine, n_bytes)
     return Cost(min(p - 1, 1), [p - 1] * p, [(p - 1) * n_bytes] * p, time_ps, time_ps, about_ps)
@@ -206,15 +208,10 @@ def _all_at_once_ps(machine: Machine, n_bytes: int) -> int:
 def pairwise_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Where all links are alike, ranks stay in step."""
     p, n_bytes = machine.p, n_items // machine.p * itemsize
-
-    def steps(rank: int) -> Iterator[Step]:
-        for step in range(1, p):
-            yield Step((rank + step) % p, n_bytes, (rank - step) % p)
-
     if machine.is_exact():
-        return cost_in_step(machine, steps(0))
-    if can_be_played(machine.ranks_alike * (p - 1)):
-        return scheduled_cost(machine, steps, machine.ranks_alike)
+        return cost_in_step(machine, [(n_bytes, 0)] * (p - 1))
+    if can_be_played(p - 1):
+        return cost_of_rounds(machine, Rounds.of(p, [shift(p, step, n_bytes) for step in range(1, p)], n_bytes))
     about_ps = (p - 1) * machine.slowest_ps(0) + _port_ps(machine, n_bytes)
     return Cost(p - 1, [p - 1] * p, [(p - 1) * n_bytes] * p, None, None, about_ps)
 
@@ -224,12 +221,8 @@ def bruck_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """The rounds of exchange_by_bruck, in each of which the same number of blocks moves everywhere."""
     p, n_bytes = machine.p, n_items // machine.p * itemsize
     distances = [1 << k for k in range((p - 1).bit_length())]
-    sizes = [n_bytes * sum(row & distance != 0 for row in range(p)) for distance in distances]
-
-    def steps(rank: int) -> Iterator[Step]:
-        for distance, size in zip(distances, sizes, strict=True):
-            yield Step((rank + distance) % p, size, (rank - distance) % p)
-
-    return (
-        cost_in_step(machine, steps(0)) if machine.is_exact() else scheduled_cost(machine, steps, machine.ranks_alike)
-    )
+    sizes = [n_bytes * (p // (2 * d) * d + max(0, p % (2 * d) - d)) for d in distances]
+    if machine.is_exact():
+        return cost_in_step(machine, [(size, 0) for size in sizes])
+    rounds = [shift(p, distance, size) for distance, size in zip(distances, sizes, strict=True)]
+    return cost_of_rounds(machine, Rounds.of(p, rounds, n_items * itemsize))

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, bounds_of, rotate, rotated_bounds
+from collectives.arrays import Array, block_sizes, bounds_of, rotate, rotated_bounds
 from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.patterns import Pairs, bound, shift
+from collectives.player import cost_of_rounds
 from collectives.power_of_two import Place
 from collectives.ring import Ring, allgather_round, ring_allgather_cost
-from collectives.schedules import Step, cost_in_step, cost_of_steps, scheduled_cost
+from collectives.rounds import Moves, Round, Rounds
+from collectives.schedules import can_be_played
 
 _TAG = new_tag()
 
@@ -114,17 +117,14 @@ def _swaps(rank: int, p: int) -> Iterator[tuple[int, range, range]]:
     """Yield the partner of each round, the blocks that it gets, and those that come from it, for even p."""
     mate = rank ^ 1
     yield mate, range(rank, rank + 1), range(mate, mate + 1)
-    latest = rank // 2
     for turn in range(1, p // 2):
-        pair = _pair_that_comes(rank, turn, p)
-        partner = mate if turn % 2 == 0 else (2 * rank - mate) % p
-        yield partner, range(2 * latest, 2 * latest + 2), range(2 * pair, 2 * pair + 2)
-        latest = pair
+        latest, pair = (_pair_that_comes(rank, each, p) for each in (turn - 1, turn))
+        yield _partner(rank, turn, p), range(2 * latest, 2 * latest + 2), range(2 * pair, 2 * pair + 2)
 
 
-def _pair_that_comes(rank: int, turn: int, p: int) -> int:
+def _pair_that_comes(rank: Any, turn: int, p: int) -> Any:
     """Return k, if blocks 2k and 2k+1 come in a turn: from outside and through the mate by turns, ever farther ones."""
-    outward = 1 if rank % 2 else -1
+    outward = 2 * (rank % 2) - 1
     away = (turn + 1) // 2 if turn % 2 else -(turn // 2)
     return (rank // 2 + outward * away) % (p // 2)
 
@@ -134,63 +134,69 @@ def _pair_that_comes(rank: int, turn: int, p: int) -> int:
 
 @cost_of(recursive_doubling_allgather)
 def recursive_doubling_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """The rounds of recursive_doubling_allgather, as a schedule."""
-    p = machine.p
-    bounds = [itemsize * bound for bound in block_bounds(n_items, p)]
+    """The rounds of _doubling."""
+    p, pairs = machine.p, Pairs(machine.p)
+    # A number has the blocks from its rank up to the next number's.
+    edges = itemsize * bound(n_items, p, pairs.rank_of(np.arange(pairs.q + 1)))
 
-    def steps(rank: int) -> Iterator[Step]:
-        place = Place.of(rank, p)
-        if place.number is None:
-            yield Step(place.mate, bounds[rank + 1] - bounds[rank], None)
-            yield Step(None, 0, place.mate)
-            return
-        if place.mate is not None:
-            yield Step(None, 0, place.mate)
-        for partner, sent, _ in _doublings(place, p):
-            yield Step(partner, bounds[sent.stop] - bounds[sent.start], partner)
-        if place.mate is not None:
-            yield Step(place.mate, bounds[p], None)
+    def at(distance: int) -> Round:
+        def moves(numbers: Array) -> Moves:
+            first, partner = numbers // distance * distance, numbers ^ distance
+            return Moves([partner], [edges[first + distance] - edges[first]], [partner])
 
-    in_step = machine.is_exact() and n_items % p == 0 and p & (p - 1) == 0
-    return cost_in_step(machine, steps(0)) if in_step else scheduled_cost(machine, steps)
+        return moves
+
+    n_bytes, own = n_items * itemsize, itemsize * np.array(block_sizes(n_items, p))
+    rounds = pairs.around([at(distance) for distance in pairs.distances()], own, 0, n_bytes)
+    return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))
 
 
 @cost_of(bruck_allgather)
 def bruck_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """The rounds of bruck_allgather, as a schedule."""
+    """The rounds of _bruck."""
     p, n_bytes = machine.p, n_items * itemsize
-    bounds = [itemsize * bound for bound in block_bounds(n_items, p)]
+    bounds = itemsize * bound(n_items, p, np.arange(p + 1))
 
-    def steps(rank: int) -> Iterator[Step]:
-        have = 1
-        while have < p:
-            more = min(have, p - have)
-            end = rank + more
-            size = bounds[end] - bounds[rank] if end <= p else n_bytes - bounds[rank] + bounds[end - p]
-            yield Step((rank - have) % p, size, (rank + have) % p)
-            have += more
+    def at(have: int) -> Round:
+        # The blocks from its own on, some of them from the first one on again.
+        ends = np.arange(p) + min(have, p - have)
+        return shift(p, -have, bounds[ends % p] + ends // p * n_bytes - bounds[:p])
 
-    in_step = machine.is_exact() and n_items % p == 0
-    return cost_in_step(machine, steps(0)) if in_step else scheduled_cost(machine, steps)
+    rounds = [at(1 << k) for k in range((p - 1).bit_length())]
+    return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))
 
 
 @cost_of(neighbour_exchange_allgather)
 def neighbour_exchange_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """The rounds of _swaps, as a schedule; for odd p the ring's."""
+    """The rounds of _swaps; for odd p the ring's."""
     p = machine.p
     if p % 2:
         return ring_allgather_cost(machine, n_items, itemsize)
-    bounds = [itemsize * bound for bound in block_bounds(n_items, p)]
+    bounds = itemsize * bound(n_items, p, np.arange(p + 1))
 
-    def steps(rank: int) -> Iterator[Step]:
-        for partner, sent, _ in _swaps(rank, p):
-            yield Step(partner, bounds[sent.stop] - bounds[sent.start], partner)
+    def at(turn: int) -> Round:
+        def moves(ranks: Array) -> Moves:
+            partner = _partner(ranks, turn, p)
+            if not turn:
+                return Moves([partner], [bounds[ranks + 1] - bounds[ranks]], [partner])
+            pair = _pair_that_comes(ranks, turn - 1, p)
+            return Moves([partner], [bounds[2 * pair + 2] - bounds[2 * pair]], [partner])
 
-    if machine.is_exact() and n_items % p == 0:
-        return cost_in_step(machine, steps(0))
-    at_most_ps = machine.slowest_ps(bounds[1]) + (p // 2 - 1) * machine.slowest_ps(bounds[2])
+        return moves
+
+    if can_be_played(p // 2):
+        return cost_of_rounds(machine, Rounds.of(p, [at(turn) for turn in range(p // 2)], int(bounds[2])))
+    in_step_ps = machine.slowest_ps(int(bounds[1])) + (p // 2 - 1) * machine.slowest_ps(int(bounds[2]))
     # Its own block, then all pairs but the last one that comes.
-    last = [2 * _pair_that_comes(rank, p // 2 - 1, p) for rank in range(p)]
-    bytes_sent = [bounds[r + 1] - bounds[r] + bounds[p] - bounds[last[r] + 2] + bounds[last[r]] for r in range(p)]
-    bound = Cost(p // 2, [p // 2] * p, bytes_sent, None, at_most_ps if machine.is_exact() else None)
-    return cost_of_steps(machine, steps, bound)
+    ranks = np.arange(p)
+    last = 2 * _pair_that_comes(ranks, p // 2 - 1, p)
+    bytes_sent = bounds[ranks + 1] - bounds[ranks] + bounds[p] - bounds[last + 2] + bounds[last]
+    exact = in_step_ps if machine.is_exact() and n_items % p == 0 else None
+    at_most_ps = in_step_ps if machine.is_exact() else None
+    return Cost(p // 2, [p // 2] * p, bytes_sent.tolist(), exact, at_most_ps, in_step_ps)
+
+
+def _partner(rank: Any, turn: int, p: int) -> Any:
+    """Return with whom ranks swap in a turn: their mate, or their neighbour on the other side."""
+    mate = rank ^ 1
+    return mate if turn % 2 == 0 else (2 * rank - mate) % p

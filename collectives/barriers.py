@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from weakref import finalize
 
 import numpy as np
 
+from collectives.arrays import Array
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
 from collectives.naive import naive_allreduce_cost
-from collectives.schedules import Step, scheduled_cost
+from collectives.patterns import down_a_tree, shift, up_a_tree
+from collectives.player import cost_of_rounds
+from collectives.rounds import NOBODY, Moves, Round, Rounds
 from collectives.trees import binomial_children, binomial_parent
 from ranks import mpi_of
 
@@ -182,48 +184,67 @@ def central_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) 
 def butterfly_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
     """Return the cost of `butterfly_barrier`: a rank that plays a virtual one has two partners in a round."""
     p = machine.p
-    rounds = (p - 1).bit_length()
+    q = 1 << (p - 1).bit_length()
 
-    def steps(rank: int) -> list[Step]:
-        played = range(rank, 1 << rounds, p)
-        partners = [[(v ^ (1 << k)) % p for v in played if (v ^ (1 << k)) % p != rank] for k in range(rounds)]
-        return [Step(others, 0, others) for others in partners]
+    def at(distance: int) -> Round:
+        def moves(ranks: Array) -> Moves:
+            partners, slots = [], []
+            for virtual in (ranks, ranks + p):
+                other = virtual ^ distance
+                partners.append(np.where((virtual < q) & (other % p != ranks), other % p, NOBODY))
+                slots.append(other // p)
+            # Of two messages between the same ranks, the first is received first.
+            twice = partners[0] == partners[1]
+            slots = [np.where(twice, slot, number) for slot, number in zip((0, 1), slots, strict=True)]
+            return Moves(partners, [0, 0], partners, slots=slots)
 
-    return scheduled_cost(machine, steps)
+        return moves
+
+    rounds = [at(1 << k) for k in range((p - 1).bit_length())]
+    return cost_of_rounds(machine, Rounds.of(p, rounds, 0, width=2))
 
 
 @cost_of(dissemination_barrier)
 def dissemination_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
-    """Return the cost of `dissemination_barrier`: all ranks do the same, seen from where they are."""
+    """Return the cost of `dissemination_barrier`."""
     p = machine.p
     rounds = (p - 1).bit_length()
     at_most_ps = rounds * machine.slowest_ps(0)
     if machine.is_exact() or machine.network.jitter_ps:
         return Cost(rounds, [rounds] * p, [0] * p, at_most_ps if machine.is_exact() else None, at_most_ps)
-
-    def steps(rank: int) -> list[Step]:
-        return [Step((rank + (1 << k)) % p, 0, (rank - (1 << k)) % p) for k in range(rounds)]
-
-    return replace(scheduled_cost(machine, steps, machine.ranks_alike), at_most_ps=at_most_ps)
+    played = cost_of_rounds(machine, Rounds.of(p, [shift(p, 1 << k, 0) for k in range(rounds)], 0))
+    return replace(played, at_most_ps=at_most_ps)
 
 
 @cost_of(tree_barrier)
 def tree_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
-    """Return the cost of `tree_barrier`."""
-    return _up_and_down_cost(machine, _binary_family)
+    """Return the cost of `tree_barrier`: level by level up, and down again."""
+    p = machine.p
+    deepest = p.bit_length() - 1
+    places = [(level, side) for level in range(deepest, 0, -1) for side in (1, 2)]
+
+    def at(number: int, level: int, side: int, *, up: bool) -> Round:
+        def moves(ranks: Array) -> Moves:
+            own = np.frexp(ranks + 1)[1] - 1
+            child = np.where((own == level - 1) & (2 * ranks + side < p), 2 * ranks + side, NOBODY)
+            parent = np.where((own == level) & (ranks % 2 == side % 2), (ranks - 1) // 2, NOBODY)
+            # A rank has something to do where its children have their turn, and where it has its own.
+            turns = [2 * (deepest - own - 1), 2 * (deepest - own - 1) + 1, 2 * (deepest - own) + (ranks + 1) % 2]
+            then = np.full(ranks.size, 2 * len(places))
+            for turn in (*turns, *(2 * len(places) - 1 - turn for turn in turns)):
+                then = np.where((turn > number) & (turn < then), turn, then)
+            to, source = (parent, child) if up else (child, parent)
+            return Moves([to], [0], [source], then=then)
+
+        return moves
+
+    both = [(True, place) for place in places] + [(False, place) for place in reversed(places)]
+    rounds = [at(number, *place, up=up) for number, (up, place) in enumerate(both)]
+    return cost_of_rounds(machine, Rounds.of(p, rounds, 0))
 
 
 @cost_of(tournament_barrier)
 def tournament_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
-    """Return the cost of `tournament_barrier`."""
-    return _up_and_down_cost(machine, _tournament_family)
-
-
-def _up_and_down_cost(machine: Machine, family: Callable[[int, int], tuple[int | None, list[int]]]) -> Cost:
-    def steps(rank: int) -> list[Step]:
-        parent, children = family(rank, machine.p)
-        up = [Step(None, 0, child) for child in children]
-        through = [] if parent is None else [Step(parent, 0, None), Step(None, 0, parent)]
-        return up + through + [Step(child, 0, None) for child in reversed(children)]
-
-    return scheduled_cost(machine, steps)
+    """Return the cost of `tournament_barrier`: up a binomial tree, and down again."""
+    up = up_a_tree(machine.p, lambda *_: 0)
+    return cost_of_rounds(machine, Rounds.of(machine.p, [*up, *down_a_tree(machine.p, lambda *_: 0, len(up))], 0))

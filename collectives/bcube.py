@@ -12,13 +12,17 @@ from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.patterns import Lines
+from collectives.player import cost_of_rounds
 from collectives.reduction import Op
-from collectives.schedules import Step, scheduled_cost
+from collectives.rounds import Moves, Round, Rounds
 from collectives.scratch import scratch
 
 _TAG = new_tag()
 
 BASE = 4
+# All messages are played of lines up to a length, and where they are few; not of lines of a large prime.
+_SHORT, _MOST_MESSAGES = 16, 1 << 16
 
 
 class Line(NamedTuple):
@@ -133,16 +137,38 @@ def _others(line: Line) -> list[int]:
 @cost_of(bcube_allreduce)
 def bcube_allreduce_cost(machine: Machine, n_items: int, itemsize: int, base: int = BASE) -> Cost:
     """Return the cost of `bcube_allreduce` of n_items on each rank."""
+    p, n_bytes, factors = machine.p, n_items * itemsize, sides(machine.p, base)
+    lines: list[Lines] = []
+    for side in factors:
+        lines.append(lines[-1].further(side) if lines else Lines(side, 1, np.full(p, n_items), itemsize))
+    width, n_rounds = max(factors, default=2) - 1, 2 * len(factors)
+    if width < _SHORT or width * p * n_rounds <= _MOST_MESSAGES:
+        rounds = [*(_scatter_round(line) for line in lines), *(_gather_round(line) for line in lines[::-1])]
+        return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes, width))
+    # Lines so long that the messages of a round queue at ports, one behind the other.
+    ranks, bytes_sent = np.arange(p), np.zeros(p, np.int64)
+    for line in lines:
+        own = line.part(ranks, line.place(ranks))
+        bytes_sent += line.left * itemsize - own + (line.side - 1) * own
+    sends, nothing_ps = 2 * sum(side - 1 for side in factors), machine.slowest_ps(0)
+    about_ps = n_rounds * nothing_ps + 2 * sends * machine.network.overhead_ps + machine.network.reduce_ps(n_bytes)
+    sharing = machine.nodes.count(machine.nodes[0]) if machine.network.shared_node_port else 1
+    about_ps += sharing * (machine.slowest_ps(int(bytes_sent.max())) - nothing_ps)
+    return Cost(n_rounds, [sends] * p, bytes_sent.tolist(), None, None, about_ps)
 
-    def steps(rank: int) -> list[Step]:
-        down, back = [], []
-        for line in lines_of(rank, machine.p, n_items, base):
-            others = _others(line)
-            sizes = [(end - first) * itemsize for first, end in pairwise(line.bounds)]
-            own = sizes[line.place]
-            to, source = [line.ranks[k] for k in others], [line.ranks[k] for k in reversed(others)]
-            down += [Step(to, [sizes[k] for k in others], source, own)] + [Step(None, 0, None, own)] * (len(others) - 1)
-            back.append(Step(to, own, source))
-        return down + back[::-1]
 
-    return scheduled_cost(machine, steps)
+def _scatter_round(line: Lines) -> Round:
+    def moves(ranks: Array) -> Moves:
+        places = [line.place(ranks) + k for k in range(1, line.side)]
+        to, own = [line.rank(ranks, place) for place in places], line.part(ranks, line.place(ranks))
+        return Moves(to, [line.part(ranks, place) for place in places], to[::-1], own, line.side - 1)
+
+    return moves
+
+
+def _gather_round(line: Lines) -> Round:
+    def moves(ranks: Array) -> Moves:
+        to = [line.rank(ranks, line.place(ranks) + k) for k in range(1, line.side)]
+        return Moves(to, [line.part(ranks, line.place(ranks))] * len(to), to[::-1])
+
+    return moves

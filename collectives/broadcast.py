@@ -6,13 +6,22 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from collectives.arrays import Array, block_bounds
+import numpy as np
+
+from collectives.arrays import (
+    Array,
+    block_bounds,
+    block_sizes,
+)
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.ring import Ring, allgather_round
-from collectives.schedules import MOST_MESSAGES, Step, pipelined_cost, scheduled_cost
+from collectives.patterns import down_a_tree, subtree_bytes
+from collectives.player import cost_of_rounds
+from collectives.ring import Ring, allgather_round, ring_allgather_cost, ring_rounds
+from collectives.rounds import Rounds
+from collectives.schedules import MOST_MESSAGES, Step, can_be_played, extended_cost, scheduled_cost
 from collectives.trees import binomial_children, binomial_end, binomial_parent
 
 _TAG = new_tag()
@@ -49,12 +58,7 @@ def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out = None) -
 def binomial_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `binomial_broadcast` of n_items."""
     p, n_bytes = machine.p, n_items * itemsize
-
-    def steps(v: int) -> list[Step]:
-        first = [Step(None, 0, binomial_parent(v))] if v else []
-        return first + [Step(child, n_bytes, None) for child in binomial_children(v, p)]
-
-    return scheduled_cost(machine, steps)
+    return cost_of_rounds(machine, Rounds.of(p, down_a_tree(p, lambda *_: n_bytes), n_bytes))
 
 
 @algorithm("broadcast")
@@ -86,19 +90,18 @@ def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out 
 
 @cost_of(scatter_allgather_broadcast)
 def scatter_allgather_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `scatter_allgather_broadcast` of n_items."""
-    p, bounds = machine.p, block_bounds(n_items, machine.p)
-
-    def part(first: int, end: int) -> int:
-        return (bounds[end] - bounds[first]) * itemsize
-
-    def steps(v: int) -> list[Step]:
-        scatter = [Step(None, 0, binomial_parent(v))] if v else []
-        scatter += [Step(child, part(child, binomial_end(child, p)), None) for child in binomial_children(v, p)]
-        blocks = [(v - step) % p for step in range(p - 1)]
-        return scatter + [Step((v + 1) % p, part(block, block + 1), (v - 1) % p) for block in blocks]
-
-    return scheduled_cost(machine, steps)
+    """Return the cost of `scatter_allgather_broadcast` of n_items; of many ranks, if the ring begins at once."""
+    p, n_bytes, sizes = machine.p, n_items * itemsize, itemsize * np.array(block_sizes(n_items, machine.p))
+    scatter = down_a_tree(p, subtree_bytes(n_items, itemsize, p))
+    if can_be_played(p - 1):
+        rounds = scatter + ring_rounds(p, sizes, reduces=False, gathers=True)
+        return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))
+    first = cost_of_rounds(machine, Rounds.of(p, scatter, n_bytes))
+    then = ring_allgather_cost(machine, n_items, itemsize)
+    sends, bytes_sent = np.add([first.sends, first.bytes_sent], [then.sends, then.bytes_sent]).tolist()
+    if first.expected_ps is None or then.expected_ps is None:
+        return Cost(first.rounds + then.rounds, sends, bytes_sent, None, None)
+    return Cost(first.rounds + then.rounds, sends, bytes_sent, None, None, first.expected_ps + then.expected_ps)
 
 
 @algorithm("broadcast", overlaps=True)
@@ -138,25 +141,32 @@ def chain_broadcast(
 
 @cost_of(chain_broadcast)
 def chain_broadcast_cost(machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES) -> Cost:
-    """Return the cost of `chain_broadcast` of n_items. Of many segments only a few are played."""
+    """Return the cost of `chain_broadcast` of n_items. Of many segments, and of many ranks, only a few are played."""
     p = machine.p
     sizes = [(end - first) * itemsize for first, end in segment_bounds(n_items, itemsize, segment_bytes)]
 
-    def play(few: int) -> Cost:
+    def play(ranks: int, few: int) -> Cost:
         def steps(v: int) -> list[Step]:
             left = v - 1 if v else None
-            if v == p - 1:
+            if v == ranks - 1:
                 return [Step(None, 0, left) for _ in range(few)] if v else []
             first = [Step(None, 0, left)] if v else []
             return first + [Step(v + 1, size, left if k < few - 1 else None) for k, size in enumerate(sizes[:few])]
 
-        return scheduled_cost(machine, steps)
+        return scheduled_cost(machine.first(ranks), steps)
 
-    if len(sizes) <= 2 * _FEW or p * len(sizes) <= MOST_MESSAGES:
-        return play(len(sizes))
+    def all_segments(ranks: int) -> Cost:
+        if len(sizes) <= 2 * _FEW or ranks * len(sizes) <= MOST_MESSAGES:
+            return play(ranks, len(sizes))
+        return extended_cost(_FEW, len(sizes), lambda few: play(ranks, few))
+
+    few_ranks = max(8, 2 * machine.nodes.count(machine.nodes[0]))
+    if p * min(len(sizes), 2 * _FEW) <= MOST_MESSAGES or 2 * few_ranks > p:
+        played = all_segments(p)
+    else:
+        played = extended_cost(few_ranks, p, all_segments)
     sends = [len(sizes)] * (p - 1) + [0]
-    about = pipelined_cost(_FEW, len(sizes), play)
-    return replace(about, sends=sends, bytes_sent=[n_items * itemsize * (count > 0) for count in sends])
+    return replace(played, sends=sends, bytes_sent=[n_items * itemsize] * (p - 1) + [0])
 
 
 def segment_bounds(n: int, itemsize: int, segment_bytes: int) -> list[tuple[int, int]]:

@@ -24,7 +24,7 @@ class Algorithm:
     """A function and its cost formula. commutative: whether it refuses an op that is not.
 
     one_node: whether it wants all ranks on one node. overlaps: whether it, and its formula, count on messages that
-    travel while their sender computes.
+    travel while their sender computes. at_best_ps: a time that a call never beats, known sooner than its cost.
     """
 
     function: Callable[..., Any]
@@ -32,6 +32,7 @@ class Algorithm:
     commutative: bool = False
     one_node: bool = False
     overlaps: bool = False
+    at_best_ps: Callable[[Machine, int, int], int] | None = None
 
 
 # By operation and name, in the order in which they were entered: of equally fast ones the first is chosen.
@@ -71,17 +72,19 @@ def algorithm(
     return decorate
 
 
-def cost_of(function: Callable[..., Any]) -> Callable[[Formula], Formula]:
+def cost_of(function: Callable[..., Any], **more: Any) -> Callable[[Formula], Formula]:
     """Enter an algorithm into the catalogue with the cost formula that is decorated.
 
     @cost_of(ring_allreduce)
     def ring_allreduce_cost(machine, n_items, itemsize): ...
+
+    more: other fields of `Algorithm`.
     """
     operation, needs = _waiting.pop(function)
 
     def decorate(formula: Formula) -> Formula:
         name = function.__name__.removesuffix(f"_{operation}")
-        CATALOGUE[operation][name] = Algorithm(function, formula, **needs)
+        CATALOGUE[operation][name] = Algorithm(function, formula, **(more | needs))
         return formula
 
     return decorate

@@ -21,7 +21,7 @@ from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, mpi_of
 # Operations whose algorithms are timed on real MPI, and whether they take an array.
 TIMED = {"allreduce": True, "broadcast": True, "reduce": True, "barrier": False}
 _ROUNDS, _CALLS = 8, 4
-_MANY = 64  # ranks
+_MANY = 64  # ranks, from which on it takes long to play all candidates
 _LARGE = 1 << 20  # bytes of an array that passes through the near cache, where the algorithms' own code lies
 
 
@@ -89,19 +89,22 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
     """
     machine_seen = _seen(machine, n_items * itemsize)
     measured = machine.network if isinstance(machine.network, MeasuredNetwork) else None
-    times, left_out = [], []
+    times: list[tuple[str, int]] = []
+    left_out = []
     for name, row in CATALOGUE[operation].items():
         if any_op and row.commutative:
             left_out.append((name, "the op is not known to be commutative"))
-            continue
-        if name == "scatter_allgather" and n_items < machine.p and machine.p > _MANY:
-            left_out.append((name, "there are fewer elements than ranks, and its prediction takes p^2 steps"))
             continue
         if row.one_node and len(set(machine.nodes)) > 1:
             left_out.append((name, "the ranks are on several nodes"))
             continue
         if row.overlaps and len(set(machine.nodes)) == 1 and measured:
             left_out.append((name, "inside a node processors copy messages, and cannot reduce meanwhile"))
+            continue
+        # What cannot win is not played where that takes long.
+        at_best_ps = row.at_best_ps(machine_seen, n_items, itemsize) if row.at_best_ps and machine.p > _MANY else 0
+        if at_best_ps > min((ps for _, ps in times), default=at_best_ps):
+            left_out.append((name, f"takes {at_best_ps / 1e6:,.3f} us at best"))
             continue
         time_ps = row.cost(machine_seen, n_items, itemsize).expected_ps
         if time_ps is None:

@@ -57,6 +57,10 @@ class Machine:
             _refuse("Machine.of", f"network of type {type(network).__name__}", "the number of ranks")
         return cls(network, tuple(rank // network.ranks_per_node for rank in range(p)), buffering)
 
+    def first(self, p: int) -> Machine:
+        """Return the machine of the first p ranks."""
+        return Machine(self.network, self.nodes[:p], self.buffering)
+
     @property
     def p(self) -> int:
         """The number of ranks."""

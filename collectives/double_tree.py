@@ -14,15 +14,18 @@ from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.player import cost_of_rounds
 from collectives.reduction import Op
-from collectives.schedules import MOST_MESSAGES, Step, pipelined_cost, scheduled_cost
+from collectives.rounds import NOBODY, Moves, Rounds
+from collectives.schedules import extended_cost
 from collectives.scratch import scratch
 
 Segment = tuple[int, int, int]  # tree, first, end
 _TAGS = new_tag(), new_tag()  # of the two trees, which may join the same ranks
 
-# So many segments fill the pipeline of any tree: from there on, each takes as long as the one before.
-_FEW = 64
+# So many segments of each tree fill the pipeline: from there on, each takes as long as the one before. Of many ranks
+# fewer are played, so that all have no more than so many together.
+_FEW, _MOST_SEGMENTS = 16, 1 << 18
 
 
 class Family(NamedTuple):
@@ -136,39 +139,119 @@ def _leaves_last(segments: list[Segment], trees: list[Family]) -> list[Segment]:
     return sorted(segments, key=lambda segment: not trees[segment[0]].children)
 
 
-@cost_of(double_tree_allreduce)
+def double_tree_at_best_ps(machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES) -> int:
+    """Return the time if nothing stood still: a segment on the longest way up and down, and the others at its heels.
+
+    The others pass the busiest in-port, one after the other.
+    """
+    p, network, n_segments = machine.p, machine.network, len(tree_segments(n_items, itemsize, segment_bytes)) // 2
+    size = n_items * itemsize // (2 * n_segments)
+    nodes, port_ps, way_ps = np.array(machine.nodes), np.zeros(p, np.int64), 0
+    for tree in trees_of_all(p):
+        near = nodes == nodes[tree.parent]
+        transfer_ps = np.where(near, *(link.transfer_ps(size) for link in (network.intra, network.inter)))
+        hop_ps = np.where(near, *(network.message_ps(link, size) for link in (network.intra, network.inter)))
+        transfer_ps[tree.parent == NOBODY] = hop_ps[tree.parent == NOBODY] = 0
+        port_ps += transfer_ps + np.where(tree.children == NOBODY, 0, transfer_ps[tree.children]).sum(0)
+        # All the way up: each turn doubles how far `above` is.
+        above = np.where(tree.parent == NOBODY, np.arange(p), tree.parent)
+        for _ in range(p.bit_length()):
+            hop_ps, above = hop_ps + hop_ps[above], above[above]
+        way_ps = max(way_ps, 2 * int(hop_ps.max()))
+    return way_ps + (n_segments - 1) * int(port_ps.max()) * network.ports
+
+
+@cost_of(double_tree_allreduce, at_best_ps=double_tree_at_best_ps)
 def double_tree_allreduce_cost(
     machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES
 ) -> Cost:
-    """Return the cost of `double_tree_allreduce` of n_items on each rank.
+    """Return the cost of `double_tree_allreduce` of n_items on each rank; of many segments, by what a few take."""
+    p, segments = machine.p, tree_segments(n_items, itemsize, segment_bytes)
+    if p == 1:
+        return Cost(0, [0], [0], 0, 0)
+    sizes = np.array([(end - first) * itemsize for _, first, end in segments]).reshape(-1, 2)
 
-    Of many segments only as many are played as show the time that one more takes.
+    few = min(_FEW, max(2, _MOST_SEGMENTS // p))
+
+    def play(few: int) -> Cost:
+        return cost_of_rounds(machine, tree_rounds(p, sizes[:few]))
+
+    played = play(len(sizes)) if len(sizes) <= 2 * few else extended_cost(few, len(sizes), play)
+    links = [(tree.parent != NOBODY).astype(int) + (tree.children != NOBODY).sum(0) for tree in trees_of_all(p)]
+    n_bytes = sizes.sum(0)
+    sends, bytes_sent = len(sizes) * (links[0] + links[1]), links[0] * n_bytes[0] + links[1] * n_bytes[1]
+    return replace(played, sends=sends.tolist(), bytes_sent=bytes_sent.tolist())
+
+
+class Tree(NamedTuple):
+    """The parents and the two children of all ranks, NOBODY where there is none."""
+
+    parent: Array
+    children: Array
+
+
+def trees_of_all(p: int) -> list[Tree]:
+    """Return the `families` of all ranks as arrays, in each of the two trees."""
+    v = np.arange(p)
+    low = np.maximum(v & -v, 1)
+    above = (v ^ low) | (low << 1)
+    parent = np.where(v == 0, NOBODY, np.where(above < p, above, v ^ low))
+    left, right = np.where((v > 0) & (low > 1), v - low // 2, NOBODY), np.full(p, NOBODY)
+    for shift in reversed(range(1, p.bit_length())):
+        step = low >> shift
+        right = np.where((v > 0) & (step > 0) & (v + step < p), v + step, right)
+    left[0] = 1 << (p - 1).bit_length() >> 1 if p > 1 else NOBODY
+    turned = (v - 1) % p if p % 2 else p - 1 - v
+    names = (v + 1) % p if p % 2 else p - 1 - v
+    first = Tree(parent, np.array([left, right]))
+    return [first, Tree(*(np.where(who == NOBODY, NOBODY, names[who])[..., turned] for who in first))]
+
+
+def tree_rounds(p: int, sizes: Array) -> Rounds:
+    """Return the schedule for segments of sizes[segment, tree] bytes. A round of a rank is none of another one.
+
+    A rank has `places`, one for each segment of both trees, in the order of `_leaves_first`, and later `_leaves_last`.
+    Up, a place is two rounds, with a message from each child; the result goes to the parent in the next round. Down,
+    it is one round, with a message from the parent, which goes to the children in the next round.
     """
-    p = machine.p
-    segments = tree_segments(n_items, itemsize, segment_bytes)
-    if 2 * p * len(segments) <= MOST_MESSAGES or len(segments) <= 2 * _FEW:
-        return _played(machine, segments, itemsize)
-    about = pipelined_cost(_FEW, len(segments), lambda few: _played(machine, segments[:few], itemsize))
-    half = block_bounds(n_items, 2)[1] * itemsize
-    links = [[(f.parent is not None) + len(f.children) for f in families(rank, p)] for rank in range(p)]
-    sends = [sum(both) * len(segments) // 2 for both in links]
-    bytes_sent = [first * half + second * (n_items * itemsize - half) for first, second in links]
-    return replace(about, sends=sends, bytes_sent=bytes_sent)
+    trees, n_segments = trees_of_all(p), len(sizes)
+    parents, children = np.array([tree.parent for tree in trees]), np.array([tree.children for tree in trees])
+    n_places, in_turn = 2 * n_segments, 2
+    is_inner = (children != NOBODY).any(1)
+    # The tree of a rank's first places, unless it takes both in turn.
+    up_first = np.where(is_inner[0] == is_inner[1], in_turn, is_inner[0])
+    down_first = np.where(up_first == in_turn, in_turn, 1 - up_first)
 
+    def place_of(first: Array, tree: Array, segment: Array) -> Array:
+        return np.where(first == in_turn, 2 * segment + tree, segment + n_segments * (first != tree))
 
-def _played(machine: Machine, segments: list[Segment], itemsize: int) -> Cost:
-    def steps(rank: int) -> Iterator[Step]:
-        trees = families(rank, machine.p)
-        for tree, first, end in _leaves_first(segments, trees):
-            size = (end - first) * itemsize
-            for child in trees[tree].children:
-                yield Step(None, 0, child, size, tag=tree)
-            if trees[tree].parent is not None:
-                yield Step(trees[tree].parent, size, None, waits=False, tag=tree)
-        for tree, first, end in _leaves_last(segments, trees):
-            if trees[tree].parent is not None:
-                yield Step(None, 0, trees[tree].parent, tag=tree)
-            for child in trees[tree].children:
-                yield Step(child, (end - first) * itemsize, None, waits=False, tag=tree)
+    def at(first: Array, place: Array) -> tuple[Array, Array]:
+        place = np.clip(place, 0, n_places - 1)
+        tree = np.where(place < n_segments, first, 1 - first)
+        return np.where(first == in_turn, place % 2, tree), np.where(first == in_turn, place // 2, place % n_segments)
 
-    return scheduled_cost(machine, steps if machine.p > 1 else lambda rank: [])
+    def moves(ranks: Array, number: Array) -> Moves:
+        is_up, up, down = number < 2 * n_places, up_first[ranks], down_first[ranks]
+        # What the place before made is sent now, in the first round of this one.
+        tree, segment = at(up, number // 2 - 1)
+        goes_up = (number % 2 == 0) & (number > 0) & (number <= 2 * n_places)
+        to_parent, n_bytes = np.where(goes_up, parents[tree, ranks], NOBODY), sizes[segment, tree]
+        tree, segment = at(down, number - 2 * n_places - 1)
+        goes_down = number > 2 * n_places
+        to = [np.where(goes_down, children[tree, k, ranks], (to_parent, NOBODY)[k]) for k in range(2)]
+        n_bytes = np.where(goes_down, sizes[segment, tree], n_bytes)
+
+        tree, segment = at(up, number // 2)
+        child, reduced = children[tree, number % 2, ranks], sizes[segment, tree]
+        sent_up = 2 * place_of(up_first[child], tree, segment) + 2
+        tree, segment = at(down, number - 2 * n_places)
+        parent = np.where(number < 3 * n_places, parents[tree, ranks], NOBODY)
+        sent_down = 2 * n_places + place_of(down_first[parent], tree, segment) + 1
+        source = np.where(is_up, child, parent)
+        slot = np.where(is_up, 0, children[tree, 1, parent] == ranks)
+        sent_in, reduced = np.where(is_up, sent_up, sent_down), reduced * (is_up & (source != NOBODY))
+        # With no second child, nothing is to be done in the second round of a place.
+        then = number + 1 + (is_up & (number % 2 == 0) & (children[at(up, number // 2)[0], 1, ranks] == NOBODY))
+        return Moves(to, [n_bytes, n_bytes], [source], reduced, sent_in=sent_in, slots=[slot], then=then)
+
+    return Rounds(p, 3 * n_places + 1, 2, moves, int(sizes.max()), waits=False, together=True)

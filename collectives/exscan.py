@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,11 @@ from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.player import cost_of_rounds
 from collectives.reduction import Op
+from collectives.rounds import NOBODY, Moves, Round, Rounds
 from collectives.scan import doublings
-from collectives.schedules import Step, scheduled_cost
+from collectives.schedules import cost_of_chain
 from collectives.scratch import scratch
 from ranks import mpi_of
 
@@ -89,15 +90,7 @@ def recursive_doubling_exscan(comm: Any, x: Array, op: Op = np.add, *, first: An
 @cost_of(linear_exscan)
 def linear_exscan_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `linear_exscan` of n_items on each rank."""
-    p, n_bytes = machine.p, n_items * itemsize
-
-    def steps(rank: int) -> Iterator[Step]:
-        if rank > 0:
-            yield Step(None, 0, rank - 1, n_bytes if rank < p - 1 else 0)
-        if rank < p - 1:
-            yield Step(rank + 1, n_bytes, None)
-
-    return scheduled_cost(machine, steps)
+    return cost_of_chain(machine, n_items * itemsize, n_reductions=max(0, machine.p - 2))
 
 
 @cost_of(recursive_doubling_exscan)
@@ -105,11 +98,14 @@ def recursive_doubling_exscan_cost(machine: Machine, n_items: int, itemsize: int
     """Return the cost of `recursive_doubling_exscan` of n_items on each rank."""
     p, n_bytes = machine.p, n_items * itemsize
 
-    def steps(rank: int) -> Iterator[Step]:
-        for above, below, is_reduced in doublings(rank, p, None):
-            # Each reduction is rounded on its own.
-            yield Step(above, n_bytes, below, n_bytes if is_reduced and below != rank - 1 else 0)
-            if is_reduced and above is not None:
-                yield Step(None, 0, None, n_bytes)
+    def at(distance: int) -> Round:
+        def moves(ranks: Array) -> Moves:
+            comes, sends = ranks >= distance, ranks + distance < p
+            to, source = np.where(sends, ranks + distance, NOBODY), np.where(comes, ranks - distance, NOBODY)
+            # What comes first is copied, and what nobody asks for any more is not reduced.
+            return Moves([to], [n_bytes], [source], n_bytes, comes * ((distance > 1) + sends.astype(int)))
 
-    return scheduled_cost(machine, steps)
+        return moves
+
+    rounds = [at(1 << k) for k in range((p - 1).bit_length())]
+    return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, bounds_of, rotate, rotated_bounds
+from collectives.arrays import (
+    Array,
+    block_sizes,
+    bounds_of,
+    rotate,
+    rotated_bounds,
+)
 from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.schedules import Step, scheduled_cost
+from collectives.patterns import subtree_bytes, up_a_tree
+from collectives.player import cost_of_rounds
+from collectives.rounds import Rounds
+from collectives.stars import Star
 from collectives.trees import binomial_children, binomial_end, binomial_parent
 
 _TAG = new_tag()
@@ -78,25 +86,12 @@ def binomial_gather(comm: Any, x: Array, *, root: int = 0, counts: Counts = None
 @cost_of(linear_gather)
 def linear_gather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """One message from each rank to the root."""
-    bounds = [itemsize * bound for bound in block_bounds(n_items, machine.p)]
-
-    def steps(rank: int) -> Iterator[Step]:
-        if rank:
-            yield Step(0, bounds[rank + 1] - bounds[rank], None)
-        else:
-            yield from (Step(None, 0, source) for source in range(1, machine.p))
-
-    return scheduled_cost(machine, steps)
+    return Star(machine).collect([itemsize * size for size in block_sizes(n_items, machine.p)]).cost()
 
 
 @cost_of(binomial_gather)
 def binomial_gather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """One message up each edge of the tree, with the blocks of its branch."""
-    bounds = [itemsize * bound for bound in block_bounds(n_items, machine.p)]
-
-    def steps(rank: int) -> Iterator[Step]:
-        yield from (Step(None, 0, child) for child in reversed(binomial_children(rank, machine.p)))
-        if rank:
-            yield Step(binomial_parent(rank), bounds[binomial_end(rank, machine.p)] - bounds[rank], None)
-
-    return scheduled_cost(machine, steps)
+    p = machine.p
+    rounds = up_a_tree(p, subtree_bytes(n_items, itemsize, p))
+    return cost_of_rounds(machine, Rounds.of(p, rounds, n_items * itemsize))

@@ -15,9 +15,11 @@ from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.power_of_two import Place, give_back, in_rank_order, pair_up, steps_of_pairs
+from collectives.patterns import Halves, Pairs, exchange
+from collectives.player import cost_of_rounds
+from collectives.power_of_two import Place, give_back, in_rank_order, pair_up
 from collectives.reduction import Op
-from collectives.schedules import Step, scheduled_cost
+from collectives.rounds import Rounds
 from collectives.scratch import scratch
 
 _TAG = new_tag()
@@ -53,16 +55,9 @@ def recursive_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: O
 @cost_of(recursive_doubling_allreduce)
 def recursive_doubling_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `recursive_doubling_allreduce` of n_items on each rank."""
-    p, n_bytes = machine.p, n_items * itemsize
-
-    def steps(rank: int) -> list[Step]:
-        place = Place.of(rank, p)
-        partners = [place.rank_of(place.number ^ d, p) for d in _distances(place)] if place.number is not None else []
-        return steps_of_pairs(
-            place, [Step(each, n_bytes, each, n_bytes) for each in partners], n_bytes, gives_back=True
-        )
-
-    return scheduled_cost(machine, steps)
+    pairs, n_bytes = Pairs(machine.p), n_items * itemsize
+    inner = [exchange(distance, n_bytes, n_bytes) for distance in pairs.distances()]
+    return cost_of_rounds(machine, Rounds.of(machine.p, pairs.around(inner, n_bytes, n_bytes, n_bytes), n_bytes))
 
 
 def _distances(place: Place) -> list[int]:
@@ -96,17 +91,10 @@ def halving_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out
 @cost_of(halving_doubling_allreduce)
 def halving_doubling_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `halving_doubling_allreduce` of n_items on each rank."""
-    p = machine.p
-
-    def steps(rank: int) -> list[Step]:
-        place, inner = Place.of(rank, p), []
-        if place.number is not None:
-            halves = _halving_steps(place, p, n_items, itemsize, 0)
-            inner = halves + [Step(each.to, each.reduced, each.source) for each in reversed(halves)]
-        # What was kept and reduced on the way down is what is sent on the way back.
-        return steps_of_pairs(place, inner, n_items * itemsize, gives_back=True)
-
-    return scheduled_cost(machine, steps)
+    pairs, n_bytes = Pairs(machine.p), n_items * itemsize
+    halves = Halves(pairs.q, n_items, itemsize)
+    rounds = pairs.around([*halves.halving(), *halves.doubling()], n_bytes, n_bytes, n_bytes)
+    return cost_of_rounds(machine, Rounds.of(machine.p, rounds, n_bytes))
 
 
 def _ranges(number: int, q: int) -> list[tuple[int, int, int]]:
@@ -121,17 +109,6 @@ def _ranges(number: int, q: int) -> list[tuple[int, int, int]]:
         found.append((first + upper * n_blocks, first + (not upper) * n_blocks, n_blocks))
         first += upper * n_blocks
         distance *= 2
-    return found
-
-
-def _halving_steps(place: Place, p: int, n_items: int, itemsize: int, chosen: int) -> list[Step]:
-    assert place.number is not None
-    bounds = block_bounds(n_items, place.q)
-    found = []
-    for distance, (keep, give, n_blocks) in zip(_distances(place), _ranges(place.number, place.q), strict=True):
-        partner = place.rank_of(place.number ^ distance, p, chosen)
-        kept, given = ((bounds[b + n_blocks] - bounds[b]) * itemsize for b in (keep, give))
-        found.append(Step(partner, given, partner, kept))
     return found
 
 
@@ -205,17 +182,7 @@ def _gather(comm: Any, out: Array, place: Place, root: int) -> None:
 @cost_of(rabenseifner_reduce)
 def rabenseifner_reduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `rabenseifner_reduce` of n_items on each rank, to rank 0."""
-    p = machine.p
-
-    def steps(rank: int) -> list[Step]:
-        place, inner = Place.of(rank, p), []
-        if place.number is not None:
-            inner = _halving_steps(place, p, n_items, itemsize, 0)
-            for distance, step in reversed(list(zip(_distances(place), inner, strict=True))):
-                if place.number & distance:
-                    inner.append(Step(step.to, step.reduced, None))
-                    break
-                inner.append(Step(None, 0, step.source))
-        return steps_of_pairs(place, inner, n_items * itemsize, gives_back=False)
-
-    return scheduled_cost(machine, steps)
+    pairs, n_bytes = Pairs(machine.p), n_items * itemsize
+    halves = Halves(pairs.q, n_items, itemsize)
+    rounds = pairs.around([*halves.halving(), *halves.gathering()], n_bytes, n_bytes, None)
+    return cost_of_rounds(machine, Rounds.of(machine.p, rounds, n_bytes))

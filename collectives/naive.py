@@ -12,8 +12,8 @@ from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
 from collectives.reduction import Op
-from collectives.schedules import Step, scheduled_cost
 from collectives.scratch import scratch
+from collectives.stars import Star
 
 _TAG = new_tag()
 
@@ -55,11 +55,5 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
 @cost_of(naive_allreduce)
 def naive_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `naive_allreduce`: the root takes in p-1 messages through one port, then sends p-1."""
-    p, n_bytes = machine.p, n_items * itemsize
-
-    def steps(rank: int) -> list[Step]:
-        if rank:
-            return [Step(0, n_bytes, None), Step(None, 0, 0)]
-        return [Step(None, 0, k, n_bytes) for k in range(1, p)] + [Step(k, n_bytes, None) for k in range(1, p)]
-
-    return scheduled_cost(machine, steps)
+    n_bytes = n_items * itemsize
+    return Star(machine).collect([n_bytes] * machine.p, n_bytes).spread([n_bytes] * machine.p).cost()

@@ -49,7 +49,7 @@ class _Events(NamedTuple):
     @classmethod
     def of(cls, ids: Array, *columns: Any) -> _Events:
         """Return events whose columns are arrays, or one number for all."""
-        time_ps, *others = (np.broadcast_to(column, ids.shape) for column in columns)
+        time_ps, *others = (_by(ids, column) for column in columns)
         return cls(time_ps, ids, *others)
 
     def take(self, chosen: Array) -> _Events:
@@ -152,7 +152,7 @@ class _Player:
         self.sends[who] += 1
         self.bytes_sent[who] += n_bytes
         self.depths[ids] = self.depth[who] + 1
-        buffered = np.broadcast_to(self.all_buffered or self._is_eager(n_bytes), ids.shape)
+        buffered = _by(ids, self.all_buffered or self._is_eager(n_bytes))
         latency_ps, transfer_ps = self._link(source, dest, n_bytes)
         sent = _Events.of(ids, offered, source, dest, transfer_ps, latency_ps, buffered)
         at_once = buffered if not self.through_nodes else buffered & (self.nodes[source] == self.nodes[dest])
@@ -348,6 +348,11 @@ class _Player:
 
     def _is_eager(self, n_bytes: Array | int) -> Any:
         return n_bytes <= {"none": -1, "infinite": _NEVER}.get(self.machine.buffering, self.network.eager_limit)
+
+
+def _by(ids: Array, column: Any) -> Array:
+    """Return a column, or one number for all, as an array with as many elements as `ids`."""
+    return column if isinstance(column, np.ndarray) else np.full(ids.size, column)
 
 
 def _times(priced: Link | Network, price: Callable[[Any], Any], n_bytes: Array | int) -> Any:

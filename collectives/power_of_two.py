@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from collectives.arrays import Array
 from collectives.messages import new_tag
 from collectives.reduction import Op
-from collectives.schedules import Step
 from collectives.scratch import scratch
 
 _TAG = new_tag()
@@ -76,13 +75,3 @@ def give_back(comm: Any, out: Array, place: Place) -> None:
         comm.Recv(out, place.mate, _TAG)
     elif place.mate is not None:
         comm.Send(out, place.mate, _TAG)
-
-
-def steps_of_pairs(place: Place, inner: list[Step], n_bytes: int, *, gives_back: bool) -> list[Step]:
-    """Return the steps of a rank: n_bytes to or from its mate, `inner` if it goes on, and the way back."""
-    if place.mate is None:
-        return inner
-    if place.number is None:
-        return [Step(place.mate, n_bytes, None)] + ([Step(None, 0, place.mate)] if gives_back else [])
-    back = [Step(place.mate, n_bytes, None)] if gives_back else []
-    return [Step(None, 0, place.mate, n_bytes), *inner, *back]

@@ -11,8 +11,10 @@ from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.patterns import up_a_tree
+from collectives.player import cost_of_rounds
 from collectives.reduction import Op, is_commutative
-from collectives.schedules import Step, scheduled_cost
+from collectives.rounds import Rounds
 from collectives.scratch import scratch
 from collectives.trees import binomial_children, binomial_parent
 
@@ -56,9 +58,4 @@ def binomial_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
 def binomial_reduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `binomial_reduce` of n_items on each rank, to rank 0."""
     p, n_bytes = machine.p, n_items * itemsize
-
-    def steps(v: int) -> list[Step]:
-        into = [Step(None, 0, child, n_bytes) for child in reversed(binomial_children(v, p))]
-        return into + ([Step(binomial_parent(v), n_bytes, None)] if v else [])
-
-    return scheduled_cost(machine, steps)
+    return cost_of_rounds(machine, Rounds.of(p, up_a_tree(p, lambda *_: n_bytes, n_bytes), n_bytes))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, block_sizes, bounds_of
+from collectives.arrays import Array, block_sizes, bounds_of
 from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.patterns import Pairs, bound
+from collectives.player import cost_of_rounds
 from collectives.power_of_two import Place
 from collectives.reduction import Op
-from collectives.schedules import Step, cost_in_step, cost_of_steps, scheduled_cost
+from collectives.rounds import Moves, Round, Rounds
+from collectives.schedules import can_be_played
 from collectives.scratch import scratch
 
 _TAG = new_tag()
@@ -102,47 +104,44 @@ def pairwise_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, counts: Cou
 
 @cost_of(recursive_halving_reduce_scatter)
 def recursive_halving_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """The rounds of _halving, as a schedule."""
-    p = machine.p
-    bounds = [itemsize * bound for bound in block_bounds(n_items, p)]
+    """The rounds of _halving."""
+    p, pairs = machine.p, Pairs(machine.p)
+    # A number works for the blocks from its rank up to the next number's.
+    edges = itemsize * bound(n_items, p, pairs.rank_of(np.arange(pairs.q + 1)))
 
-    def steps(rank: int) -> Iterator[Step]:
-        place = Place.of(rank, p)
-        if place.number is None:
-            yield Step(place.mate, bounds[p], None)
-            yield Step(None, 0, place.mate)
-            return
-        if place.mate is not None:
-            yield Step(None, 0, place.mate, bounds[p])
-        first, half = 0, place.q // 2
-        while half:
-            edges = [bounds[place.rank_of(first + part * half, p)] for part in range(3)]
-            lower, higher = edges[1] - edges[0], edges[2] - edges[1]
-            upper, partner = bool(place.number & half), place.rank_of(place.number ^ half, p)
-            yield Step(partner, lower if upper else higher, partner, higher if upper else lower)
-            first, half = first + half * upper, half // 2
-        if place.mate is not None:
-            yield Step(place.mate, bounds[rank + 2] - bounds[rank + 1], None)
+    def at(half: int) -> Round:
+        def moves(numbers: Array) -> Moves:
+            first = numbers // (2 * half) * (2 * half)
+            lower, higher = edges[first + half] - edges[first], edges[first + 2 * half] - edges[first + half]
+            is_upper, partner = (numbers & half) != 0, numbers ^ half
+            given, kept = np.where(is_upper, lower, higher), np.where(is_upper, higher, lower)
+            return Moves([partner], [given], [partner], kept)
 
-    in_step = machine.is_exact() and n_items % p == 0 and p & (p - 1) == 0
-    return cost_in_step(machine, steps(0)) if in_step else scheduled_cost(machine, steps)
+        return moves
+
+    n_bytes, own = n_items * itemsize, itemsize * np.array(block_sizes(n_items, p))
+    rounds = pairs.around([at(half) for half in pairs.distances()[::-1]], n_bytes, n_bytes, own)
+    return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))
 
 
 @cost_of(pairwise_reduce_scatter)
 def pairwise_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """A rank has nothing to reduce when its first block from above comes, so ranks fall out of step: a schedule."""
+    """A rank has nothing to reduce when its first block from above comes, so ranks fall out of step: it is played."""
     p = machine.p
-    sizes = [itemsize * size for size in block_sizes(n_items, p)]
+    sizes = itemsize * np.array(block_sizes(n_items, p))
 
-    def steps(rank: int) -> Iterator[Step]:
-        for step in range(1, p):
-            dest, source = (rank + step) % p, (rank - step) % p
-            yield Step(dest, sizes[dest], source, 0 if source == p - 1 else sizes[rank])
-        if rank < p - 1:
-            yield Step(None, 0, None, sizes[rank])
+    def at(step: int) -> Round:
+        def moves(ranks: Array) -> Moves:
+            dest, source = (ranks + step) % p, (ranks - step) % p
+            # The first block from above is kept as it is; all blocks from there are reduced into those from below.
+            times = (source != p - 1).astype(int) + (ranks < p - 1) * (step == p - 1)
+            return Moves([dest], [sizes[dest]], [source], sizes[ranks], times)
 
-    bytes_sent = [sum(sizes) - size for size in sizes]
+        return moves
+
+    if can_be_played(p - 1):
+        return cost_of_rounds(machine, Rounds.of(p, [at(step) for step in range(1, p)], int(sizes[0])))
     # In step, but for one reduction of those that had nothing to reduce once.
-    at_most_ps = (p - 1) * machine.slowest_ps(sizes[0]) + p * machine.network.reduce_ps(sizes[0])
-    bound = Cost(p - 1, [p - 1] * p, bytes_sent, None, at_most_ps if machine.is_exact() else None)
-    return cost_of_steps(machine, steps, bound)
+    about_ps = (p - 1) * machine.slowest_ps(int(sizes[0])) + p * machine.network.reduce_ps(int(sizes[0]))
+    bytes_sent = (n_items * itemsize - sizes).tolist()
+    return Cost(p - 1, [p - 1] * p, bytes_sent, None, about_ps if machine.is_exact() else None, about_ps)

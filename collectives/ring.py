@@ -8,18 +8,29 @@ once more and each rank keeps a copy. One after the other they are an all-reduce
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, Uneven, block_bounds, bounds_of, cut
+from collectives.arrays import (
+    Array,
+    Uneven,
+    block_bounds,
+    block_sizes,
+    bounds_of,
+    cut,
+)
 from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.patterns import shift
+from collectives.player import cost_of_rounds
 from collectives.reduction import Op
-from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
+from collectives.rounds import Round, Rounds
+from collectives.schedules import Step, can_be_played, extended_cost, scheduled_cost
 from collectives.scratch import scratch
 from ranks import region
 
@@ -162,33 +173,44 @@ def ring_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
 def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathers: bool) -> Cost:
     """Every step takes as long as the largest block does: that block is on its way in each, so no step is shorter.
 
-    Across nodes, links differ: then the steps are played, of a few nodes' ranks if there are many.
+    Across nodes links differ: then the steps are played, as many as show what one more takes.
     """
-    p = machine.p
-    bounds = block_bounds(n_items, p)
-    sizes = [(bounds[b + 1] - bounds[b]) * itemsize for b in range(p)]
-    phases, n_bytes = reduces + gathers, n_items * itemsize
-    bytes_sent = [reduces * (n_bytes - sizes[rank]) + gathers * (n_bytes - sizes[(rank + 1) % p]) for rank in range(p)]
-    reduce_ps = machine.network.reduce_ps(sizes[0]) if reduces else 0
-    at_most_ps = (p - 1) * (phases * machine.slowest_ps(sizes[0]) + reduce_ps)
-    sends = [phases * (p - 1)] * p
+    p, network = machine.p, machine.network
+    sizes = itemsize * np.array(block_sizes(n_items, p))
+    phases, n_bytes, largest = reduces + gathers, n_items * itemsize, int(sizes[0])
+    bytes_sent = (reduces * (n_bytes - sizes) + gathers * (n_bytes - np.roll(sizes, -1))).tolist()
+    reduce_ps = network.reduce_ps(largest) if reduces else 0
+    at_most_ps = (p - 1) * (phases * machine.slowest_ps(largest) + reduce_ps)
+    n_rounds = phases * (p - 1)
     if machine.is_exact():
-        return Cost(phases * (p - 1), sends, bytes_sent, at_most_ps, at_most_ps)
-    if machine.network.jitter_ps:
-        return Cost(phases * (p - 1), sends, bytes_sent, None, at_most_ps)
-    few = p * sends[0] <= MOST_MESSAGES
-    # Blocks as large as the largest, so that ranks are alike: exact if all are, otherwise nearly.
-    blocks = sizes if few else [sizes[0]] * p
+        return Cost(n_rounds, [n_rounds] * p, bytes_sent, at_most_ps, at_most_ps)
+    if network.jitter_ps:
+        return Cost(n_rounds, [n_rounds] * p, bytes_sent, None, at_most_ps)
+    if can_be_played(n_rounds):
+        rounds = ring_rounds(p, sizes, reduces=reduces, gathers=gathers)
+        return replace(cost_of_rounds(machine, Rounds.of(p, rounds, largest)), at_most_ps=at_most_ps)
+
+    def play(few: int) -> Cost:
+        steps = (few - 1) * ([(largest, largest)] * reduces + [(largest, 0)] * gathers)
+        return cost_round_a_ring(machine.first(few), steps)
+
+    about = extended_cost(2 * machine.ranks_alike, p, play).about_ps if 4 * machine.ranks_alike <= p else at_most_ps
+    return Cost(n_rounds, [n_rounds] * p, bytes_sent, None, at_most_ps, about)
+
+
+def ring_rounds(p: int, sizes: Array, *, reduces: bool, gathers: bool) -> list[Round]:
+    """Return the rounds of a reduce-scatter and an all-gather of blocks of these bytes."""
+    ranks = np.arange(p)
+    down = [shift(p, 1, sizes[(ranks - 1 - s) % p], sizes[(ranks - 2 - s) % p]) for s in range((p - 1) * reduces)]
+    return down + [shift(p, 1, sizes[(ranks - s) % p]) for s in range((p - 1) * gathers)]
+
+
+def cost_round_a_ring(machine: Machine, sizes: list[tuple[int, int]]) -> Cost:
+    """Return the cost of steps in which all ranks send as much to the right, and then reduce, by what some play."""
+    p = machine.p
 
     def steps(rank: int) -> Iterator[Step]:
-        left, right = (rank - 1) % p, (rank + 1) % p
-        if reduces:
-            for step in range(p - 1):
-                yield Step(right, blocks[(rank - 1 - step) % p], left, blocks[(rank - 2 - step) % p])
-        if gathers:
-            for step in range(p - 1):
-                yield Step(right, blocks[(rank - step) % p], left)
+        for n_bytes, reduced in sizes:
+            yield Step((rank + 1) % p, n_bytes, (rank - 1) % p, reduced)
 
-    played = scheduled_cost(machine, steps, None if few else machine.ranks_alike).time_ps
-    exact = played if few or n_items % p == 0 else None
-    return Cost(phases * (p - 1), sends, bytes_sent, exact, at_most_ps, played)
+    return scheduled_cost(machine, steps, machine.ranks_alike)

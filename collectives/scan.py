@@ -12,8 +12,10 @@ from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.player import cost_of_rounds
 from collectives.reduction import Op
-from collectives.schedules import Step, scheduled_cost
+from collectives.rounds import NOBODY, Moves, Round, Rounds
+from collectives.schedules import cost_of_chain
 from collectives.scratch import scratch
 from ranks import mpi_of
 
@@ -84,15 +86,7 @@ def doublings(rank: int, p: int, nobody: Any) -> Iterator[tuple[Any, Any, bool]]
 @cost_of(linear_scan)
 def linear_scan_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `linear_scan` of n_items on each rank."""
-    p, n_bytes = machine.p, n_items * itemsize
-
-    def steps(rank: int) -> Iterator[Step]:
-        if rank > 0:
-            yield Step(None, 0, rank - 1, n_bytes)
-        if rank < p - 1:
-            yield Step(rank + 1, n_bytes, None)
-
-    return scheduled_cost(machine, steps)
+    return cost_of_chain(machine, n_items * itemsize, n_reductions=machine.p - 1)
 
 
 @cost_of(recursive_doubling_scan)
@@ -100,8 +94,13 @@ def recursive_doubling_scan_cost(machine: Machine, n_items: int, itemsize: int) 
     """Return the cost of `recursive_doubling_scan` of n_items on each rank."""
     p, n_bytes = machine.p, n_items * itemsize
 
-    def steps(rank: int) -> Iterator[Step]:
-        for above, below, is_reduced in doublings(rank, p, None):
-            yield Step(above, n_bytes, below, n_bytes * is_reduced)
+    def at(distance: int) -> Round:
+        def moves(ranks: Array) -> Moves:
+            to = np.where(ranks + distance < p, ranks + distance, NOBODY)
+            source = np.where(ranks >= distance, ranks - distance, NOBODY)
+            return Moves([to], [n_bytes], [source], n_bytes * (ranks >= distance))
 
-    return scheduled_cost(machine, steps)
+        return moves
+
+    rounds = [at(1 << k) for k in range((p - 1).bit_length())]
+    return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, bounds_of, rotate, rotated_bounds
+from collectives.arrays import (
+    Array,
+    block_sizes,
+    bounds_of,
+    rotate,
+    rotated_bounds,
+)
 from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.schedules import Step, scheduled_cost
+from collectives.patterns import down_a_tree, subtree_bytes
+from collectives.player import cost_of_rounds
+from collectives.rounds import Rounds
+from collectives.stars import Star
 from collectives.trees import binomial_children, binomial_end, binomial_parent
 
 _TAG = new_tag()
@@ -80,26 +88,12 @@ def binomial_scatter(comm: Any, x: Out, *, root: int = 0, counts: Counts = None,
 @cost_of(linear_scatter)
 def linear_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """One message from the root to each rank."""
-    bounds = [itemsize * bound for bound in block_bounds(n_items, machine.p)]
-
-    def steps(rank: int) -> Iterator[Step]:
-        if rank:
-            yield Step(None, 0, 0)
-        else:
-            yield from (Step(dest, bounds[dest + 1] - bounds[dest], None) for dest in range(1, machine.p))
-
-    return scheduled_cost(machine, steps)
+    return Star(machine).spread([itemsize * size for size in block_sizes(n_items, machine.p)]).cost()
 
 
 @cost_of(binomial_scatter)
 def binomial_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """One message down each edge of the tree, with the blocks of its branch."""
-    bounds = [itemsize * bound for bound in block_bounds(n_items, machine.p)]
-
-    def steps(rank: int) -> Iterator[Step]:
-        if rank:
-            yield Step(None, 0, binomial_parent(rank))
-        for child in binomial_children(rank, machine.p):
-            yield Step(child, bounds[binomial_end(child, machine.p)] - bounds[child], None)
-
-    return scheduled_cost(machine, steps)
+    p = machine.p
+    rounds = down_a_tree(p, subtree_bytes(n_items, itemsize, p))
+    return cost_of_rounds(machine, Rounds.of(p, rounds, n_items * itemsize))

@@ -1,7 +1,6 @@
-"""What a schedule costs: who sends how much to whom, step by step, is data, and the LogGP model gives the time.
+"""What a schedule costs that says what each rank does step by step: few ranks and messages, in any order.
 
-For algorithms whose ranks do different things (trees, p that is no power of two, nodes) there is no short closed
-form. Their cost is a recurrence over the steps of all ranks, which this file evaluates without the simulator's code.
+Rounds of many ranks are played by `player.py`. Both evaluate the LogGP model without the simulator's code.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ import inspect
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable
 from heapq import heappop, heappush
-from typing import NamedTuple, cast
+from itertools import pairwise
+from typing import NamedTuple
 
 from collectives.costs import Cost, Machine
 
@@ -36,8 +36,10 @@ class Step(NamedTuple):
 
 Schedule = Callable[[int], Iterable[Step]]
 
-# Playing this many takes about a second; the choice of an algorithm must not take longer.
-MOST_MESSAGES = 50_000
+# What may be played, as far as the choice of an algorithm can wait for it: messages here, one after the other, and
+# rounds of all ranks in `player.py`. Where there are more, as many are played as show what one more takes.
+MOST_MESSAGES = 4_000
+MOST_ROUNDS = 128
 
 
 def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = None) -> Cost:
@@ -57,38 +59,45 @@ def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = Non
     return Cost(max(clock.depth), clock.sends * times, clock.bytes_sent * times, exact, exact)
 
 
-def cost_in_step(machine: Machine, steps: Iterable[Step]) -> Cost:
+def cost_in_step(machine: Machine, sizes: Iterable[tuple[int, int]]) -> Cost:
     """Return the cost if every rank does steps of these sizes, where links are all alike: then no rank waits.
 
-    Each step sends to one rank and receives from one.
+    sizes: bytes that a rank sends to one and receives from one, and that it reduces then, by step.
     """
-    sizes = [(cast(int, step.n_bytes), step.reduced) for step in steps]
-    time_ps = sum(machine.slowest_ps(sent) + machine.network.reduce_ps(reduced) for sent, reduced in sizes)
-    p, n_bytes = machine.p, sum(sent for sent, _ in sizes)
-    return Cost(len(sizes), [len(sizes)] * p, [n_bytes] * p, time_ps, time_ps)
+    steps = list(sizes)
+    prices_ps = {step: machine.slowest_ps(step[0]) + machine.network.reduce_ps(step[1]) for step in {*steps}}
+    time_ps = sum(prices_ps[step] for step in steps)
+    p, n_bytes = machine.p, sum(sent for sent, _ in steps)
+    return Cost(len(steps), [len(steps)] * p, [n_bytes] * p, time_ps, time_ps)
 
 
-def cost_of_steps(machine: Machine, schedule: Schedule, otherwise: Cost) -> Cost:
-    """Return the cost of `schedule`, or the cost `otherwise` if it has too many messages to be played."""
-    return scheduled_cost(machine, schedule) if can_be_played(sum(otherwise.sends)) else otherwise
+def cost_of_chain(machine: Machine, n_bytes: int, n_reductions: int) -> Cost:
+    """Return the cost if each rank sends n_bytes to the next one when it has got its own, some after a reduction."""
+    network, p = machine.network, machine.p
+    far = sum(here != there for here, there in pairwise(machine.nodes))
+    time_ps = far * network.message_ps(network.inter, n_bytes) + n_reductions * network.reduce_ps(n_bytes)
+    time_ps += (p - 1 - far) * network.message_ps(network.intra, n_bytes)
+    exact = None if network.jitter_ps else time_ps
+    return Cost(p - 1, [1] * (p - 1) + [0], [n_bytes] * (p - 1) + [0], exact, exact)
 
 
-def can_be_played(n_messages: int) -> bool:
-    """Return whether so many messages are few enough to be played."""
-    return n_messages <= MOST_MESSAGES
+def can_be_played(n_rounds: int) -> bool:
+    """Return whether so many rounds of all ranks are few enough to be played."""
+    return n_rounds <= MOST_ROUNDS
 
 
-def pipelined_cost(few: int, n_segments: int, play: Callable[[int], Cost]) -> Cost:
-    """Return the cost of n_segments from those of `few` and twice as many: each further one takes as long as another.
+def extended_cost(few: int, n: int, play: Callable[[int], Cost]) -> Cost:
+    """Return the cost of n from those of `few` and twice as many: each further one takes as long as another.
 
-    play(n): the cost of n segments. `few` must be enough to fill the pipeline. sends and bytes_sent are left empty.
+    play(n): the cost of n segments, ranks, or whatever takes its turn. `few` must be enough to fill the pipeline.
+    sends and bytes_sent are left empty, and the time is an estimate.
     """
     shorter, longer = play(few), play(2 * few)
-    further = n_segments - 2 * few
+    further = n - 2 * few
     rounds = longer.rounds + (longer.rounds - shorter.rounds) * further // few
-    if shorter.time_ps is None or longer.time_ps is None:
+    if shorter.expected_ps is None or longer.expected_ps is None:
         return Cost(rounds, [], [], None, None)
-    about_ps = longer.time_ps + (longer.time_ps - shorter.time_ps) * further // few
+    about_ps = longer.expected_ps + (longer.expected_ps - shorter.expected_ps) * further // few
     return Cost(rounds, [], [], None, None, about_ps)
 
 

@@ -16,7 +16,7 @@ from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
 from collectives.reduction import Op
 from collectives.ring import ring_allreduce_cost
-from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
+from collectives.schedules import MOST_MESSAGES, Step, extended_cost, scheduled_cost
 from collectives.scratch import scratch
 
 _TAG = new_tag()
@@ -80,14 +80,26 @@ def segments_of_blocks(n: int, itemsize: int, p: int, segment_bytes: int) -> lis
 def segmented_ring_allreduce_cost(
     machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES
 ) -> Cost:
-    """Return the cost of `segmented_ring_allreduce` of n_items on each rank."""
+    """Return the cost of `segmented_ring_allreduce` of n_items on each rank; of many ranks, by what a few take."""
     p = machine.p
     if p == 1:
         return Cost(0, [0], [0], 0, 0)
-    blocks = segments_of_blocks(n_items, itemsize, p, segment_bytes)
-    few = 2 * p * (p - 1) * len(blocks[0]) <= MOST_MESSAGES
-    # Many are played as if all were as large as the largest: then ranks are alike.
-    sizes = [[(end - first) * itemsize for first, end in (block if few else blocks[0])] for block in blocks]
+    largest = [itemsize * (end - first) for first, end in segment_bounds(-(-n_items // p), itemsize, segment_bytes)]
+    if 2 * p * (p - 1) * len(largest) <= MOST_MESSAGES:
+        blocks = segments_of_blocks(n_items, itemsize, p, segment_bytes)
+        return _played(machine, [[(end - first) * itemsize for first, end in block] for block in blocks], None)
+    ring, alike = ring_allreduce_cost(machine, n_items, itemsize), machine.ranks_alike
+    sends = [len(largest) * sent for sent in ring.sends]
+    if 4 * alike > p:
+        return Cost(ring.rounds, sends, ring.bytes_sent, None, None, ring.expected_ps)
+    # As if all blocks were as large as the largest: then ranks are alike.
+    about = extended_cost(2 * alike, p, lambda few: _played(machine.first(few), [largest] * few, alike))
+    return replace(about, sends=sends, bytes_sent=ring.bytes_sent)
+
+
+def _played(machine: Machine, sizes: list[list[int]], alike: int | None) -> Cost:
+    """Return the cost of a ring of blocks whose segments have these bytes."""
+    p = machine.p
 
     def steps(rank: int) -> Iterator[Step]:
         left, right = (rank - 1) % p, (rank + 1) % p
@@ -99,8 +111,4 @@ def segmented_ring_allreduce_cost(
                 if step < 2 * p - 3:
                     yield Step(right, size, None, waits=False)
 
-    played = scheduled_cost(machine, steps, None if few else machine.ranks_alike)
-    if few or n_items % p == 0:
-        return played
-    bytes_sent = ring_allreduce_cost(machine, n_items, itemsize).bytes_sent
-    return replace(played, bytes_sent=bytes_sent, time_ps=None, at_most_ps=None, about_ps=played.time_ps)
+    return scheduled_cost(machine, steps, alike)

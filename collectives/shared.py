@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arguments import finish, flat_input, in_order, output
-from collectives.arrays import Array, block_bounds
+from collectives.arrays import Array, block_bounds, block_sizes
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.reduction import Op, op_name, reducer
@@ -238,10 +238,14 @@ def staged_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost
         if n * itemsize <= whole_size(p):
             clocks.now += (p - 1) * (read(n * itemsize) + network.reduce_ps(n * itemsize))
         else:
-            blocks = [n_bytes * itemsize for n_bytes in np.diff(block_bounds(n, p)).tolist()]
-            clocks.now += [(p - 1) * (read(block) + network.reduce_ps(block)) for block in blocks]
+            sizes = itemsize * np.array(block_sizes(n, p))
+            # No more than two sizes differ.
+            reads, reductions = np.empty((2, p), np.int64)
+            for size in {int(sizes[0]), int(sizes[-1])}:
+                reads[sizes == size], reductions[sizes == size] = read(size), network.reduce_ps(size)
+            clocks.now += (p - 1) * (reads + reductions)
             clocks.sync()
-            clocks.now += [sum(map(read, blocks)) - read(block) for block in blocks]
+            clocks.now += reads.sum() - reads
     return clocks.cost()
 
 

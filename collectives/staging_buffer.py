@@ -164,10 +164,11 @@ class NodeClocks:
         if p == 1:
             return
         self.syncs += 1
-        begin, self.now = self.now, self.now + (p - 1) * o
-        for distance in range(1, p):
-            raised = np.roll(begin, distance) + distance * o
-            self.now = np.maximum(self.now, raised + self.link.latency_ps) + o
+        # A rank raises p-1 flags and sees p-1, one after the other. The flag of the rank at distance d is raised d o
+        # after that began, and seen (p-d) o before the end: so the distance of the latest one does not matter.
+        latest = np.sort(self.now)[-2:]
+        others = np.where(self.now == latest[1], latest[0], latest[1])
+        self.now = np.maximum(self.now + 2 * (p - 1) * o, others + p * o + self.link.latency_ps)
 
     def cost(self) -> Cost:
         """Return the cost of what was done so far."""

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds
+from collectives.arrays import Array, block_bounds, block_sizes
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.patterns import Lines
+from collectives.player import cost_of_rounds
 from collectives.reduction import Op
 from collectives.ring import Ring, allgather_round, reduce_scatter_round
-from collectives.schedules import MOST_MESSAGES, Step, scheduled_cost
+from collectives.rounds import Moves, Round, Rounds
+from collectives.schedules import MOST_MESSAGES, Step, can_be_played, extended_cost, scheduled_cost
 from collectives.scratch import scratch
 from ranks import nodes_of
 
 _TAG = new_tag()
+# So many nodes show what one more takes.
+_FEW = 4
 
 
 class Place(NamedTuple):
@@ -105,47 +109,48 @@ def _in_two_levels(comm: Any, mine: Array, out: Array, op: Op, place: Place, num
 
 @cost_of(two_level_allreduce)
 def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `two_level_allreduce` of n_items on each rank."""
+    """Return the cost of `two_level_allreduce` of n_items on each rank; of many nodes, by what a few take."""
     p, n_nodes = machine.p, len(set(machine.nodes))
-    regular = machine.nodes == tuple(rank * n_nodes // p for rank in range(p))
-    few = 2 * p * (n_nodes + p // n_nodes) <= MOST_MESSAGES
-    # Many messages are played by the ranks of one node for all, as if all blocks were as large as the largest.
-    alike = None if few or not regular else p // n_nodes
-    n = n_items if alike is None else -(-n_items // p) * p
+    if machine.nodes != tuple(rank * n_nodes // p for rank in range(p)):
+        return _cost_of_uneven_nodes(machine, n_items, itemsize)
+    width = p // n_nodes
+    inside = Lines(width, 1, np.full(p, n_items), itemsize)
+    across = inside.further(n_nodes)
+    n_rounds = 2 * (width - 1) + 2 * (n_nodes - 1)
+    if can_be_played(n_rounds):
+        down = [_ring_round(line, step, True) for line in (inside, across) for step in range(line.side - 1)]
+        back = [_ring_round(line, step, False) for line in (across, inside) for step in range(line.side - 1)]
+        return cost_of_rounds(machine, Rounds.of(p, down + back, n_items * itemsize))
+    # As if all blocks were as large as the largest: then the ranks of one node do what those of all do.
+    block, inner = (int(line.part(np.arange(1), np.arange(1))[0]) for line in (inside, across))
 
-    def steps(rank: int) -> Iterator[Step]:
-        place = Place.of(rank, machine.nodes)
-        if place.number is None:
-            yield Step(place.helps, n * itemsize, None)
-            yield Step(None, 0, place.helps)
-            return
-        for other in place.helped:
-            yield Step(None, 0, other, n * itemsize)
-        bounds = block_bounds(n, len(place.inside))
-        inner = block_bounds(bounds[place.number + 1] - bounds[place.number], len(place.across))
-        turn = place.across.index(rank)
-        yield from _round_steps(Ring.through(place.inside, place.number), bounds, itemsize, reduces=True)
-        yield from _round_steps(Ring.through(place.across, turn), inner, itemsize, reduces=True)
-        yield from _round_steps(Ring.through(place.across, turn), inner, itemsize, reduces=False)
-        yield from _round_steps(Ring.through(place.inside, place.number), bounds, itemsize, reduces=False)
-        for other in place.helped:
-            yield Step(other, n * itemsize, None)
+    def play(few: int) -> Cost:
+        def steps(rank: int) -> Iterator[Step]:
+            node = rank - rank % width
+            left, right = node + (rank - 1) % width, node + (rank + 1) % width
+            before, after = (rank - width) % (few * width), (rank + width) % (few * width)
+            yield from [Step(right, block, left, block)] * (width - 1)
+            yield from [Step(after, inner, before, inner)] * (few - 1)
+            yield from [Step(after, inner, before)] * (few - 1)
+            yield from [Step(right, block, left)] * (width - 1)
 
-    played = scheduled_cost(machine, steps, alike)
-    if n == n_items:
-        return played
-    bytes_sent = [_items_sent(Place.of(rank, machine.nodes), rank, n_items) * itemsize for rank in range(p)]
-    return replace(played, bytes_sent=bytes_sent, time_ps=None, at_most_ps=None, about_ps=played.time_ps)
+        return scheduled_cost(machine.first(few * width), steps, width)
+
+    about = extended_cost(_FEW, n_nodes, play) if n_nodes >= 2 * _FEW else play(n_nodes)
+    ranks, bytes_sent = np.arange(p), np.zeros(p, np.int64)
+    for line in (inside, across):
+        place = line.place(ranks)
+        bytes_sent += 2 * line.left * itemsize - line.part(ranks, place) - line.part(ranks, place + 1)
+    return Cost(n_rounds, [n_rounds] * p, bytes_sent.tolist(), None, None, about.expected_ps)
 
 
-def _items_sent(place: Place, rank: int, n: int) -> int:
-    """Return the elements that a carrier sends: round each ring twice, all but one block each time."""
+def _items_sent(rings: list[tuple[int, int]], n: int) -> int:
+    """Return the elements that a carrier sends: round rings of p, at a place, twice, all but one block each time."""
     total = 0
-    for members in (place.inside, place.across):
-        turn, bounds = members.index(rank), block_bounds(n, len(members))
-        sizes = [end - first for first, end in pairwise(bounds)]
-        total += 2 * n - sizes[turn] - sizes[(turn + 1) % len(members)]
-        n = sizes[turn]
+    for p, place in rings:
+        sizes = block_sizes(n, p)
+        total += 2 * n - sizes[place] - sizes[(place + 1) % p]
+        n = sizes[place]
     return total
 
 
@@ -158,3 +163,61 @@ def _round_steps(ring: Ring, bounds: list[int], itemsize: int, *, reduces: bool)
             yield Step(right, sizes[(place - 1 - step) % p], left, sizes[(place - 2 - step) % p])
         else:
             yield Step(right, sizes[(place - step) % p], left)
+
+
+def _ring_round(line: Lines, step: int, reduces: bool) -> Round:
+    def moves(ranks: Array) -> Moves:
+        place = line.place(ranks)
+        right, left = line.rank(ranks, place + 1), line.rank(ranks, place - 1)
+        if reduces:
+            return Moves([right], [line.part(ranks, place - 1 - step)], [left], line.part(ranks, place - 2 - step))
+        return Moves([right], [line.part(ranks, place - step)], [left])
+
+    return moves
+
+
+def _cost_of_uneven_nodes(machine: Machine, n_items: int, itemsize: int) -> Cost:
+    """Return the cost where nodes have different numbers of ranks: played, or of many ranks estimated."""
+    n_bytes, counts = n_items * itemsize, Counter(machine.nodes)
+    n_nodes, width, most = len(counts), min(counts.values()), max(counts.values())
+    n_rounds = 2 * (width - 1) + 2 * (n_nodes - 1)
+    if machine.p * n_rounds <= MOST_MESSAGES:
+        return scheduled_cost(machine, lambda rank: _steps(Place.of(rank, machine.nodes), rank, n_items, itemsize))
+    network, helpers = machine.network, -(-most // width) - 1
+    block, inner = -(-n_items // width) * itemsize, -(-n_items // (width * n_nodes)) * itemsize
+    about_ps = helpers * (2 * network.message_ps(network.intra, n_bytes) + network.reduce_ps(n_bytes))
+    about_ps += (width - 1) * (2 * network.message_ps(network.intra, block) + network.reduce_ps(block))
+    about_ps += (n_nodes - 1) * (2 * network.message_ps(network.inter, inner) + network.reduce_ps(inner))
+    sends, bytes_sent, seen = [], [], Counter[int]()
+    turns = {node: turn for turn, node in enumerate(counts)}
+    for node in machine.nodes:
+        number = seen[node]
+        seen[node] += 1
+        if number >= width:
+            sends.append(1)
+            bytes_sent.append(n_bytes)
+            continue
+        helped = len(range(number + width, counts[node], width))
+        sends.append(n_rounds + helped)
+        round_both = _items_sent([(width, number), (n_nodes, turns[node])], n_items)
+        bytes_sent.append(round_both * itemsize + helped * n_bytes)
+    return Cost(n_rounds + 2 * (helpers > 0), sends, bytes_sent, None, None, about_ps)
+
+
+def _steps(place: Place, rank: int, n: int, itemsize: int) -> Iterator[Step]:
+    """Yield the steps of a rank of n elements, where nodes have different numbers of ranks."""
+    if place.number is None:
+        yield Step(place.helps, n * itemsize, None)
+        yield Step(None, 0, place.helps)
+        return
+    for other in place.helped:
+        yield Step(None, 0, other, n * itemsize)
+    bounds = block_bounds(n, len(place.inside))
+    inner = block_bounds(bounds[place.number + 1] - bounds[place.number], len(place.across))
+    inside, across = Ring.through(place.inside, place.number), Ring.through(place.across, place.across.index(rank))
+    yield from _round_steps(inside, bounds, itemsize, reduces=True)
+    yield from _round_steps(across, inner, itemsize, reduces=True)
+    yield from _round_steps(across, inner, itemsize, reduces=False)
+    yield from _round_steps(inside, bounds, itemsize, reduces=False)
+    for other in place.helped:
+        yield Step(other, n * itemsize, None)

@@ -36,15 +36,17 @@ EXAMPLES = {
     "": "every operation on InfiniBand",
     "--plot who.png": "the same, drawn",
     "--operations allreduce --ranks 48": "one operation, more ranks",
+    "--ranks 65536": "a map that is too large to be run",
     "--network dgx-h100 --operations allreduce broadcast": "nodes of 8 ranks",
     "--every-network --operations allreduce --plot who.png": "one operation, all networks",
     "--mpi --ranks 4": "along the bytes on real MPI",
 }
-RANKS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+RANKS = (2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64, 256, 1024, 4096, 16_384)
 BYTES = [4**k for k in range(4, 13)]  # 256 B to 16 MiB
 REAL_BYTES = [4**k for k in range(5, 12)]  # 1 KiB to 4 MiB
-# Cells with more bytes than this on all ranks together are predicted only.
+# Cells with more bytes than this on all ranks together are predicted only, and so are all cells of larger maps.
 MEASURED_BYTES = 2**24
+MEASURED_RANKS = 64
 REAL_COLUMNS = (
     Column("to win", "predicted"),
     time_column("takes", "predicted"),
@@ -77,12 +79,12 @@ class Cell:
 Diagram = dict[tuple[int, int], Cell]
 
 
-def cell(operation: str, network: ranks.Network, p: int, n_bytes: int) -> Cell:
-    """Return a cell on simulated ranks; assert that the formulas picked well."""
+def cell(operation: str, network: ranks.Network, p: int, n_bytes: int, *, runs: bool = True) -> Cell:
+    """Return a cell on simulated ranks; if it `runs`, assert that the formulas picked well."""
     call = Call.of_bytes(operation, p, n_bytes)
     choice = choose(operation, Machine.of(network, p), call.n, DTYPE.itemsize)
     times = {}
-    for name, _ in choice.candidates if p * call.n_bytes <= MEASURED_BYTES else ():
+    for name, _ in choice.candidates if runs and p * call.n_bytes <= MEASURED_BYTES else ():
         run = ranks.run(call.program(CATALOGUE[operation][name].function), p, network=network)
         right = all(call.is_right(rank, result) for rank, result in enumerate(run.results))
         assert right, f"{name} {operation}, {p} ranks, {n_bytes} B: a result is wrong"
@@ -103,13 +105,18 @@ def show(operation: str, network: ranks.Network, diagram: Diagram) -> None:
     table = []
     for p in sorted({p for p, _ in diagram}):
         line = [f"{p} ranks"]
-        for n_bytes in BYTES:
+        for n_bytes in columns_of(diagram):
             each = diagram[p, n_bytes]
             seen = not each.measured_ps
             other = "" if seen or each.loss == 0 else f"<{each.fastest} {each.loss:.1%}"
             line.append(letters[each.predicted].lower() if seen else letters[each.predicted] + other)
         table.append(line)
-    tables.table(["ranks", *map(units.nice_bytes, BYTES)], table, operation)
+    tables.table(["ranks", *map(units.nice_bytes, columns_of(diagram))], table, operation)
+
+
+def columns_of(diagram: Diagram) -> list[int]:
+    """Return the bytes along which a diagram goes."""
+    return sorted({n_bytes for _, n_bytes in diagram})
 
 
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:
@@ -121,10 +128,11 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         return
     networks = [*ranks.presets.values()] if args.every_network else [world.network]
     sizes = [*(p for p in RANKS if p < world.p), world.p]
-    todo = list(product(args.operations, networks, sizes, BYTES))
+    runs = world.p <= MEASURED_RANKS
+    todo = list(product(args.operations, networks, sizes, BYTES if runs else BYTES[::2]))
     diagrams: dict[tuple[str, str], Diagram] = {}
     for operation, network, p, n_bytes in progress.track(todo, "running"):
-        diagrams.setdefault((operation, network.name), {})[p, n_bytes] = cell(operation, network, p, n_bytes)
+        diagrams.setdefault((operation, network.name), {})[p, n_bytes] = cell(operation, network, p, n_bytes, runs=runs)
     tell(
         "Capital letters: predicted, and measured to be the fastest, or what beats it and by how much is behind it; "
         "small letters: predicted only.\n"
@@ -157,15 +165,16 @@ def picture(
         diagram = diagrams[operation, network.name]
         colours = colours_of(operation, [diagrams[operation, each.name] for each in networks])
         letters = {name: chr(ord("A") + place) for place, name in enumerate(colours)}
-        picture = [[colours[diagram[p, n_bytes].predicted] for n_bytes in BYTES] for p in sizes]
+        along = columns_of(diagram)
+        picture = [[colours[diagram[p, n_bytes].predicted] for n_bytes in along] for p in sizes]
         axes.imshow([[to_rgb(each) for each in line] for line in picture], origin="lower", aspect="auto")
-        for (y, p), (x, n_bytes) in product(enumerate(sizes), enumerate(BYTES)):
+        for (y, p), (x, n_bytes) in product(enumerate(sizes), enumerate(along)):
             each = diagram[p, n_bytes]
             letter = letters[each.predicted]
             text = letter.lower() if not each.measured_ps else "\N{MULTIPLICATION SIGN}" if each.loss else letter
             ink = look.ink_on(colours[each.predicted])
             axes.text(x, y, text, ha="center", va="center", fontsize="large", color=ink)
-        axes.set_xticks(range(len(BYTES)), [units.nice_bytes(n) for n in BYTES], rotation=45, fontsize="small")
+        axes.set_xticks(range(len(along)), [units.nice_bytes(n) for n in along], rotation=45, fontsize="small")
         axes.set_yticks(range(len(sizes)), [f"{p}" for p in sizes], fontsize="small")
         axes.set_ylabel("ranks")
         winners = {each.predicted for each in diagram.values()}
@@ -217,9 +226,9 @@ def need(args: argparse.Namespace) -> Need:
     if args.mpi:
         return Need(memory=4 * max(REAL_BYTES) * args.ranks)
     networks = len(ranks.presets) if args.every_network else 1
-    cells = networks * len(args.operations) * len(BYTES)
-    p = args.ranks
-    return Need(4 * MEASURED_BYTES, messages=6 * cells * p**2, seconds=cells * p * CHOICE_S)
+    cells, p = networks * len(args.operations) * len(BYTES), args.ranks
+    messages = 6 * cells * p**2 if p <= MEASURED_RANKS else 0
+    return Need(4 * MEASURED_BYTES, messages=messages, seconds=cells * p * CHOICE_S)
 
 
 def prepare(args: argparse.Namespace) -> None:

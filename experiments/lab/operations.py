@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-CHOICE_S = 1e-2  # that a choice takes over p, since it plays algorithms round by round
+CHOICE_S = 1e-4  # that a choice takes over p at most: it plays algorithms round by round
 DTYPE = np.dtype(np.float32)
 
 

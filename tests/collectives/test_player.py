@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import ranks
+from collectives import CATALOGUE
 from collectives.costs import Machine
+from collectives.double_tree import families, trees_of_all
 from collectives.player import cost_of_rounds
 from collectives.rounds import NOBODY, Moves, Rounds, run_rounds
 
@@ -73,6 +75,27 @@ def test_a_million_ranks_are_some_arrays() -> None:
     cost = cost_of_rounds(Machine.of(network, p), shifts(p, [1, 5, 77], 1000))
     assert cost.time_ps == 3 * (network.message_ps(network.inter, 1000) + network.reduce_ps(1000))
     assert set(cost.sends) == {3}
+
+
+def test_trees_of_all_ranks_are_those_of_each() -> None:
+    for p in range(1, 40):
+        trees = trees_of_all(p)
+        for rank in range(p):
+            for tree, family in zip(trees, families(rank, p), strict=True):
+                assert tree.parent[rank] == (NOBODY if family.parent is None else family.parent)
+                assert [child for child in tree.children[:, rank] if child != NOBODY] == family.children
+
+
+@pytest.mark.parametrize("network", ["infiniband", "dgx-h100", "dgx-a100-shared"])
+def test_every_algorithm_has_a_cost_for_numbers_of_ranks_that_no_one_plays(network: str) -> None:
+    for p in (1000, 1021):  # nodes that are full, and a prime
+        machine = Machine.of(ranks.presets[network], p)
+        for operation, rows in CATALOGUE.items():
+            for name, row in rows.items():
+                cost = row.cost(machine, 0 if operation == "barrier" else 10_007, 4)
+                assert (len(cost.sends), len(cost.bytes_sent)) == (p, p), name
+                assert cost.expected_ps is not None, name
+                assert cost.expected_ps > 0, name
 
 
 def test_jitter_leaves_no_time_to_be_exact_about() -> None:

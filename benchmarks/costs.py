@@ -1,0 +1,89 @@
+"""How long it takes to say what an algorithm costs: a table of all algorithms by the number of ranks.
+
+The cost model plays all messages of a call, or only those of a few ranks that show what the others do (symmetry), or
+none where a formula gives the time. Seconds are CPU time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import ranks
+from collectives import CATALOGUE, Machine
+from collectives.player import _Player
+from collectives.schedules import _Clock
+
+RANKS = (1024, 65_536, 1 << 20)
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """Count the messages that are played meanwhile."""
+    played: list[int] = []
+
+    def patched(kind: Any) -> Any:
+        run = kind.run
+
+        def counting(self: Any, *arguments: Any) -> None:
+            run(self, *arguments)
+            played.append(int(sum(self.sends)))
+
+        return mock.patch.object(kind, "run", counting)
+
+    with patched(_Player), patched(_Clock):
+        yield played
+
+
+def row(operation: str, name: str, machine: Machine, n_bytes: int) -> list[str]:
+    """Return what a cost says, how long that took, and how it was found."""
+    algorithm = CATALOGUE[operation][name]
+    n_items = 0 if operation == "barrier" else n_bytes // 4
+    with counted() as played:
+        begin = time.process_time()
+        cost = algorithm.cost(machine, n_items, 4)
+        took_s = time.process_time() - begin
+    messages, n_played = sum(cost.sends), sum(played)
+    path = "formula" if not n_played else "played" if n_played == messages else "symmetry"
+    return [
+        f"{machine.p:,}",
+        algorithm.function.__name__,
+        f"{messages:,}",
+        f"{n_played:,}",
+        f"{took_s:.3f}",
+        f"{n_played / took_s / 1e6:.2f}" if n_played else "-",
+        path,
+        "exact" if cost.time_ps is not None else "about",
+        "-" if cost.expected_ps is None else f"{cost.expected_ps / 1e6:,.1f}",
+    ]
+
+
+HEADER = ["ranks", "algorithm", "messages", "played", "CPU s", "M/s", "path", "time is", "us"]
+WIDTHS = [9, 32, 17, 10, 7, 5, 8, 7, 14]
+
+
+def main() -> int:
+    """Print the table."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--ranks", type=int, nargs="+", default=RANKS, metavar="P", help="default: 1024 65536 1048576")
+    options.add_argument("--network", default="dgx-h100", choices=ranks.presets, help="default: dgx-h100")
+    options.add_argument("--bytes", type=int, default=1 << 20, metavar="N", help="of the whole array (default: 1 MiB)")
+    options.add_argument("--operations", nargs="+", default=[*CATALOGUE], choices=CATALOGUE, metavar="NAME")
+    arguments = options.parse_args()
+    print("  ".join(f"{name:>{width}}" for name, width in zip(HEADER, WIDTHS, strict=True)))
+    for p in arguments.ranks:
+        machine = Machine.of(ranks.presets[arguments.network], p)
+        for operation in arguments.operations:
+            for name in CATALOGUE[operation]:
+                cells = row(operation, name, machine, arguments.bytes)
+                print("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
