@@ -91,8 +91,7 @@ class ProcessStates(SharedState):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        settrace(self.before)
-        self._let_run(self.caller)
+        settrace(self.before)  # the scheduler has run last, so what is in place is the caller's
 
     def _switched(self, event: str, greenlets: Any) -> None:
         """Let a rank have what is its own; greenlet calls this when one greenlet goes on in the place of another."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mpi.launch.modules import UsersLoader
+from mpi.launch.streams import Output, Reader, Writer
 
 HEAD = "import sys\nfrom mpi4py import MPI\ncomm = MPI.COMM_WORLD\n"
 HEAD = "import sys\nfrom mpi4py import MPI\ncomm = MPI.COMM_WORLD\n"
@@ -21,11 +22,13 @@ def test_every_rank_has_its_own_modules_and_shares_installed_ones(launch):
         "helper.py": RANK,
         "package/__init__.py": "from . import inner",
         "package/inner.py": RANK,
+        "space/inner.py": RANK,
         "package/user.py": "from .inner import RANK\nfrom . import inner\nassert inner.RANK == RANK",
         "main.py": """
-            import importlib, helper, package.user, numpy
+            import importlib, helper, package.user, numpy, space.inner
             from package import inner
             comm.Barrier()
+            assert space.inner.RANK == comm.rank and sys.modules["space"].inner is space.inner
             assert importlib.import_module("package.inner") is inner is sys.modules["package.inner"]
             assert sys.modules["helper"] is helper and sys.modules["__main__"].comm is comm
             import late
@@ -126,8 +129,26 @@ def test_random_numbers_are_each_rank_s_own_and_the_same_in_every_run(launch):
 
 def test_only_rank_0_reads_what_is_typed(launch, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("Ann\nrest\n"))
-    text = 'name = input("who? ") if comm.rank == 0 else "nobody"\nprint(name, repr(sys.stdin.read()))'
-    assert launch(2, text).lines == ["who? Ann 'rest\\n'", "nobody ''"]
+    done = launch(2, """
+        if comm.rank == 0: comm.recv()
+        name = input("who? ") if comm.rank == 0 else "nobody"
+        print(name, repr(sys.stdin.read()))
+        if comm.rank == 1: comm.send(None, 0)
+    """)  # fmt: skip
+    assert done.lines == ["nobody ''", "who? Ann 'rest\\n'"]
+
+
+def test_a_question_is_shown_before_its_answer_is_read():
+    shown = io.StringIO()
+    writer = Writer(Output(shown), "", "strict")
+    reader = Reader(io.StringIO("yes\nrest"), writer.finish)
+    for ask in (reader.readline, reader.read):
+        print("sure?", end="", file=writer)
+        assert shown.getvalue() == ""
+        ask()
+        assert shown.getvalue() == "sure?"
+        shown.truncate(0)
+        shown.seek(0)
 
 
 def test_lines_are_never_mixed_and_may_be_tagged(launch):
@@ -135,14 +156,18 @@ def test_lines_are_never_mixed_and_may_be_tagged(launch):
         for word in ("one", "two"):
             print(word, end=" ", flush=True)
             comm.Barrier()
-        print(comm.rank, "\\n", end="")
+        print(comm.rank, "\\nnext ", end="", flush=True)
+        comm.Barrier()
+        print("and\\nlast\\n", end="")
         comm.Barrier()
         print("the end", end="")
         sys.stderr.write("said\\n")
     """
     done = launch(2, text, "--tag-output")
-    assert sorted(done.lines[:2]) == ["[0] one two 0 ", "[1] one two 1 "]
-    assert done.lines[2] in ("[0] the end[1] the end", "[1] the end[0] the end")
+    assert sorted(done.lines[:-1]) == [
+        f"[{rank}] {line}" for rank in (0, 1) for line in ("last", "next and", f"one two {rank} ")
+    ]
+    assert done.lines[-1] in ("[0] the end[1] the end", "[1] the end[0] the end")
     assert sorted(done.err.splitlines()) == ["[0] said", "[1] said"]
 
 
@@ -167,6 +192,7 @@ def test_folder_environment_logging_and_warnings_are_a_rank_s_own(launch):
         logging.basicConfig(format=f"{comm.rank}: %(message)s", level=logging.INFO, stream=sys.stdout)
         warnings.simplefilter("error" if comm.rank else "ignore")
         comm.Barrier()
+        assert logging.getLogger().getChild("x").name == "x"
         logging.getLogger("a.b").info("%s %s", os.path.basename(os.getcwd()), os.environ["MINE"])
         try:
             warnings.warn("careful")

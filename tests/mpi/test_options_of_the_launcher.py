@@ -94,14 +94,18 @@ def test_an_algorithm_can_be_asked_for(launch):
 
 
 def test_computing_takes_time_only_if_it_is_measured(launch):
-    text = "sum(range(10**6))\ncomm.Barrier()\nif comm.rank == 0: print(MPI.Wtime())"
-    seen = launch(1, "t = MPI.Wtime()\nsum(range(10**6))\nprint(MPI.Wtime() - t)", "--compute", "measured").lines[0]
-    assert float(seen) > 1e-4
-    free, measured, slower = (
-        float(launch(2, text, *options).lines[0])
-        for options in ((), ("--compute", "measured"), ("--compute", "measured:1000"))
-    )
+    work = "sum(range(10**6))\n"
+    barrier = f"{work}comm.Barrier()\nif comm.rank == 0: print(MPI.Wtime())"
+
+    def time_s(n, *options):
+        return float(launch(n, barrier, *options).lines[0])
+
+    free, measured, slower = time_s(2), time_s(2, "--compute", "measured"), time_s(2, "--compute", "measured:1000")
     assert free < 1e-4 < measured < slower / 100
+    assert time_s(12, "--compute", "measured") < 6 * measured  # ranks compute at the same time
+    text = f"t = MPI.Wtime()\n{work}print(-t + (t := MPI.Wtime()), MPI.Wtime() - t)"
+    seen, nothing = map(float, launch(1, text, "--compute", "measured").lines[0].split())
+    assert seen > 1e-4 > nothing
 
 
 def test_the_same_program_runs_on_real_mpi(launch):
