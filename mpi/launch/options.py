@@ -20,15 +20,25 @@ RANK_BYTES = 70_000
 MAX_RUNS = 10_000
 _FAULTS = ("Crash", "Delay", "Drop", "Duplicate", "Partition", "SlowLink", "Straggler")
 _EXAMPLES = """examples:
-  python -m mpi -n 64 hello.py                        run a script on 64 simulated ranks
-  python -m mpi -n 4 -m package.module ARGS           run a module
-  python -m mpi -n 4 --buffering none ring.py         let no send return before it is received
-  python -m mpi -n 3 --explore race.py                run it under every schedule that can differ
-  python -m mpi -n 8 --network ethernet --summary a.py   where messages, bytes and time went
-  python -m mpi -n 4 --faults "Crash(rank=2, send=3)" a.py   let a rank crash
+  # a script on 64 ranks, and a module on 4
+  python -m mpi -n 64 hello.py
+  python -m mpi -n 4 -m package.module ARGS
+  # no send returns before it is received
+  python -m mpi -n 4 --buffering none ring.py
+  # every schedule that can differ
+  python -m mpi -n 3 --explore race.py
+  # where messages, bytes and time went
+  python -m mpi -n 8 --network ethernet --summary stencil.py
+  # a rank that crashes
+  python -m mpi -n 4 --faults "Crash(rank=2, send=3)" farm.py
 
-exit status: 0 if all ranks return; n after sys.exit(n) or Abort(n); 1 after an exception; 2 if the command cannot be
-carried out; 3 if no rank can move any more or ranks disagree about a collective; 130 after Ctrl-C."""
+exit status:
+  0    all ranks have returned
+  n    a rank called sys.exit(n) or Abort(n)
+  1    a rank raised an exception, or called sys.exit with a text
+  2    the command cannot be carried out
+  3    no rank can move any more, or ranks disagree about a collective
+  130  after Ctrl-C"""
 
 
 class Parser(argparse.ArgumentParser):
