@@ -122,10 +122,9 @@ class Events:
             found.append(Fate(rank, last[rank], "failed", "crashed", how))
         for text, ranks in getattr(error, "calls", {}).items():  # they do not agree on a collective
             found += [Fate(rank, last[rank], "failed", text, "") for rank in ranks]
-        if error.rank is not None:
-            found.append(
-                Fate(error.rank, last[error.rank], "failed", type(error).__name__, f"{error.call}\n{error.site}")
-            )
+        rank = getattr(error, "rank", None)
+        if rank is not None:
+            found.append(Fate(rank, last[rank], "failed", type(error).__name__, f"{error.call}\n{error.site}"))
         known = {fate.rank for fate in found}
         ends = self.returns().items()
         return found + [Fate(rank, time_ps, "returned", "returned", "") for rank, time_ps in ends if rank not in known]

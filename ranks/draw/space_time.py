@@ -62,7 +62,8 @@ class _Picture:
         self.axes.hlines(self.shown, 0, lives, color=look.FAINT, linewidth=0.8, zorder=0)
         spans: dict[str, list[Span]] = {what: [] for what in COLOURS}
         for what, start_ps, end_ps, event in self.trace.bars():
-            spans[what].append((event.rank, start_ps / self.scale, end_ps / self.scale))
+            if event.rank in self.shown:
+                spans[what].append((event.rank, start_ps / self.scale, end_ps / self.scale))
         for what, found in spans.items():
             longest = max((stop - start for _, start, stop in found), default=0)
             label = what if longest > self.end / 2000 else ""  # what nobody sees is not listed
@@ -114,13 +115,12 @@ class _Picture:
             self.axes.text(1.02 * self.end, fate.rank, fate.words, color=colour, fontsize="small", va="center")
 
     def _boxes(self, spans: Iterable[Span], half: float, **style: Any) -> None:
-        """Draw a box from start to end on each rank's line that is shown."""
+        """Draw a box from start to end on each rank's line."""
         from matplotlib.collections import PolyCollection
 
         corners = [
             [(start, rank - half), (end, rank - half), (end, rank + half), (start, rank + half)]
             for rank, start, end in spans
-            if rank in self.shown
         ]
         if corners:
             self.axes.add_collection(PolyCollection(corners, **style))
