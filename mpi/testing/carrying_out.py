@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import pytest
 
 import mpi
 import ranks
-from mpi.launch.endings import hang_report
-from mpi.launch.modules import is_ours, project_is_library
+from mpi.launch.endings import hang_report, users_traceback
+from mpi.launch.modules import project_is_library
 from mpi.running import begin
 from mpi.simulated import Simulated
 from ranks import CollectiveMismatchError, DeadlockError, real
@@ -36,29 +34,17 @@ def run_test(item: Any) -> None:
         _under_every_schedule(lambda: function(**arguments), size, options.ranks_max_runs)
     else:
         buffering = item.callspec.params.get("ranks_buffering", options.ranks_buffering)
-        _with_users_frames(lambda: mpi.run(lambda comm: function(**arguments), size, buffering=buffering))
+        _with_hangs_told(lambda: mpi.run(lambda comm: function(**arguments), size, buffering=buffering))
 
 
-def _with_users_frames(run: Callable[[], Any]) -> Any:
-    """Return run(); of what it raises, only the frames of the test and of what that calls are shown."""
+def _with_hangs_told(run: Callable[[], Any]) -> Any:
+    """Return run(); a hang is told by its report alone, at lines of the test and of what that calls."""
     try:
         with project_is_library():
             return run()
     except _HANGS as hang:
         text = hang_report(hang)
-    except BaseException as problem:
-        raise problem.with_traceback(_of_user(problem.__traceback__)) from problem.__cause__
     return pytest.fail(text, pytrace=False)
-
-
-def _of_user(trace: TracebackType | None) -> TracebackType | None:
-    """Return the frames of a traceback that are not this project's."""
-    if trace is None:
-        return None
-    following = _of_user(trace.tb_next)
-    if is_ours(trace.tb_frame.f_code.co_filename):
-        return following
-    return TracebackType(following, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
 
 
 def _under_every_schedule(function: Callable[[], Any], size: int, max_runs: int) -> None:
@@ -74,7 +60,7 @@ def _under_every_schedule(function: Callable[[], Any], size: int, max_runs: int)
             failure.add_note(str(found))
             raise failure
 
-    _with_users_frames(explore)
+    _with_hangs_told(explore)
 
 
 def _in_this_process(function: Callable[[], Any]) -> None:
@@ -83,10 +69,8 @@ def _in_this_process(function: Callable[[], Any]) -> None:
     try:
         function()
     except BaseException as problem:
-        trace = _of_user(problem.__traceback__)
-        print(f"rank {comm.rank} of {comm.size}:", file=sys.stderr)
-        traceback.print_exception(type(problem), problem, trace)
-        sys.stderr.flush()
+        text = "".join(users_traceback(problem))
+        print(f"rank {comm.rank} of {comm.size}:\n{text}", end="", file=sys.stderr, flush=True)
         comm.Abort(1)
     comm.Barrier()
 

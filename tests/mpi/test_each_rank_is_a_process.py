@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mpi.launch.modules import UsersLoader
+from mpi.launch.mpi4py_names import is_installed
 from mpi.launch.streams import Output, Reader, Writer
 
 HEAD = "import sys\nfrom mpi4py import MPI\ncomm = MPI.COMM_WORLD\n"
@@ -85,10 +86,10 @@ def test_names_and_arguments_are_those_that_python_gives(launch, tmp_path):
 
 @pytest.mark.parametrize("name", ["package.module", "package"])
 def test_a_module_is_run_with_m(launch, name):
-    text = HEAD + "from . import part\nimport os\nprint(__name__, __package__, sys.argv[1:], part.RANK)"
+    text = HEAD + "from . import part\nprint(__name__, __package__, sys.argv[0] == __file__, sys.argv[1:], part.RANK)"
     files = {"package/__init__.py": "", "package/part.py": RANK, "package/module.py": text, "package/__main__.py": text}
     done = launch(2, files, args=("-m", name, "x"))
-    assert done == (0, [f"__main__ package ['x'] {rank}" for rank in (0, 1)], "")
+    assert done == (0, [f"__main__ package True ['x'] {rank}" for rank in (0, 1)], "")
 
 
 def test_a_text_is_run_with_c(launch):
@@ -227,6 +228,7 @@ def test_afterwards_everything_is_as_it_was(launch):
         1 / 0
     """})  # fmt: skip
     assert state() == before
+    assert not is_installed()
 
 
 def test_a_rank_may_have_its_output_redirected_while_others_print(launch):

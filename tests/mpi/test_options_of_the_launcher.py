@@ -84,6 +84,7 @@ def test_the_summary_counts_messages_bytes_and_waiting_by_rank_and_line(launch):
         "main.py:13": ["1", "1,000"],
     }  # fmt: skip
     assert any(row[:2] == ["binomial_broadcast", "2"] for row in rows)
+    assert next(row for row in rows if row and row[0] in by_line)[-1] == 20 * "#"  # the line that waited most
 
 
 def test_an_algorithm_can_be_asked_for(launch):
