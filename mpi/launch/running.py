@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import CodeType
+from types import CodeType, NoneType
 from typing import Any
 
 from mpi.launch.clock import virtual_clocks
@@ -37,7 +37,7 @@ class Launch:
     ) -> None:  # fmt: skip
         self.program, self.tag_output, self.compute, self.keeps_output = program, tag_output, compute, keeps_output
         self.codes: dict[str, CodeType] = {}
-        self.writers: list[Writer] = []
+        self.writers: dict[Writer, None] = {}
 
     @contextmanager
     def processes(self) -> Iterator[None]:
@@ -58,7 +58,7 @@ class Launch:
             stack.enter_context(_exits_of_ranks())
             stack.enter_context(threads_of_ranks())
             stack.enter_context(_no_fork())
-            stack.callback(self._finish)
+            stack.callback(lambda: self._finish(self.writers))
             yield
 
     def _new(self, rank: int) -> tuple[Any, ...]:
@@ -66,7 +66,7 @@ class Launch:
         prefix = f"[{rank}] " if self.tag_output else ""
         out, err = Output(sys.stdout), Output(sys.stderr)
         stdout, stderr = Writer(out, prefix, out.errors), Writer(err, prefix, "backslashreplace")
-        self.writers += stdout, stderr
+        self.writers |= {stdout: None, stderr: None}
         stdin = nothing() if rank or sys.stdin is None else Reader(sys.stdin, stdout.finish)
         stdout.lines.keeps = self.keeps_output
         return list(self.program.argv), [self.program.folder, *sys.path], stdin, stdout, stderr
@@ -74,27 +74,33 @@ class Launch:
     def rank(self, comm: Any) -> str | None:
         """Run the program as one rank."""
         own: ProcessState = comm._state.own
-        stdout: Writer = sys.stdout  # type: ignore[assignment]  # `_new` has made it
+        stdout, stderr = own_writers = _writers()
         begin(comm)
         try:
-            try:
-                self.program.run(own.modules)
-            finally:
-                _run_exits(own)
-        except SystemExit as exit_:
-            if isinstance(exit_.code, str):
-                print(exit_.code, file=sys.stderr)
+            self.program.run(own.modules)
+        except (Exception, SystemExit) as problem:  # nothing else: a rank that is ended from outside has no exit
+            if isinstance(problem, SystemExit) and not isinstance(problem.code, (int, NoneType)):
+                print(problem.code, file=stderr)
+            _run_exits(own)
             raise
+        else:
+            _run_exits(own)
         finally:
-            for stream in (*own.of_sys[3:], sys.stdout, sys.stderr):
-                if isinstance(stream, Writer):
-                    stream.finish()
+            self._finish(own_writers)
         return b"".join(stdout.lines.kept).decode(stdout.encoding) if self.keeps_output else None
 
-    def _finish(self) -> None:
-        for writer in self.writers:
+    def _finish(self, writers: Iterable[Writer]) -> None:
+        """Pass on what ranks have written to these, and forget them."""
+        for writer in list(writers):
             writer.finish()
-        self.writers.clear()
+            del self.writers[writer]
+
+
+def _writers() -> tuple[Writer, Writer]:
+    """Return the output streams of the rank that runs, which its program has not seen yet."""
+    assert isinstance(sys.stdout, Writer)
+    assert isinstance(sys.stderr, Writer)
+    return sys.stdout, sys.stderr
 
 
 def _nothing(*arguments: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 
@@ -89,8 +90,9 @@ class Writer(io.TextIOWrapper):
 
     def finish(self) -> None:
         """Pass on all that the rank has written."""
-        if not self.closed:
-            self.flush()
+        if not self.lines.closed:
+            with suppress(ValueError):  # the program has detached what it writes to, to write by itself
+                self.flush()
             self.lines.finish()
 
 

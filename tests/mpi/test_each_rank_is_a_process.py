@@ -172,6 +172,16 @@ def test_lines_are_never_mixed_and_may_be_tagged(launch):
     assert sorted(done.err.splitlines()) == ["[0] said", "[1] said"]
 
 
+def test_a_program_may_write_bytes_and_wrap_its_output(launch):
+    done = launch(2, """
+        import io
+        sys.stdout.buffer.write(b"bytes\\n")
+        sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="latin-1", line_buffering=True)
+        print("wrapped", comm.rank)
+    """)  # fmt: skip
+    assert done.lines == ["bytes", "wrapped 0", "bytes", "wrapped 1"]
+
+
 def test_what_runs_at_exit_runs_in_its_rank_the_last_one_first(launch):
     text = """
         import atexit

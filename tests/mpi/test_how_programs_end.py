@@ -40,6 +40,12 @@ def test_real_mpi_gives_the_same_status(text, tmp_path):
 
 def test_a_text_given_to_exit_is_said(launch):
     assert launch(2, "if comm.rank: sys.exit('enough')\ncomm.recv()").err == "enough\n"
+    assert launch(2, "if comm.rank: sys.exit([1])\ncomm.recv()")[::2] == (1, "[1]\n")
+
+
+def test_only_the_rank_that_exits_runs_what_it_has_registered(launch):
+    done = launch(2, "import atexit\natexit.register(print, comm.rank)\nif comm.rank: sys.exit(3)\ncomm.recv()")
+    assert (done.status, done.lines) == (3, ["1"])
 
 
 def test_abort_says_who(launch):
