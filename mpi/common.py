@@ -26,6 +26,7 @@ class Shared(Named):
     errhandler: What it does with errors.
     remote:     The other group of an intercommunicator; None if it is none.
     attached:   The buffer for buffered sends that was attached to it.
+    locks:      What mpi4py's packages lock it by.
     n_begun, n_made: How many nonblocking collectives were begun on it, and communicators made of it.
     """
 
@@ -36,6 +37,7 @@ class Shared(Named):
         self.info: dict[str, str] = {}
         self.errhandler: Any = None
         self.attached: Any = None
+        self.locks: dict[Any, Any] = {}
         self._hidden: Any = None
         self.n_begun = self.n_made = 0
 

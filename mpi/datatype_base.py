@@ -144,7 +144,10 @@ class DatatypeBase(Handle):
             return self, kind, {}
         datatypes = made.contents[2]
         old = type(datatypes[0])(datatypes[0]) if len(datatypes) == 1 else type(self)()
-        return old, kind, dict(made.params)
+        params = dict(made.params)
+        if "datatypes" in params:  # handles of the caller's own, who may free them
+            params["datatypes"] = [type(each)(each) for each in params["datatypes"]]
+        return old, kind, params
 
     envelope = property(Get_envelope)
     contents = property(Get_contents)

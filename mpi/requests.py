@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 from weakref import WeakValueDictionary
 
 import ranks
@@ -87,6 +87,15 @@ class Request(ranks.Request):
         if operation is not None and self._then is not None:
             got = self._then()
         return got
+
+    def Wait(self, status: Any = None) -> Literal[True]:
+        """Wait until the request is complete."""
+        ranks.Request.wait(self, status)  # not that of a subclass, which may take other arguments
+        return True
+
+    def Test(self, status: Any = None) -> bool:
+        """Return whether the request is complete now; if not, a little time passes."""
+        return ranks.Request.test(self, status)[0]
 
     # -- several -----------------------------------------------------------------------------------------------
 
