@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 from mpi.common import Shared
+from mpi.constants import UNDEFINED
 from mpi.group import Members
 from mpi.simulated import Simulated
 from mpi.universe import Worker, beside, universe
@@ -108,7 +109,7 @@ class InterShared(Shared):
 
         self.n_made += 1
         mine, theirs = exchanged_lists(self.hidden, (color, key, self.c._state.rank))
-        if color < 0:
+        if color == UNDEFINED:
             return None
         chosen = [
             [rank for _, rank in sorted((key, rank) for c, key, rank in each if c == color)] for each in (mine, theirs)

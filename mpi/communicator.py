@@ -137,10 +137,7 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, Hand
 
     def Split(self, color: int = 0, key: int = 0) -> Comm:
         """Return the communicator of the ranks with the same color, ordered by key, then by rank."""
-        number = whole(color)
-        if number < 0 and number != UNDEFINED:
-            raise wrong(ERR_ARG, f"color={color!r}", "0 or more, or UNDEFINED", "number the colors from 0")
-        made = self._object().split("Split", number, whole(key))
+        made = self._object().split("Split", whole(color), whole(key))
         return handle_of(made, self)
 
     def Split_type(self, split_type: int, key: int = 0, info: Any = None) -> Comm:

@@ -9,7 +9,7 @@ from mpi import inter_plans
 from mpi.bridges import Both, connect
 from mpi.common import KINDS, Shared
 from mpi.communicator import NEW, Comm
-from mpi.constants import PROC_NULL, ROOT
+from mpi.constants import PROC_NULL, ROOT, UNDEFINED
 from mpi.errors import ERR_RANK, ERR_ROOT, wrong
 from mpi.group import Group
 from mpi.intracommunicator import Intracomm
@@ -58,7 +58,7 @@ class Intercomm(Comm):
     def Create(self, group: Group) -> Comm:
         """Return the intercommunicator of a part of this group and of that which the others give."""
         ranks, me = group._ranks, self._c._state.rank
-        color, key = (0, ranks.index(me)) if me in ranks else (-1, 0)
+        color, key = (0, ranks.index(me)) if me in ranks else (UNDEFINED, 0)
         made = self._object().split("Create", color, key)
         return Intercomm() if made is None else Intercomm._of(made)
 

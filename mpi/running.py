@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,13 @@ def run(program: Callable[..., Any], size: int, *args: Any, **options: Any) -> r
         begin(comm)
         return program(COMM_WORLD, *args)
 
-    with as_library(Path(collectives.__file__).parent):  # reports name the program's line, and the call of MPI there
+    with in_terms_of_mpi():
         return ranks.run(body, size, *args, comm_type=Simulated, **options)
+
+
+def in_terms_of_mpi() -> AbstractContextManager[None]:
+    """Let reports name the program's line and its call of MPI, not what the algorithm of a collective does there."""
+    return as_library(Path(collectives.__file__).parent)
 
 
 def begin(comm: Any) -> None:

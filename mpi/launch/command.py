@@ -71,7 +71,7 @@ def _explore(program: Program, options: argparse.Namespace) -> int:
         if getattr(options, name):
             raise UsageError(f"--explore: got --{name} too, expected one of them; remedy: leave one out")
     launch = Launch(program, keeps_output=True)
-    with launch.processes(), preferring(dict(options.algorithm)):
+    with launch.processes(), preferring(dict(options.algorithm)), in_terms_of_mpi():
         found = ranks.explore(
             launch.rank, options.size, network=options.network, max_runs=options.explore, comm_type=Simulated
         )
