@@ -15,6 +15,7 @@ from mpi.launch.options import parse, real_arguments
 from mpi.launch.programs import Program, UsageError
 from mpi.launch.running import Launch
 from mpi.launch.summary import Sites, summary
+from mpi.running import in_terms_of_mpi
 from mpi.simulated import Simulated
 from ranks import real
 from ranks.messages.observer import Observer
