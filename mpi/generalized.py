@@ -80,3 +80,6 @@ class Grequest(Request):
                 free()
         result, self._result = self._result, None
         return result
+
+
+Grequest.special = Grequest

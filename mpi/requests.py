@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 from weakref import WeakValueDictionary
 
 import ranks
@@ -30,14 +30,18 @@ class Request(ranks.Request):
 
     _post:  What begins the operation of a persistent one and returns it; None otherwise, and once it is freed.
     _room:  The bytes that there are for a pickled object; None if it does not receive one.
+    special: The class that a request must have for a copy of this one; None for any.
     _then:  What is to be done once it is complete; its result is that of `wait`.
     """
 
     __slots__ = ("__weakref__", "_post", "_room", "_then")
+    special: ClassVar[Any] = None
 
     def __new__(cls, request: Request | None = None, *args: Any) -> Self:
         if request is not None and not isinstance(request, (ranks.Request, Transfers)):
             raise TypeError(f"Request: got {request!r:.60}, expected a Request; remedy: pass one, or nothing")
+        if request is not None and cls.special is not None and request and not isinstance(request, cls.special):
+            raise TypeError(f"{cls.__name__}: got another kind of request, expected a {cls.special.__name__}")
         return super().__new__(cls)
 
     def __init__(self, request: Request | None = None) -> None:
@@ -244,4 +248,5 @@ class Prequest(Request):
     Pready_range = Pready_list = Parrived = Pready
 
 
+Prequest.special = Prequest
 REQUEST_NULL = constant("REQUEST_NULL", Request())
