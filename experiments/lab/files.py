@@ -24,6 +24,7 @@ def named(*endings: str) -> Callable[[str], Path]:
             raise argparse.ArgumentTypeError(f"got {text!r}, expected a file that can be written; {problem}")
         return path
 
+    path_of.__qualname__ = f"named{endings}"  # two such types are told apart by what they take
     return path_of
 
 

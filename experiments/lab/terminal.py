@@ -51,7 +51,7 @@ def _fold(line: str, columns: int | None) -> list[str]:
     if columns is None or len(line) <= columns:
         return [line]
     hanging = ""
-    if label := re.match(r"[A-Z]\w*: +", line):
+    if label := re.match(r"\w+: +", line):
         hanging = " " * len(label[0])
     elif indent := re.match(" +", line):
         hanging = f"{indent[0]}    "

@@ -43,6 +43,11 @@ def test_float_order_takes_few_ranks(p, monkeypatch, capsys) -> None:
     assert "arrival order" in capsys.readouterr().out
 
 
+def test_another_seed_adds_other_numbers() -> None:
+    drawn = [float_order.seen("ring", 4, seed).rms for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_depths_are_those_of_a_chain_and_a_tree() -> None:
     for p in (2, 3, 4, 7, 8):
         assert float_order.seen("naive", p).depth == float_order.seen("ring", p).depth == p - 1

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments import __main__ as gears
-from experiments.lab import contents, progress, tables, terminal, versions
+from experiments.lab import cli, contents, progress, tables, terminal, versions
 from experiments.lab.tables import Bound, Column, pair, time_column
 from ranks import real
 
@@ -224,6 +225,19 @@ def test_what_agrees_is_shown_once_before_rows_become_paragraphs(monkeypatch: An
     assert "\nnaive\n  rounds   2 as expected\n  time     ≤ 7 expected," in shown(30)
 
 
+def test_a_heading_stands_over_its_columns_and_makes_room_if_it_must(capsys: Any) -> None:
+    made = [Column("case"), Column("p", "how many of them"), Column("n", "how many of them"), Column("q", "x")]
+    tables.table([*made, Column("b", "wide heading")], [["one", 12, 3, 4, 5]])
+    assert capsys.readouterr().out.splitlines() == [
+        "",
+        "        how many of them   x   wide heading",
+        " case              p   n   q              b",
+        " ──────────────────────────────────────────",
+        " one              12   3   4              5",
+        "",
+    ]
+
+
 def test_tables_are_kept_with_their_values(capsys: Any) -> None:
     with tables.kept() as found:
         tables.table(COLUMNS, ROWS, "first")
@@ -312,6 +326,7 @@ def test_other_characters_are_said_in_ascii(text: str, said: str, monkeypatch: A
 
 def test_text_is_folded_between_words_and_only_where_it_must_be() -> None:
     assert terminal.folded("  ring   p-1 messages", 16) == "  ring   p-1\n      messages"
+    assert terminal.folded("Data: 25 MiB on each", 14) == "Data: 25 MiB\n      on each"
     assert terminal.folded("one two three\nfour", 8) == "one two\nthree\nfour"
     assert terminal.folded("as wide as it is", None) == "as wide as it is"
 
@@ -331,6 +346,27 @@ def test_a_terminal_sees_how_many_are_done_and_a_pipe_nothing(monkeypatch: Any) 
             pass
         for word in ("counting", "2/2", "thinking"):
             assert (word in stream.getvalue()) is is_shown
+
+
+def test_behind_the_pipe_of_mpiexec_is_a_terminal_if_the_launcher_says_so(monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(getattr(sys, stream), "isatty", lambda: True)
+    with cli._terminal_for_children():
+        assert os.environ["TTY_COMPATIBLE"] == "1"
+        told = dict(os.environ)
+    assert "TTY_COMPATIBLE" not in os.environ
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(getattr(sys, stream), "isatty", lambda: False)
+    with cli._terminal_for_children():
+        assert "TTY_COMPATIBLE" not in os.environ
+    assert terminal.width() is None
+    monkeypatch.setenv("TTY_COMPATIBLE", told["TTY_COMPATIBLE"])
+    assert terminal.width() == 50
+    assert list(progress.track("ab", "counting")) == ["a", "b"]
+    out, err = capsys.readouterr()
+    assert "counting" in out  # where the tables go too, so that neither wipes the other
+    assert err == ""
 
 
 def test_time_columns_show_units_and_keep_picoseconds() -> None:
