@@ -287,7 +287,7 @@ def need(args: argparse.Namespace) -> Need:
     numbers = 40 * 2**args.log2_size
     if args.mpi:
         return Need(memory=numbers * args.ranks)
-    return Need(numbers + 2 * MESSAGE_BYTES * args.ranks**2, messages=16 * args.ranks**2)
+    return Need(numbers + 3 * MESSAGE_BYTES * args.ranks**2, messages=16 * args.ranks**2)
 
 
 def prepare(args: argparse.Namespace) -> int:

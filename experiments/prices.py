@@ -175,9 +175,9 @@ def parser() -> Parser:
 
 
 def need(args: argparse.Namespace) -> Need:
-    """Return what a run takes: arrays, results and copies; five runs of each algorithm, some of 2 p^2 messages."""
+    """Return what a run takes: arrays and what is buffered; five runs of each algorithm, some of 2 p^2 messages."""
     p = args.ranks
-    return Need(4 * p * max(args.bytes, 4 * p), messages=30 * len(args.operations) * p**2)
+    return Need(16 * p * max(args.bytes, 4 * p), messages=30 * len(args.operations) * p**2)
 
 
 def prepare(args: argparse.Namespace) -> None:

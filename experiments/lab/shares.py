@@ -42,15 +42,16 @@ def prepare(args: argparse.Namespace) -> Share:
             raise UsageError(f"--bytes: got {args.bytes}, expected a multiple of 4, the size of a float32")
         afford(args, lambda args: _need(args, args.bytes), ranks=1, bytes=4)
         return random_share(args.bytes, args.seed)
-    shares = _split(args.npy[0], args.ranks) if len(args.npy) == 1 else [npy.load(path) for path in args.npy]
+    arrays = [npy.load(path) for path in args.npy]
+    total = sum(array.nbytes for array in arrays)
+    afford(args, lambda args: _need(args, total // args.ranks), ranks=1)
+    shares = arrays if len(arrays) > 1 else _split(args.npy[0], arrays[0], args.ranks)
     for path, share in zip(args.npy, shares, strict=False):
         if (share.shape, share.dtype) != (shares[0].shape, shares[0].dtype):
             raise UsageError(
                 f"--npy {path}: got {share.dtype} {share.shape}, expected {shares[0].dtype} {shares[0].shape} as in "
                 f"{args.npy[0]}; remedy: give arrays of one shape and dtype"
             )
-    total = shares[0].nbytes * args.ranks
-    afford(args, lambda args: _need(args, total // args.ranks), ranks=1)
     native = shares[0].dtype.newbyteorder("=")  # MPI knows no other byte order
     return lambda rank: shares[rank].astype(native)
 
@@ -63,19 +64,16 @@ def random_share(n_bytes: int, seed: int) -> Share:
 def _need(args: argparse.Namespace, n_bytes: int) -> Need:
     """Return what ranks with n_bytes each need: arrays, results, and NumPy's; a ring's messages, and their trace."""
     p, events = args.ranks, 2 * args.ranks**2
-    memory = 3 * p * n_bytes + (EVENT_BYTES * events if args.trace else 0)
+    memory = 4 * p * n_bytes + (EVENT_BYTES * events if args.trace else 0)
     return Need(memory, messages=4 * events * (PLOTTED_SIZES if args.plot else 1))
 
 
-def _split(path: Path, p: int) -> Sequence[Array]:
-    """Return the p equal parts of the array in an .npy file, along its first axis."""
-    array = npy.load(path)
-    if array.ndim and len(array) % p == 0:
-        return np.split(array, p)
-    if array.ndim:
-        shared_by = [str(q) for q in range(2, min(len(array), MOST_SAID) + 1) if len(array) % q == 0]
-        remedy = f"--ranks {' or '.join(shared_by)}, or one file a rank" if shared_by else "one file a rank"
-    else:
-        remedy = "one file a rank"
+def _split(path: Path, array: Array, p: int) -> Sequence[Array]:
+    """Return the p equal parts of the array of a file, along its first axis."""
+    n = len(np.atleast_1d(array))
+    if n % p == 0:
+        return np.split(np.atleast_1d(array), p)
+    shared_by = " or ".join(str(q) for q in range(2, min(n, MOST_SAID) + 1) if n % q == 0)
+    remedy = f"--ranks {shared_by}, or one file a rank" if shared_by else "one file a rank"
     expected = f"expected a first axis that {p} ranks can share equally"
     raise UsageError(f"--npy {path}: got shape {array.shape}, {expected}; remedy: {remedy}")

@@ -39,7 +39,7 @@ class Place:
     """Where a script runs.
 
     columns:  Of its terminal; 0 if it has none, and writes into pipes.
-    output:   Without a terminal, where its output goes: "pipe", "closed pipe", "full device" or "nowhere".
+    output:   Without a terminal, where its output goes: "pipe", "closed pipe", "full device", or "nowhere", all closed.
     encoding: Of its output.
     settings: Of its environment.
     """
@@ -52,12 +52,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: its exit status, or minus a signal, what it wrote, and the seconds that it computed."""
+    """How a run ended: its exit status, or minus a signal; what it wrote; the most memory that it had."""
 
     status: int
     out: str
     err: str
-    cpu_s: float
+    peak_bytes: int
 
 
 class Scripts:
@@ -137,7 +137,7 @@ def run(script: Any, argv: list[str], place: Place, folder: str) -> Ended:
     _, status, used = os.wait4(child, 0)
     texts = [came[each].decode(place.encoding, errors="replace") for each in ours]
     out, err = texts if len(texts) == 2 else (texts[0], "") if place.columns else ("", texts[0])
-    return Ended(os.waitstatus_to_exitcode(status), out, err, used.ru_utime + used.ru_stime)
+    return Ended(os.waitstatus_to_exitcode(status), out, err, used.ru_maxrss * 1024)
 
 
 def read_all(sources: list[int], child: int) -> dict[int, bytes]:
@@ -160,6 +160,20 @@ def read_all(sources: list[int], child: int) -> dict[int, bytes]:
     return came
 
 
+def streams_of(place: Place) -> tuple[Any, Any, Any]:
+    """Return standard input, output and error as Python makes them of the descriptors 0, 1 and 2."""
+    if place.output == "nowhere":
+        return None, None, None
+    input_ = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
+    output = io.BufferedWriter(io.FileIO(1, "w", closefd=False))
+    errors = io.FileIO(2, "w", closefd=False)
+    return (
+        input_,
+        io.TextIOWrapper(output, place.encoding, line_buffering=place.columns > 0),
+        io.TextIOWrapper(errors, place.encoding, "backslashreplace", write_through=True),
+    )
+
+
 def become(script: Any, argv: list[str], place: Place, folder: str, streams: tuple[int, int, int]) -> None:
     """Turn this fork into a Python that runs the script, and end as such a one does."""
     from experiments.lab import endings
@@ -173,18 +187,13 @@ def become(script: Any, argv: list[str], place: Place, folder: str, streams: tup
         if place.columns:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         elif place.output == "nowhere":
-            os.close(1)
+            os.closerange(0, 3)
         resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
         resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.chdir(folder)
         os.environ.update({"TERM": "xterm-256color"} | place.settings)
-        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
-        buffer = io.BufferedWriter(io.FileIO(1, "w", closefd=False)) if place.output != "nowhere" else None
-        sys.stdout = buffer and io.TextIOWrapper(buffer, place.encoding, line_buffering=place.columns > 0)
-        sys.stderr = io.TextIOWrapper(
-            io.FileIO(2, "w", closefd=False), place.encoding, "backslashreplace", write_through=True
-        )
+        sys.stdin, sys.stdout, sys.stderr = streams_of(place)
         endings.become_a_tool()
         real.launch = lambda *args, **options: subprocess.CompletedProcess([], 0)  # other tests start real MPI
         try:

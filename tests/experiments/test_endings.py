@@ -15,8 +15,10 @@ from experiments.lab import endings
 
 # Stands in for NumPy, which every script imports: it says that it is being imported, and waits.
 IMPORTED = """
-print("importing", flush=True)
-input()
+import os, sys
+print("what was printed so far")  # into a buffer
+os.write(1, b"importing\\n")
+sys.stdin.readline()
 raise SystemExit(7)
 """
 # What an installer writes as the command `gears`.
@@ -28,7 +30,8 @@ def importing(folder, command: list[object], **options: object) -> processes.Sta
     stand_in = folder / "stand_in"
     stand_in.mkdir()
     (stand_in / "numpy.py").write_text(IMPORTED)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(stand_in), str(terminals.ROOT)])}
+    path = os.pathsep.join([str(stand_in), str(terminals.ROOT)])
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": ""}
     process = processes.Started(
         [sys.executable, *command], cwd=folder, env=environment, stdin=subprocess.PIPE, **options
     )
@@ -40,7 +43,7 @@ def scripts() -> list[list[object]]:
     folder = terminals.ROOT / "experiments"
     return [[folder / f"{name}.py"] for name in terminals.names()] + [
         ["-m", "experiments", "traffic"],
-        ["gears", "list"],
+        ["gears", "traffic"],
     ]
 
 
@@ -50,7 +53,7 @@ def test_ctrl_c_while_importing_is_one_line_and_status_130(command, tmp_path):
     with importing(tmp_path, command) as process:
         process.send_signal(signal.SIGINT)
         output, error = process.communicate(timeout=processes.HANG_S)
-    assert (process.returncode, output, error) == (130, "", "interrupted\n")
+    assert (process.returncode, output, error) == (130, "what was printed so far\n", "interrupted\n")
 
 
 def test_a_ctrl_c_that_the_parent_wants_ignored_is_ignored(tmp_path):

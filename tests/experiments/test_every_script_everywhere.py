@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import terminals
-from experiments.lab import cli
+from experiments.lab import cli, limits
 from experiments.lab.errors import UsageError
 from experiments.lab.options import size
 from terminals import Ended, Place, Scripts
@@ -174,3 +174,20 @@ def test_more_processes_than_there_can_be_are_one_line(name, scripts, tmp_path):
     given = [] if on_mpi_only(name) else ["--mpi"]
     ended = scripts.run(name, [*given, "--ranks", "1000000"], Place(), tmp_path)
     assert is_one_line(ended)
+
+
+@pytest.mark.parametrize(
+    ("name", "argv"),
+    [
+        ("busbw", ["--ranks", "16", "--min", "8MiB", "--max", "8MiB", "--operations", "alltoall"]),
+        ("ring_allreduce", ["--ranks", "8", "--bytes", "8MiB"]),
+        ("stragglers", ["--ranks", "16", "--bytes", "2MiB"]),
+    ],
+)
+def test_a_run_takes_about_the_memory_that_the_script_says(name, argv, scripts, tmp_path, monkeypatch):
+    said: list[float] = []
+    monkeypatch.setattr(limits, "_excess", lambda need, p, on_mpi, most: said.append(need.memory) or "")
+    cli._start(module(name).parser(), module(name).prepare, argv)
+    idle, busy = (scripts.run(name, each, Place(), tmp_path) for each in (["--help"], argv))
+    assert busy.status == 0
+    assert said[0] / 3 < busy.peak_bytes - idle.peak_bytes < said[0] * 1.5
