@@ -9,6 +9,7 @@ See docs/testing.md. Nothing of `mpi` is loaded before the first such test is co
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,26 @@ def pytest_configure(config: Any) -> None:
 def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> None:
     """Let a test file that asks for ranks, and what it imports, find the simulated mpi4py."""
     options = parent.config.option
-    marks = ["mark.ranks", *(["mark.parallel"] if options.ranks_parallel else [])]
-    text = module_path.read_text(encoding="utf-8", errors="replace")
-    if not (options.ranks_mpi or options.ranks_mpi_process) and any(mark in text for mark in marks):
+    marks = {"ranks", "parallel"} if options.ranks_parallel else {"ranks"}
+    if not (options.ranks_mpi or options.ranks_mpi_process) and _has_mark(module_path, marks):
         from mpi.launch import mpi4py_names
 
         mpi4py_names.install()
+
+
+def _has_mark(path: Path, marks: set[str]) -> bool:
+    """Return whether the code of a test file uses one of these marks; what stands in a text does not count."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if not any(f"mark.{mark}" in text for mark in marks):
+        return False  # most files: reading their code would take longer
+    try:
+        nodes = ast.walk(ast.parse(text))
+    except SyntaxError:
+        return False  # pytest will tell
+    return any(
+        isinstance(node, ast.Attribute) and node.attr in marks and getattr(node.value, "attr", None) == "mark"
+        for node in nodes
+    )
 
 
 def pytest_unconfigure() -> None:

@@ -165,6 +165,17 @@ def test_the_same_tests_run_on_real_mpi(tests_of):
     assert "this rank is 1" in out
 
 
+def test_a_file_that_has_the_mark_in_a_text_only_finds_the_installed_mpi4py(tests_of):
+    result = tests_of("""
+        import sys
+        TEXT = "@pytest.mark.ranks(2)"
+
+        def test_it():
+            assert "as_mpi4py" not in sys.modules["mpi4py"].__file__
+    """)  # fmt: skip
+    result.assert_outcomes(passed=1)
+
+
 def test_options_that_contradict_each_other_are_refused(tests_of):
     result = tests_of("", "--ranks-mpi", "--ranks-explore")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
