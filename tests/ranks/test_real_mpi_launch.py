@@ -178,7 +178,7 @@ def test_output_before_the_time_out_is_kept(tmp_path):
     for timeout_s in (1, 4, 16, 64):
         with pytest.raises(subprocess.TimeoutExpired) as caught:
             real.launch(1, [path], timeout_s=timeout_s)
-        if caught.value.stdout:
+        if "so far" in caught.value.stdout:  # on a busy machine the launcher alone may have spoken by then
             break
     assert "so far" in caught.value.stdout
 
@@ -193,7 +193,7 @@ time.sleep(1000)
     for timeout_s in (0.5, 2, 8, 32):
         with pytest.raises(subprocess.TimeoutExpired) as caught:
             real.launch(1, [script(tmp_path, source)], timeout_s=timeout_s)
-        if caught.value.stdout:
+        if "up" in caught.value.stdout:
             break
     assert "was asked" in caught.value.stderr
 
