@@ -8,6 +8,7 @@ from mpi.communicator import COMM_NULL, Comm
 from mpi.constants import *  # noqa: F403  # the numbers of MPI
 from mpi.constants import BottomType, BufferAutomaticType, InPlaceType
 from mpi.datatypes import Datatype
+from mpi.dims import Compute_dims
 from mpi.environment import (
     Add_error_class,
     Add_error_code,
@@ -85,7 +86,7 @@ from mpi.ops import (
 from mpi.pickles import Pickle, pickle
 from mpi.requests import REQUEST_NULL, Prequest, Request
 from mpi.status import Status
-from mpi.topologies import Cartcomm, Compute_dims, Distgraphcomm, Graphcomm
+from mpi.topologies import Cartcomm, Distgraphcomm, Graphcomm
 from mpi.windows import WIN_NULL, Win
 from ranks import Wtime
 from ranks.words.errors import MPIError as Exception

@@ -142,7 +142,7 @@ def Flush_buffer() -> None:
 def Iflush_buffer() -> Request:
     """Return a request that is complete: buffered sends have left."""
     c = process().self_.c
-    return Request._of(c, c._post_receive(None, -1, -1, is_object=True))
+    return Request._of(c, c._post_receive(None, ranks.PROC_NULL, ranks.ANY_TAG, is_object=True))
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------

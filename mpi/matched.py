@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import ranks
 from mpi.buffers import message
 from mpi.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
 from mpi.errors import ERR_ARG
-from mpi.handles import Handle, constant
+from mpi.handles import Handle, Named, constant
+from mpi.process import process
 from mpi.requests import Request
 from mpi.status import Status
 
@@ -68,14 +70,11 @@ class Message(Handle):
         return found
 
 
-class _NoProc:
+class _NoProc(Named):
     """Stands for the message of PROC_NULL."""
 
-    number = 0
-    __slots__ = ("__weakref__",)
 
-
-NO_PROC: Any = type("_NoProc", (), {"number": 0})()
+NO_PROC = _NoProc()
 MESSAGE_NULL = constant("MESSAGE_NULL", Message())
 MESSAGE_NO_PROC = constant("MESSAGE_NO_PROC", Message._of(NO_PROC))
 
@@ -91,7 +90,5 @@ def _request(request: Any) -> Request:
 
 def _nothing() -> Request:
     """Return the request of a receive from PROC_NULL."""
-    from mpi.process import process
-
     c = process().self_.c
-    return Request._of(c, c._post_receive(None, -1, ANY_TAG, is_object=True))
+    return Request._of(c, c._post_receive(None, ranks.PROC_NULL, ANY_TAG, is_object=True))

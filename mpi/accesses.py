@@ -1,0 +1,164 @@
+"""Accesses to the memory of a window.
+
+All ranks live in one process, so an access is a copy; its virtual time is that of a message there, and back if it
+brings something. Accesses of all ranks happen in the order of virtual time, so that atomic ones are.
+"""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from mpi import constants
+from mpi.buffers import Blocks, is_number, simple
+from mpi.constants import PROC_NULL
+from mpi.datatypes import as_datatype
+from mpi.errors import WrongValueError, wrong
+from mpi.memory import at_address
+from mpi.ops import NO_OP, REPLACE, SUM, Op
+from mpi.requests import Request
+from mpi.window_base import WindowBase
+from ranks.messages.operation import Work
+
+
+class Accesses(WindowBase):
+    """The calls that read and write the memory of another rank."""
+
+    __slots__ = ()
+
+    def _blocks(self, origin: Blocks, rank: int, target: Any) -> Blocks:
+        """Return the part of a rank's memory that an access names; by default it is like what the origin gives."""
+        segment = self._object().segments[rank]
+        disp, count, datatype = 0, origin.counts[0], origin.datatype
+        if target is not None and not isinstance(target, (list, tuple)):
+            if not is_number(target):
+                raise wrong(
+                    WrongValueError, f"target {target!r:.60}", "a displacement, or a list of one", "pass an int"
+                )
+            disp = index(target)
+        elif target is not None:
+            if len(target) > 3:
+                raise wrong(
+                    WrongValueError, f"a target of {len(target)} items", "at most 3", "give [disp, count, datatype]"
+                )
+            disp = index(target[0]) if target else 0
+            count = index(target[1]) if len(target) > 1 and target[1] is not None else count
+            datatype = as_datatype(target[2]) if len(target) > 2 and target[2] is not None else datatype
+        begin = disp * segment.unit
+        if self._o.flavor == constants.WIN_FLAVOR_DYNAMIC:
+            layout = datatype._layout()
+            memory = at_address(begin, (count - 1) * layout.extent + layout.true_bounds()[1] if count else 0)
+        else:
+            memory = segment.memory[begin:]
+        blocks = Blocks(memory, datatype, [count], [0])
+        if begin < 0 or (count and begin > segment.memory.size and self._o.flavor != constants.WIN_FLAVOR_DYNAMIC):
+            raise blocks._too_small(0, begin, begin)
+        return blocks
+
+    def _access(self, rank: int, n_bytes: int, *, comes_back: bool) -> int:
+        """Let all that happens before this access happen, and return when it is complete."""
+        opened = self._object()
+        c = opened.c
+        c._check_usable()
+        state, network = c._state, c._transport.network
+        state.scheduler.catch_up(state)
+        state.now += c._overhead_ps
+        link = network.link(state.rank, c._context.boxes[rank].owner.rank)
+        done_ps: int = state.now + link.latency_ps * (2 if comes_back else 1) + link.transfer_ps(n_bytes)
+        opened.until_ps[rank] = max(opened.until_ps.get(rank, 0), done_ps)
+        return done_ps
+
+    def Put(self, origin: Any, target_rank: int, target: Any = None) -> None:
+        """Write a buffer to a rank's memory."""
+        self._put(origin, target_rank, target)
+
+    def _put(self, origin: Any, target_rank: int, target: Any) -> int | None:
+        if target_rank == PROC_NULL:
+            return None
+        sent, rank = simple(origin, writable=False), self._target(target_rank)
+        into = self._blocks(sent, rank, target)
+        done_ps = self._access(rank, sum(sent.sizes()), comes_back=False)
+        into.place(sent.packed())
+        return done_ps
+
+    def Get(self, origin: Any, target_rank: int, target: Any = None) -> None:
+        """Read from a rank's memory into a buffer."""
+        self._get(origin, target_rank, target)
+
+    def _get(self, origin: Any, target_rank: int, target: Any) -> int | None:
+        if target_rank == PROC_NULL:
+            return None
+        received, rank = simple(origin, writable=True), self._target(target_rank)
+        out_of = self._blocks(received, rank, target)
+        done_ps = self._access(rank, sum(received.sizes()), comes_back=True)
+        received.place(out_of.packed())
+        return done_ps
+
+    def Accumulate(self, origin: Any, target_rank: int, target: Any = None, op: Op = SUM) -> None:
+        """Reduce a buffer into a rank's memory."""
+        self._accumulate(origin, None, target_rank, target, op)
+
+    def Get_accumulate(self, origin: Any, result: Any, target_rank: int, target: Any = None, op: Op = SUM) -> None:
+        """Reduce a buffer into a rank's memory, and return what that was before."""
+        self._accumulate(origin, result, target_rank, target, op)
+
+    def _accumulate(self, origin: Any, result: Any, target_rank: int, target: Any, op: Op) -> int | None:
+        if target_rank == PROC_NULL:
+            return None
+        rank = self._target(target_rank)
+        before = None if result is None else simple(result, writable=True)
+        sent = before if op == NO_OP and before is not None else simple(origin, writable=False)
+        into = self._blocks(sent, rank, target)
+        done_ps = self._access(rank, sum(into.sizes()), comes_back=result is not None)
+        old = into.packed().copy()
+        if before is not None:
+            before.place(old)
+        if op == REPLACE:
+            into.place(sent.packed())
+        elif op != NO_OP and old.size:
+            function, x = op._on(sent)
+            into.place(np.asarray(function(x, old.view(x.dtype))))
+        return done_ps
+
+    def Fetch_and_op(self, origin: Any, result: Any, target_rank: int, target_disp: int = 0, op: Op = SUM) -> None:
+        """Reduce one element into a rank's memory, and return what that was before."""
+        self._accumulate(origin, result, target_rank, (target_disp, 1), op)
+
+    def Compare_and_swap(self, origin: Any, compare: Any, result: Any, target_rank: int, target_disp: int = 0) -> None:
+        """Write one element to a rank's memory if that equals another, and return what it was before."""
+        if target_rank == PROC_NULL:
+            return
+        sent, wanted, before = (
+            simple(each, writable=place == 2) for place, each in enumerate((origin, compare, result))
+        )
+        rank = self._target(target_rank)
+        into = self._blocks(sent, rank, (target_disp, 1))
+        self._access(rank, sum(into.sizes()), comes_back=True)
+        old = into.packed().copy()
+        before.place(old)
+        if (old == wanted.packed()).all():
+            into.place(sent.packed())
+
+    def Rput(self, origin: Any, target_rank: int, target: Any = None) -> Request:
+        """Write a buffer to a rank's memory; the request tells when."""
+        return self._request("Rput", self._put(origin, target_rank, target))
+
+    def Rget(self, origin: Any, target_rank: int, target: Any = None) -> Request:
+        """Read from a rank's memory into a buffer; the request tells when."""
+        return self._request("Rget", self._get(origin, target_rank, target))
+
+    def Raccumulate(self, origin: Any, target_rank: int, target: Any = None, op: Op = SUM) -> Request:
+        """Reduce a buffer into a rank's memory; the request tells when."""
+        return self._request("Raccumulate", self._accumulate(origin, None, target_rank, target, op))
+
+    def Rget_accumulate(self, origin: Any, result: Any, target_rank: int, target: Any = None, op: Op = SUM) -> Request:
+        """Reduce a buffer into a rank's memory, and return what that was before; the request tells when."""
+        return self._request("Rget_accumulate", self._accumulate(origin, result, target_rank, target, op))
+
+    def _request(self, call: str, done_ps: int | None) -> Request:
+        c = self._object().c
+        work = Work(call, c._state, c._box, None)
+        work.ready_ps = c._state.now if done_ps is None else done_ps
+        return Request._of(c, c._open(work))
