@@ -1,0 +1,122 @@
+"""Handles, statuses, requests and objects of mpi.MPI, as mpi4py has them."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import ranks
+from mpi import MPI, run
+
+
+def test_a_pickled_object_larger_than_irecv_s_room_is_truncated_as_in_mpi4py():
+    def program(comm):
+        if comm.rank == 0:
+            comm.send(bytes(40_000), 1)
+            comm.send(bytes(40_000), 1)
+            return None
+        large = comm.irecv(bytearray(50_000), source=0).wait()
+        with pytest.raises(MPI.Exception, match=r"40,?0\d\d.*at most 32768 B.*pass a buffer") as caught:
+            comm.irecv(source=0).wait()
+        assert caught.value.Get_error_class() == MPI.ERR_TRUNCATE
+        return len(large)
+
+    with pytest.warns(ranks.ProgramWarning, match="never completed"):
+        assert run(program, 2).results[1] == 40_000
+
+
+def test_a_generalized_request_is_complete_when_the_program_says_so():
+    def program(comm):
+        heard = []
+
+        def query(status, name):
+            status.Set_source(3)
+            heard.append(name)
+
+        request = MPI.Grequest.Start(query, lambda name: heard.append("free"), args=("query",))
+        assert not request.Test()
+        request.complete({"a": 1})
+        status = MPI.Status()
+        assert request.wait(status) == {"a": 1}
+        return heard, status.source, bool(request)
+
+    assert run(program, 1).results == [(["query", "free"], 3, False)]
+
+
+def test_statuses_count_in_datatypes_and_are_filled_by_programs():
+    pair = MPI.Datatype.Create_struct([1, 2], [0, 8], [MPI.INT, MPI.SHORT])
+    status = MPI.Status()
+    status.count = 12
+    assert (status.Get_count(pair), status.Get_elements(pair)) == (MPI.UNDEFINED, 4)
+    assert (status.Get_count(MPI.DOUBLE), status.Get_elements(MPI.SHORT)) == (MPI.UNDEFINED, 6)
+    status.Set_elements(MPI.DOUBLE, 3)
+    status.Set_cancelled(True)
+    same = pickle.loads(pickle.dumps(status))
+    assert (same, same.Get_count(MPI.DOUBLE), same.Is_cancelled()) == (status, 3, True)
+    assert MPI.Status.f2py(status.py2f()) == status
+
+
+@pytest.mark.parametrize("name", ["COMM_WORLD", "COMM_NULL", "INT", "SUM", "GROUP_EMPTY", "INFO_NULL", "REQUEST_NULL"])
+def test_constants_pickle_and_copy_as_themselves(name):
+    constant = getattr(MPI, name)
+    assert pickle.loads(pickle.dumps(constant)) is constant
+    assert copy.deepcopy(constant) is constant
+    other = type(constant)(constant)
+    assert other == constant
+    assert other is not constant
+    with pytest.raises(TypeError):
+        hash(constant)
+
+
+def test_handles_are_of_their_kind_only():
+    def program(comm):
+        grid = comm.Create_cart([comm.size])
+        assert type(MPI.Comm.fromhandle(grid.handle)) is MPI.Cartcomm
+        for wrong in (lambda: MPI.Graphcomm(grid), lambda: MPI.Intercomm(comm), lambda: MPI.Comm(MPI.SUM)):
+            with pytest.raises(TypeError):
+                wrong()
+        with pytest.raises(RuntimeError, match="at most 32"):
+            [MPI.Op.Create(lambda x, y, t: None) for _ in range(33)]
+
+    run(program, 2)
+
+
+def test_info_is_a_dict_of_texts_with_limits():
+    info = MPI.Info.Create({"a": "1"})
+    info["b"] = "2"
+    assert (info.items(), len(info), info.Get("c"), "a" in info) == ([("a", "1"), ("b", "2")], 2, None, True)
+    for call, kind in (
+        (lambda: info.Delete("c"), MPI.ERR_INFO_NOKEY),
+        (lambda: info.Set("x" * 256, "1"), MPI.ERR_INFO_KEY),
+    ):
+        with pytest.raises(MPI.Exception) as caught:
+            call()
+        assert caught.value.Get_error_class() == kind
+    assert MPI.Info.Create(info.items()).copy().pop("a") == "1"
+
+
+def test_a_pair_s_exposed_epoch_lets_each_write_to_the_other():
+    def program(comm):
+        mine, other = np.zeros(2), comm.group.Incl([1 - comm.rank])
+        window = MPI.Win.Create(mine, 8, comm=comm)
+        window.Post(other)
+        window.Start(other)
+        window.Accumulate(np.array([comm.rank + 1.0]), 1 - comm.rank, 1)
+        window.Complete()
+        window.Wait()
+        window.Free()
+        return mine.tolist()
+
+    assert run(program, 2).results == [[0.0, 2.0], [0.0, 1.0]]
+
+
+def test_error_classes_of_the_program_have_texts():
+    def program(comm):
+        kind = MPI.Add_error_class()
+        code = MPI.Add_error_code(kind)
+        MPI.Add_error_string(code, "out of milk")
+        assert (MPI.Get_error_class(code), MPI.Get_error_string(code)) == (kind, "out of milk")
+        return MPI.Get_error_class(MPI.ERR_RANK) == MPI.ERR_RANK, MPI.Get_error_string(MPI.ERR_RANK)
+
+    assert run(program, 1).results == [(True, "MPI_ERR_RANK")]
