@@ -21,7 +21,8 @@ PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
     for package in PACKAGES
-    for path in [*(ROOT / package).rglob("*.py"), ROOT / package / "py.typed"]
+    for path in (ROOT / package).rglob("*")
+    if path.suffix in (".py", ".html", ".js") or path.name == "py.typed"
 )
 
 
@@ -117,6 +118,7 @@ def refusal(call):
         print(type(error).__name__, error)
 
 from ranks import real
+run.trace.to_html("ring.html")
 refusal(lambda: run.trace.picture("ring.png"))
 refusal(lambda: sorting.draw(sorting.bitonic(4)))
 refusal(lambda: real.launch(2, ["program.py"]))
