@@ -23,6 +23,7 @@ from ranks.engine.rank import RankGreenlet, current_rank
 
 _of_sys = itemgetter("argv", "path", "stdin", "stdout", "stderr")
 _sys = vars(sys)
+_manager = logging.Logger.manager
 _chdir = os.chdir  # while a run goes on, os.chdir is another function, which notes who calls it
 
 
@@ -32,7 +33,7 @@ class ProcessState:
     of_sys:   These are argv, path, stdin, stdout and stderr of `sys`.
     modules:  These entries of `sys.modules` are the rank's own.
     environ, filters: They are `os.environ` and `warnings.filters`.
-    logs:     It holds the root logger and the manager of the others.
+    logs:     It holds the root logger, and what is known of the others.
     folder:   It is the current folder.
     threads:  These threads are waited for when the rank's program ends.
     exits:    These functions are called when the rank's program ends, with their arguments.
@@ -44,26 +45,9 @@ class ProcessState:
         self.modules, self.of_sys, self.folder = modules, of_sys, folder
         self.environ: Any = os.environ
         self.filters: Any = warnings.filters
-        self.logs = logging.root, logging.Logger.manager
+        self.logs: tuple[logging.RootLogger, dict[str, Any]] = logging.root, _manager.__dict__
         self.threads: list[Thread] = []
         self.exits: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
-
-    def put_away(self) -> None:
-        """Keep what the rank has now."""
-        self.of_sys = _of_sys(_sys)
-        self.environ, self.filters = os.environ, warnings.filters
-        self.logs = logging.root, logging.Logger.manager
-        shared = sys.modules
-        self.modules = {name: shared.pop(name) for name in self.modules if name in shared}
-
-    def put_in_place(self) -> None:
-        """Let the rank have what it had."""
-        sys.argv, sys.path, sys.stdin, sys.stdout, sys.stderr = self.of_sys
-        os.environ = self.environ  # noqa: B003  # it is no copy that is meant to change the process's variables
-        warnings.filters = self.filters
-        logging.root, logging.Logger.manager = self.logs
-        logging.Logger.root = logging.root
-        sys.modules.update(self.modules)
 
 
 class ProcessStates(SharedState):
@@ -111,15 +95,28 @@ class ProcessStates(SharedState):
         own.environ = type(variables)(dict(variables._data), *codecs)
         own.filters = list(warnings.filters)
         root = logging.RootLogger(logging.WARNING)
-        own.logs = root, logging.Manager(root)
+        root.root = root  # type: ignore[misc]  # of this logger alone: it is the root of its rank
+        own.logs = root, vars(logging.Manager(root))
         return own
 
     def _let_run(self, own: ProcessState) -> None:
-        self.running.put_away()
-        own.put_in_place()
-        if own.folder != self.running.folder:
+        """Put away what is in place, and put what is a rank's own in its place. Each message may need this."""
+        out, self.running = self.running, own
+        out.of_sys = _of_sys(_sys)
+        out.environ, out.filters = os.environ, warnings.filters
+        out.logs = logging.root, _manager.__dict__
+        kept, modules = {}, sys.modules
+        for name in out.modules:
+            if name in modules:
+                kept[name] = modules.pop(name)
+        out.modules = kept
+        _sys["argv"], _sys["path"], _sys["stdin"], _sys["stdout"], _sys["stderr"] = own.of_sys
+        os.environ = own.environ  # noqa: B003  # it is no copy that is meant to change the process's variables
+        warnings.filters = own.filters
+        logging.root, _manager.__dict__ = own.logs
+        modules.update(own.modules)
+        if own.folder != out.folder:
             _chdir(own.folder)
-        self.running = own
 
     def moved(self, state: Any) -> None:
         """Note that the rank that runs has changed its current folder."""
