@@ -14,6 +14,7 @@ from mpi.memory import memory_of
 from mpi.process import attached, detached, process
 from mpi.requests import Request
 from mpi.simulated import whole
+from ranks.words.errors import MPIError
 
 _NAMES = {number: name for name, number in ERROR_CLASSES.items()} | {SUCCESS: "SUCCESS"}
 
@@ -213,13 +214,18 @@ def Remove_error_string(errorcode: int) -> None:
 def _remove(code: Any, *, is_class: bool) -> None:
     number, codes = whole(code), process().error_codes
     is_used = any(number == other[0] and code_ != number for code_, other in codes.items())
-    if _own(number)[2] != is_class or is_used:
+    if _own(number)[2] != is_class or is_used or _own(number)[1]:
         raise wrong(
             ERR_ARG, f"error {number}", "a class, or a code, that was added and is not used", "see Add_error_class"
         )
     del codes[number]
 
 
-def error_name(code: int) -> str:
-    """Return the name of an error class."""
-    return _NAMES.get(code, str(code))
+def _text_of(code: int) -> str:
+    """Return what an error code means; one that is not known is a number."""
+    with contextlib.suppress(MPIError, RuntimeError):
+        return Get_error_string(code)
+    return f"error code {code}"
+
+
+MPIError.text_of = staticmethod(_text_of)

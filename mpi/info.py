@@ -163,9 +163,8 @@ class Info(Handle):
 
     def clear(self) -> None:
         """Remove all keys."""
-        if self._o is None:
-            raise KeyError
-        self._o.entries.clear()
+        if self._o is not None:
+            self._o.entries.clear()
 
     def _reduced(self) -> Any:
         return type(self).Create, (self.items(),)

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import total_ordering
+from typing import Any, ClassVar
 
 # The error classes of the MPI standard that ours belong to, with the values that MPICH gives them.
-ERR_BUFFER, ERR_TYPE, ERR_TAG, ERR_COMM, ERR_RANK = 1, 3, 4, 5, 6
+ERR_BUFFER, ERR_TYPE, ERR_TAG, ERR_COMM, ERR_RANK, ERR_UNKNOWN = 1, 3, 4, 5, 6, 13
 ERR_ARG, ERR_TRUNCATE, ERR_OTHER, ERR_REQUEST = 12, 14, 15, 19
 
 
+@total_ordering
 class MPIError(RuntimeError):
     """An error with one of the error classes of the MPI standard; `mpi.MPI.Exception` is this class.
 
-    It equals the number of its class, as mpi4py's does.
+    It equals the number of its class, and is ordered as that, as mpi4py's is.
+
+    text_of:  What returns the text of an error code; a package above that knows texts puts its own here.
     """
 
     error_class = ERR_OTHER
+    text_of: ClassVar[Callable[[int], str]] = staticmethod("error class {} of MPI".format)
 
     def __init__(self, ierr: int = 0) -> None:
-        self.error_class = int(ierr)
-        super().__init__(f"error class {int(ierr)} of MPI")
+        self.error_class = ERR_UNKNOWN if ierr < 0 else int(ierr)
+        super().__init__(type(self).text_of(self.error_class))
 
     def __eq__(self, other: object) -> bool:
-        return self is other or self.error_class == (other.error_class if isinstance(other, MPIError) else other)
+        return self is other or self.error_class == _number(other)
+
+    def __lt__(self, other: object) -> bool:
+        number = _number(other)
+        return self.error_class < number if isinstance(number, int) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.error_class)
@@ -32,6 +42,9 @@ class MPIError(RuntimeError):
 
     def __int__(self) -> int:
         return self.error_class
+
+    def __repr__(self) -> str:
+        return f"MPI.Exception({self.error_class})" if type(self) is MPIError else super().__repr__()
 
     def Get_error_class(self) -> int:
         """Return the error class."""
@@ -47,6 +60,10 @@ class MPIError(RuntimeError):
 
     error_code = property(Get_error_code)
     error_string = property(Get_error_string)
+
+
+def _number(other: object) -> object:
+    return other.error_class if isinstance(other, MPIError) else other
 
 
 class ProgramWarning(UserWarning):

@@ -106,6 +106,8 @@ def test_two_groups_collect_from_each_other(p):
         if not low:
             came = [inter.recv() for source in theirs if source % len(mine) == inter.rank]
         assert set(came) <= set(theirs)
+        assert inter.Dup().allgather(comm.rank) == theirs
+        assert inter.Split(0, -inter.rank).allgather(comm.rank) == theirs[::-1]
         merged = inter.Merge(high=low)
         return merged.allgather(comm.rank)
 

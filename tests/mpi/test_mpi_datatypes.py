@@ -44,6 +44,19 @@ def test_a_vector_is_blocks_of_an_array(count, block, stride, code, n):
     assert packed(a, t, n).tolist() == [complex(x) if code == "D" else x for x in expected]
 
 
+@settings(max_examples=60)
+@given(at=st.lists(st.integers(0, 40), min_size=1, max_size=4), lengths=st.data(), code=st.sampled_from("bhid"))
+def test_blocks_at_any_bytes_are_those_bytes(at, lengths, code):
+    n = [lengths.draw(st.integers(0, 3)) for _ in at]
+    t = MPI.Datatype.fromcode(code).Create_hindexed(n, at)
+    memory, size = np.arange(80, dtype="u1"), np.dtype(code).itemsize
+    expected = b"".join(memory[d : d + k * size].tobytes() for d, k in zip(at, n, strict=True))
+    assert packed(memory, t).tobytes() == expected
+    back = np.zeros(80, "u1")
+    simple([back, 1, t], writable=True).place(np.frombuffer(expected, "u1"))
+    assert packed(back, t).tobytes() == expected
+
+
 def test_a_struct_is_numpy_s_structured_dtype_and_arrives_field_by_field():
     dtype = np.dtype([("a", "i4"), ("b", "f8"), ("c", "i2", 3)], align=True)
     fields = [dtype.fields[name][1] for name in "abc"]

@@ -111,6 +111,14 @@ def test_a_pair_s_exposed_epoch_lets_each_write_to_the_other():
     assert run(program, 2).results == [[0.0, 2.0], [0.0, 1.0]]
 
 
+def test_exceptions_are_ordered_as_their_classes_and_say_their_names():
+    error = MPI.Exception(MPI.ERR_RANK)
+    assert (str(error), repr(error), int(error), bool(error)) == ("MPI_ERR_RANK", "MPI.Exception(6)", 6, True)
+    assert MPI.Exception() <= error < MPI.ERR_LASTCODE
+    assert error == MPI.ERR_RANK != MPI.ERR_TAG
+    assert not MPI.Exception(MPI.SUCCESS)
+
+
 def test_error_classes_of_the_program_have_texts():
     def program(comm):
         kind = MPI.Add_error_class()
