@@ -50,7 +50,7 @@ from sorting.kernel import sort_rows
 from sorting.plain import sort_pairs, sort_views
 
 SHOWS = "Proof and size of four networks, a ladder from pure Python to tiles, and four sorts over ranks."
-TAKES = "30 s"
+TAKES = "15 s"
 EXAMPLES = {
     "": "proof, ladder of 2^22 numbers, up to 64 ranks",
     "--log2-size 24 --ranks 256 --network ethernet --plot sort.png": "larger, and drawn",

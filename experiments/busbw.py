@@ -30,7 +30,7 @@ from experiments.pictures.curves import Points, curves
 from ranks import look
 
 SHOWS = "Time, algorithm and bus bandwidth of each collective over sizes, the time expected beside the measured one."
-TAKES = "10 s"
+TAKES = "2 s"
 EXAMPLES = {
     "": "8 simulated ranks, every operation",
     "--operations allreduce --network nvlink --max 64MiB": "up to larger sizes",

@@ -33,7 +33,7 @@ from experiments.lab.worlds import Real, Simulated, Trial, World, rounds
 from experiments.pictures.curves import Points, curves
 
 SHOWS = "Rounds, messages and time of three barriers up to thousands of ranks, and a proof that nobody leaves early."
-TAKES = "10 s"
+TAKES = "5 s"
 EXAMPLES = {
     "": "up to 2048 simulated ranks",
     "--ranks 1000 --network ethernet --plot barriers.svg": "time against ranks, and messages over time, drawn",

@@ -35,7 +35,7 @@ from experiments.pictures.palette import styles
 from ranks import look
 
 SHOWS = "Errors of float32 sums by algorithm and number of ranks, expected and measured, and who gets the same bits."
-TAKES = "10 s"
+TAKES = "30 s"
 EXAMPLES = {
     "": "up to 128 simulated ranks",
     "--ranks 256 --plot order.png": "how errors grow with the number of ranks",

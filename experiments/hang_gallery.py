@@ -27,7 +27,7 @@ from ranks.draw.page import contents, heading, page, piece, viewer
 from ranks.hangs.html import report
 
 SHOWS = "19 programs that fail as real ones do, what the report says of each, and the program mended and explored."
-TAKES = "10 s"
+TAKES = "2 s"
 EXAMPLES = {
     "": "all cases, in a table",
     "--case wildcard_steals": "one, from the code to its repair",

@@ -28,7 +28,7 @@ from sorting import bitonic_sort
 from sorting.plain import sort_pairs, sort_views
 
 SHOWS = "How many times as long as our network other sorts take, each ratio with its interval and an A/A test."
-TAKES = "15 s"
+TAKES = "10 s"
 EXAMPLES = {
     "": "2^14 float32, 9 rounds",
     "--log2-size 20 --no-python": "without the rows that take minutes",

@@ -34,7 +34,7 @@ from parallel.local import Attention
 from ranks import look
 
 SHOWS = "The longest sequence that fits: dense, blockwise, Ulysses and a ring, memory expected beside measured."
-TAKES = "40 s"
+TAKES = "20 s"
 EXAMPLES = {
     "": "2 processes, 32 MiB each",
     "--ranks 4 --memory 16MiB --plot context.png": "memory against tokens, drawn",

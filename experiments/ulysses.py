@@ -38,7 +38,7 @@ from parallel import costs
 from ranks import look
 
 SHOWS = "What each rank sends and how long attention takes, for four ways, as ranks and tokens grow; who wins where."
-TAKES = "1 min"
+TAKES = "30 s"
 EXAMPLES = {
     "": "up to 64 ranks, 1 M tokens",
     "--ranks 32 --network ethernet --tokens 4096": "another network, shorter sequences",

@@ -31,7 +31,7 @@ from experiments.pictures.palette import styles
 from ranks import look
 
 SHOWS = "A diagram for each operation, ranks by bytes: the winner by formula, and whether a run agrees."
-TAKES = "30 s"
+TAKES = "20 s"
 EXAMPLES = {
     "": "every operation on InfiniBand",
     "--plot who.png": "the same, drawn",

@@ -96,15 +96,9 @@ def _start(parser: Parser, prepare: Prepare, given: Sequence[str]) -> tuple[argp
     if isinstance(parser.default_ranks, int):
         args.ranks = args.ranks or (parser.default_ranks_on_mpi if args.mpi else parser.default_ranks)
     args.network = args.network or (None if args.mpi else parser.default_network or None)
-    _check_ranks(parser, args)
-    job = prepare(args)
-    _check_ranks(parser, args)  # which `prepare` may have worked out
-    return args, job
-
-
-def _check_ranks(parser: Parser, args: argparse.Namespace) -> None:
     if args.ranks is not None and args.ranks < parser.least_ranks:
         raise UsageError(f"--ranks: got {args.ranks}, expected {parser.least_ranks} or more")
+    return args, prepare(args)
 
 
 @contextmanager
