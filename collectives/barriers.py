@@ -18,7 +18,7 @@ from collectives.patterns import down_a_tree, shift, up_a_tree
 from collectives.player import cost_of_rounds
 from collectives.rounds import NOBODY, Moves, Round, Rounds
 from collectives.trees import binomial_children, binomial_parent
-from ranks import mpi_of
+from ranks import hidden, mpi_of
 
 _NOTHING = np.empty(0, np.uint8)
 _TAG = new_tag()
@@ -75,8 +75,7 @@ class _Rounds:
     """The rounds of the dissemination on real MPI, as persistent requests: their arguments are checked only once."""
 
     def __init__(self, comm: Any) -> None:
-        # Requests keep their communicator alive when it is freed: so they have one of their own.
-        own = comm.Dup()
+        own = hidden(comm)
         nothing = [None, 0, mpi_of(comm).BYTE]
         self._requests = [
             (
@@ -86,7 +85,7 @@ class _Rounds:
             for k in range((comm.size - 1).bit_length())
         ]
         # When `comm` is freed, or before MPI ends, which is after Python and too late to give anything back.
-        finalize(self, _free, [request for pair in self._requests for request in pair], own, mpi_of(comm))
+        finalize(self, _free, [request for pair in self._requests for request in pair], mpi_of(comm))
 
     def play(self) -> None:
         """Wait until all ranks have entered."""
@@ -100,10 +99,10 @@ class _Rounds:
             going.Wait()
 
 
-def _free(requests: list[Any], comm: Any, mpi: Any) -> None:
+def _free(requests: list[Any], mpi: Any) -> None:
     if not mpi.Is_finalized():
-        for each in (*requests, comm):
-            each.Free()
+        for request in requests:
+            request.Free()
 
 
 @algorithm("barrier", prepare=lambda comm: _Rounds(comm).play)

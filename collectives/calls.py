@@ -36,7 +36,7 @@ from collectives.arguments import (
 from collectives.arrays import Array, block_sizes
 from collectives.messages import carrier
 from collectives.reduction import first_of_scan, op_name, reducer, require_commutative
-from ranks import Comm, announce, is_plain, kept, kept_by_handle, region
+from ranks import Comm, announce, hidden, is_plain, kept, kept_by_handle, region
 
 Function = Callable[..., Any]
 # What a caller may leave out as None, and an algorithm always gets.
@@ -216,15 +216,15 @@ def barrier(who: str, body: Function, own: dict[str, Any]) -> Function:
             given = _options(who, own, dict(zip(own, positional, strict=False)) | given, comm)
         announce(comm, who, **given)
         if comm.size > 1 and given:
-            body(comm, **given)
+            body(hidden(comm), **given)
         elif comm.size > 1:
-            body(comm)
+            body(hidden(comm))
 
     return call
 
 
 def prepared_barrier(who: str, body: Function, prepare: Callable[[Any], Callable[[], None]]) -> Function:
-    """Return the call of a barrier that on real MPI, from the second time on, is what prepare(comm) returned.
+    """Return the call of a barrier that on real MPI is what prepare(comm) returns.
 
     Microseconds count there: what was checked once is not checked again.
     """
@@ -243,8 +243,10 @@ def prepared_barrier(who: str, body: Function, prepare: Callable[[Any], Callable
             return
         if is_plain(comm):
             plays: dict[type, Callable[[], None]] = kept(comm, call, dict)
-            plays[type(comm)] = prepare(comm)
-        body(comm)
+            plays[type(comm)] = play = prepare(comm)
+            play()
+        else:
+            body(hidden(comm))
 
     return call
 

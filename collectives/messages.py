@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
+from ranks import hidden
 
 _MPI_DTYPES = frozenset(np.dtype(code) for code in "?bBhHiIlLqQefdgFDG")
 # Tags that every MPI has, and programs hardly use.
@@ -20,8 +21,9 @@ def new_tag() -> int:
 
 
 def carrier(comm: Any, dtype: np.dtype[Any]) -> Any:
-    """Return what sends and receives arrays of `dtype` as `comm` does."""
-    return comm if dtype in _MPI_DTYPES else _AsBytes(comm)
+    """Return what a collective of `comm` sends and receives arrays of `dtype` on, out of the program's reach."""
+    inner = hidden(comm)
+    return inner if dtype in _MPI_DTYPES else _AsBytes(inner)
 
 
 class _AsBytes:

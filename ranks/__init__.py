@@ -33,6 +33,7 @@ from ranks import real
 from ranks.both.background import Started, start
 from ranks.both.calibrate import calibrate
 from ranks.both.flags import LostPeerError
+from ranks.both.hidden import hidden
 from ranks.both.kept import is_plain, kept, kept_by_handle
 from ranks.both.nodes import nodes_of, placement
 from ranks.both.shared import SharedArray, can_share_memory, shared_array
@@ -102,13 +103,13 @@ __all__ = [
     "Comm", "Crash", "Datatype", "DatatypeMismatchError", "DeadlockError", "Delay", "Drop", "Duplicate",
     "DuplicateMessageError", "Event", "Exploration", "Fault", "Group", "InvalidBufferError", "InvalidHandleError",
     "InvalidRankError", "InvalidStatusError", "InvalidTagError", "Link", "LivelockError", "LostPeerError",
-    "MeasuredNetwork", "Message", "MessageLostError", "Network", "NondeterminismError", "NotInstalledError", "Outcome",
-    "Partition", "Prequest", "ProgramWarning", "RankExitError", "RankFailedError", "RanksError", "ReceiveBufferError",
-    "Request", "Run", "SendBufferChangedError", "SharedArray", "SharedStateError", "SlowLink", "Started", "Status",
-    "Straggler", "Trace", "TruncationError", "UnfinishedRequestError", "UnreceivedMessageError", "Wtime", "announce",
-    "calibrate", "can_share_memory", "checked", "explore", "is_plain", "kept", "kept_by_handle", "look", "mpi_of",
-    "network_named", "nodes_of", "placement", "presets", "real", "reduction_clock", "region", "run", "shared_array",
-    "spend", "start",
+    "MeasuredNetwork", "Message", "MessageLostError", "Network", "NondeterminismError", "NotInstalledError",
+    "Outcome", "Partition", "Prequest", "ProgramWarning", "RankExitError", "RankFailedError", "RanksError",
+    "ReceiveBufferError", "Request", "Run", "SendBufferChangedError", "SharedArray", "SharedStateError", "SlowLink",
+    "Started", "Status", "Straggler", "Trace", "TruncationError", "UnfinishedRequestError",
+    "UnreceivedMessageError", "Wtime", "announce", "calibrate", "can_share_memory", "checked", "explore", "hidden",
+    "is_plain", "kept", "kept_by_handle", "look", "mpi_of", "network_named", "nodes_of", "placement", "presets",
+    "real", "reduction_clock", "region", "run", "shared_array", "spend", "start",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import collectives
+import ranks
 from claims import Case, laid_out, out_like, overlapping, rows, same, values
 
 
@@ -154,6 +155,26 @@ def claim_scattered(
     if x is not None and case.out != "overlapping":
         same(x, whole)
         assert inside or not np.shares_memory(result, x), "the result is a view of the argument"
+
+
+def claim_in_a_crowd(comm: Any, claim: Callable[[Any, Case], None]) -> None:
+    """A collective is right while a receive of anything waits, and while a message with each of its tags is there."""
+    mpi = ranks.mpi_of(comm)
+    right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    came, early = np.zeros(1), np.zeros(100)
+    waiting = comm.Irecv(came, mpi.ANY_SOURCE, mpi.ANY_TAG)
+    claim(comm, Case((5,), "i8", "add", seed=1))
+    comm.Send(np.full(1, comm.rank + 0.5), right, 7)
+    waiting.Wait()
+    same(came, np.full(1, left + 0.5))
+    tags = range(32_200, 32_300)
+    sent = [comm.Isend(np.full(1, tag + 0.25), right, tag) for tag in tags]
+    claim(comm, Case((5,), "i8", "add", seed=2))
+    for place, tag in enumerate(tags):
+        comm.Recv(early[place : place + 1], left, tag)
+    for request in sent:
+        request.Wait()
+    same(early, np.array(tags) + 0.25)
 
 
 # What is claimed of every algorithm of an operation.

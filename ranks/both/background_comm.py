@@ -210,6 +210,7 @@ def _kind_like(base: type[Any]) -> Any:
         if not name.startswith("_") and name not in _HARMLESS and callable(getattr(base, name))
     }
     own |= {name: value for name, value in vars(_Deferred).items() if not name.startswith("__")}
+    own["_hidden"] = lambda self: self  # what it sends is apart from all else already
     if issubclass(base, Comm):
         own["_announce"] = _announce
     else:

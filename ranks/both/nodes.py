@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ranks.both.calibrate import calibrate
+from ranks.both.hidden import hidden
 from ranks.both.kept import kept
 from ranks.comm.communicator import Comm
 from ranks.network.model import Network
@@ -57,7 +58,7 @@ def _real(comm: Any) -> Placement:
     nodes = nodes_of(comm)
     network: Network | None = comm.bcast(_calibrated.get(nodes))
     if network is None:
-        network = calibrate(comm) if comm.size > 1 else network_named(None)
+        network = calibrate(hidden(comm)) if comm.size > 1 else network_named(None)
         if comm.rank == 0:
             _calibrated[nodes] = network
     return network, nodes, "eager"

@@ -160,7 +160,11 @@ class Comm(PointToPoint):
 
     def _hidden(self) -> Comm:
         """Return a communicator of the same ranks for a collective: no wildcard or tag of the program meets it."""
-        return type(self)(self._transport, self._state, self._transport.hidden_context(self._context), self.rank)
+        if self._inner is None:
+            context = self._transport.hidden_context(self._context)
+            hides = context is not self._context
+            self._inner = type(self)(self._transport, self._state, context, self.rank) if hides else self
+        return self._inner  # type: ignore[no-any-return]
 
     def _divided(self, call: str, color: int, key: int, arguments: dict[str, Any]) -> Comm:
         """Return this rank's communicator among those with the same color, in order of (key, rank)."""

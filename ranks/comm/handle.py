@@ -27,14 +27,15 @@ class Handle:
     _caller:       The greenlet that may call without further ado; None where a call needs more than that look.
     _depart:       What lets a message leave, see `Transport.depart`; `_ahead` is how many may be ahead.
     _announced:    How many collectives the rank has announced here.
+    _inner:        The communicator on which collectives of this one send, once there was one.
     is_lenient:    Whether a run that is not checked warns of what MPI lets pass, such as a message never received.
     """
 
     is_lenient = False
 
     __slots__ = (
-        "_ahead", "_announced", "_box", "_caller", "_context", "_depart", "_freed", "_from", "_name", "_overhead_ps",
-        "_scheduler", "_state", "_to", "_transport", "rank", "size",
+        "_ahead", "_announced", "_box", "_caller", "_context", "_depart", "_freed", "_from", "_inner", "_name",
+        "_overhead_ps", "_scheduler", "_state", "_to", "_transport", "rank", "size",
     )  # fmt: skip
 
     def __init__(self, transport: Transport, state: RankState, context: Context, rank: int) -> None:
@@ -46,6 +47,7 @@ class Handle:
         self._caller = None if transport.observers else state.greenlet
         self._depart, self._ahead, self._overhead_ps = transport.depart, transport.ahead, transport.overhead_ps
         self._announced, self._freed, self._name = 0, False, ""
+        self._inner: Any = None
 
     def _enter(self, *, sends: bool = False) -> None:
         """Raise unless the rank itself calls, in its run; let observers know."""

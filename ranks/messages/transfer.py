@@ -76,6 +76,7 @@ class Transport:
         """Return the context of the same ranks for what collectives send."""
         if context.hidden is None:
             context.hidden = Context(context.number, [box.owner for box in context.boxes], self.join)
+            context.hidden.hidden = context.hidden
         return context.hidden
 
     def all_contexts(self) -> list[Context]:

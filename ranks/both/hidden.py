@@ -1,0 +1,39 @@
+"""What collectives send on: where no message, tag or wildcard of the program is met, in both worlds."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import finalize
+
+from ranks.both.kept import kept
+from ranks.words.constants import mpi_of
+
+
+def hidden(comm: Any) -> Any:
+    """Return the communicator of the same ranks on which collectives of `comm` send.
+
+        def program(comm):
+            seen = comm.Irecv(np.empty(1), ranks.ANY_SOURCE, ranks.ANY_TAG)
+            hidden(comm).Sendrecv(np.zeros(1), 1 - comm.rank, 0, np.zeros(1), 1 - comm.rank, 0)
+            return seen.Test() or seen.Cancel()
+
+        ranks.run(program, 2).results  # [None, None]
+
+    On real MPI it is a duplicate, so the first call is collective; it is freed with `comm`.
+    """
+    own = getattr(comm, "_hidden", None)
+    return own() if own is not None else kept(comm, hidden, lambda: _Duplicate(comm)).comm
+
+
+class _Duplicate:
+    """A duplicate of a communicator of real MPI."""
+
+    def __init__(self, comm: Any) -> None:
+        self.comm = comm.Dup()
+        # When `comm` is freed, or before MPI ends, which is after Python and too late to give anything back.
+        finalize(self, _free, self.comm, mpi_of(comm))
+
+
+def _free(comm: Any, mpi: Any) -> None:
+    if not mpi.Is_finalized():
+        comm.Free()

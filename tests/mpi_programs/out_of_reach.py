@@ -1,0 +1,14 @@
+"""Run under mpiexec: every collective on real MPI while messages and wildcards of the program are under way."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tests/ranks is not the package
+
+from claims import CLAIMS
+from claims_of_movers import MOVER_CLAIMS, claim_in_a_crowd
+from ranks.real import world
+
+for claim in (CLAIMS | MOVER_CLAIMS).values():
+    claim_in_a_crowd(world(), claim)
