@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -95,7 +96,8 @@ def double_tree_allreduce(
     """
     trees, segments = families(comm.rank, comm.size), tree_segments(x.size, x.itemsize, segment_bytes)
     (spare,) = scratch(comm, 1, max(end - first for _, first, end in segments), x.dtype)
-    up, down = {}, []
+    up: tuple[deque[Any], deque[Any]] = deque(), deque()
+    down = []
     for tree, first, end in _leaves_first(segments, trees):
         part, came = x[first:end], spare[: end - first]
         for child in trees[tree].children:
@@ -103,11 +105,11 @@ def double_tree_allreduce(
             op(part, came, out=out[first:end])
             part = out[first:end]
         if trees[tree].parent is not None:
-            up[tree, first] = comm.Isend(part, trees[tree].parent, _TAGS[tree])
+            up[tree].append(comm.Isend(part, trees[tree].parent, _TAGS[tree]))
     for tree, first, end in _leaves_last(segments, trees):
         part = out[first:end]
         if trees[tree].parent is not None:
-            up[tree, first].Wait()  # it has long left: what comes was made of it
+            up[tree].popleft().Wait()  # it has long left: what comes was made of it
             comm.Recv(part, trees[tree].parent, _TAGS[tree])
         down += [comm.Isend(part, child, _TAGS[tree]) for child in trees[tree].children]
     for request in down:

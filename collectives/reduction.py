@@ -141,7 +141,8 @@ def first_of_scan(who: str, first: Any, op: Op, x: Any) -> Array:
             return np.asarray(identity).astype(dtype)
     given = np.asarray(first)
     try:
-        filling = given.astype(dtype)
+        with np.errstate(all="ignore"):  # what does not fit is found by comparison
+            filling = given.astype(dtype)
         fits = given.ndim == 0 and bool(filling == given or filling != filling)
     except (TypeError, ValueError, OverflowError):
         fits = False
