@@ -6,6 +6,7 @@ from typing import Any
 from weakref import finalize
 
 from ranks.both.kept import kept
+from ranks.both.nodes import nodes_of
 from ranks.words.constants import mpi_of
 
 
@@ -19,10 +20,13 @@ def hidden(comm: Any) -> Any:
 
         ranks.run(program, 2).results  # [None, None]
 
-    On real MPI it is a duplicate, so the first call is collective; it is freed with `comm`.
+    On real MPI it is a duplicate, so the first call is collective; it is freed with `comm`. What only behaves like a
+    communicator, such as one that counts its calls, is given as it is.
     """
-    own = getattr(comm, "_hidden", None)
-    return own() if own is not None else kept(comm, hidden, lambda: _Duplicate(comm)).comm
+    kind = type(comm)
+    if hasattr(kind, "_hidden"):
+        return comm._hidden()
+    return kept(comm, hidden, lambda: _Duplicate(comm)).comm if hasattr(kind, "handle") else comm
 
 
 class _Duplicate:
@@ -30,6 +34,9 @@ class _Duplicate:
 
     def __init__(self, comm: Any) -> None:
         self.comm = comm.Dup()
+        nodes: Any = kept(comm, nodes_of, lambda: None)
+        if nodes is not None:
+            kept(self.comm, nodes_of, lambda: nodes)
         # When `comm` is freed, or before MPI ends, which is after Python and too late to give anything back.
         finalize(self, _free, self.comm, mpi_of(comm))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ranks.both.calibrate import calibrate
-from ranks.both.hidden import hidden
 from ranks.both.kept import kept
 from ranks.comm.communicator import Comm
 from ranks.network.model import Network
@@ -58,10 +57,19 @@ def _real(comm: Any) -> Placement:
     nodes = nodes_of(comm)
     network: Network | None = comm.bcast(_calibrated.get(nodes))
     if network is None:
-        network = calibrate(hidden(comm)) if comm.size > 1 else network_named(None)
+        network = _calibrated_apart(comm) if comm.size > 1 else network_named(None)
         if comm.rank == 0:
             _calibrated[nodes] = network
     return network, nodes, "eager"
+
+
+def _calibrated_apart(comm: Any) -> Network:
+    """Return the network as measured where no message or wildcard of the program is met."""
+    apart = comm.Dup()
+    try:
+        return calibrate(apart)
+    finally:
+        apart.Free()
 
 
 def _numbered(nodes: list[int]) -> tuple[int, ...]:

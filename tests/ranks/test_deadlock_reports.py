@@ -165,7 +165,7 @@ def test_many_ranks_are_grouped_by_the_collective_and_the_line_they_are_in() -> 
     groups = [line for line in text.splitlines() if "behind them" in line]
     assert len(groups) == 1
     assert groups[0].startswith("  behind them: ranks 1-63 in Sendrecv of ring_allgather at ring.py:")
-    assert len(text.splitlines()) == 7
+    assert len(text.splitlines()) == 5  # messages of a collective are no near matches
 
 
 def test_a_line_in_a_library_is_shown_with_the_line_of_the_program_that_called_it() -> None:
