@@ -57,19 +57,10 @@ def _real(comm: Any) -> Placement:
     nodes = nodes_of(comm)
     network: Network | None = comm.bcast(_calibrated.get(nodes))
     if network is None:
-        network = _calibrated_apart(comm) if comm.size > 1 else network_named(None)
+        network = calibrate(comm) if comm.size > 1 else network_named(None)
         if comm.rank == 0:
             _calibrated[nodes] = network
     return network, nodes, "eager"
-
-
-def _calibrated_apart(comm: Any) -> Network:
-    """Return the network as measured where no message or wildcard of the program is met."""
-    apart = comm.Dup()
-    try:
-        return calibrate(apart)
-    finally:
-        apart.Free()
 
 
 def _numbered(nodes: list[int]) -> tuple[int, ...]:
