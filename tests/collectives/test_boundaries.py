@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,17 @@ from claims import rows, same
 from collectives import CATALOGUE
 from test_collectives import fails
 
+# How many elements each of them cuts into segments.
 SEGMENTED = {
     "chain_broadcast": lambda n, p: n,
     "segmented_ring_allreduce": lambda n, p: -(-n // p),
     "double_tree_allreduce": lambda n, p: -(-n // 2),
+}
+# How many messages each of them is in.
+HOPS = {
+    "chain_broadcast": lambda p: p - 1,
+    "segmented_ring_allreduce": lambda p: 2 * p * (p - 1),
+    "double_tree_allreduce": lambda p: 4 * (p - 1),
 }
 
 
@@ -26,15 +34,13 @@ def test_segments_are_as_few_as_their_size_allows_and_exceed_it_by_less_than_an_
     """Seen on the messages: what an algorithm sends in pieces of up to `largest` elements, cut at segment_bytes."""
     itemsize = np.dtype(dtype).itemsize
     for p, n, segment_bytes in ((2, 7, 16), (3, 100, 24), (5, 83, 40), (4, 64, 16), (3, 50, 7), (4, 9, 10_000)):
-        function, largest = getattr(collectives, name), SEGMENTED[name](n, p)
-        run = ranks.run(lambda comm: function(comm, np.zeros(n, dtype), segment_bytes=segment_bytes), p, trace=True)
+        call, largest = partial(getattr(collectives, name), segment_bytes=segment_bytes), SEGMENTED[name](n, p)
+        run = ranks.run(call, p, np.zeros(n, dtype), trace=True)
         sizes = [event.n_bytes for event in run.trace.events if event.kind == "send"]
         assert max(sizes) < max(segment_bytes, 1) + itemsize, (p, n, segment_bytes)
         segments = -(-largest * itemsize // segment_bytes)
         assert max(sizes) * segments >= largest * itemsize, "a piece is missing"
-        rounds = {"chain_broadcast": p - 1, "segmented_ring_allreduce": 2 * p * (p - 1), "double_tree_allreduce": None}
-        times = rounds[name] or 2 * (p - 1) * 2
-        assert len(sizes) == times * segments, (p, n, segment_bytes)
+        assert len(sizes) == HOPS[name](p) * segments, (p, n, segment_bytes)
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", "F", ">f8"])
@@ -85,3 +91,9 @@ def test_of_equally_fast_algorithms_the_first_of_the_catalogue_is_chosen(operati
                 assert order == sorted(order), (network, p, n)
                 ties += len({time_ps for time_ps, _ in order}) < len(order)
     assert ties, "no two are equally fast"
+
+
+@pytest.mark.parametrize("p", [2, 4, 6, 10, 16])
+def test_the_neighbour_exchange_sends_half_as_often_as_the_ring_and_as_much(p: int) -> None:
+    run = ranks.run(collectives.neighbour_exchange_allgather, p, np.zeros(5))
+    assert (run.sends, run.bytes_sent) == ([p // 2] * p, [40 * (p - 1)] * p)
