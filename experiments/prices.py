@@ -77,7 +77,7 @@ def prices_of(network: ranks.Network) -> Prices:
 
 def time_ps(operation: str, name: str, p: int, n_bytes: int, network: ranks.Network) -> int:
     """Return how long a call takes on simulated ranks; assert that its results are right."""
-    call = Call.of_bytes(operation, p, n_bytes)
+    call = Call.of_bytes(operation, p, n_bytes, equal_blocks=True)
     run = ranks.run(call.program(CATALOGUE[operation][name].function), p, network=network, buffering="infinite")
     assert all(call.is_right(rank, result) for rank, result in enumerate(run.results)), f"{name}: a result is wrong"
     return run.time_ps
@@ -89,7 +89,7 @@ def paid(operation: str, name: str, p: int, n_bytes: int = N_BYTES) -> Prices:
     paid("allreduce", "recursive_doubling", 8)  # Prices(latency=3, overhead=6, byte=3.0, reduced=3.0)
     """
     counts = {price: time_ps(operation, name, p, n_bytes, network) for price, network in ONE_AT_A_TIME.items()}
-    n_sent = Call.of_bytes(operation, p, n_bytes).n_bytes
+    n_sent = Call.of_bytes(operation, p, n_bytes, equal_blocks=True).n_bytes
     return Prices(counts["latency"], counts["overhead"], counts["byte"] / n_sent, counts["reduced"] / n_sent)
 
 
@@ -115,7 +115,7 @@ def rows(operation: str, p: int, network: ranks.Network, n_bytes: int = N_BYTES)
     """Return a row for each contender: its counts, who beats it, and the time of all four prices together."""
     counts = {name: paid(operation, name, p, n_bytes) for name in contenders(operation)}
     beaten, made = beaten_by(counts), []
-    n_sent = Call.of_bytes(operation, p, n_bytes).n_bytes
+    n_sent = Call.of_bytes(operation, p, n_bytes, equal_blocks=True).n_bytes
     for name, each in counts.items():
         in_bytes = Prices(each.latency, each.overhead, each.byte * n_sent, each.reduced * n_sent)
         expected, measured = prices_of(network).times(in_bytes), time_ps(operation, name, p, n_bytes, network)
@@ -152,7 +152,10 @@ def experiment(world: Simulated, args: argparse.Namespace, job: None) -> None:
 
 def picture(world: Simulated, operation: str, n_bytes: int, found: list[list[Any]]) -> Any:
     """Return a Figure of the time of each algorithm, made of what it pays for, and the time measured."""
-    prices, n_sent = astuple(prices_of(world.network)), Call.of_bytes(operation, world.p, n_bytes).n_bytes
+    prices, n_sent = (
+        astuple(prices_of(world.network)),
+        Call.of_bytes(operation, world.p, n_bytes, equal_blocks=True).n_bytes,
+    )
     kinds = ("latency L", "overhead o", "bytes G", "reductions gamma")
     bars = {}
     for name, *counts in (row[:5] for row in found):

@@ -36,7 +36,7 @@ BUS_FACTORS: dict[str, Callable[[int], Fraction]] = {
 
 @dataclass(frozen=True)
 class Call:
-    """A call of `operation` on p ranks with n elements, a multiple of p, counted as the catalogue counts them.
+    """A call of `operation` on p ranks with n elements, counted as the catalogue counts them.
 
     Values are small whole numbers, so that sums are exact in any order.
     """
@@ -46,9 +46,15 @@ class Call:
     n: int
 
     @classmethod
-    def of_bytes(cls, operation: str, p: int, n_bytes: int) -> Call:
-        """Return the call of at most `n_bytes`, at least an element a rank."""
-        return cls(operation, p, max(n_bytes // DTYPE.itemsize // p, 1) * p)
+    def of_bytes(cls, operation: str, p: int, n_bytes: int, *, equal_blocks: bool = False) -> Call:
+        """Return the call of at most `n_bytes`, but of an element at least.
+
+        equal_blocks: Whether p must divide n; an all-gather and an all-to-all are always of equal blocks.
+        """
+        n = n_bytes // DTYPE.itemsize
+        if equal_blocks or operation in ("allgather", "alltoall"):
+            return cls(operation, p, max(n // p, 1) * p)
+        return cls(operation, p, max(n, 1))
 
     @property
     def n_bytes(self) -> int:
@@ -95,5 +101,5 @@ class Call:
             return own + np.arange(p, dtype=DTYPE)[:, None]
         total = base * p + DTYPE.type(p * (p - 1) // 2)
         if self.operation == "reduce_scatter":
-            return total.reshape(p, -1)[rank]
+            return np.array_split(total, p)[rank]
         return total if self.operation == "allreduce" or rank == 0 else None
