@@ -134,19 +134,33 @@ class _Tensor(ctypes.Structure):
 
 
 _KINDS = {0: "i", 1: "u", 2: "f", 5: "c", 6: "b"}
+# Where the tensor lies in what a capsule holds, by the capsule's name; one with a version has flags before it.
+_OFFSETS = {b"dltensor": 0, b"dltensor_versioned": 32}
+_FLAGS, _READ_ONLY = 24, 1
+_CPU = 1
 
 
 def _of_dlpack(data: Any, writable: bool) -> tuple[Raw, str]:
     """Return the memory that a DLPack capsule describes, on whatever device it says; here it is the machine's own."""
-    capsule = data.__dlpack__()
+    stream = {} if data.__dlpack_device__()[0] == _CPU else {"stream": -1}
     try:
-        pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
-        pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-        tensor = _Tensor.from_address(pointer_of(capsule, b"dltensor") or 0)
+        capsule, name = data.__dlpack__(**stream, max_version=(1, 0), copy=False), b"dltensor_versioned"
+    except TypeError:  # it is older than the versions
+        capsule, name = data.__dlpack__(**stream), b"dltensor"
+    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    try:
+        address = pointer_of(capsule, name) or 0
     except ValueError:
         raise wrong(
-            WrongBufferError, "a capsule that was used before", "one named dltensor", "make a new one"
+            WrongBufferError, "no capsule, or one used before", f"one named {name!r}", "make a new one"
         ) from None
+    if _OFFSETS[name]:
+        if ctypes.c_uint32.from_address(address).value != 1:
+            raise wrong(WrongBufferError, "a capsule of another version", "version 1", "make one of version 1")
+        if writable and ctypes.c_uint64.from_address(address + _FLAGS).value & _READ_ONLY:
+            raise wrong(WrongBufferError, "a read-only array", "a writable one to receive into", "receive into a copy")
+    tensor = _Tensor.from_address(address + _OFFSETS[name])
     bits, kind = tensor.bits * tensor.lanes, _KINDS.get(tensor.code)
     if kind == "f" and tensor.lanes == 2:
         kind = "c"

@@ -110,6 +110,30 @@ def test_addresses_are_counted_from_the_bottom():
     assert run(program, 2).results == [[0.0, 1.0, 2.0, 9.0]] * 2
 
 
+class _OnADevice:
+    """Memory that only DLPack tells of, of either version, or the CUDA array interface."""
+
+    def __init__(self, array, how):
+        self.array = array
+        if how == "interface":
+            self.__cuda_array_interface__ = array.__array_interface__
+        elif how == "versions":
+            self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
+        else:
+            self.__dlpack__, self.__dlpack_device__ = lambda: array.__dlpack__(), array.__dlpack_device__
+
+
+@pytest.mark.parametrize("how", ["interface", "versions", "no versions"])
+@pytest.mark.parametrize("code", ["f8", "i2", "c8"])
+def test_memory_of_other_libraries_is_sent_and_received_into(how, code):
+    def program(comm):
+        x, y = np.arange(6).reshape(2, 3).astype(code) + comm.rank, np.zeros((2, 3), code)
+        comm.Sendrecv(_OnADevice(x, how), 1 - comm.rank, 0, _OnADevice(y, how), 1 - comm.rank)
+        return (y == np.arange(6).reshape(2, 3) + 1 - comm.rank).all()
+
+    assert all(run(program, 2).results)
+
+
 @pytest.mark.parametrize(
     ("spec", "kind", "text"),
     [

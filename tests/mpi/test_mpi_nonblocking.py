@@ -101,6 +101,21 @@ def test_nonblocking_collectives_run_under_observers_and_on_all_networks(options
     assert run(program, 9, **options).results == [9000 + 499 * 250.0] * 9
 
 
+def test_a_collective_takes_its_time_from_the_call_on():
+    def program(comm):
+        out, times = np.zeros(100), []
+        for _ in range(3):
+            ranks.spend(MPI.COMM_WORLD._c, 10**9)
+            begin = MPI.Wtime()
+            comm.Iallreduce(np.ones(100), out).Wait()
+            times.append(round(MPI.Wtime() - begin, 12))
+        return times
+
+    times = run(program, 4).results[0]
+    assert times[0] > 0
+    assert times == [times[0]] * 3
+
+
 def test_the_clock_lets_a_collective_overlap_with_work():
     def program(comm):
         x, out = np.zeros(100_000), np.zeros(100_000)
