@@ -173,6 +173,11 @@ def test_what_is_expected_fits_a_narrow_terminal(name: str) -> None:
     assert [line for line in expected.splitlines() if line.startswith(" ") and len(line) > 80] == []
 
 
+def test_an_option_cannot_be_abbreviated_since_a_later_one_could_begin_alike(capsys: Any) -> None:
+    assert gears.main(["prices", "--operation", "reduce"]) == 2
+    assert "unrecognized arguments: --operation reduce" in capsys.readouterr().err
+
+
 def test_an_option_means_the_same_everywhere() -> None:
     kinds: dict[str, set[Any]] = {}
     for name in ENTRIES:
