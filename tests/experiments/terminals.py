@@ -92,7 +92,9 @@ def names() -> list[str]:
     import experiments
 
     return [
-        each.name for each in pkgutil.iter_modules(experiments.__path__) if not each.ispkg and each.name != "__main__"
+        each.name
+        for each in pkgutil.iter_modules(experiments.__path__)
+        if not each.ispkg and not each.name.startswith("_")
     ]
 
 

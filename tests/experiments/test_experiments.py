@@ -55,6 +55,7 @@ def here(tmp_path, monkeypatch):
     np.save("ints", np.arange(30).reshape(6, 5))
     np.save("one", np.float64(1))
     np.savez("many", a=1)
+    Path("here.png").mkdir()
     return tmp_path
 
 
@@ -208,7 +209,9 @@ WRONG = {
     "--npy a.npy ints.npy": "ints.npy: got int64 (6, 5), expected float64 (6, 5) as in a.npy",
     "--npy a.npy b.npy --ranks 3": "got 2 .npy files and 3 ranks, expected one file a rank, or one",
     "--plot picture.pdf": "argument --plot: got 'picture.pdf', expected a file name that ends in .png or .svg",
-    "--plot none/picture.png": "argument --plot: got 'none/picture.png', expected a file that can be written",
+    "--plot none/picture.png": "argument --plot: got 'none/picture.png', expected a file that can be written; "
+    "remedy: mkdir -p none",
+    "--plot here.png": "argument --plot: got 'here.png', expected a file that can be written; it is a folder",
     "--ranks 1": "--ranks: got 1, expected 2 or more",
     "--animate ring.png": "argument --animate: got 'ring.png', expected a file name that ends in .gif",
     "--ranks 1 --npy a.npy": "--ranks: got 1, expected 2 or more",
