@@ -3,7 +3,7 @@
 A call checks the arguments, lets all ranks compare them, lays out the result, and marks a region of the trace. The
 algorithm itself only runs on two ranks or more, and gets the arguments of its operation prepared:
 
-    comm     sends and receives flat arrays of any dtype
+    comm     sends and receives flat arrays of any dtype, out of reach of the program's messages and wildcards
     x        flat, in C order, in one piece; scatter: on the root only; broadcast: `out` itself elsewhere
     op       op(left, right, out=out), for flat arrays; it charges the virtual clock too
     counts   the size of each rank's block, as a list
