@@ -173,7 +173,7 @@ def double_tree_allreduce_cost(
         return Cost(0, [0], [0], 0, 0)
     sizes = np.array([(end - first) * itemsize for _, first, end in segments]).reshape(-1, 2)
 
-    few = min(_FEW, max(2, _MOST_SEGMENTS // p))
+    few = min(_FEW, max(1, _MOST_SEGMENTS // p))
 
     def play(few: int) -> Cost:
         return cost_of_rounds(machine, tree_rounds(p, sizes[:few]))

@@ -72,7 +72,7 @@ class _Player:
     arrival_ps:   By message, when it is there; _UNKNOWN, or _AWAITED if its receiver waits for it.
     met_ps:       By message that is not buffered, when the first of both sides was ready; _UNKNOWN before.
     backlog:      How many messages of a rank have yet to take its out-port: others then wait for their turn too.
-    left_ps:      When the last message of a rank has left. late_ps: the same of those that nobody waits for.
+    left_ps:      When the last message of a rank has left, of those that it waits for.
     leaving, arriving: Messages that ask for an out-port, or an in-port. Behind the ports of ranks are those of nodes.
     """
 
@@ -83,7 +83,7 @@ class _Player:
         self.is_uniform, self.overhead_ps = machine.is_uniform(), network.overhead_ps
         self.through_nodes = network.ports and network.shared_node_port
         self.all_buffered = machine.is_eager(rounds.largest)
-        self.now, self.sends, self.bytes_sent, self.left_ps, self.late_ps, self.reduce_ps = np.zeros((6, p), np.int64)
+        self.now, self.sends, self.bytes_sent, self.left_ps, self.reduce_ps = np.zeros((5, p), np.int64)
         self.at, self.then, self.missing, self.backlog, self.depth = np.zeros((5, p), np.int32)
         self.out_free, self.in_free, self.mark = np.zeros((3, p + int(self.nodes.max()) + 1), np.int64)
         n_messages = rounds.n_rounds * rounds.width * p
@@ -104,7 +104,6 @@ class _Player:
             freed = self._serve_window()
         if (self.at < self.rounds.n_rounds).any():
             raise ValueError("cost_of_rounds: got a schedule in which ranks wait for each other for ever")
-        np.maximum(self.now, self.late_ps, out=self.now)
 
     # -- ranks ---------------------------------------------------------------------------------------------------
 
@@ -268,8 +267,7 @@ class _Player:
         waited = events.take(events.buffered == 0)
         source, left_ps = waited.source, (begin_ps + events.transfer_ps)[events.buffered == 0]
         if not self.rounds.waits:
-            np.maximum.at(self.late_ps, source, left_ps)
-            return np.arange(0)
+            return np.arange(0)  # its receiver ends later than it leaves
         np.maximum.at(self.left_ps, source, left_ps)
         self._count_down(self.missing, source)
         return source

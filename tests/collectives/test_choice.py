@@ -109,6 +109,30 @@ def test_jitter_does_not_keep_auto_from_choosing() -> None:
     assert chosen(network) == chosen(calm)
 
 
+def test_what_cannot_win_among_many_ranks_is_left_out_before_it_is_played() -> None:
+    machine = collectives.Machine.of(ranks.presets["infiniband"], 1024)
+    choice = collectives.choose("allreduce", machine, 2**22, 4)
+    assert dict(choice.left_out)["double_tree"].endswith(" us at best")
+    row = CATALOGUE["allreduce"]["double_tree"]
+    assert row.at_best_ps is not None
+    assert row.at_best_ps(machine, 2**22, 4) > choice.candidates[0][1]
+
+
+def test_at_best_is_never_more_than_the_cost() -> None:
+    row = CATALOGUE["allreduce"]["double_tree"]
+    for network in ranks.presets.values():
+        for p, n in ((2, 0), (3, 1), (5, 70_000), (16, 100_003), (33, 10), (100, 1)):
+            machine = collectives.Machine.of(network, p)
+            assert row.at_best_ps(machine, n, 4) <= row.cost(machine, n, 4).expected_ps, (network.name, p, n)
+
+
+def test_auto_counts_with_the_sizes_as_they_are() -> None:
+    """Blocks of unequal size collide in ports where they are not buffered: an element less, and another one wins."""
+    machine = collectives.Machine.of(ranks.presets["nvlink"], 3)
+    chosen = {n: collectives.choose("allreduce", machine, n, 4).algorithm for n in (2**22, 2**22 - 1)}
+    assert chosen == {2**22: "ring", 2**22 - 1: "bcube"}
+
+
 def test_wrong_calls_say_so() -> None:
     def fails(call: Any, kind: type[Exception], text: str) -> None:
         with pytest.raises(kind, match=text):
