@@ -157,3 +157,18 @@ def test_a_collective_never_gives_its_messages_to_the_program_s_wildcards():
         return total, request.wait()
 
     assert on(4, program) == [(6, "mine")] * 4
+
+
+@pytest.mark.parametrize("p", SIZES)
+@pytest.mark.parametrize(("name", "best"), [("MAXLOC", max), ("MINLOC", min)])
+def test_of_equal_values_the_lowest_location_wins(p, name, best):
+    def program(comm):
+        pairs = np.zeros(3, [("value", "f8"), ("at", "i4"), ("rest", "i4")])
+        pairs["value"], pairs["at"] = [comm.rank % 2, 7, -comm.rank], p - comm.rank
+        out = pairs.copy()
+        comm.Allreduce([pairs.view("u1"), 3, MPI.DOUBLE_INT], [out.view("u1"), 3, MPI.DOUBLE_INT], getattr(MPI, name))
+        return out["value"].tolist(), out["at"].tolist()
+
+    values = [best(r % 2 for r in range(p)), 7.0, best(-r for r in range(p))]
+    at = [min(p - r for r in range(p) if r % 2 == values[0]), 1, p + values[2]]
+    assert on(p, program) == [(values, at)] * p
