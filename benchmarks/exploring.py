@@ -36,7 +36,7 @@ def search_of(program: Callable[[Any], Any], size: int, *, reduction: bool = Tru
 
     The one place that looks into `ranks`: `ranks.explore` cannot leave the reduction out, nor count what it cut short.
     """
-    explorer = _Explorer(program, size, (), ranks.network_named(None), polls=1)
+    explorer = _Explorer(program, size, (), ranks.network_named(None), polls=1, comm_type=ranks.Comm)
 
     def play(choose: Any) -> str:
         ending = explorer.play("infinite", choose)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, ClassVar, Self
 
 from greenlet import getcurrent
@@ -161,6 +162,16 @@ class CommBase(Handle):
         if shared is None:
             raise self._null_error()
         return shared.c
+
+    @property
+    def _simulated(self) -> Any:
+        """What the functions of this project work on, such as `ranks.spend` and the collectives."""
+        return self._c
+
+    @property
+    def _mpi(self) -> Any:
+        """What `ranks.mpi_of` returns: the module whose names fit."""
+        return import_module("mpi.MPI")
 
     def Get_rank(self) -> int:
         """Return the calling rank's number in the communicator."""

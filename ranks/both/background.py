@@ -19,7 +19,7 @@ from ranks.both.background_comm import Posted, background_comm, tag_block
 from ranks.both.kept import kept
 from ranks.comm.communicator import Comm, announce
 from ranks.words.callsite import current_call
-from ranks.words.constants import mpi_of
+from ranks.words.constants import behind, mpi_of
 from ranks.words.errors import InvalidHandleError
 
 # What each rank, that is each greenlet that called `start`, has begun and not yet waited for.
@@ -73,6 +73,7 @@ class Started:
 
     def __init__(self, operation: Callable[..., Any], comm: Any, args: Any, kwargs: Any) -> None:
         self._name = getattr(operation, "__name__", repr(operation))
+        comm = behind(comm)
         self._comm, self._mpi = comm, mpi_of(comm)
         self._pending: list[Posted] = []
         self._ended = self._waited = False

@@ -12,7 +12,7 @@ from ranks.both.shared import can_share_memory, shared_array
 from ranks.comm.communicator import Comm
 from ranks.network.measured import MeasuredNetwork, Table, Times, fs_per_byte, link_of, looked_up
 from ranks.network.model import PS_PER_S
-from ranks.words.constants import mpi_of
+from ranks.words.constants import behind, mpi_of
 from ranks.words.progress import Bar
 
 _TAG = 32_031
@@ -104,7 +104,7 @@ class _Stopwatch:
     """Times what all ranks of a communicator do together."""
 
     def __init__(self, comm: Any, stage: _Stage | None) -> None:
-        self.comm, self.simulated = comm, isinstance(comm, Comm)
+        self.comm, self.simulated = comm, isinstance(behind(comm), Comm)
         self.pace = np.zeros(1, np.int64)
         self.wtime: Callable[[], float] = mpi_of(comm).Wtime
         # Simulated ranks stay in step.

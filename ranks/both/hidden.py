@@ -7,7 +7,7 @@ from weakref import finalize
 
 from ranks.both.kept import kept
 from ranks.both.nodes import nodes_of
-from ranks.words.constants import mpi_of
+from ranks.words.constants import behind, mpi_of
 
 
 def hidden(comm: Any) -> Any:
@@ -26,6 +26,7 @@ def hidden(comm: Any) -> Any:
     On real MPI it is a duplicate, so the first call is collective; it is freed with `comm`. What only behaves like a
     communicator, such as one that counts its calls, is given as it is.
     """
+    comm = behind(comm)
     kind = type(comm)
     if hasattr(kind, "_hidden"):
         return comm._hidden()

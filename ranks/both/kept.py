@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from ranks.comm.communicator import Comm
 from ranks.messages.transfer import Transport
-from ranks.words.constants import mpi_of
+from ranks.words.constants import behind, mpi_of
 
 T = TypeVar("T")
 Kept = dict[Hashable, Any]
@@ -39,6 +39,7 @@ def kept(comm: Any, key: Hashable, make: Callable[[], T]) -> T:
     # Real MPI first, where every tenth of a microsecond counts; what is simulated has no handle.
     things = kept_by_handle.get(getattr(comm, "handle", None))
     if things is None:
+        comm = behind(comm)
         things = _simulated(comm) if isinstance(comm, Comm) else _real(comm)
     thing: T | None = things.get(key)
     if thing is None:

@@ -9,7 +9,7 @@ from ranks.both.kept import kept
 from ranks.comm.communicator import Comm
 from ranks.network.model import Network
 from ranks.network.presets import network_named
-from ranks.words.constants import mpi_of
+from ranks.words.constants import behind, mpi_of
 
 Placement = tuple[Network, tuple[int, ...], str]
 
@@ -24,6 +24,7 @@ def nodes_of(comm: Any) -> tuple[int, ...]:
 
     On real MPI the first call is collective.
     """
+    comm = behind(comm)
     return kept(comm, nodes_of, lambda: _simulated_nodes(comm) if isinstance(comm, Comm) else _real_nodes(comm))
 
 
@@ -46,6 +47,7 @@ def placement(comm: Any) -> Placement:
     Simulated: those of the run. On real MPI the first call is collective: nodes are asked for, and the network is
     calibrated by ping-pong, once for each set of nodes in the life of a process; what rank 0 has measured goes for all.
     """
+    comm = behind(comm)
     return kept(comm, placement, lambda: _simulated(comm) if isinstance(comm, Comm) else _real(comm))
 
 

@@ -22,7 +22,7 @@ from numpy.typing import DTypeLike, NDArray
 from ranks.both.flags import LINE, Flags
 from ranks.both.kept import kept
 from ranks.comm.communicator import Comm
-from ranks.words.constants import mpi_of
+from ranks.words.constants import behind, mpi_of
 
 Array = NDArray[Any]
 Charge = Callable[[int, int], None]
@@ -84,6 +84,7 @@ def shared_array(comm: Any, shape: int | tuple[int, ...], dtype: DTypeLike = flo
             "memfd_create, expected one node of Linux; remedy: comm.Split_type(COMM_TYPE_SHARED), or an algorithm "
             "that sends messages"
         )
+    comm = behind(comm)
     return (_simulated if isinstance(comm, Comm) else _real)(comm, shape, made)
 
 
@@ -93,6 +94,7 @@ def can_share_memory(comm: Any) -> bool:
     ranks.run(can_share_memory, 2, network="nvlink").results  # [True, True]
     ranks.run(can_share_memory, 2, network="ethernet").results  # [False, False]
     """
+    comm = behind(comm)
     if isinstance(comm, Comm):
         return len({box.owner.node for box in comm._context.boxes}) == 1
     return kept(comm, can_share_memory, lambda: hasattr(os, "memfd_create") and _on_one_node(comm))

@@ -12,7 +12,7 @@ from ranks.engine.rank import current_rank
 from ranks.messages.ledger import Ledger
 from ranks.messages.mailbox import Context
 from ranks.words.callsite import current_call
-from ranks.words.constants import COMM_TYPE_SHARED, CONGRUENT, IDENT, SIMILAR, UNDEFINED, UNEQUAL
+from ranks.words.constants import COMM_TYPE_SHARED, CONGRUENT, IDENT, SIMILAR, UNDEFINED, UNEQUAL, behind
 from ranks.words.errors import AbortError, InvalidHandleError, InvalidRankError
 from ranks.words.group import Group
 
@@ -243,6 +243,6 @@ def announce(comm: Any, name: str, **arguments: Any) -> None:
     Nothing is sent and no time passes. Raises CollectiveMismatchError, with the majority and the outliers,
     once all have announced or nothing moves any more. On real MPI it does nothing, unless `comm` is `checked`.
     """
-    announced = getattr(comm, "_announce", None)
+    announced = getattr(behind(comm), "_announce", None)
     if announced is not None:
         announced(name, arguments)

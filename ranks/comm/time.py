@@ -10,6 +10,7 @@ from ranks.comm.communicator import Comm
 from ranks.comm.handle import check_rank
 from ranks.engine.rank import current_rank
 from ranks.network.model import PS_PER_S
+from ranks.words.constants import behind
 
 
 def Wtime() -> float:
@@ -34,6 +35,7 @@ def spend(comm: Any, time_ps: int) -> None:
         ) from None
     if duration_ps < 0:
         raise ValueError(f"ranks.spend: got {duration_ps} ps, expected 0 or more; remedy: time only passes")
+    comm = behind(comm)
     if isinstance(comm, Comm):
         check_rank(comm)
         _work(comm, duration_ps)
@@ -45,6 +47,7 @@ def reduction_clock(comm: Any) -> Callable[[int], None] | None:
     On a simulated `comm` the call takes n*gamma of the network's time. On real MPI, and if gamma is 0, there
     is nothing to call.
     """
+    comm = behind(comm)
     if not isinstance(comm, Comm):
         return None
     check_rank(comm)

@@ -20,6 +20,7 @@ from ranks.messages.observer import Observer
 from ranks.messages.operation import Operation
 from ranks.messages.rank import RankState
 from ranks.words.callsite import Sites
+from ranks.words.constants import behind
 
 
 class Trace(Events, Observer):
@@ -172,6 +173,7 @@ _UNMARKED = nullcontext()
 
 def region(comm: Any, name: str) -> AbstractContextManager[None]:
     """Return what marks the calls inside as one region of the trace; does nothing when not traced, or on real MPI."""
+    comm = behind(comm)
     if isinstance(comm, Comm):
         check_rank(comm)
         for observer in comm._transport.observers:

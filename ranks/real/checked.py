@@ -18,7 +18,7 @@ from typing import Any
 from ranks.comm.communicator import Comm
 from ranks.messages.ledger import disagreement, ranks_text, text_of
 from ranks.words.callsite import calling_lines
-from ranks.words.constants import mpi_of
+from ranks.words.constants import behind, mpi_of
 from ranks.words.errors import CollectiveMismatchError
 
 _TAG = 32_180
@@ -43,7 +43,7 @@ def checked(comm: Any) -> Iterator[Any]:
     it always checks.
     Raises:  TypeError if comm is no communicator.
     """
-    if isinstance(comm, Comm):
+    if isinstance(behind(comm), Comm):
         yield comm
         return
     try:

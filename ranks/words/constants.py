@@ -35,6 +35,11 @@ class _InPlace:
 IN_PLACE = _InPlace()
 
 
+def behind(comm: Any) -> Any:
+    """Return the communicator of simulated ranks that a handle of another library stands for; others as they are."""
+    return getattr(comm, "_simulated", comm)
+
+
 def mpi_of(comm: Any) -> Any:
     """Return the module whose names fit `comm`: `ranks` for a simulated one, `mpi4py.MPI` for a real one.
 
