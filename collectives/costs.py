@@ -38,7 +38,7 @@ class Cost:
 class Machine:
     """What a call runs on: a network, the node of each of its p ranks, and whether standard sends are buffered.
 
-    Machine.of(ranks.presets["dgx-h100"], 16).link(0, 8) == ranks.presets["infiniband"].inter  # True
+    Machine.of(ranks.presets["dgx-h100"], 16).link(0, 8) == ranks.presets["dgx-h100"].inter  # True
     """
 
     network: Network

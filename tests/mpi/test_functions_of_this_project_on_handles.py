@@ -1,4 +1,4 @@
-"""Claims about the project's own functions when a program of mpi4py, on simulated ranks, hands them its communicator."""
+"""Claims about the project's own functions when a program of mpi4py on simulated ranks passes its communicator."""
 
 from __future__ import annotations
 
