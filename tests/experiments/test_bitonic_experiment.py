@@ -85,7 +85,7 @@ def only_ranks(monkeypatch):
 )
 def test_runs_on_any_network_and_number_of_ranks(network, p, monkeypatch, capsys):
     assert call(monkeypatch, "--log2-size", 10, "--ranks", p, "--network", network) == 0
-    assert re.search(rf"^ {p} +sample_sort", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(rf"^ +{p} +sample_sort", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_on_real_mpi_counts_what_the_formulas_say(tmp_path):
