@@ -115,10 +115,9 @@ def _column(text: str) -> Column:
 
 def _grid(columns: Sequence[Column], cells: list[list[str]], gap: int) -> str:
     """Return the table as lines: headings, which may be as wide as all columns below them, names, a rule, the rows."""
-    by_column = list(zip(*cells, strict=True)) or [()] * len(columns)
-    is_text = [not all(text.replace(",", "").isdigit() for text in texts) for texts in by_column]
     is_left = [
-        (column.names or not index) and text for index, (column, text) in enumerate(zip(columns, is_text, strict=True))
+        (column.names or not index) and not all(row[index].replace(",", "").isdigit() for row in cells)
+        for index, column in enumerate(columns)
     ]
     names = [terminal.plain(column.name) for column in columns]
     widths = [max(map(len, texts)) for texts in zip(names, *cells, strict=True)]
