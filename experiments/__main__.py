@@ -26,6 +26,11 @@ Begin with  gears ring-allreduce
 and with    eval "$(gears completion bash)"
 """
 SHELLS = ("bash", "zsh", "tcsh")
+USAGE = {
+    "list": "gears list",
+    "version": "gears version",
+    "completion": f"gears completion and a shell, one of {', '.join(SHELLS)}",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +48,7 @@ def run(argv: Sequence[str] | None) -> int:
         return int(entries[name].module().main([f"gears {name}", *rest]))
     if command == "run":
         return _run(rest)
-    if command in ("help", "-h", "--help"):
+    if command in ("help", "-h", "--help") or (command in USAGE and rest in (["-h"], ["--help"])):
         say(HELP)
     elif command == "list" and not rest:
         show_list(entries)
@@ -54,8 +59,12 @@ def run(argv: Sequence[str] | None) -> int:
             say(f"{what + ':':<12}{found}")
     elif command == "completion" and len(rest) == 1 and rest[0] in SHELLS:
         return complete(entries, rest[0])
+    elif command in USAGE:
+        got = " ".join([command, *rest])
+        print(f"gears: got {got!r}, expected {USAGE[command]}", file=sys.stderr)
+        return 2
     else:
-        near = get_close_matches(command, [*entries, "list", "run", "version", "completion"], 1)
+        near = get_close_matches(command, [*entries, "run", *USAGE], 1)
         remedy = f"did you mean gears {near[0]}?" if near else "see gears --help"
         got = " ".join([command, *rest])
         print(f"gears: got {got!r}, expected a command or an experiment; {remedy}", file=sys.stderr)

@@ -42,10 +42,10 @@ EXAMPLES = {
 }
 EXPECTED = """\
 Expected of p ranks: latency L, o for each side of a message, alpha = L + 2o
-  dissemination   ceil(lg p) rounds of one send a rank     ceil(lg p) alpha
-  central         2(p-1) messages, all through the root    2(L + p o)
-  butterfly       ceil(lg p) rounds; some ranks send for   ceil(lg p) alpha, if
-                  a virtual one too                        p is a power of two
+  dissemination   ceil(lg p) rounds of one send a rank    ceil(lg p) alpha
+  central         2(p-1) messages, all through the root   2(L + p o)
+  butterfly       the same as dissemination if p is a power of two;
+                  else some ranks send for a virtual one too
 """
 BARRIERS: dict[str, Callable[[Any], None]] = {
     "dissemination": dissemination_barrier,

@@ -179,6 +179,8 @@ def prepare(args: argparse.Namespace) -> list[Case]:
     asked = [f"--{name}" for name in ("list", "quiz", "html") if getattr(args, name)]
     if len(asked) > 1:
         raise UsageError(f"got {' and '.join(asked)}, expected one of them; remedy: leave one out")
+    if (args.csv or args.json) and (asked or args.case):
+        raise UsageError(f"--csv and --json keep the table of all cases; remedy: leave out {(asked or ['--case'])[0]}")
     return [CASES[args.case]] if args.case else list(CASES.values())
 
 

@@ -214,9 +214,9 @@ def experiment(world: Simulated, args: argparse.Namespace, job: None) -> None:
     tables.table(
         [Column("way"), Column("papers"), *sent, Column("kept", show=decimals(".3f")), Column("messages")], rows
     )
+    say("Attention: output and gradients are those of dense attention within 1e-12.")
     if args.plot:
         files.draw(args.plot, lambda: picture(p, rows))
-    say("Attention: output and gradients are those of dense attention within 1e-12.")
 
 
 def picture(p: int, rows: list[list[Any]]) -> Any:

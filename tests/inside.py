@@ -17,7 +17,7 @@ from ranks.network.measured import MeasuredLink, MeasuredNetwork, Times
 from ranks.real import checked as checking
 from ranks.running import BUFFERINGS, carry_out
 from ranks.schedules import world as choosing
-from ranks.schedules.search import Search, last_good
+from ranks.schedules.search import Search, last_good, read_replay
 from ranks.schedules.world import ChoosingWorld
 from ranks.words import constants, progress
 from ranks.words.datatypes import DATATYPES, NotABufferError, as_flat
@@ -26,7 +26,7 @@ __all__ = [
     "BUFFERINGS", "DATATYPES", "ChoosingWorld", "Events", "MeasuredLink", "MeasuredNetwork", "NotABufferError",
     "Search", "Times", "abandoned", "as_flat", "background", "backlog", "calibrate_table", "carry_out", "checking",
     "choosing", "chrome_events", "constants", "deadlock_cores", "exploring", "facts", "kept", "last_good", "now_ps",
-    "page", "progress",
+    "page", "progress", "read_replay",
 ]  # fmt: skip
 
 

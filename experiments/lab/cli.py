@@ -84,7 +84,7 @@ def _start(parser: Parser, prepare: Prepare, given: Sequence[str]) -> tuple[argp
     """Return the options, with defaults where none were given, and what `prepare` makes of them."""
     args = parser.parse_args(given)
     args.given = [each.partition("=")[0] for each in given if each.startswith("--")]
-    if any(getattr(args, name, None) for name in ("plot", "animate", "html")) and find_spec("matplotlib") is None:
+    if any(getattr(args, name, None) for name in ("plot", "animate")) and find_spec("matplotlib") is None:
         raise UsageError(f"matplotlib is not installed; remedy: {how_to_install('show')}")
     if parser.default_ranks_on_mpi and real.under_mpi():
         p = real.world().size

@@ -42,7 +42,7 @@ def load(path: Path) -> Array:
 
 def _archive(path: Path, names: list[str]) -> tuple[str, str]:
     """Return what an archive of arrays with these names is, and a remedy."""
-    got = f"an archive that numpy.savez wrote, with {', '.join(names) or 'nothing'} in it"
+    got = f"an archive that numpy.savez wrote, which holds {', '.join(map(repr, names)) or 'nothing'}"
     if not names:
         return got, "write an array with numpy.save"
     return got, f"numpy.save('{path.with_suffix('.npy')}', numpy.load('{path}')['{names[0]}']) for one of them"

@@ -135,13 +135,13 @@ def whole(text: str) -> int:
 
 
 def positive(text: str) -> float:
-    """Return a number above 0, such as 0.5 or 1e3."""
+    """Return a number above 0, such as 0.5 or 1e3, up to 1e9: times of what is larger would not be exact."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0, such as 0.5 or 1e3")
+    if not 0 < number <= 1e9:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0, such as 0.5 or 1e3, up to 1e9")
     return number
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,20 +153,24 @@ def _agreeing(columns: Sequence[Column], cells: list[list[str]]) -> tuple[list[C
 
 
 def _paragraphs(columns: Sequence[Column], cells: list[list[str]], width: int) -> str:
-    """Return a paragraph for each row, and in it a line for each heading."""
+    """Return a paragraph for each row, and in it a line for each heading; a name that is alone stands with its own."""
     first = 1 + sum(column.names for column in columns[1:])
-    labels = [terminal.plain(column.heading or column.name) for column in columns[first:]]
+    under = Counter(column.heading for column in columns[first:] if column.heading)
+    is_shared = [under[column.heading] > 1 for column in columns[first:]]
+    labels = [
+        terminal.plain(column.heading if shared else f"{column.heading} {column.name}".strip())
+        for column, shared in zip(columns[first:], is_shared, strict=True)
+    ]
     indent = max(map(len, labels), default=0) + 4
     indent = indent if indent <= width // 2 else 4  # and then the label has a line of its own
-    lines = [
-        "",
-        terminal.folded(" ".join(f"{column.heading} {column.name}".strip() for column in columns[:first]), width) + ":",
-    ]
+    head = " / ".join(f"{column.heading} {column.name}".strip() for column in columns[:first])
+    lines = ["", f"{terminal.folded(head, width - 1)}:"]
     for row in cells:
         by_label: dict[str, list[str]] = {}
-        for column, label, text in zip(columns[first:], labels, row[first:], strict=True):
-            by_label.setdefault(label, []).append(f"{text} {column.name}" if column.heading else text)
-        lines += ["", " ".join(row[:first])]
+        for column, shared, label, text in zip(columns[first:], is_shared, labels, row[first:], strict=True):
+            if text:
+                by_label.setdefault(label, []).append(f"{column.name} {text}" if shared else text)
+        lines += ["", " / ".join(row[:first])]
         for label, texts in by_label.items():
             begin = f"  {label}"
             if indent == 4:

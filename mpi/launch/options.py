@@ -19,18 +19,18 @@ from ranks.real.capacity import available_memory
 RANK_BYTES = 70_000
 MAX_RUNS = 10_000
 _FAULTS = ("Crash", "Delay", "Drop", "Duplicate", "Partition", "SlowLink", "Straggler")
-_EXAMPLES = """examples:
+_EPILOG = """examples:
   # a script on 64 ranks, and a module on 4
-  python -m mpi -n 64 hello.py
-  python -m mpi -n 4 -m package.module ARGS
+  {prog} -n 64 hello.py
+  {prog} -n 4 -m package.module ARGS
   # no send returns before it is received
-  python -m mpi -n 4 --buffering none ring.py
+  {prog} -n 4 --buffering none ring.py
   # every schedule that can differ
-  python -m mpi -n 3 --explore race.py
+  {prog} -n 3 --explore race.py
   # where messages, bytes and time went
-  python -m mpi -n 8 --network ethernet --summary stencil.py
+  {prog} -n 8 --network ethernet --summary stencil.py
   # a rank that crashes
-  python -m mpi -n 4 --faults "Crash(rank=2, send=3)" farm.py
+  {prog} -n 4 --faults "Crash(rank=2, send=3)" farm.py
 
 exit status:
   0    all ranks have returned
@@ -51,9 +51,9 @@ class Parser(argparse.ArgumentParser):
 def parser(prog: str) -> argparse.ArgumentParser:
     """Return the parser of the command."""
     made = Parser(
-        prog=prog, usage=f"{prog} -n N [options] (FILE | -m MODULE | -c CODE) [ARGS ...]", epilog=_EXAMPLES,
+        prog=prog, usage=f"{prog} -n N [options] (FILE | -m MODULE | -c CODE) [ARGS ...]",
         description="Run an mpi4py program, unchanged, on N simulated ranks in one process.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EPILOG.format(prog=prog), formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = made.add_argument
     add("-n", "-np", dest="size", type=count, metavar="N", required=True, help="number of ranks")
@@ -71,7 +71,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     add("--summary", action="store_true", help="show messages, bytes and waiting by rank and by line of the program")
     add("--explore", type=count, nargs="?", const=MAX_RUNS, metavar="MAX",
         help=f"run it under every schedule that can differ, at most MAX times (default {MAX_RUNS:,})")  # fmt: skip
-    add("--replay", metavar="TEXT", help="make the choices of a schedule that --explore found, such as none:0.1")
+    add("--replay", metavar="TEXT", help="make the choices of a schedule that --explore found, such as none:0,1")
     add("--algorithm", type=algorithm, action="extend", default=[], metavar="OP=NAME",
         help="the algorithm of a collective wherever it can be used, such as allreduce=ring")  # fmt: skip
     add("--compute", type=compute, metavar="measured[:FACTOR]",

@@ -88,8 +88,8 @@ def test_an_experiment_runs_with_its_own_options_and_asks_first(capsys: Any) -> 
     ("argv", "says"),
     [
         (["prces"], "got 'prces', expected a command or an experiment; did you mean gears prices?"),
-        (["list", "now"], "got 'list now', expected a command or an experiment; did you mean gears list?"),
-        (["completion"], "did you mean gears completion?"),
+        (["list", "now"], "got 'list now', expected gears list"),
+        (["completion"], "got 'completion', expected gears completion and a shell, one of bash, zsh, tcsh"),
         (["xyzzy"], "got 'xyzzy', expected a command or an experiment; see gears --help"),
     ],
 )
@@ -102,8 +102,9 @@ def test_what_makes_no_sense_is_one_line_and_status_2(argv: list[str], says: str
 
 
 def test_without_a_command_it_says_how_to_begin(capsys: Any) -> None:
-    assert gears.main([]) == 0
-    assert "gears ring-allreduce" in capsys.readouterr().out
+    for argv in [], ["list", "--help"], ["completion", "-h"]:
+        assert gears.main(argv) == 0
+        assert "gears ring-allreduce" in capsys.readouterr().out
 
 
 def test_versions_name_what_a_report_needs(monkeypatch: Any, capsys: Any) -> None:
@@ -227,7 +228,21 @@ def test_what_agrees_is_shown_once_before_rows_become_paragraphs(monkeypatch: An
     assert shown(None).count("measured") == 2
     assert shown(52).count("measured") == 1
     assert "as expected" in shown(52)
-    assert "\nnaive\n  rounds   2 as expected\n  time     ≤ 7 expected," in shown(30)
+    assert "\nnaive\n  rounds as expected\n    2\n  time\n    expected ≤ 7, measured 5.0\n" in shown(30)
+
+
+def test_a_row_that_becomes_a_paragraph_reads_as_a_sentence_would(monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(terminal, "width", lambda: 40)
+    made = [Column("ranks"), Column("sort", names=True), Column("comparator", "ns a"), *pair("time"), Column("proved")]
+    tables.table(made, [[4, "bitonic", 19, 5, 7, ""]])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "ranks / sort:",
+        "",
+        "4 / bitonic",
+        "  ns a comparator  19",
+        "  time             expected 5, measured 7",
+        "",
+    ]
 
 
 def test_a_heading_stands_over_its_columns_and_makes_room_if_it_must(capsys: Any) -> None:

@@ -202,7 +202,7 @@ WRONG = {
     "--bytes 10": "--bytes: got 10, expected a multiple of 4, the size of a float32",
     "--ranks 100000": "got --ranks 100000 --bytes 26214400, which need about",
     "--npy none.npy": "--npy none.npy: got no such file, expected an array of numbers",
-    "--npy many.npz": "--npy many.npz: got an archive that numpy.savez wrote, with a in it, expected an array",
+    "--npy many.npz": "--npy many.npz: got an archive that numpy.savez wrote, which holds 'a', expected an array",
     "--npy one.npy": "got shape (), expected a first axis that 8 ranks can share equally; remedy: one file a rank",
     "--npy a.npy": "a first axis that 8 ranks can share equally; remedy: --ranks 2 or 3 or 6, or one file a rank",
     "--npy a.npy wide.npy": "wide.npy: got float64 (5, 6), expected float64 (6, 5) as in a.npy",
@@ -240,6 +240,14 @@ def test_a_missing_library_names_the_extra_to_install(tmp_path, monkeypatch, cap
     monkeypatch.setattr(cli, "find_spec", lambda name: None)
     assert call(ring_allreduce, monkeypatch, "--plot", tmp_path / "x.png") == 2
     assert 'matplotlib is not installed; remedy: install the extra "show"' in capsys.readouterr().err
+
+
+def test_a_page_needs_no_library_for_pictures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page = tmp_path / "x.html"
+    assert call(ring_allreduce, monkeypatch, "--bytes", "1KiB", "--ranks", 2, "--html", page) == 0
+    assert "</html>" in page.read_text()
 
 
 def test_missing_mpi_names_the_extra_to_install(monkeypatch, capsys):

@@ -157,6 +157,8 @@ def test_a_picture_shows_the_run_that_fails() -> None:
         (["--html", "/nowhere/x.html"], "expected a file that can be written"),
         (["--html", "x.txt"], "expected a file name that ends in .html"),
         (["--quiz", "--list"], "got --list and --quiz, expected one of them"),
+        (["--case", "wrong_tag", "--csv", "x.csv"], "keep the table of all cases; remedy: leave out --case"),
+        (["--list", "--json", "x.json"], "keep the table of all cases; remedy: leave out --list"),
         (["nonsense"], "unrecognized arguments"),
     ],
 )

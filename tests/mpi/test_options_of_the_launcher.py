@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import experiments.__main__ as gears
+from inside import read_replay
 from processes import run
 
 ROOT = str(Path(__file__).parents[2])
@@ -133,3 +134,12 @@ def test_help_shows_every_option(capsys):
     text = capsys.readouterr().out
     for option in ("network", "buffering", "seed", "faults", "check", "trace", "summary", "explore", "compute", "mpi"):
         assert f"--{option}" in text
+
+
+def test_examples_of_help_are_as_they_were_typed_and_its_replay_is_one(capsys):
+    with pytest.raises(SystemExit):
+        gears.main(["run", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "gears run -n 64 hello.py" in text
+    assert "python -m mpi" not in text
+    assert read_replay(text.partition("that --explore found, such as ")[2].split()[0]) == ("none", 1, [0, 1])
