@@ -47,7 +47,7 @@ EXAMPLES = {
 }
 EXPECTED = """\
 Expected of each of p ranks, forward, N tokens in all, hidden h, in elements:
-  Ulysses              4 N h (p-1)/p^2   the same, however large p, if N/p is
+  Ulysses              4 N h (p-1)/p^2   stays the same if N/p does
   ring                 2 N h (p-1)/p     grows with p; sent while computing
   USP, rows of u       4 N h (u-1)/(pu) + 2 N h (p/u - 1)/p
   Megatron, sequence   4 N h (p-1)/p     grows with p: gathers, reduce-scatters

@@ -232,7 +232,7 @@ def test_what_agrees_is_shown_once_before_rows_become_paragraphs(monkeypatch: An
 
 
 def test_a_row_that_becomes_a_paragraph_reads_as_a_sentence_would(monkeypatch: Any, capsys: Any) -> None:
-    monkeypatch.setattr(terminal, "width", lambda: 40)
+    monkeypatch.setattr(terminal, "width", lambda: 42)
     made = [Column("ranks"), Column("sort", names=True), Column("comparator", "ns a"), *pair("time"), Column("proved")]
     tables.table(made, [[4, "bitonic", 19, 5, 7, ""]])
     assert capsys.readouterr().out.splitlines()[1:] == [
