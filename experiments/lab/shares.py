@@ -64,7 +64,7 @@ def random_share(n_bytes: int, seed: int) -> Share:
 def _need(args: argparse.Namespace, n_bytes: int) -> Need:
     """Return what ranks with n_bytes each need: arrays, results, and NumPy's; a ring's messages, and their trace."""
     p, events = args.ranks, 2 * args.ranks**2
-    memory = 4 * p * n_bytes + (EVENT_BYTES * events if args.trace else 0)
+    memory = 6 * p * n_bytes + (EVENT_BYTES * events if args.trace else 0)
     return Need(memory, messages=4 * events * (PLOTTED_SIZES if args.plot else 1))
 
 

@@ -137,7 +137,8 @@ def test_runs_that_are_ended_early_do_not_count_but_do_not_run_away_either(monke
     cut = ranks.explore(two_that_overtake, 4, modes="none", max_runs=4)
     assert (cut.verdict, cut.complete, cut.cut) == ("undecided", False, {"none": 1})
     assert str(cut).splitlines()[1] == (
-        f"  cut off: none after {cut.runs['none']} runs and 1 that were ended early; there may be other outcomes"
+        f"  cut off: none after {cut.runs['none']} runs and 1 that were ended early; there may be other outcomes; "
+        "remedy: raise max_runs, name fewer modes, or explore fewer ranks"
     )
 
 
