@@ -19,6 +19,7 @@ from experiments.lab.units import nice_bytes, nice_time
 from experiments.lab.worlds import Trial, World
 
 Row = Sequence[Any]
+AGREED = "as expected"
 
 
 def plainly(value: Any) -> str:
@@ -148,7 +149,7 @@ def _agreeing(columns: Sequence[Column], cells: list[list[str]]) -> tuple[list[C
         is_pair = columns[left].name == "expected" and columns[right].name == "measured"
         if is_pair and all(row[left] == row[right] for row in cells):
             kept.remove(right)
-            made[left] = Column("as expected", columns[left].heading)
+            made[left] = Column(AGREED, columns[left].heading)
     return [made[index] for index in kept], [[row[index] for index in kept] for row in cells]
 
 
@@ -156,7 +157,7 @@ def _paragraphs(columns: Sequence[Column], cells: list[list[str]], width: int) -
     """Return a paragraph for each row, and in it a line for each heading; a name that is alone stands with its own."""
     first = 1 + sum(column.names for column in columns[1:])
     under = Counter(column.heading for column in columns[first:] if column.heading)
-    is_shared = [under[column.heading] > 1 for column in columns[first:]]
+    is_shared = [under[column.heading] > 1 or column.name == AGREED for column in columns[first:]]
     labels = [
         terminal.plain(column.heading if shared else f"{column.heading} {column.name}".strip())
         for column, shared in zip(columns[first:], is_shared, strict=True)
@@ -169,7 +170,8 @@ def _paragraphs(columns: Sequence[Column], cells: list[list[str]], width: int) -
         by_label: dict[str, list[str]] = {}
         for column, shared, label, text in zip(columns[first:], is_shared, labels, row[first:], strict=True):
             if text:
-                by_label.setdefault(label, []).append(f"{column.name} {text}" if shared else text)
+                words = (text, f", {AGREED}") if column.name == AGREED else (f"{column.name} ", text)
+                by_label.setdefault(label, []).append("".join(words) if shared else text)
         lines += ["", " / ".join(row[:first])]
         for label, texts in by_label.items():
             begin = f"  {label}"

@@ -228,7 +228,7 @@ def test_what_agrees_is_shown_once_before_rows_become_paragraphs(monkeypatch: An
     assert shown(None).count("measured") == 2
     assert shown(52).count("measured") == 1
     assert "as expected" in shown(52)
-    assert "\nnaive\n  rounds as expected\n    2\n  time\n    expected ≤ 7, measured 5.0\n" in shown(30)
+    assert "\nnaive\n  rounds   2, as expected\n  time     expected ≤ 7,\n           measured 5.0\n" in shown(30)
 
 
 def test_a_row_that_becomes_a_paragraph_reads_as_a_sentence_would(monkeypatch: Any, capsys: Any) -> None:
