@@ -233,8 +233,13 @@ def prepare(args: argparse.Namespace) -> Setting:
         raise UsageError(f"--ranks: got {p}, expected a power of two, for which the formulas hold")
     if args.factor < 1:
         raise UsageError(f"--factor: got {args.factor:g}, expected 1 or more: the link is slow")
-    n_bytes = args.bytes - args.bytes % (4 * p)
-    return Setting(p, n_bytes, ranks.presets["alpha-beta"], round(args.late * 1e6), args.factor)
+    if args.bytes % (4 * p):
+        nearest = max(round(args.bytes / (4 * p)), 1) * 4 * p
+        raise UsageError(
+            f"--bytes: got {args.bytes}, expected a multiple of {4 * p}, so that {p} ranks share out float32 equally; "
+            f"remedy: --bytes {nearest}"
+        )
+    return Setting(p, args.bytes, ranks.presets["alpha-beta"], round(args.late * 1e6), args.factor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -80,8 +80,13 @@ def size_column(name: str, heading: str = "") -> Column:
 
 
 def decimals(form: str) -> Callable[[Any], str]:
-    """Return how a number is written in such a form: decimals(".3f")(1.5) is "1.500"."""
-    return lambda number: format(number, form)
+    """Return how a number is written in such a form: decimals(".3f")(1.5) is "1.500", decimals(".2g")(168) is "170"."""
+
+    def written(number: Any) -> str:
+        text = format(number, form)
+        return f"{float(text):,.0f}" if "e+" in text else text
+
+    return written
 
 
 # -- printing ------------------------------------------------------------------------------------------------

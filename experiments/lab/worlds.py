@@ -58,9 +58,11 @@ class Simulated:
     def __init__(self, p: int, network: ranks.Network) -> None:
         self.p, self.network, self.local_ranks = p, network, range(p)
         self.name = f"{p:,} simulated on {network.name}\n       {network.source}"
-        for link in {network.intra: 0} if p <= network.ranks_per_node else {network.intra: 0, network.inter: 0}:
+        links = {"in a node": network.intra, "between": network.inter}
+        several = p > network.ranks_per_node and network.intra != network.inter
+        for where, link in list(links.items())[: 1 + several]:
             alpha_us, gb_per_s = network.message_ps(link, 0) / 1e6, 1e6 / link.fs_per_byte
-            self.name += f"\n       alpha {alpha_us:g} µs, beta 1 s / {gb_per_s:.3g} GB"
+            self.name += f"\n       alpha {alpha_us:g} µs, beta 1 s / {gb_per_s:.3g} GB{f' {where}' * several}"
 
     def from_first(self, make: Callable[[], Any]) -> Any:
         """Return make()."""

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ranks
 from experiments import __main__ as gears
-from experiments.lab import cli, contents, progress, tables, terminal, versions
+from experiments.lab import cli, contents, progress, tables, terminal, versions, worlds
 from experiments.lab.tables import Bound, Column, pair, time_column
 from ranks import real
 
@@ -99,6 +100,13 @@ def test_what_makes_no_sense_is_one_line_and_status_2(argv: list[str], says: str
     assert out == ""
     assert says in err
     assert len(err.splitlines()) == 1
+
+
+def test_links_of_two_kinds_are_told_apart() -> None:
+    in_a_node, between = worlds.Simulated(16, ranks.presets["dgx-h100"]).name.splitlines()[-2:]
+    assert (in_a_node.endswith(" GB in a node"), between.endswith(" GB between")) == (True, True)
+    assert worlds.Simulated(8, ranks.presets["dgx-h100"]).name.endswith(" GB")
+    assert worlds.Simulated(16, ranks.presets["infiniband"]).name.count("alpha") == 1
 
 
 def test_without_a_command_it_says_how_to_begin(capsys: Any) -> None:
@@ -213,6 +221,12 @@ def test_a_table_fits_any_terminal_and_names_every_row_in_full(data: Any, width:
         assert any(line.split()[:1] == [name] for line in lines)
         for cell in cells:
             assert cell is None or str(cell) in out.getvalue().replace(",", "")
+
+
+def test_numbers_have_no_exponent_where_they_are_large() -> None:
+    shown = [tables.decimals(form)(number) for form, number in ((".2g", 168.0), (".3g", 12345), (".3f", 1e7))]
+    assert shown == ["170", "12,300", "10000000.000"]
+    assert [tables.decimals(".2g")(number) for number in (0.5, 0.0, 3e-7, 99.4)] == ["0.5", "0", "3e-07", "99"]
 
 
 COLUMNS = [Column("algorithm"), *pair("rounds"), *pair("time", str, "ps"), Column("verdict")]

@@ -73,6 +73,7 @@ def test_a_wrong_expectation_fails(monkeypatch: Any) -> None:
         (["--ranks", "2"], "--ranks: got 2, expected 4 or more"),
         (["--factor", "0.5"], "--factor: got 0.5, expected 1 or more"),
         (["--factor", "1e300"], "got '1e300', expected a number above 0, such as 0.5 or 1e3, up to 1e9"),
+        (["--bytes", "1001"], "so that 8 ranks share out float32 equally; remedy: --bytes 992"),
         (["--late", "nan"], "got 'nan', expected a number above 0, such as 0.5 or 1e3"),
         (["--bytes", "99999999999999"], "remedy: --bytes up to "),
         (["--plot", "x.gif"], "expected a file name that ends in .png or .svg"),
