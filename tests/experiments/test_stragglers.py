@@ -41,7 +41,7 @@ def test_with_ports_a_slow_link_makes_a_ring_of_large_messages_as_slow_and_the_o
 
 
 def test_it_prints_expected_beside_measured_and_draws(monkeypatch: Any, capsys: Any, tmp_path: Path) -> None:
-    assert call(monkeypatch, "--ranks", 4, "--bytes", 1000, "--plot", tmp_path / "slow.svg") == 0
+    assert call(monkeypatch, "--ranks", 4, "--bytes", 1024, "--plot", tmp_path / "slow.svg") == 0
     out = capsys.readouterr().out
     for name in stragglers.ALGORITHMS:
         cells = re.split(
