@@ -75,6 +75,12 @@ class Cell:
         """By which part of the fastest time the predicted winner is slower."""
         return self.measured_ps[self.predicted] / min(self.measured_ps.values()) - 1
 
+    def __str__(self) -> str:
+        """Return what --csv and --json keep: "ring", "ring (predicted)", or "ring <linear 2.0%"."""
+        if not self.measured_ps:
+            return f"{self.predicted} (predicted)"
+        return self.predicted + (f" <{self.fastest} {self.loss:.1%}" if self.loss else "")
+
 
 Diagram = dict[tuple[int, int], Cell]
 
@@ -102,16 +108,17 @@ def show(operation: str, network: ranks.Network, diagram: Diagram) -> None:
     names = [name for name in CATALOGUE[operation] if name in {each.predicted for each in diagram.values()}]
     letters = {name: chr(ord("A") + index) for index, name in enumerate(names)}
     say(f"{operation} on {network.name}: {', '.join(f'{letters[name]} {name}' for name in names)}")
-    table = []
-    for p in sorted({p for p, _ in diagram}):
-        line = [f"{p} ranks"]
-        for n_bytes in columns_of(diagram):
-            each = diagram[p, n_bytes]
-            seen = not each.measured_ps
-            other = "" if seen or each.loss == 0 else f"<{each.fastest} {each.loss:.1%}"
-            line.append(letters[each.predicted].lower() if seen else letters[each.predicted] + other)
-        table.append(line)
-    tables.table(["ranks", *map(units.nice_bytes, columns_of(diagram))], table, operation)
+
+    def shown(each: Cell) -> str:
+        letter = letters[each.predicted]
+        if not each.measured_ps:
+            return letter.lower()
+        return letter + (f"<{each.fastest} {each.loss:.1%}" if each.loss else "")
+
+    sizes = columns_of(diagram)
+    rows = [[p, *(diagram[p, n_bytes] for n_bytes in sizes)] for p in sorted({p for p, _ in diagram})]
+    columns = [Column(units.nice_bytes(n_bytes), show=shown) for n_bytes in sizes]
+    tables.table([Column("ranks"), *columns], rows, f"{operation} on {network.name}")
 
 
 def columns_of(diagram: Diagram) -> list[int]:
@@ -134,8 +141,8 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     for operation, network, p, n_bytes in progress.track(todo, "running"):
         diagrams.setdefault((operation, network.name), {})[p, n_bytes] = cell(operation, network, p, n_bytes, runs=runs)
     tell(
-        "Capital letters: predicted, and measured to be the fastest, or what beats it and by how much is behind it; "
-        "small letters: predicted only.\n"
+        "A letter is the algorithm that the formulas name. Capital: all algorithms were run, and it was the fastest, "
+        "or the one that was is named behind it, with how much longer the letter's took. Small: nothing was run.\n"
     )
     for operation, network in product(args.operations, networks):
         show(operation, network, diagrams[operation, network.name])

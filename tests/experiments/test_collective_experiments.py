@@ -173,11 +173,15 @@ def few_cells(monkeypatch):
 def test_the_diagram_is_printed_and_drawn(few_cells, tmp_path, monkeypatch, capsys) -> None:
     path = tmp_path / "who.png"
     argv = ["--ranks", 5, "--network", "ethernet", "--operations", "broadcast", "reduce", "--plot", path]
+    argv += ["--csv", tmp_path / "who.csv"]
     assert call(who_wins, monkeypatch, *argv) == 0
     output = capsys.readouterr().out
     assert re.search(r"^broadcast on ethernet: A binomial, ", output, re.MULTILINE)
-    assert row(output, "5 ranks")[:2] == ["A", "A"]
-    assert row(output, "5 ranks")[2].islower()  # 80 MiB are predicted only
+    assert row(output, "5")[:2] == ["A", "A"]
+    assert row(output, "5")[2].islower()  # 80 MiB are predicted only
+    kept = (tmp_path / "who.csv").read_text().splitlines()
+    assert kept[4].startswith("broadcast on ethernet,5,binomial,binomial,")
+    assert kept[4].endswith(" (predicted)")
     cells = len(list(product((2, 3, 4, 5), (256, 65_536)))) * 2
     assert f"Of {cells} cells measured, the formulas name the fastest in {cells}." in output
     assert path.read_bytes().startswith(b"\x89PNG")
