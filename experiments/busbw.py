@@ -23,7 +23,7 @@ from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
 from experiments.lab.operations import BUS_FACTORS, CHOICE_S, DTYPE, Call
 from experiments.lab.options import Parser, positive, size
-from experiments.lab.tables import Column, decimals, pair, size_column
+from experiments.lab.tables import Column, decimals, pair
 from experiments.lab.terminal import say
 from experiments.lab.worlds import World
 from experiments.pictures.curves import Points, curves
@@ -104,7 +104,8 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         if not world.first:
             continue
         title = f"(bus: x {BUS_FACTORS[operation](world.p)})"
-        columns = [size_column(title, operation), Column("algorithm"), *pair("time", units.nice_time, "ps")]
+        sizes = Column(title, operation, units.nice_bytes, called="bytes")
+        columns = [sizes, Column("algorithm"), *pair("time", units.nice_time, "ps")]
         columns += [Column("GB/s", name, in_gb) for name in ("algbw", "busbw", *["native busbw"] * world.real)]
         tables.table(columns, found, operation)
         points[operation] = [(row[0], row[5]) for row in found if row[5]]

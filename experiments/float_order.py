@@ -134,7 +134,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         assert bits[name][1], f"{name}: turns differ"
     if world.first:
         said = [Column(f"on all {what}", "the same bits", yes_or_no) for what in ("ranks", "turns")]
-        columns = [Column(f"{world.p} ranks, {TURNS} turns"), *said]
+        columns = [Column(f"{world.p} ranks, {TURNS} turns", called="algorithm"), *said]
         tables.table(columns, [[name, *same] for name, same in bits.items()], "bits")
         say("Orders that are fixed by rank give the same bits, however late messages come.")
 
@@ -148,7 +148,7 @@ def growth(p: int, plot: Path | None, seed: int) -> None:
     for size in sizes if p <= 4 else [sizes[len(sizes) // 2 - 1], p]:
         rows = [[name, f.depth, f.depth, f.largest, f.expected, f.rms] for (name, at), f in found.items() if at == size]
         largest = [Column("at most", "largest error"), Column("measured", "largest error", decimals(".2f"))]
-        columns = [Column(f"{size} ranks"), Column("in a chain", "additions"), *largest]
+        columns = [Column(f"{size} ranks", called="algorithm"), Column("in a chain", "additions"), *largest]
         tables.table([*columns, *pair("rms error", decimals(".3f"))], rows, f"{size} ranks")
     if plot:
         files.draw(plot, lambda: picture(sizes, found))

@@ -164,7 +164,7 @@ def with_ports(setting: Setting) -> None:
         rows.append([name, plain, Bound("≥", bound), slow, slow / plain])
     columns = [time_column("undisturbed"), *pair("slow link", units.nice_time, "ps")]
     times = Column("slow", "times as", decimals(".2f"))
-    tables.table([Column("with ports"), *columns, times], rows, "with ports")
+    tables.table([Column("with ports", called="algorithm"), *columns, times], rows, "with ports")
 
 
 def draw(setting: Setting, path: Path) -> None:

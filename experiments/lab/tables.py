@@ -33,6 +33,7 @@ class Column:
 
     unit: of the values as they are kept, such as "ps"; what is shown has its unit with it.
     names: This column, like the first, says of what a row is.
+    called: in --csv and --json, if the name is of one table only: "algorithm" for Column("8 ranks").
     """
 
     name: str
@@ -40,11 +41,12 @@ class Column:
     show: Callable[[Any], str] = plainly
     unit: str = ""
     names: bool = False
+    called: str = ""
 
     @property
     def key(self) -> str:
         """The name in --csv and --json: Column("measured", "time", nice_time, "ps") is "time_measured_ps"."""
-        return "_".join(re.findall(r"[a-z0-9]+", f"{self.heading} {self.name} {self.unit}".lower()))
+        return self.called or "_".join(re.findall(r"[a-z0-9]+", f"{self.heading} {self.name} {self.unit}".lower()))
 
     def text(self, value: Any) -> str:
         """Return how a value is written; "-" where there is none."""

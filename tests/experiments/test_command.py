@@ -272,6 +272,26 @@ def test_a_heading_stands_over_its_columns_and_makes_room_if_it_must(capsys: Any
     ]
 
 
+@pytest.mark.parametrize(
+    ("argv", "keys"),
+    [
+        (["busbw", "--operations", "allreduce", "reduce", "--max", "1KiB"], ["bytes", "algorithm"]),
+        (["stragglers", "--ranks", "4", "--bytes", "1KiB"], ["algorithm", "undisturbed_t_ps"]),
+        (["float-order", "--ranks", "4"], ["algorithm", "additions_in_a_chain"]),
+        (["who-wins", "--ranks", "2", "--operations", "alltoall", "reduce"], ["ranks", "256_b"]),
+    ],
+)
+def test_every_row_of_a_csv_says_in_the_same_column_what_it_is(
+    argv: list[str], keys: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    assert gears.main([*argv, "--csv", str(tmp_path / "x.csv")]) == 0
+    with open(tmp_path / "x.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0]][:3] == ["table", *keys]
+    assert len({row["table"] for row in rows}) > 1
+    assert all(row[keys[0]] for row in rows)
+
+
 def test_tables_are_kept_with_their_values(capsys: Any) -> None:
     with tables.kept() as found:
         tables.table(COLUMNS, ROWS, "first")
