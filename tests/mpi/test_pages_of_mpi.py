@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,10 @@ def test_a_program_prints_what_the_page_shows(command, output, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(("command", "output"), RUNS, ids=[command for command, _ in RUNS])
-def test_tests_come_to_what_the_page_shows(command, output, pytester):
+def test_tests_come_to_what_the_page_shows(command, output, pytester, monkeypatch):
     for name, text in TESTS.items():
         (pytester.path / name).write_text(text)
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)  # a file of ours may have that name
     words = shlex.split(command)
     assert words[0] == "pytest"
     plugins = ("-p", "mpi.testing.plugin", "-p", "no:xdist", "-p", "no:cacheprovider")
