@@ -27,6 +27,7 @@ def parts(
         ends = {name: end + width for (name, end), width in zip(ends.items(), widths, strict=True)}
     edges = {"markerfacecolor": look.LIGHT, "markeredgecolor": look.DARK}
     axes.plot([marks[name] for name in bars], [*bars], "D", linestyle="", label=marked, **edges)
+    axes.set_xlim(0, 1.03 * max(*ends.values(), *marks.values()))  # a mark at the longest bar's end is whole
     axes.invert_yaxis()  # the first on top, as in the table
     axes.xaxis.set_major_formatter(lambda x, _: tick(nice(x)))
     look.legend(figure, loc="outside lower center", ncols=len(kinds) + 1)

@@ -66,6 +66,8 @@ def test_a_picture_adds_up_what_is_paid_and_marks_what_was_measured(monkeypatch,
         ends[bar.get_y()] = max(ends.get(bar.get_y(), 0), bar.get_x() + bar.get_width())
     assert [*ends.values()] == pytest.approx([row[-2] for row in found])
     assert [*axes.lines[0].get_xdata()] == [row[-1] for row in found]
+    assert axes.get_xlim()[0] == 0
+    assert axes.get_xlim()[1] > 1.02 * max(*ends.values(), *axes.lines[0].get_xdata())  # no mark is cut in half
     argv = ["--ranks", 2, "--bytes", 64, "--operations", "reduce", "alltoall", "--plot", tmp_path / "p.png"]
     assert call(prices, monkeypatch, *argv) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p-alltoall.png", "p-reduce.png"]
