@@ -14,6 +14,7 @@ from mpi.pickles import pickle
 from ranks.engine.rank import ALL
 from ranks.messages.message import Message
 from ranks.messages.operation import Operation
+from ranks.observers.buffers import BufferChecks
 from ranks.words.datatypes import Scattered
 from ranks.words.errors import ProgramWarning
 
@@ -60,16 +61,16 @@ class Simulated(ranks.Comm):
         if buf.nbytes < kind.n_bytes:
             raise problem
         if BYTES not in (buf.dtype, kind.dtype):
-            if self._transport_checks():
+            if self._is_checked():
                 raise problem
             warnings.warn(f"{problem}", ProgramWarning, stacklevel=2)
         if isinstance(buf, Scattered):
             return buf
         return buf.reshape(-1).view(np.uint8)[: kind.n_bytes].view(kind.dtype)
 
-    def _transport_checks(self) -> bool:
+    def _is_checked(self) -> bool:
         """Return whether the run is checked."""
-        return any(type(observer).__name__ == "BufferChecks" for observer in self._transport.observers)
+        return any(isinstance(observer, BufferChecks) for observer in self._transport.observers)
 
 
 def whole(value: Any) -> Any:

@@ -115,9 +115,7 @@ class Straggler(_Brief):
     factor: float
 
     def __post_init__(self) -> None:
-        self._check_numbers()
-        if self.factor < 1:
-            _refuse(self, "factor from 1", "say how many times as long it takes")
+        _check_factor(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -129,9 +127,13 @@ class SlowLink(_Brief):
     factor: float
 
     def __post_init__(self) -> None:
-        self._check_numbers()
-        if self.factor < 1:
-            _refuse(self, "factor from 1", "say how many times as long it takes")
+        _check_factor(self)
+
+
+def _check_factor(fault: Straggler | SlowLink) -> None:
+    fault._check_numbers()
+    if fault.factor < 1:
+        _refuse(fault, "factor from 1", "say how many times as long it takes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
