@@ -14,7 +14,7 @@ from mpi.errhandlers import HandlesErrors
 from mpi.errors import ERR_ARG, ERR_COMM, left_out, wrong
 from mpi.group import Group
 from mpi.handles import constant
-from mpi.info import Hints, Info
+from mpi.info import HasHints, Info
 from mpi.nonblocking import Nonblocking
 from mpi.object_collectives import ObjectCollectives
 from mpi.objects import Objects
@@ -25,7 +25,7 @@ from mpi.requests import Request
 from mpi.simulated import whole
 
 
-class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HandlesErrors):
+class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasHints, HandlesErrors):
     """A communicator."""
 
     __slots__ = ()
@@ -77,16 +77,6 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, Hand
     is_intra = property(Is_intra)
     topology = property(Get_topology)
     is_topo = property(lambda self: self.Get_topology() != UNDEFINED)
-
-    def Get_info(self) -> Info:
-        """Return a copy of its hints."""
-        return Info._of(Hints(dict(self._object().info)))
-
-    def Set_info(self, info: Info) -> None:
-        """Set its hints."""
-        self._object().info = dict(info.items())
-
-    info = property(Get_info, Set_info)
 
     def _predefined(self, keyval: int) -> Any:
         known = {

@@ -181,3 +181,19 @@ def _checked(text: Any, limit: int, error_class: int) -> str:
 
 INFO_NULL = constant("INFO_NULL", Info())
 INFO_ENV = constant("INFO_ENV", Info.Create_env())
+
+
+class HasHints(Handle):
+    """A handle of something that takes hints: a communicator, a window."""
+
+    __slots__ = ()
+
+    def Get_info(self) -> Info:
+        """Return a copy of its hints."""
+        return Info._of(Hints(dict(self._object().info)))
+
+    def Set_info(self, info: Info) -> None:
+        """Set its hints."""
+        self._object().info = dict(info.items())
+
+    info = property(Get_info, Set_info)

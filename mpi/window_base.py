@@ -15,7 +15,7 @@ from mpi.errors import ERR_ARG, ERR_RANK, ERR_WIN, wrong
 from mpi.exported import buffer
 from mpi.group import Group
 from mpi.handles import Named
-from mpi.info import Hints, Info
+from mpi.info import HasHints
 from mpi.intracommunicator import COMM_SELF
 from mpi.locks import Locks
 from mpi.memory import EMPTY, Raw, memory_of
@@ -52,7 +52,7 @@ class Opened(Named):
         self.accessed: tuple[int, ...] = ()
 
 
-class WindowBase(Attributes, HandlesErrors):
+class WindowBase(Attributes, HasHints, HandlesErrors):
     """How windows are made, and what can be asked of them."""
 
     __slots__ = ()
@@ -151,16 +151,6 @@ class WindowBase(Attributes, HandlesErrors):
         self._object().name = name
 
     name = property(Get_name, Set_name)
-
-    def Get_info(self) -> Info:
-        """Return a copy of its hints."""
-        return Info._of(Hints(dict(self._object().info)))
-
-    def Set_info(self, info: Info) -> None:
-        """Set its hints."""
-        self._object().info = dict(info.items())
-
-    info = property(Get_info, Set_info)
 
     def _predefined(self, keyval: int) -> Any:
         opened = self._object()
