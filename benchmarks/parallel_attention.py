@@ -16,7 +16,7 @@ from _measure import machine
 from _report import Table, report
 
 import parallel
-from parallel.local import Attention
+from parallel.attention.local import Attention
 from ranks import real
 
 EXPLANATION = """

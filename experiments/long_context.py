@@ -30,7 +30,7 @@ from experiments.lab.tables import Column, decimals, pair
 from experiments.lab.terminal import say, tell
 from experiments.lab.worlds import Real
 from experiments.pictures.palette import styles
-from parallel.local import Attention
+from parallel.attention.local import Attention
 from ranks import look
 
 SHOWS = "The longest sequence that fits: dense, blockwise, Ulysses and a ring, memory expected beside measured."

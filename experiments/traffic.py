@@ -29,8 +29,8 @@ from experiments.lab.tables import Column, decimals
 from experiments.lab.terminal import say
 from experiments.lab.worlds import Simulated
 from experiments.pictures.parts import parts
+from parallel.attention.local import Attention
 from parallel.layers import saved_bytes
-from parallel.local import Attention
 
 SHOWS = "What ranks send and keep under Ulysses, four rings and Megatron, and which choice explains each paper's count."
 TAKES = "1 s"

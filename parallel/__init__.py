@@ -11,18 +11,18 @@ Over many ranks, each of which has some tokens: Ulysses, rings, both; and a tran
 by its weights as Megatron does. Every strategy gives the result and the gradients of one rank.
 """
 
-from parallel.attention import attention, attention_backward
+from parallel.attention.blockwise import blockwise_attention, blockwise_attention_backward, merge_attention
+from parallel.attention.dense import attention, attention_backward
+from parallel.attention.local import local_attention
 from parallel.block import block, block_backward
-from parallel.blockwise import blockwise_attention, blockwise_attention_backward, merge_attention
-from parallel.local import local_attention
 from parallel.loss import mean_token_loss
-from parallel.megatron import SequenceParallel, TensorParallel
 from parallel.parameters import BlockSizes, random_parameters, split_parameters
-from parallel.ring_attention import ring_attention, ring_attention_backward
-from parallel.shards import shard, token_positions, unshard
+from parallel.sequence.ring import ring_attention, ring_attention_backward
+from parallel.sequence.shards import shard, token_positions, unshard
+from parallel.sequence.ulysses import ulysses_attention, ulysses_attention_backward
+from parallel.sequence.usp import unshard_grid, usp_attention, usp_attention_backward, usp_grid
 from parallel.strategies import SequenceSharded
-from parallel.ulysses import ulysses_attention, ulysses_attention_backward
-from parallel.usp import unshard_grid, usp_attention, usp_attention_backward, usp_grid
+from parallel.tensor.megatron import SequenceParallel, TensorParallel
 
 __all__ = [
     "BlockSizes",

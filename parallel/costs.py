@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from collectives.arrays import block_bounds
-from parallel.heads import Heads, split_heads
+from parallel.attention.heads import Heads, split_heads
 from parallel.parameters import BlockSizes
-from parallel.shards import token_positions
+from parallel.sequence.shards import token_positions
 from ranks import Network
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from collectives.arrays import Array, block_bounds
 from parallel.arguments import refuse
-from parallel.heads import Heads, split_heads
+from parallel.attention.heads import Heads, split_heads
 
 Parameters = Mapping[str, Array]
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from collectives import ring_allreduce
 from collectives.arrays import Array
-from parallel.heads import Heads
+from parallel.attention.heads import Heads
+from parallel.attention.local import Attention
 from parallel.layers import linear, linear_backward
-from parallel.local import Attention
 from parallel.parameters import BlockSizes
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import parallel
-from parallel.local import Attention
+from parallel.attention.local import Attention
 from parallel.parameters import feature_columns
 from parallel.strategies import sum_gradients
 from parallel_claims import WAYS, Case, any_lengths

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import parallel
-from parallel.local import Attention
+from parallel.attention.local import Attention
 
 
 @dataclass(frozen=True)

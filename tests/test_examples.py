@@ -95,9 +95,9 @@ def namespace() -> dict[str, Any]:
     for module in (
         *helpers,
         "parallel.costs",
-        "parallel.heads",
+        "parallel.attention.heads",
         "parallel.layers",
-        "parallel.shards",
+        "parallel.sequence.shards",
         "sorting.blocks",
     ):
         names |= {n: v for n, v in vars(importlib.import_module(module)).items() if not n.startswith("_")}

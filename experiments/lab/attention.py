@@ -11,7 +11,7 @@ import numpy as np
 import parallel
 import ranks
 from parallel import costs
-from parallel.local import BLOCKWISE, Attention, Kernel
+from parallel.attention.local import BLOCKWISE, Attention, Kernel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 # bfloat16 dense peak of an H100 is about 990 TFLOP/s, of which attention kernels reach some 40 %.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from parallel import token_positions
+from parallel.attention.heads import split_heads
 from parallel.costs import visible_pairs
-from parallel.heads import split_heads
 from ranks import look
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -9,10 +9,10 @@ import numpy as np
 
 import collectives
 import parallel
-from parallel.exchange import heads_to_tokens, tokens_to_heads
-from parallel.heads import from_ranks
-from parallel.local import BLOCKWISE, Attention, Kernel
-from parallel.megatron import SequenceParallel, TensorParallel
+from parallel.attention.heads import from_ranks
+from parallel.attention.local import BLOCKWISE, Attention, Kernel
+from parallel.sequence.exchange import heads_to_tokens, tokens_to_heads
+from parallel.tensor.megatron import SequenceParallel, TensorParallel
 from parallel_claims import WAYS, Case, any_lengths
 
 # -- attention: (comm, case) -> (tokens, segments -> Attention) --------------------------------------------------

@@ -33,7 +33,7 @@ from parallel import (
 )
 from parallel import visibility as visibility_module
 from parallel.arguments import Sizes
-from parallel.visibility import Visibility, visibility
+from parallel.attention.visibility import Visibility, visibility
 
 BLOCKS = st.integers(1, 5)
 

@@ -12,8 +12,8 @@ import parallel
 import ranks
 from block_claims import sizes_of
 from parallel import costs
+from parallel.attention.local import Attention, Kernel
 from parallel.layers import saved_bytes
-from parallel.local import Attention, Kernel
 from parallel_claims import Case
 
 LENGTHS = {1: [7], 2: [5, 3], 3: [4, 0, 6], 4: [2, 2, 2, 2], 5: [3, 3, 2, 2, 2], 6: [1, 2, 3, 4, 5, 6]}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_bounds
-from parallel.local import Attention
+from parallel.attention.local import Attention
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ import numpy as np
 from collectives import pairwise_reduce_scatter, ring_allgather, ring_allreduce
 from collectives.arrays import Array
 from parallel.arguments import refuse
-from parallel.heads import on_heads, split_heads
+from parallel.attention.heads import on_heads, split_heads
+from parallel.attention.local import Attention
 from parallel.layers import linear, linear_backward
-from parallel.local import Attention
 from parallel.parameters import BlockSizes
-from parallel.shards import agree
+from parallel.sequence.shards import agree
 from parallel.strategies import sum_gradients
 
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from collectives.arrays import Array
 from parallel.arguments import check_like, refuse
-from parallel.exchange import heads_to_tokens, tokens_to_heads
-from parallel.heads import Heads, from_ranks, of_ranks, on_heads, split_heads
-from parallel.local import Attention, local_attention
-from parallel.shards import agree, alike, check_shards, gather_tokens
+from parallel.attention.heads import Heads, from_ranks, of_ranks, on_heads, split_heads
+from parallel.attention.local import Attention, local_attention
+from parallel.sequence.exchange import heads_to_tokens, tokens_to_heads
+from parallel.sequence.shards import agree, alike, check_shards, gather_tokens
 
 
 @dataclass(frozen=True, slots=True)

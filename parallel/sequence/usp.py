@@ -14,10 +14,10 @@ import numpy as np
 
 from collectives.arrays import Array
 from parallel.arguments import refuse
-from parallel.local import BLOCKWISE, Kernel
-from parallel.ring_attention import ring
-from parallel.shards import agree, alike, check_shards, gather_tokens, shard, unshard
-from parallel.ulysses import SavedUlysses, ulysses_attention, ulysses_attention_backward
+from parallel.attention.local import BLOCKWISE, Kernel
+from parallel.sequence.ring import ring
+from parallel.sequence.shards import agree, alike, check_shards, gather_tokens, shard, unshard
+from parallel.sequence.ulysses import SavedUlysses, ulysses_attention, ulysses_attention_backward
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import numpy as np
 
 from collectives.arrays import Array
 from parallel.arguments import check_like, check_qkv, check_scale
-from parallel.attention import finite, keep_finite, square_lengths, too_long
-from parallel.visibility import Tile, Visibility, visibility
+from parallel.attention.dense import finite, keep_finite, square_lengths, too_long
+from parallel.attention.visibility import Tile, Visibility, visibility
 
 # Keys of a tile of scores, and queries: fewer where blocks have edges, whose hidden half is computed in vain.
 _COLS, _ROWS, _ROWS_EDGED = 512, 256, 128

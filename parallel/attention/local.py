@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from collectives.arrays import Array
-from parallel.blockwise import blockwise_attention, blockwise_attention_backward
+from parallel.attention.blockwise import blockwise_attention, blockwise_attention_backward
 
 
 class Kernel(NamedTuple):

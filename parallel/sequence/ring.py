@@ -16,8 +16,8 @@ import numpy as np
 
 from collectives.arrays import Array
 from parallel.arguments import check_like, check_scale, refuse
-from parallel.local import BLOCKWISE, Attention, Kernel
-from parallel.shards import agree, alike, check_shards, gather_tokens, held_positions
+from parallel.attention.local import BLOCKWISE, Attention, Kernel
+from parallel.sequence.shards import agree, alike, check_shards, gather_tokens, held_positions
 from ranks import mpi_of
 
 # Tags of this file's messages, out of the way of a program's own.
