@@ -25,7 +25,7 @@ class Bridge(Simulated):
 
     def __init__(self, transport: Transport, state: Any, context: Context, rank: int) -> None:
         super().__init__(transport, state, _other_side(context), rank)
-        self._context, self.size = context, len(context.boxes)
+        self._context, self.size = context, context.size
 
     def _members(self) -> Any:
         return _other_side(self._context).boxes
@@ -47,8 +47,13 @@ def _other_side(context: Context) -> Context:
 
 def paired(transport: Transport, number: int, one: Sequence[Any], other: Sequence[Any]) -> tuple[Context, Context]:
     """Return the contexts of two groups that send to each other: each has the mailboxes of the other."""
-    first, second = Context(number, one, transport.join), Context(number, other, transport.join)
+    return _facing(Context(number, one, transport.join), Context(number, other, transport.join))
+
+
+def _facing(first: Context, second: Context) -> tuple[Context, Context]:
+    """Return both contexts, each with the mailboxes of the other."""
     first.boxes, second.boxes = second.boxes, first.boxes
+    first.size, second.size = second.size, first.size
     return first, second
 
 
@@ -148,8 +153,7 @@ def connect(c: Any, name: Hashable, low: Sequence[int], high: Sequence[int]) -> 
 
     def make() -> Any:
         states = [[transport.ranks[rank] for rank in group] for group in (low, high)]
-        pair = transport.new_context(states[0]), transport.new_context(states[1])
-        pair[0].boxes, pair[1].boxes = pair[1].boxes, pair[0].boxes
+        pair = _facing(transport.new_context(states[0]), transport.new_context(states[1]))
         return pair, [transport.new_context(each) for each in states]
 
     pair, locals_ = found.fetch(name, len(low) + len(high), make)

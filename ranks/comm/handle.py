@@ -41,7 +41,7 @@ class Handle:
     def __init__(self, transport: Transport, state: RankState, context: Context, rank: int) -> None:
         self._transport, self._scheduler, self._state = transport, transport.scheduler, state
         self._context, self._box = context, context.boxes[rank]
-        self.rank, self.size = rank, len(context.boxes)
+        self.rank, self.size = rank, context.size  # one number for all, which is an object
         self._to: dict[int, Lane] = {}
         self._from = self._box.lanes
         self._caller = None if transport.observers else state.greenlet

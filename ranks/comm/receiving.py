@@ -31,7 +31,6 @@ class Receiving(Finishing):
         state = self._state
         if state.receiving is None:
             state.receiving = Operation("receive", state, self._box, ANY_SOURCE, ANY_TAG, None)
-            state.parked_on = (state.receiving,)
         operation: Operation = state.receiving
         return operation
 
@@ -75,11 +74,10 @@ class Receiving(Finishing):
         self._box.post(operation, inf)
         if operation.ready_ps is None:
             operation.waiting = ALL
-            state.awaits, state.enough = state.parked_on, ALL
             if sending is not None and sending.ready_ps is None:
-                state.awaits = (sending, operation)
-            scheduler.park(state)
-            state.awaits = ()
+                scheduler.park_for(state, (sending, operation))
+            else:
+                scheduler.park(state)
         return operation
 
     def _lane_from(self, source: Any, tag: Any) -> Lane | None:

@@ -87,7 +87,6 @@ class Sending(Finishing):
         lane = self._to.get(dest)
         if lane is None:
             lane = self._to[dest] = self._context.boxes[dest].lane(self.rank)
-            lane.dest = dest
         return lane
 
     def _send_operation(

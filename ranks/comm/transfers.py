@@ -72,7 +72,7 @@ class Transfers(Sending, Receiving):
                 if (
                     sendbuf.dtype is kind.dtype
                     and (sendtag is kind.tag or (type(sendtag) is int and sendtag == kind.tag))
-                    and (dest is lane.dest or type(dest) is int)
+                    and type(dest) is int
                 ):
                     free = kind.free
                     message = free.pop() if free else Message(kind)
@@ -157,9 +157,7 @@ class Transfers(Sending, Receiving):
             operation.waiting = ALL
             lane.waiter = operation
             lane.direct = False
-            state.awaits = state.parked_on
             self._scheduler.park(state)
-            state.awaits = ()
             message = operation.message
             kind = message.kind
         try:

@@ -28,7 +28,7 @@ class Rank:
     node:      The node that it is on.
     now:       Its virtual time in picoseconds; it runs with the rank.
     greenlet:  Its thread of control; false when its program has ended.
-    awaits:    What a parked rank waits for; empty while it runs, polls, or waits for its turn to run.
+    awaits:    What a parked rank says it waits for; empty while it runs, polls, or waits for its turn to run.
     enough:    Whether the rank needs ALL of what it awaits, or the FIRST of it.
     seed:      The seed of the run.
     own:       What it has for itself of the state of the process, if it does not share it with other ranks.

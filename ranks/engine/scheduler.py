@@ -20,7 +20,7 @@ from greenlet import GreenletExit, getcurrent
 
 from ranks.engine.events import POLL, Event
 from ranks.engine.process import SharedState
-from ranks.engine.rank import ALL, Rank, RankGreenlet
+from ranks.engine.rank import ALL, Rank, RankGreenlet, current_rank
 from ranks.words.errors import RankExitError, RanksError
 
 __tracebackhide__ = True  # pytest shows the frames of the program, not of this module
@@ -88,7 +88,7 @@ class Scheduler:
             state.greenlet.state = state
             if context:  # an empty one is made when the rank first sets a variable
                 state.greenlet.gr_context = context.copy()
-            state.greenlet.switch(state)
+            state.greenlet.switch()
             if self.failure is not None:
                 return
         self.starting = False
@@ -102,7 +102,7 @@ class Scheduler:
 
         def run() -> None:
             rank.switch()
-            guarded(state)
+            guarded()
 
         self.beside = [each for each in self.beside if each.greenlet]
         self.beside.append(state)
@@ -112,10 +112,11 @@ class Scheduler:
         state.greenlet.switch()
         self.ready.append(state.greenlet)
 
-    def _guarded(self, body: Callable[[Any], Any]) -> Callable[[Any], None]:
+    def _guarded(self, body: Callable[[Any], Any]) -> Callable[[], None]:
         """Return what a greenlet runs: the body, whose end or exception becomes that of the rank."""
 
-        def guarded(state: Rank) -> None:
+        def guarded() -> None:
+            state: Rank = current_rank()  # an argument would be held as long as the rank lives
             try:
                 body(state)
             except Leave:

@@ -203,11 +203,12 @@ def _grouped(what: str, blocked: list[Blocked]) -> list[str]:
 
 def _blocked(scene: Scene, state: RankState) -> Blocked:
     call = call_of(state.greenlet.gr_frame if state.greenlet is not None else None)
-    if not state.awaits:
+    awaited = state.awaited()
+    if not awaited:
         return Blocked(state.rank, call, "polls, and nothing is on its way", [], [])
-    pending = [each for awaited in state.awaits for each in awaited.awaited()]
+    pending = [part for each in awaited for part in each.awaited()]
     if not pending:
-        held = [each for each in state.awaits if isinstance(each, Work)]
+        held = [each for each in awaited if isinstance(each, Work)]
         holders = sorted(holder.rank for each in held for holder in each.holders)
         reason = f"waits for {ranks_text(holders)} to unlock it" if holders else "waits for work that cannot go on"
         return Blocked(state.rank, call, reason, [frozenset(holders)] if holders else [], [])

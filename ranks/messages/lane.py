@@ -23,10 +23,9 @@ class Lane:
     waiter:  The receive that the other rank is blocked in, if nothing else was posted here; None otherwise.
     direct:  Whether a message that comes can only be queued: no receive and no wildcard waits for it.
     kind:    The kind of the latest message, if a standard send of one is buffered.
-    dest:    The rank of the communicator that receives, as the sender has it.
     """
 
-    __slots__ = ("box", "dest", "direct", "kind", "posted", "queue", "sender", "source", "waiter")
+    __slots__ = ("box", "direct", "kind", "posted", "queue", "sender", "source", "waiter")
 
     def __init__(self, box: Any, source: int) -> None:
         self.box, self.source = box, source
@@ -36,7 +35,6 @@ class Lane:
         self.waiter: Operation | None = None
         self.direct = box.wild is None
         self.kind: Any = NO_KIND
-        self.dest: Any = None
 
     def first(self, tag: int) -> Message | None:
         """Return the message that a receive with this tag must take, None if there is none yet."""

@@ -28,21 +28,23 @@ class Context:
     boxes:    The mailboxes of its ranks, in order.
     ledgers:  What not all of its ranks have announced yet.
     join:     What starts the transfer of a matched message.
+    size:     How many mailboxes it has.
     hidden:   The context of the same ranks for what collectives send, out of reach of the program's wildcards and
               tags; None until somebody asks for it.
     """
 
-    __slots__ = ("boxes", "hidden", "join", "ledgers", "number")
+    __slots__ = ("boxes", "hidden", "join", "ledgers", "number", "size")
 
     def __init__(self, number: int, owners: Sequence[RankState], join: Join) -> None:
         self.number, self.join = number, join
         self.ledgers: dict[Any, Any] = {}
         self.hidden: Context | None = None
         self.boxes: list[Mailbox] = []
+        self.size = len(owners)
         for owner in owners:
             box = Mailbox(owner, self)
             self.boxes.append(box)
-            owner.boxes = (*owner.boxes, box)
+            box.older, owner.box = owner.box, box
 
 
 class Mailbox:
@@ -53,15 +55,17 @@ class Mailbox:
     lanes:    The ways of messages from other ranks that were used or waited for, by source.
     wild:     What waits here for any source, or probes; None until something did for the first time.
     n_named:  How many receives are posted in its lanes.
+    older:    The rank's mailbox in the communicator that it got before this one; None in its first.
     """
 
-    __slots__ = ("context", "lanes", "n_named", "owner", "wild")
+    __slots__ = ("context", "lanes", "n_named", "older", "owner", "wild")
 
     def __init__(self, owner: RankState, context: Context) -> None:
         self.owner, self.context = owner, context
         self.lanes: dict[int, Lane] = {}
         self.wild: Wildcards | None = None
         self.n_named = 0
+        self.older: Mailbox | None = None
 
     def lane(self, source: int) -> Lane:
         """Return the lane from a rank of the communicator."""

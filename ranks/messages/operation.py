@@ -112,4 +112,4 @@ class Work(Operation):
         """Return what it waits for: what its worker does."""
         if self.ready_ps is not None or self.beside is None:
             return []
-        return [each for awaited in self.beside.awaits for each in awaited.awaited()]
+        return [each for awaited in self.beside.awaited() for each in awaited.awaited()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ranks.engine.rank import FIRST, Rank
@@ -17,28 +18,34 @@ class RankState(Rank):
     sent, received: Its traffic so far: messages << TRAFFIC_SHIFT, plus bytes.
     backlog:   Messages that have yet to take their turn at its out-port.
     n_posted:  How many of its receives have had to wait for their message, by which they know their order.
-    boxes:     Its mailboxes, one in each of its communicators.
+    box:       Its mailbox in the communicator that it got last; `boxes` are all that it has.
     open:      Its nonblocking operations whose requests are not finished; None before the first.
     receiving: The operation that it uses for its blocking receives, one after the other.
-    parked_on: What it awaits while it is blocked in one.
     in_port, out_port: The ports of its network, if that has some.
     """
 
     __slots__ = (
-        "backlog", "boxes", "in_port", "n_posted", "open", "out_port", "parked_on", "received", "receiving",
-        "scheduler", "sent",
+        "backlog", "box", "in_port", "n_posted", "open", "out_port", "received", "receiving", "scheduler", "sent",
     )  # fmt: skip
 
     def __init__(self, rank: int, node: int, seed: int) -> None:
         super().__init__(rank, node, seed)
         self.sent = self.received = self.backlog = self.n_posted = 0
-        self.boxes: tuple[Any, ...] = ()
+        self.box: Any = None
         self.open: dict[Operation, None] | None = None
         self.receiving: Any = None
-        self.parked_on: tuple[Operation, ...] = ()
         self.in_port: Any = None
         self.out_port: Any = None
         self.scheduler: Scheduler
+
+    @property
+    def boxes(self) -> list[Any]:
+        """Its mailboxes, one in each of its communicators, latest first."""
+        found, box = [], self.box
+        while box is not None:
+            found.append(box)
+            box = box.older
+        return found
 
     @property
     def sends(self) -> int:
@@ -63,6 +70,11 @@ class RankState(Rank):
     def progress(self) -> tuple[int, int]:
         """Return what changes with all that the rank does but to poll and to work."""
         return self.sent, self.received
+
+    def awaited(self) -> Sequence[Any]:
+        """Return what the rank waits for while it is parked: what it said, or the message of a blocking receive."""
+        is_receiving = self.receiving is not None and self.receiving.waiting
+        return self.awaits or ((self.receiving,) if is_receiving else ())
 
     def next_ps(self, after_ps: int) -> int | None:
         """Return when the next thing that is on its way to this rank will be there, as far as known."""

@@ -240,7 +240,7 @@ class ChoosingScheduler(Scheduler):
         if question is not None:
             operations, enough = question.operations, question.enough
         else:
-            operations, enough = state.awaits, "all"
+            operations, enough = state.awaited(), "all"
         pending = [each for each in operations if isinstance(each, Operation) and each.ready_ps is None]
         sends = [each for each in pending if each.is_standard and each not in self.held]
         return sends if enough != "all" or len(sends) == len(pending) else []
