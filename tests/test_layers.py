@@ -11,15 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ALGORITHMS = {"ranks", "collectives"}
-# ranks <- collectives <- {sorting, mpi, parallel} <- experiments; benchmarks see what a user sees.
+# ranks <- collectives <- {sorting, mpi, parallel <- training} <- experiments; benchmarks see what a user sees.
 MAY_IMPORT = {
     "ranks": set(),
     "collectives": {"ranks"},
     "sorting": ALGORITHMS,
     "mpi": ALGORITHMS,  # all rooms of ranks too: it is another front of theirs
     "parallel": ALGORITHMS,
-    "experiments": ALGORITHMS | {"sorting", "parallel", "mpi"},
-    "benchmarks": ALGORITHMS | {"sorting", "parallel", "mpi"},
+    "training": ALGORITHMS | {"parallel"},
+    "experiments": ALGORITHMS | {"sorting", "parallel", "training", "mpi"},
+    "benchmarks": ALGORITHMS | {"sorting", "parallel", "training", "mpi"},
 }
 MODULES = sorted(path.relative_to(ROOT) for layer in MAY_IMPORT for path in (ROOT / layer).rglob("*.py"))
 
@@ -40,7 +41,11 @@ def faults(layer: str, source: str) -> list[str]:
         top, _, inner = name.partition(".")
         if top in MAY_IMPORT and top not in MAY_IMPORT[layer] | {layer}:
             found.append(f"line {line}: {layer} imports {name}, expected only {sorted(MAY_IMPORT[layer])}")
-        elif top == "ranks" and layer in ("collectives", "sorting", "parallel") and is_private("ranks", inner):
+        elif (
+            top == "ranks"
+            and layer in ("collectives", "sorting", "parallel", "training")
+            and is_private("ranks", inner)
+        ):
             found.append(f"line {line}: {layer} imports {name}, expected what `ranks` itself exports")
     return found
 
@@ -151,6 +156,8 @@ def test_every_package_has_a_layer():
         ("collectives", "from ranks import real"),
         ("sorting", "from parallel import ulysses"),
         ("parallel", "import experiments"),
+        ("parallel", "from training.pipeline import Op"),
+        ("training", "import sorting"),
         ("experiments", "import benchmarks"),
     ],
 )
@@ -158,7 +165,9 @@ def test_a_forbidden_import_is_found(layer, source):
     assert len(faults(layer, source)) == 1
 
 
-@pytest.mark.parametrize("package", ["ranks", "collectives", "parallel", "sorting", "mpi", "ranks.real"])
+@pytest.mark.parametrize(
+    "package", ["ranks", "collectives", "parallel", "training", "training.pipeline", "sorting", "mpi", "ranks.real"]
+)
 def test_importing_does_no_work(package):
     """MPI must not start, nor matplotlib load (half a second), before somebody asks for them."""
     code = f"import sys, {package}; print(sorted({{'mpi4py', 'matplotlib', 'rich'}} & sys.modules.keys()))"
