@@ -14,15 +14,16 @@ by its weights as Megatron does. Every strategy gives the result and the gradien
 from parallel.attention.blockwise import blockwise_attention, blockwise_attention_backward, merge_attention
 from parallel.attention.dense import attention, attention_backward
 from parallel.attention.local import local_attention
-from parallel.block import block, block_backward
-from parallel.loss import mean_token_loss
+from parallel.block import block, block_backward, block_input_backward, block_weight_backward
+from parallel.loss import count_tokens, mean_token_loss
 from parallel.parameters import BlockSizes, random_parameters, split_parameters
 from parallel.sequence.ring import ring_attention, ring_attention_backward
 from parallel.sequence.shards import shard, token_positions, unshard
 from parallel.sequence.ulysses import ulysses_attention, ulysses_attention_backward
 from parallel.sequence.usp import unshard_grid, usp_attention, usp_attention_backward, usp_grid
-from parallel.strategies import SequenceSharded
+from parallel.strategies import SequenceSharded, sum_gradients
 from parallel.tensor.megatron import SequenceParallel, TensorParallel
+from parallel.tensor.vocabulary import embed, embed_backward, vocabulary_loss, vocabulary_rows
 
 __all__ = [
     "BlockSizes",
@@ -33,8 +34,13 @@ __all__ = [
     "attention_backward",
     "block",
     "block_backward",
+    "block_input_backward",
+    "block_weight_backward",
     "blockwise_attention",
     "blockwise_attention_backward",
+    "count_tokens",
+    "embed",
+    "embed_backward",
     "local_attention",
     "mean_token_loss",
     "merge_attention",
@@ -43,6 +49,7 @@ __all__ = [
     "ring_attention_backward",
     "shard",
     "split_parameters",
+    "sum_gradients",
     "token_positions",
     "ulysses_attention",
     "ulysses_attention_backward",
@@ -51,4 +58,6 @@ __all__ = [
     "usp_attention",
     "usp_attention_backward",
     "usp_grid",
+    "vocabulary_loss",
+    "vocabulary_rows",
 ]

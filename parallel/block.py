@@ -1,64 +1,94 @@
 """A transformer block, forward and backward, that runs unchanged under every strategy of sharing it out.
 
-    x -> norm -> column(w_qkv) -> attention -> row(w_out) -> + x -> norm -> column(w_up) -> gelu -> row(w_down) -> +
+    x -> norm -> enter, w_qkv, attention, w_out, leave -> + x -> norm -> enter, w_up, gelu, w_down, leave -> +
 
-`parameters.py` has the names, `strategies.py` what a strategy is.
+`parameters.py` has the names, `strategies.py` what a strategy is. The backward has two halves. The input half returns
+the gradient of x, for which another rank may be waiting. The weight half, the four products with the gradients of the
+matrices, may run at any time later.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from collectives.arrays import Array
-from parallel.layers import gelu, gelu_backward, layer_norm, layer_norm_backward
+from parallel.layers import (
+    gelu,
+    layer_norm,
+    layer_norm_backward,
+    linear,
+    linear_input_backward,
+    linear_weight_backward,
+    token_sum,
+)
 from parallel.parameters import Parameters
 from parallel.strategies import Strategy
 
 Result = tuple[Array, Any]
-Gradients = tuple[Array, dict[str, Array]]
+
+
+class Waiting(NamedTuple):
+    """What the weight half of a block's backward needs.
+
+    done: gradients of norms and biases by name. products: for each matrix its input (of w_qkv and w_up, as the block
+    kept it) and the gradient of its output.
+    """
+
+    done: dict[str, Array]
+    products: dict[str, tuple[Array, Array]]
 
 
 def attention_layer(strategy: Strategy, parameters: Parameters, x: Array) -> Result:
     """Return attention between projections, and what the backward needs."""
-    qkv, saved_qkv = strategy.column(x, parameters["w_qkv"], parameters["b_qkv"])
+    whole = strategy.enter(x)
+    qkv = linear(whole, parameters["w_qkv"], parameters["b_qkv"])
     heads, head_dim = strategy.heads, strategy.sizes.head_dim
     by_head = qkv.reshape(*qkv.shape[:2], heads.width, head_dim)
     of_query, of_kv = heads.hi - heads.lo, heads.kv_hi - heads.kv_lo
     q, k, v = np.split(by_head, [of_query, of_query + of_kv], 2)
     out, saved_attention = strategy.attention.forward(q, k, v)
-    y, saved_out = strategy.row(
-        out.reshape(*out.shape[:2], of_query * head_dim), parameters["w_out"], parameters["b_out"]
-    )
-    return y, (saved_qkv, saved_attention, saved_out)
+    out = out.reshape(*out.shape[:2], of_query * head_dim)
+    y = strategy.leave(linear(out, parameters["w_out"]))
+    y += parameters["b_out"]  # after the sum over ranks, or it would count p times
+    return y, (whole if strategy.keep_gathered else x, saved_attention, out)
 
 
-def attention_layer_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array) -> Gradients:
-    """Return the gradients of x and of the parameters."""
-    saved_qkv, saved_attention, saved_out = saved
+def attention_layer_backward(
+    strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array, waiting: Waiting
+) -> Array:
+    """Return the gradient of x; add to `waiting`."""
+    kept, saved_attention, out = saved
     heads, head_dim = strategy.heads, strategy.sizes.head_dim
-    d_out, d_w_out, d_b_out = strategy.row_backward(saved_out, parameters["w_out"], d_y)
+    d_whole = strategy.leave_backward(d_y)
+    d_out = linear_input_backward(parameters["w_out"], d_whole)
     d_heads = d_out.reshape(*d_out.shape[:2], heads.hi - heads.lo, head_dim)
     d_qkv = np.concatenate(strategy.attention.backward(saved_attention, d_heads), 2)
     d_qkv = d_qkv.reshape(*d_qkv.shape[:2], heads.width * head_dim)
-    d_x, d_w_qkv, d_b_qkv = strategy.column_backward(saved_qkv, parameters["w_qkv"], d_qkv)
-    return d_x, {"w_qkv": d_w_qkv, "b_qkv": d_b_qkv, "w_out": d_w_out, "b_out": d_b_out}
+    waiting.done.update(b_out=token_sum(d_y), b_qkv=token_sum(d_qkv))
+    waiting.products.update(w_out=(out, d_whole), w_qkv=(kept, d_qkv))
+    return strategy.enter_backward(linear_input_backward(parameters["w_qkv"], d_qkv))
 
 
 def mlp(strategy: Strategy, parameters: Parameters, x: Array) -> Result:
     """Return the block's MLP, and what the backward needs."""
-    up, saved_up = strategy.column(x, parameters["w_up"], parameters["b_up"])
-    y, saved_down = strategy.row(gelu(up), parameters["w_down"], parameters["b_down"])
-    return y, (saved_up, up, saved_down)
+    whole = strategy.enter(x)
+    active, slope = gelu(linear(whole, parameters["w_up"], parameters["b_up"]))
+    y = strategy.leave(linear(active, parameters["w_down"]))
+    y += parameters["b_down"]
+    return y, (whole if strategy.keep_gathered else x, slope, active)
 
 
-def mlp_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array) -> Gradients:
-    """Return the gradients of x and of the parameters."""
-    saved_up, up, saved_down = saved
-    d_active, d_w_down, d_b_down = strategy.row_backward(saved_down, parameters["w_down"], d_y)
-    d_x, d_w_up, d_b_up = strategy.column_backward(saved_up, parameters["w_up"], gelu_backward(up, d_active))
-    return d_x, {"w_up": d_w_up, "b_up": d_b_up, "w_down": d_w_down, "b_down": d_b_down}
+def mlp_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array, waiting: Waiting) -> Array:
+    """Return the gradient of x; add to `waiting`."""
+    kept, slope, active = saved
+    d_whole = strategy.leave_backward(d_y)
+    d_up = linear_input_backward(parameters["w_down"], d_whole)
+    d_up *= slope
+    waiting.done.update(b_down=token_sum(d_y), b_up=token_sum(d_up))
+    waiting.products.update(w_down=(active, d_whole), w_up=(kept, d_up))
+    return strategy.enter_backward(linear_input_backward(parameters["w_up"], d_up))
 
 
 def block(strategy: Strategy, parameters: Parameters, x: Array) -> Result:
@@ -68,23 +98,44 @@ def block(strategy: Strategy, parameters: Parameters, x: Array) -> Result:
     Source: Xiong et al., arXiv 2002.04745 (norm first).
     """
     normal1, saved_norm1 = layer_norm(x, parameters["norm1_gain"], parameters["norm1_bias"])
-    attended, saved_attention = attention_layer(strategy, parameters, normal1)
-    middle = x + attended
+    middle, saved_attention = attention_layer(strategy, parameters, normal1)
+    middle += x
     normal2, saved_norm2 = layer_norm(middle, parameters["norm2_gain"], parameters["norm2_bias"])
-    mixed, saved_mlp = mlp(strategy, parameters, normal2)
-    return middle + mixed, (saved_norm1, saved_attention, saved_norm2, saved_mlp)
+    y, saved_mlp = mlp(strategy, parameters, normal2)
+    y += middle
+    return y, (saved_norm1, saved_attention, saved_norm2, saved_mlp)
 
 
-def block_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array) -> Gradients:
-    """Return the gradients of this rank's tokens of x, and of its parameters for the tokens of all ranks."""
+def block_input_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array) -> tuple[Array, Waiting]:
+    """Return the gradient of x for this rank's tokens, and what the weight half needs; `saved` may go then.
+
+    Leave d_y as it is until the weight half has run: it may be part of what waits. The gradient of x is not.
+    """
     saved_norm1, saved_attention, saved_norm2, saved_mlp = saved
-    d_normal2, of_mlp = mlp_backward(strategy, parameters, saved_mlp, d_y)
-    d_middle, of_mlp["norm2_gain"], of_mlp["norm2_bias"] = layer_norm_backward(
-        saved_norm2, parameters["norm2_gain"], d_normal2
-    )
+    waiting = Waiting({}, {})
+    d_normal2 = mlp_backward(strategy, parameters, saved_mlp, d_y, waiting)
+    d_middle, *of_norm2 = layer_norm_backward(saved_norm2, parameters["norm2_gain"], d_normal2)
     d_middle += d_y
-    d_normal1, of_attention = attention_layer_backward(strategy, parameters, saved_attention, d_middle)
-    d_x, of_attention["norm1_gain"], of_attention["norm1_bias"] = layer_norm_backward(
-        saved_norm1, parameters["norm1_gain"], d_normal1
-    )
-    return d_x + d_middle, strategy.finish(of_mlp | of_attention)
+    d_normal1 = attention_layer_backward(strategy, parameters, saved_attention, d_middle, waiting)
+    d_x, *of_norm1 = layer_norm_backward(saved_norm1, parameters["norm1_gain"], d_normal1)
+    d_x += d_middle
+    names = ("norm2_gain", "norm2_bias", "norm1_gain", "norm1_bias")
+    waiting.done.update(zip(names, (*of_norm2, *of_norm1), strict=True))
+    return d_x, waiting
+
+
+def block_weight_backward(strategy: Strategy, waiting: Waiting) -> dict[str, Array]:
+    """Return the gradients of this rank's parameters for what it has computed; `strategy.finish` sums over ranks."""
+    gradients = dict(waiting.done)
+    for name, (x, d_y) in waiting.products.items():
+        enters = name in ("w_qkv", "w_up") and not strategy.keep_gathered
+        gradients[name] = linear_weight_backward(strategy.enter(x) if enters else x, d_y)
+    return gradients
+
+
+def block_backward(
+    strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array
+) -> tuple[Array, dict[str, Array]]:
+    """Return the gradients of x and of this rank's parameters, both halves at once; `strategy.finish` comes later."""
+    d_x, waiting = block_input_backward(strategy, parameters, saved, d_y)
+    return d_x, block_weight_backward(strategy, waiting)

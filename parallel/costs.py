@@ -127,7 +127,7 @@ def saved_elements(sizes: BlockSizes, tokens: int, p: int, strategy: str) -> int
     """
     hidden, heads = sizes.hidden, sizes.heads
     inside = hidden + (heads + 2 * sizes.kv_heads) * sizes.head_dim + 2 * sizes.ffn + heads
-    normed, statistics = 2 * hidden, 2 * hidden + 4  # outputs of both norms; their inputs, means and deviations
+    normed, statistics = 2 * hidden, 2 * hidden + 2  # outputs of both norms; their inputs normalised, and 1/deviation
     per_token = {
         "ulysses": (inside + normed + statistics + hidden) / p,  # the attention's output, by heads and by tokens
         "ring": (inside + normed + statistics) / p,

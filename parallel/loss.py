@@ -8,7 +8,8 @@ import numpy as np
 
 from collectives import ring_allreduce
 from collectives.arrays import Array
-from parallel.arguments import check_array, refuse
+from parallel.arguments import refuse
+from parallel.tensor.vocabulary import check_labels, vocabulary_loss
 
 
 def mean_token_loss(comm: Any, logits: Array, labels: Array, *, ignored: int = -1) -> tuple[float, Array]:
@@ -23,37 +24,37 @@ def mean_token_loss(comm: Any, logits: Array, labels: Array, *, ignored: int = -
     shards more. comm: None if this rank has all tokens. ignored: tokens with this label do not count.
 
     Shape:   logits (batch, tokens, classes), labels (batch, tokens) of integers -> float, (batch, tokens, classes).
-    Cost:    an all-reduce of two numbers.
+    Cost:    two all-reduces of one number.
     Raises:  TypeError, ValueError if arrays do not fit, labels are no classes, or no token of any rank counts.
     """
     who = "mean_token_loss"
-    counted = _check(who, logits, labels, ignored)
-    rows = np.where(counted, labels, 0)[..., None]
-    # The largest of each token, not of the batch: a token whose logits are all far below would lose its softmax.
-    shifted = logits - logits.max(-1, keepdims=True)
-    exponentials = np.exp(shifted)
-    sums = exponentials.sum(-1, keepdims=True)
-    losses = np.log(sums) - np.take_along_axis(shifted, rows, -1)
-    total = np.array([losses[counted].sum(dtype=np.float64), counted.sum()])
+    counted = check_labels(who, logits, labels, ignored)
+    classes = logits.shape[2]
+    wrong = labels[counted & ((labels < 0) | (labels >= classes))]
+    if wrong.size:
+        expected = f"0 to {classes - 1}, or {ignored} for tokens that do not count"
+        refuse(ValueError, who, f"label {wrong[0]}", expected, "pass the number of a class")
+    loss, d_logits = vocabulary_loss(None, logits, 0, labels, count_tokens(comm, labels, ignored), ignored=ignored)
+    return (loss if comm is None else ring_allreduce(comm, np.array([loss])).item()), d_logits
+
+
+def count_tokens(comm: Any, labels: Array, ignored: int = -1) -> int:
+    """Return how many labels of all ranks of `comm` count: those that are not `ignored`. Call it once a step.
+
+        ranks.run(lambda comm: count_tokens(comm, np.array([[7, -1, comm.rank - 1]])), 3).results  # [5, 5, 5]
+
+    labels: of all microbatches of the step, in any shape. comm: None if this rank has all tokens.
+
+    Cost:    an all-reduce of one number.
+    Raises:  TypeError if labels are no integers; ValueError on each rank if no token of any rank counts.
+    """
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
+        got = f"labels of {labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__}"
+        refuse(TypeError, "count_tokens", got, "an array of integers", "pass the class of each token")
+    total = np.array([np.count_nonzero(labels != ignored)])
     if comm is not None:
         total = ring_allreduce(comm, total)
-    if not total[1]:
-        refuse(ValueError, who, "no token that counts on any rank", "1 or more", f"give some a label but {ignored}")
-    d_logits = exponentials / sums
-    np.put_along_axis(d_logits, rows, np.take_along_axis(d_logits, rows, -1) - 1, -1)
-    d_logits *= np.asarray(counted[..., None] / total[1], logits.dtype)
-    return float(total[0] / total[1]), d_logits
-
-
-def _check(who: str, logits: Any, labels: Any, ignored: int) -> Array:
-    """Return which tokens count; raise unless the arrays fit together."""
-    check_array(who, "logits", logits, 3)
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.shape != logits.shape[:2]:
-        got = f"labels {labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else f"labels {labels!r:.40}"
-        refuse(ValueError, who, got, f"integers of shape {logits.shape[:2]}", "pass the class of each token")
-    counted = labels != ignored
-    wrong = labels[counted & ((labels < 0) | (labels >= logits.shape[2]))]
-    if wrong.size:
-        expected = f"0 to {logits.shape[2] - 1}, or {ignored} for tokens that do not count"
-        refuse(ValueError, who, f"label {wrong[0]}", expected, "pass the number of a class")
-    return np.asarray(counted)
+    if not total[0]:
+        got = "no token that counts on any rank"
+        refuse(ValueError, "count_tokens", got, "1 or more", f"give some a label but {ignored}")
+    return int(total[0])

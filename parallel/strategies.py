@@ -11,35 +11,41 @@ from collectives import ring_allreduce
 from collectives.arrays import Array
 from parallel.attention.heads import Heads
 from parallel.attention.local import Attention
-from parallel.layers import linear, linear_backward
 from parallel.parameters import BlockSizes
 
 
 class Strategy(Protocol):
-    """A block calls column, then works on features by themselves (heads, GELU), then calls row.
+    """What ranks exchange around a pair of matrices, forward and backward, and once a step.
 
-    Both return (y, saved); their backwards take (saved, w, d_y) to (d_x, d_w, d_b). heads: those of this rank, which
-    `attention` takes. `finish` makes a rank's gradients those of the whole batch.
+        x --enter--> whole @ w_up -> gelu -> @ w_down --leave--> + bias
+
+    heads: those of this rank, which `attention` takes. keep_gathered: whether a block keeps what `enter` returned for
+    its weight gradients, or x, which then enters once more.
     """
 
     sizes: BlockSizes
     heads: Heads
     attention: Attention
+    keep_gathered: bool
 
-    def column(self, x: Array, w: Array, b: Array) -> tuple[Array, Array]:
-        """Return this rank's features of x @ w + b."""
+    def enter(self, x: Array) -> Array:
+        """Return what this rank's columns of a matrix are applied to, from its tokens outside of the matrices."""
 
-    def column_backward(self, saved: Array, w: Array, d_y: Array) -> tuple[Array, Array, Array]:
-        """Return the gradients of x, w and b."""
+    def enter_backward(self, d: Array) -> Array:
+        """Return the gradient of x, given this rank's share of that of enter(x)."""
 
-    def row(self, x: Array, w: Array, b: Array) -> tuple[Array, Array]:
-        """Return x @ w + b summed over the features of all ranks."""
+    def leave(self, y: Array) -> Array:
+        """Return for this rank's tokens the sum of what the rows of a matrix on all ranks give. It may be y itself."""
 
-    def row_backward(self, saved: Array, w: Array, d_y: Array) -> tuple[Array, Array, Array]:
-        """Return the gradients of x, w and b."""
+    def leave_backward(self, d: Array) -> Array:
+        """Return the gradient of y, given that of leave(y). It may be d itself."""
 
     def finish(self, gradients: dict[str, Array]) -> dict[str, Array]:
-        """Return the gradients of this rank's parameters, for all tokens."""
+        """Return the gradients of this rank's parameters for all tokens, given those that it has computed.
+
+        Call it once a step, with all blocks at once: that is one all-reduce. What stands before a dot in a name, as
+        in "block3.w_up", is the caller's.
+        """
 
 
 class SequenceSharded:
@@ -48,19 +54,17 @@ class SequenceSharded:
     attention: Ulysses, a ring or both; or of one rank, with comm=None, if this rank has all tokens.
     """
 
+    keep_gathered = True
+
     def __init__(self, comm: Any, sizes: BlockSizes, attention: Attention) -> None:
         self.comm, self.sizes, self.attention = comm, sizes, attention
         self.heads = Heads(0, sizes.heads, 0, sizes.kv_heads)
 
-    def column(self, x: Array, w: Array, b: Array) -> tuple[Array, Array]:
-        """Return x @ w + b."""
-        return linear(x, w, b), x
+    def enter(self, x: Array) -> Array:
+        """Return x."""
+        return x
 
-    def column_backward(self, saved: Array, w: Array, d_y: Array) -> tuple[Array, Array, Array]:
-        """Return the gradients of x, w and b, the last two for this rank's tokens."""
-        return linear_backward(saved, w, d_y)
-
-    row, row_backward = column, column_backward
+    enter_backward = leave = leave_backward = enter
 
     def finish(self, gradients: dict[str, Array]) -> dict[str, Array]:
         """Return the gradients summed over the tokens of all ranks."""

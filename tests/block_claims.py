@@ -39,12 +39,13 @@ def sizes_of(case: Case) -> parallel.BlockSizes:
 
 def train(
     comm: Any, strategy: Any, parameters: Any, head: np.ndarray, x: np.ndarray, labels: np.ndarray,
-    loss: Callable[..., Any] = parallel.mean_token_loss,
+    loss: Callable[..., Any] = parallel.mean_token_loss, forward: Callable[..., Any] = parallel.block,
 ) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:  # fmt: skip
     """Return the loss, the gradient of x and those of all parameters; comm: None if this rank has all tokens."""
-    y, saved = parallel.block(strategy, parameters, x)
+    y, saved = forward(strategy, parameters, x)
     value, d_logits = loss(comm, y @ head, labels)
     d_x, gradients = parallel.block_backward(strategy, parameters, saved, d_logits @ head.T)
+    gradients = strategy.finish(gradients)
     of_head = {"head": y.reshape(-1, y.shape[2]).T @ d_logits.reshape(-1, CLASSES)}
     return value, d_x, gradients | (of_head if comm is None else sum_gradients(comm, of_head))
 
@@ -118,9 +119,7 @@ def part_of(strategy: Any, name: str, array: np.ndarray, columns: dict[str, np.n
     return array if kind is None else np.take(array, columns[kind[0]], kind[1])
 
 
-def claim_equals_one_rank(
-    comm: Any, case: Case, make: Callable[..., Any], loss: Callable[..., Any] = parallel.mean_token_loss
-) -> None:
+def claim_equals_one_rank(comm: Any, case: Case, make: Callable[..., Any], **wrong: Callable[..., Any]) -> None:
     """Loss, gradient of x and gradients of all parameters are those that one rank gets from the whole batch."""
     every = whole(case)
     strategy, mine, loss_comm = make(comm, case)
@@ -129,7 +128,7 @@ def claim_equals_one_rank(
     if isinstance(strategy, parallel.TensorParallel):
         parameters = parallel.split_parameters(every.parameters, sizes_of(case), comm.size, comm.rank)
     value, d_x, gradients = train(
-        loss_comm, strategy, parameters, every.head, every.x[:, mine], every.labels[:, mine], loss
+        loss_comm, strategy, parameters, every.head, every.x[:, mine], every.labels[:, mine], **wrong
     )
     # Some thousand operations lie between an input and a gradient, most of them sums that keep errors relative.
     eps = float(np.finfo(case.dtype).eps)

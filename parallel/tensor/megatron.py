@@ -20,7 +20,6 @@ from collectives.arrays import Array
 from parallel.arguments import refuse
 from parallel.attention.heads import on_heads, split_heads
 from parallel.attention.local import Attention
-from parallel.layers import linear, linear_backward
 from parallel.parameters import BlockSizes
 from parallel.sequence.shards import agree
 from parallel.strategies import sum_gradients
@@ -39,6 +38,7 @@ class TensorParallel:
 
     # Parameters that all ranks have, but whose gradients are only for the tokens of one.
     replicated: tuple[str, ...] = ()
+    keep_gathered = True
 
     def __init__(self, comm: Any, sizes: BlockSizes, attention: Attention) -> None:
         self.comm, self.sizes = comm, sizes
@@ -47,28 +47,29 @@ class TensorParallel:
         self.shares_kv = sum(each.kv_hi - each.kv_lo for each in every) > sizes.kv_heads
         self.attention = on_heads(attention, self.heads, sizes.group)
 
-    def column(self, x: Array, w: Array, b: Array) -> tuple[Array, Array]:
-        """Return this rank's features of x @ w + b, from all features of x."""
-        return linear(x, w, b), x
+    def enter(self, x: Array) -> Array:
+        """Return x: every rank has all of it."""
+        return x
 
-    def column_backward(self, saved: Array, w: Array, d_y: Array) -> tuple[Array, Array, Array]:
-        """Return the gradients of x, summed over the features of all ranks, of w and of b."""
-        d_x, d_w, d_b = linear_backward(saved, w, d_y)
-        return ring_allreduce(self.comm, d_x), d_w, d_b
+    def enter_backward(self, d: Array) -> Array:
+        """Return the gradient of x, summed over the features of all ranks."""
+        return ring_allreduce(self.comm, d)
 
-    def row(self, x: Array, w: Array, b: Array) -> tuple[Array, Array]:
-        """Return x @ w summed over the features of all ranks, plus b, once."""
-        return ring_allreduce(self.comm, x @ w) + b, x
+    def leave(self, y: Array) -> Array:
+        """Return y summed over the features of all ranks."""
+        return ring_allreduce(self.comm, y)
 
-    def row_backward(self, saved: Array, w: Array, d_y: Array) -> tuple[Array, Array, Array]:
-        """Return the gradients of x, w and b."""
-        return linear_backward(saved, w, d_y)
+    def leave_backward(self, d: Array) -> Array:
+        """Return the gradient of y on every rank: that of the sum."""
+        return d
 
     def finish(self, gradients: dict[str, Array]) -> dict[str, Array]:
         """Return the gradients, summed where other ranks have the same parameter and only a share of its gradient."""
-        partial = {name: gradients[name] for name in self.replicated if name in gradients}
+        partial = {name: each for name, each in gradients.items() if _parameter(name) in self.replicated}
         kv = {
-            name: self._all_kv(gradients[name]) for name in ("w_qkv", "b_qkv") if self.shares_kv and name in gradients
+            name: self._all_kv(each)
+            for name, each in gradients.items()
+            if self.shares_kv and _parameter(name) in ("w_qkv", "b_qkv")
         }
         summed = sum_gradients(self.comm, partial | kv)
         return gradients | summed | {name: self._with_kv(gradients[name], summed[name]) for name in kv}
@@ -119,27 +120,7 @@ class SequenceParallel(TensorParallel):
         self.lengths = agree(comm, "SequenceParallel", tokens, lengths, **alike, keep_gathered=int(keep_gathered))
         self.keep_gathered = keep_gathered
 
-    def column(self, x: Array, w: Array, b: Array) -> tuple[Array, Array]:
-        """Return this rank's features of x @ w + b for the tokens of all ranks, from this rank's tokens."""
-        whole = self._gather(x)
-        return linear(whole, w, b), whole if self.keep_gathered else x
-
-    def column_backward(self, saved: Array, w: Array, d_y: Array) -> tuple[Array, Array, Array]:
-        """Return the gradients of x, for this rank's tokens, of w and of b."""
-        whole = saved if self.keep_gathered else self._gather(saved)
-        d_whole, d_w, d_b = linear_backward(whole, w, d_y)
-        return self._scatter(d_whole), d_w, d_b
-
-    def row(self, x: Array, w: Array, b: Array) -> tuple[Array, Array]:
-        """Return x @ w for this rank's tokens, summed over the features of all ranks, plus b, once."""
-        return self._scatter(x @ w) + b, x
-
-    def row_backward(self, saved: Array, w: Array, d_y: Array) -> tuple[Array, Array, Array]:
-        """Return the gradients of x and of w, and that of b for this rank's tokens."""
-        d_x, d_w, _ = linear_backward(saved, w, self._gather(d_y))
-        return d_x, d_w, d_y.sum((0, 1))
-
-    def _gather(self, x: Array) -> Array:
+    def enter(self, x: Array) -> Array:
         """Return the tokens of all ranks."""
         expected = self.lengths[self.comm.rank]
         if x.shape[1] != expected:
@@ -148,14 +129,27 @@ class SequenceParallel(TensorParallel):
         whole = ring_allgather(self.comm, _tokens_first(x), counts=self._counts(x))
         return whole.reshape(sum(self.lengths), x.shape[0], x.shape[2]).swapaxes(0, 1)
 
-    def _scatter(self, x: Array) -> Array:
-        """Return this rank's tokens of the sum of `x` over all ranks."""
-        mine = pairwise_reduce_scatter(self.comm, _tokens_first(x), counts=self._counts(x))
-        return mine.reshape(self.lengths[self.comm.rank], x.shape[0], x.shape[2]).swapaxes(0, 1)
+    def leave(self, y: Array) -> Array:
+        """Return this rank's tokens of the sum of y over all ranks."""
+        mine = pairwise_reduce_scatter(self.comm, _tokens_first(y), counts=self._counts(y))
+        return mine.reshape(self.lengths[self.comm.rank], y.shape[0], y.shape[2]).swapaxes(0, 1)
+
+    def enter_backward(self, d: Array) -> Array:
+        """Return the gradient of this rank's tokens, summed over the features of all ranks."""
+        return self.leave(d)
+
+    def leave_backward(self, d: Array) -> Array:
+        """Return the gradient of y for the tokens of all ranks."""
+        return self.enter(d)
 
     def _counts(self, x: Array) -> list[int]:
         """Return how many elements of arrays like x each rank has."""
         return [n * x.shape[0] * x.shape[2] for n in self.lengths]
+
+
+def _parameter(name: str) -> str:
+    """Return the name of a parameter within its block."""
+    return name.rpartition(".")[2]
 
 
 def _tokens_first(x: Array) -> Array:

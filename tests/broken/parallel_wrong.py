@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -183,18 +184,17 @@ RIGHT = {
 # -- blocks: strategies ------------------------------------------------------------------------------------------------
 
 
-class BiasOnEveryRank(TensorParallel):
-    """The bias is added before the sum: p times."""
-
-    def row(self, x: Any, w: Any, b: Any) -> Any:
-        return collectives.ring_allreduce(self.comm, x @ w + b), x
+def bias_on_every_rank(strategy: Any, parameters: Any, x: Any) -> Any:
+    """The biases of w_out and w_down are added before the sum: p times."""
+    p = strategy.comm.size
+    return parallel.block(strategy, parameters | {name: p * parameters[name] for name in ("b_out", "b_down")}, x)
 
 
 class NoAllReduceBackward(TensorParallel):
     """The gradient of x is that of this rank's features."""
 
-    def column_backward(self, saved: Any, w: Any, d_y: Any) -> Any:
-        return parallel.layers.linear_backward(saved, w, d_y)
+    def enter_backward(self, d: Any) -> Any:
+        return d
 
 
 class SharedKvNotSummed(TensorParallel):
@@ -207,33 +207,32 @@ class SharedKvNotSummed(TensorParallel):
 class AllReducedAndScattered(SequenceParallel):
     """The sum over ranks is taken twice: p times too big."""
 
-    def row(self, x: Any, w: Any, b: Any) -> Any:
-        return self._scatter(collectives.ring_allreduce(self.comm, x @ w)) + b, x
+    def leave(self, y: Any) -> Any:
+        return super().leave(collectives.ring_allreduce(self.comm, y))
 
 
 class MlpWithoutAllGather(SequenceParallel):
     """Each rank applies its columns and rows of the MLP to its own tokens."""
 
-    def column(self, x: Any, w: Any, b: Any) -> Any:
-        return super().column(x, w, b) if w.shape[1] != _mlp_width(self) else (x @ w + b, x)
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.calls = count()
 
-    def row(self, x: Any, w: Any, b: Any) -> Any:
-        return super().row(x, w, b) if w.shape[0] != _mlp_width(self) else (x @ w + b, x)
+    def _in_mlp(self) -> bool:
+        """Return whether this call is one of the MLP: forward after attention, in both halves of the backward first."""
+        return next(self.calls) in (2, 3, 4, 5, 8)
 
-    def column_backward(self, saved: Any, w: Any, d_y: Any) -> Any:
-        if w.shape[1] != _mlp_width(self):
-            return super().column_backward(saved, w, d_y)
-        return parallel.layers.linear_backward(saved, w, d_y)
+    def enter(self, x: Any) -> Any:
+        return x if self._in_mlp() else super().enter(x)
 
-    def row_backward(self, saved: Any, w: Any, d_y: Any) -> Any:
-        if w.shape[0] != _mlp_width(self):
-            return super().row_backward(saved, w, d_y)
-        return parallel.layers.linear_backward(saved, w, d_y)
+    def leave(self, y: Any) -> Any:
+        return y if self._in_mlp() else super().leave(y)
 
+    def enter_backward(self, d: Any) -> Any:
+        return d if self._in_mlp() else super().leave(d)
 
-def _mlp_width(strategy: Any) -> int:
-    bounds = collectives.arrays.block_bounds(strategy.sizes.ffn, strategy.comm.size)
-    return bounds[strategy.comm.rank + 1] - bounds[strategy.comm.rank]
+    def leave_backward(self, d: Any) -> Any:
+        return d if self._in_mlp() else super().enter(d)
 
 
 class NormsNotSummed(SequenceParallel):
@@ -249,7 +248,7 @@ class GradientsNotSummed(parallel.SequenceSharded):
         return gradients
 
 
-TENSOR = [BiasOnEveryRank, NoAllReduceBackward, SharedKvNotSummed]
+TENSOR = [NoAllReduceBackward, SharedKvNotSummed]
 SEQUENCE = [AllReducedAndScattered, MlpWithoutAllGather, NormsNotSummed]
 
 # -- losses ------------------------------------------------------------------------------------------------------------

@@ -63,6 +63,12 @@ def test_a_wrong_sequence_parallel_block_is_rejected(variant: Any) -> None:
         block_claims(make)
 
 
+@pytest.mark.parametrize("strategy", ["tensor_parallel", "sequence_parallel"])
+def test_a_bias_that_counts_once_a_rank_is_rejected(strategy: str) -> None:
+    with pytest.raises(AssertionError, match=r"off by"):
+        block_claims(STRATEGIES[strategy], forward=wrong.bias_on_every_rank)
+
+
 def test_gradients_that_are_not_summed_are_rejected() -> None:
     def make(comm: Any, case: Case) -> Any:
         right, mine, loss_comm = STRATEGIES["ulysses"](comm, case)

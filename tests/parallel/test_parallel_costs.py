@@ -98,8 +98,6 @@ def block_program(make: Any, case: Case, comm: Any, backward: bool) -> Any:
     parameters = parallel.random_parameters(np.random.default_rng(0), sizes_of(case))
     if isinstance(strategy, parallel.TensorParallel):
         parameters = parallel.split_parameters(parameters, sizes_of(case), comm.size, comm.rank)
-    if isinstance(strategy, parallel.SequenceParallel):  # the other one has none to sum: no K/V head is shared here
-        strategy.finish = lambda gradients: gradients  # of parameters: not counted
     x = np.random.default_rng(comm.rank).random((case.batch, n, sizes_of(case).hidden))
     y, saved = parallel.block(strategy, parameters, x)
     if backward:
