@@ -1,1 +1,31 @@
-"""Training over many ranks: pipeline schedules as data, checked and played on a virtual clock."""
+"""Training a small GPT under every parallel strategy, with the loss of one rank.
+
+    import ranks
+    from training import Plan, train
+
+    plan = Plan(dp=2, tp=2, pp=2, microbatches=4)
+    ranks.run(lambda comm: train(comm, plan, steps=3).losses, plan.ranks).results[0]
+
+A `Plan` says how the model, the sequences and the work are cut; `train` runs on simulated ranks and on real MPI alike.
+"""
+
+from training.optimizers import SGD, AdamW, WarmupCosine
+from training.plan import Plan
+from training.sizes import GPTSizes
+from training.text import Batch, spelled, text_batch
+from training.trainer import History, Trainer, train, whole_parameters
+
+__all__ = [
+    "SGD",
+    "AdamW",
+    "Batch",
+    "GPTSizes",
+    "History",
+    "Plan",
+    "Trainer",
+    "WarmupCosine",
+    "spelled",
+    "text_batch",
+    "train",
+    "whole_parameters",
+]

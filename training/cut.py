@@ -1,0 +1,75 @@
+"""How the model is cut for one rank: its tokens, heads and words, and how it works with those that have others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+from collectives.arrays import Array, block_bounds
+from parallel import (
+    SequenceParallel,
+    SequenceSharded,
+    TensorParallel,
+    local_attention,
+    token_positions,
+    ulysses_attention,
+    ulysses_attention_backward,
+)
+from parallel.attention.local import Attention
+from parallel.sequence.ring import ring
+from parallel.strategies import Strategy
+from parallel.tensor.vocabulary import vocabulary_rows
+from training.plan import Plan
+from training.sizes import GPTSizes
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What all layers of a rank share.
+
+    strategy:  how its blocks work with those of other ranks.
+    comm:      the ranks that share the vocabulary, or None.
+    first:     this rank's first row of the table.
+    rows:      how many rows it has.
+    tokens:    the positions of the tokens that its tensor-parallel ranks have together.
+    positions: the positions of those that it has between matrices: fewer under sequence parallelism.
+    """
+
+    strategy: Strategy
+    comm: Any
+    first: int
+    rows: int
+    tokens: Array
+    positions: Array
+
+
+def make_cut(plan: Plan, sizes: GPTSizes, context: Any, tensor: Any) -> Cut:
+    """Return the cut of this rank, given its communicators along "cp" and "tp"."""
+    layout = "zigzag" if plan.context == "ring" else "plain"
+    every = token_positions(layout, sizes.context, plan.cp)
+    tokens = every[context.rank]
+    attention = _attention(context, plan.context, layout, [len(each) for each in every])
+    first, end = vocabulary_rows(sizes.vocab, plan.tp, tensor.rank)
+    strategy: Strategy
+    if plan.tp == 1:
+        strategy = SequenceSharded(None, sizes.block, attention)
+        return Cut(strategy, None, first, end - first, tokens, tokens)
+    if not plan.sp:
+        strategy = TensorParallel(tensor, sizes.block, attention)
+        return Cut(strategy, tensor, first, end - first, tokens, tokens)
+    shards = [tokens[low:high] for low, high in pairwise(block_bounds(len(tokens), plan.tp))]
+    mine, lengths = shards[tensor.rank], [len(each) for each in shards]
+    strategy = SequenceParallel(tensor, sizes.block, attention, tokens=len(mine), lengths=lengths)
+    return Cut(strategy, tensor, first, end - first, tokens, mine)
+
+
+def _attention(comm: Any, context: str, layout: str, lengths: list[int]) -> Attention:
+    """Return how a rank attends over the tokens of all ranks of `comm`."""
+    if comm.size == 1:
+        return local_attention(causal=True)
+    if context == "ring":
+        return ring(comm, causal=True, layout=layout, lengths=lengths)
+    forward = partial(ulysses_attention, comm, causal=True, lengths=lengths)
+    return Attention(forward, partial(ulysses_attention_backward, comm))

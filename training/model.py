@@ -1,0 +1,123 @@
+"""The layers of a GPT: the vectors of tokens, blocks, and the head with its loss; each backward has two halves.
+
+    tokens -> table[tokens] + positions -> block -> ... -> block -> norm -> @ table.T -> cross entropy
+
+A layer asks the states of its units for parameters and gives them gradients. `cut.py` has what all layers share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from collectives.arrays import Array
+from parallel.block import block, block_input_backward, block_weight_backward
+from parallel.layers import layer_norm, layer_norm_backward
+from parallel.tensor.vocabulary import embed, embed_backward, vocabulary_loss
+from training.cut import Cut
+from training.states import UnitState
+from training.text import Batch
+
+States = Mapping[str, UnitState]
+
+
+class Layer(Protocol):
+    """A layer of the model. `waiting` is what the weight half needs, which may run any time later."""
+
+    units: tuple[str, ...]
+
+    def forward(self, states: States, batch: Batch, total: int, x: Array) -> tuple[Array, Any]:
+        """Return the layer's output, and what its backward needs; `total` tokens count in the whole step."""
+
+    def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
+        """Return the gradient of x, and what the weight half needs."""
+
+    def weight_backward(self, states: States, waiting: Any) -> None:
+        """Add the gradients of this layer's parameters to those of its units."""
+
+
+class Embedding:
+    """The vectors of tokens and of their positions."""
+
+    units: tuple[str, ...] = ("table", "positions")
+
+    def __init__(self, cut: Cut) -> None:
+        self.cut = cut
+
+    def forward(self, states: States, batch: Batch, total: int, x: Array) -> tuple[Array, Any]:
+        """Return the vectors (sequences, tokens, hidden) of this rank's tokens; x is not used."""
+        rows = embed(states["table"].parameters()["weight"], self.cut.first, batch.tokens)
+        of_places = states["positions"].parameters()["weight"][self.cut.positions]
+        return self.cut.strategy.leave(rows) + of_places, batch.tokens
+
+    def input_backward(self, states: States, saved: Array, d_y: Array) -> tuple[Array, Any]:
+        """Return what waits; tokens have no gradient."""
+        return d_y, (saved, self.cut.strategy.leave_backward(d_y), d_y)
+
+    def weight_backward(self, states: States, waiting: Any) -> None:
+        """Add the gradients of the rows of both tables."""
+        tokens, d_rows, d_y = waiting
+        d_positions = np.zeros((states["positions"].parts["weight"].here), d_y.dtype)
+        d_positions[self.cut.positions] = d_y.sum(0)
+        states["table"].add({"weight": embed_backward(self.cut.rows, self.cut.first, tokens, d_rows)})
+        states["positions"].add({"weight": d_positions})
+
+
+class Block:
+    """One transformer block."""
+
+    def __init__(self, cut: Cut, number: int) -> None:
+        self.cut, self.unit = cut, f"block.{number}"
+        self.units: tuple[str, ...] = (self.unit,)
+
+    def forward(self, states: States, batch: Batch, total: int, x: Array) -> tuple[Array, Any]:
+        """Return the block's output."""
+        return block(self.cut.strategy, states[self.unit].parameters(), x)
+
+    def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
+        """Return the gradient of x."""
+        return block_input_backward(self.cut.strategy, states[self.unit].parameters(), saved, d_y)
+
+    def weight_backward(self, states: States, waiting: Any) -> None:
+        """Add the block's gradients."""
+        states[self.unit].add(block_weight_backward(self.cut.strategy, waiting))
+
+
+class Head:
+    """The last norm, the table once more as a matrix, and the loss: the one layer whose output is a number."""
+
+    units: tuple[str, ...] = ("norm", "table")
+
+    def __init__(self, cut: Cut) -> None:
+        self.cut = cut
+
+    def forward(self, states: States, batch: Batch, total: int, x: Array) -> tuple[Array, Any]:
+        """Return this microbatch's share of the step's loss, as an array of no axes."""
+        norm, table = states["norm"].parameters(), states["table"].parameters()["weight"]
+        normal, saved_norm = layer_norm(x, norm["gain"], norm["bias"])
+        inside = self.cut.strategy.enter(normal)
+        share, d_logits = vocabulary_loss(self.cut.comm, inside @ table.T, self.cut.first, batch.labels, total)
+        return np.asarray(share), (saved_norm, inside, d_logits)
+
+    def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
+        """Return the gradient of x."""
+        saved_norm, inside, d_logits = saved
+        d_normal = self.cut.strategy.enter_backward(d_logits @ states["table"].parameters()["weight"])
+        d_x, d_gain, d_bias = layer_norm_backward(saved_norm, states["norm"].parameters()["gain"], d_normal)
+        return d_x, (d_gain, d_bias, inside, d_logits)
+
+    def weight_backward(self, states: States, waiting: Any) -> None:
+        """Add the gradients of norm and table."""
+        d_gain, d_bias, inside, d_logits = waiting
+        d_table = d_logits.reshape(-1, d_logits.shape[2]).T @ inside.reshape(-1, inside.shape[2])
+        states["norm"].add({"gain": d_gain, "bias": d_bias})
+        states["table"].add({"weight": d_table})
+
+
+def layers_of_stage(cut: Cut, n_blocks: range, first: bool, last: bool) -> list[Layer]:
+    """Return the layers of a stage that has these blocks."""
+    layers: list[Layer] = [Embedding(cut)] if first else []
+    layers += [Block(cut, number) for number in n_blocks]
+    return layers + ([Head(cut)] if last else [])

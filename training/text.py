@@ -1,0 +1,91 @@
+"""Something to learn: sums in words, made on the spot, so that a batch is a function of seed and step alone.
+
+sums(np.random.default_rng(1), 60)
+# for example: "forty-two and seven make forty-nine. nine and six make fifteen."
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from collectives.arrays import Array
+from parallel.arguments import refuse
+
+ALPHABET = " .-abcdefghijklmnopqrstuvwxyz"
+# The label of a token that does not count.
+IGNORED = -1
+
+_SMALL = [
+    "nought",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+
+
+class Batch(NamedTuple):
+    """Token numbers (sequences, tokens), and for each the token that follows it."""
+
+    tokens: Array
+    labels: Array
+
+
+def in_words(n: int) -> str:
+    """Return the name of a number from 0 to 99.
+
+    in_words(42)  # 'forty-two'
+    """
+    if n < 20:
+        return _SMALL[n]
+    tens, ones = divmod(n, 10)
+    return _TENS[tens - 2] + (f"-{_SMALL[ones]}" if ones else "")
+
+
+def sums(rng: np.random.Generator, length: int) -> str:
+    """Return at least `length` letters of sums."""
+    text = ""
+    while len(text) < length:
+        a, b = (int(each) for each in rng.integers(0, 50, 2))
+        text += f"{in_words(a)} and {in_words(b)} make {in_words(a + b)}. "
+    return text
+
+
+def text_batch(seed: int, step: int, sequences: int, context: int, vocab: int) -> Batch:
+    """Return the batch of a step: sequence i is a function of (seed, step, i), whoever makes it.
+
+    A vocabulary smaller than the alphabet gives several letters one number.
+    """
+    number = {letter: i % vocab for i, letter in enumerate(ALPHABET)}
+    rows = np.empty((sequences, context + 1), np.int64)
+    for i, row in enumerate(rows):
+        rng = np.random.default_rng([seed, step, i])
+        begin = int(rng.integers(0, 16))  # not every sequence begins a sum
+        row[:] = [number[letter] for letter in sums(rng, begin + context + 1)[begin : begin + context + 1]]
+    return Batch(rows[:, :-1].copy(), rows[:, 1:].copy())
+
+
+def spelled(tokens: Array) -> str:
+    """Return the letters that token numbers stand for."""
+    if tokens.ndim != 1 or (tokens.size and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(ALPHABET)):
+        got = f"tokens of shape {tokens.shape}"
+        refuse(ValueError, "spelled", got, f"numbers from 0 to {len(ALPHABET) - 1} in a row", "pass one sequence")
+    return "".join(ALPHABET[int(i)] for i in tokens)

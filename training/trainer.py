@@ -1,0 +1,243 @@
+"""Training a GPT under a plan: one rank's part of it, step by step."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from collectives import ring_allgather, ring_allreduce
+from collectives.arrays import Array, block_bounds
+from parallel.arguments import refuse
+from parallel.strategies import sum_gradients
+from training.cut import make_cut
+from training.mesh import Mesh
+from training.model import Layer, layers_of_stage
+from training.optimizers import AdamW, Optimizer
+from training.parts import initial, part_of
+from training.plan import Plan
+from training.runner import Runner
+from training.sizes import GPTSizes
+from training.states import Arrays, UnitState
+from training.text import IGNORED, Batch, text_batch
+
+# (seed, step, sequences, context, vocab) -> the batch of a step, the same on every rank.
+Data = Callable[[int, int, int, int, int], Batch]
+
+
+@dataclass
+class History:
+    """What training has shown, step by step, the same on every rank: mean loss, and the gradient's norm unclipped."""
+
+    losses: list[float] = field(default_factory=list)
+    grad_norms: list[float] = field(default_factory=list)
+
+
+def train(
+    comm: Any,
+    plan: Plan | None = None,
+    *,
+    sizes: GPTSizes | None = None,
+    steps: int = 20,
+    batch: int = 8,
+    seed: int = 0,
+    optimizer: Optimizer | None = None,
+    dtype: Any = np.float64,
+    data: Data = text_batch,
+) -> History:
+    """Train a GPT for some steps under a plan, and return its history; all ranks of `comm` call it alike.
+
+        plan = Plan(dp=2, tp=2)
+        ranks.run(lambda comm: train(comm, plan, steps=3).losses, plan.ranks).results[0]
+
+    batch: sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
+
+    Raises: ValueError, TypeError on every rank, before any work, if something does not fit or ranks differ;
+            FloatingPointError on every rank if loss or gradient are not finite, before any parameter has changed.
+    """
+    trainer = Trainer(comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data)
+    for _ in range(steps):
+        trainer.step()
+    return trainer.history
+
+
+class Trainer:
+    """One rank's part of a training: its place in the plan, its layers, and the states of its units.
+
+    trainer = Trainer(comm, Plan(pp=2))
+    trainer.step()
+    trainer.history.losses
+    """
+
+    def __init__(
+        self,
+        comm: Any,
+        plan: Plan | None = None,
+        *,
+        sizes: GPTSizes | None = None,
+        batch: int = 8,
+        seed: int = 0,
+        optimizer: Optimizer | None = None,
+        dtype: Any = np.float64,
+        data: Data = text_batch,
+    ) -> None:
+        self.comm, self.plan, self.sizes = comm, plan or Plan(), sizes or GPTSizes()
+        self.batch, self.seed, self.data = batch, seed, data
+        self.optimizer, self.dtype = optimizer or AdamW(), np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            refuse(TypeError, "train", f"dtype={dtype!r}", "float32 or float64", "pass np.float32")
+        self.plan.check(comm.size, self.sizes, batch)
+        _check_alike(comm, (self.plan, self.sizes, batch, seed, self.optimizer, self.dtype.name))
+        self.history = History()
+        self._place()
+        self._make_states()
+
+    def _place(self) -> None:
+        """Find this rank's place in the mesh, its tokens and its layers."""
+        plan, sizes = self.plan, self.sizes
+        self.mesh = Mesh(self.comm, pp=plan.pp, dp=plan.dp, cp=plan.cp, tp=plan.tp)
+        self.pipe, self.tensor = self.mesh.along("pp"), self.mesh.along("tp")
+        self.context, self.of_data = self.mesh.along("cp"), self.mesh.along("dp", "cp")
+        self.cut = make_cut(plan, sizes, self.context, self.tensor)
+        self.schedule = plan.pipeline()
+        bounds = block_bounds(sizes.layers, self.schedule.stages)
+        self.stages: dict[int, list[Layer]] = {
+            stage: layers_of_stage(
+                self.cut, range(bounds[stage], bounds[stage + 1]), stage == 0, stage == self.schedule.stages - 1
+            )
+            for stage in self.schedule.stages_of(self.pipe.rank)
+        }
+
+    def _make_states(self) -> None:
+        """Make the states of the units, and the communicators of those that several ranks of the pipeline have."""
+        plan, sizes, strategy = self.plan, self.sizes, self.cut.strategy
+        mine = {unit for layers in self.stages.values() for layer in layers for unit in layer.units}
+        self.states: dict[str, UnitState] = {}
+        for unit, shapes in sizes.units().items():
+            if unit in mine:
+                parts = {name: part_of(sizes, unit, name, plan.tp, self.tensor.rank) for name in shapes}
+                finish = strategy.finish if unit.startswith("block") else partial(self._finish, unit)
+                state = UnitState(parts, self.of_data, plan.zero, self.optimizer, self.dtype, finish)
+                state.fill({name: part.of(initial(sizes, unit, name, self.seed)) for name, part in parts.items()})
+                self.states[unit] = state
+        self.ties: dict[str, Any] = {}
+        groups: dict[tuple[int, ...], Any] = {}
+        for unit, holders in self._holders().items():
+            if len(holders) > 1:
+                if holders not in groups:
+                    groups[holders] = self.pipe.Split(int(self.pipe.rank in holders), self.pipe.rank)
+                if self.pipe.rank in holders:
+                    self.ties[unit] = groups[holders]
+
+    def _holders(self) -> dict[str, tuple[int, ...]]:
+        """Return which ranks of the pipeline have each unit: both ends the table, all copies of a stage its blocks."""
+        bounds = block_bounds(self.sizes.layers, self.schedule.stages)
+        holders: dict[str, set[int]] = {unit: set() for unit in self.sizes.units()}
+        for rank in range(self.plan.pp):
+            for stage in self.schedule.stages_of(rank):
+                ends = stage == 0, stage == self.schedule.stages - 1
+                for layer in layers_of_stage(self.cut, range(bounds[stage], bounds[stage + 1]), *ends):
+                    for unit in layer.units:
+                        holders[unit].add(rank)
+        return {unit: tuple(sorted(ranks)) for unit, ranks in holders.items()}
+
+    def _finish(self, unit: str, gradients: Arrays) -> Arrays:
+        """Return the gradients of a unit that is no block, for all tokens that the tensor-parallel ranks have."""
+        if self.plan.sp and self.plan.tp > 1 and unit != "table":
+            return sum_gradients(self.tensor, gradients)
+        return gradients
+
+    def step(self) -> None:
+        """Do one step."""
+        step = len(self.history.losses) + 1
+        batches, total = self._microbatches(step)
+        for state in self.states.values():
+            state.begin()
+        shapes = [(len(each.tokens), len(self.cut.positions), self.sizes.hidden) for each in batches]
+        runner = Runner(self.pipe, self.schedule, self.stages, self.states, batches, total, shapes, self.dtype)
+        loss = runner.run()
+        for state in self.states.values():
+            state.end()
+        for unit, comm in self.ties.items():
+            ring_allreduce(comm, self.states[unit].sum, out=self.states[unit].sum)
+        loss, norm = self._loss_and_norm(loss)
+        if not (np.isfinite(loss) and np.isfinite(norm)):
+            got = f"loss {loss}, gradient norm {norm} in step {step}"
+            remedy = "lower the learning rate, or clip; parameters are as before the step"
+            refuse(FloatingPointError, "train", got, "finite numbers", remedy)
+        clip = self.optimizer.clip
+        factor = 1.0 if clip is None or norm <= clip else clip / norm
+        for state in self.states.values():
+            state.update(step, factor)
+        self.history.losses.append(loss)
+        self.history.grad_norms.append(norm)
+
+    def _microbatches(self, step: int) -> tuple[list[Batch], int]:
+        """Return this rank's share of a batch in microbatches, and how many tokens count in the whole of it."""
+        plan, sizes = self.plan, self.sizes
+        whole = self.data(self.seed, step, self.batch, sizes.context, sizes.vocab)
+        total = int((whole.labels != IGNORED).sum())
+        if not total:
+            refuse(ValueError, "train", f"no token that counts in step {step}", "1 or more", "give some a label")
+        bounds = block_bounds(self.batch, plan.dp)
+        begin, end = bounds[self.mesh.at["dp"]], bounds[self.mesh.at["dp"] + 1]
+        inner = [begin + each for each in block_bounds(end - begin, plan.microbatches)]
+        take = [(slice(low, high), self.cut.tokens) for low, high in pairwise(inner)]
+        return [Batch(whole.tokens[place], whole.labels[place]) for place in take], total
+
+    def _loss_and_norm(self, loss: float) -> tuple[float, float]:
+        """Return the loss and the gradient's norm of the whole step, from what each rank counts as its own."""
+        squares = sum(
+            state.square() for unit, state in self.states.items() if unit not in self.ties or self.ties[unit].rank == 0
+        )
+        shares = np.array([loss if self.tensor.rank == 0 else 0.0, squares])
+        total = ring_allreduce(self.comm, shares)
+        return float(total[0]), float(np.sqrt(total[1]))
+
+
+def _check_alike(comm: Any, settings: tuple[Any, ...]) -> None:
+    """Raise on every rank if ranks were given different settings."""
+    said = re.sub(r" at 0x[0-9a-f]+", "", repr(settings))  # where a function lies is each process's own
+    digest = zlib.crc32(said.encode())
+    every = ring_allgather(comm, np.array([digest])).reshape(-1)
+    others = [rank for rank, each in enumerate(every) if each != every[0]]
+    if others:
+        got = f"settings on rank{'s' * (len(others) > 1)} {', '.join(map(str, others))} unlike those of rank 0"
+        remedy = "pass the same plan, sizes, batch, seed and optimiser"
+        refuse(ValueError, "train", got, "the same on all ranks", remedy)
+
+
+def whole_parameters(trainer: Trainer) -> dict[str, Array]:
+    """Return every parameter in whole, by unit and name: "block.0.w_up"; all ranks call it and get it.
+
+    Cost: an all-reduce of the model, for tests and small models: a checkpoint moves less.
+    """
+    found: dict[str, Array] = {}
+    for unit, shapes in trainer.sizes.units().items():
+        state = trainer.states.get(unit)
+        first = state is not None and (unit not in trainer.ties or trainer.ties[unit].rank == 0)
+        views = _own_views(state) if state is not None and first else {}
+        for name, shape in shapes.items():
+            whole = np.zeros(shape, trainer.dtype)
+            if state is not None and name in views:
+                part = state.parts[name]
+                where = tuple(part.places if axis == part.axis else slice(None) for axis in range(len(shape)))
+                whole[where] = views[name]
+            found[f"{unit}.{name}"] = ring_allreduce(trainer.comm, whole)
+    return found
+
+
+def _own_views(state: UnitState) -> Arrays:
+    """Return the parameters of a unit that this rank counts, and zeros for those that others do."""
+    flat = np.zeros(state.n, state.x.dtype)
+    if state.zero or state.data.rank == 0:
+        begin = state.held.start
+        mine = state.x[state.updated.start - begin : state.updated.stop - begin]
+        flat[state.updated] = np.where(state.own(), mine, 0)
+    return state.views(flat)
