@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -119,20 +119,24 @@ def part_of(strategy: Any, name: str, array: np.ndarray, columns: dict[str, np.n
     return array if kind is None else np.take(array, columns[kind[0]], kind[1])
 
 
+def parameters_of(comm: Any, strategy: Any, case: Case) -> dict[str, np.ndarray]:
+    """Return the parameters that this rank has."""
+    every = whole(case).parameters
+    if not isinstance(strategy, parallel.TensorParallel):
+        return every
+    return parallel.split_parameters(every, sizes_of(case), comm.size, comm.rank)
+
+
 def claim_equals_one_rank(comm: Any, case: Case, make: Callable[..., Any], **wrong: Callable[..., Any]) -> None:
     """Loss, gradient of x and gradients of all parameters are those that one rank gets from the whole batch."""
     every = whole(case)
     strategy, mine, loss_comm = make(comm, case)
     columns = feature_columns(sizes_of(case), comm.size, comm.rank)
-    parameters = {name: part_of(strategy, name, array, columns) for name, array in every.parameters.items()}
-    if isinstance(strategy, parallel.TensorParallel):
-        parameters = parallel.split_parameters(every.parameters, sizes_of(case), comm.size, comm.rank)
+    parameters = parameters_of(comm, strategy, case)
     value, d_x, gradients = train(
         loss_comm, strategy, parameters, every.head, every.x[:, mine], every.labels[:, mine], **wrong
     )
-    # Some thousand operations lie between an input and a gradient, most of them sums that keep errors relative.
-    eps = float(np.finfo(case.dtype).eps)
-    allowed = 2000 * eps * max(1.0, float(abs(every.loss)), *(float(abs(g).max()) for g in every.gradients.values()))
+    allowed = allowed_error(case)
     pairs = {"loss": (value, every.loss), "d_x": (d_x, every.d_x[:, mine])}
     for name, expected in every.gradients.items():
         pairs[name] = gradients[name], part_of(strategy, name, expected, columns)
@@ -143,12 +147,129 @@ def claim_equals_one_rank(comm: Any, case: Case, make: Callable[..., Any], **wro
         assert error <= allowed, f"{name}: off by {error}, {allowed} allowed"
 
 
+def allowed_error(case: Case) -> float:
+    """Return how far a gradient may be off.
+
+    Some thousand operations lie between an input and a gradient, most of them sums that keep errors relative.
+    """
+    every = whole(case)
+    largest = max(1.0, float(abs(every.loss)), *(float(abs(g).max()) for g in every.gradients.values()))
+    return 2000 * float(np.finfo(case.dtype).eps) * largest
+
+
+def arrays_in(thing: Any) -> Iterator[np.ndarray]:
+    """Yield the arrays in what a block keeps."""
+    if isinstance(thing, np.ndarray):
+        yield thing
+    elif isinstance(thing, dict):
+        yield from arrays_in(list(thing.values()))
+    elif isinstance(thing, (list, tuple)):
+        for each in thing:
+            yield from arrays_in(each)
+
+
+def claim_weights_may_wait(
+    comm: Any, case: Case, make: Callable[..., Any],
+    input_half: Callable[..., Any] = parallel.block_input_backward,
+) -> None:  # fmt: skip
+    """The weight half may run after other input halves, and after d_x and all that does not wait were overwritten."""
+    strategy, mine, _ = make(comm, case)
+    parameters, x = parameters_of(comm, strategy, case), whole(case).x[:, mine]
+    d_y = np.random.default_rng(comm.rank).standard_normal(x.shape).astype(x.dtype)
+    _, saved = parallel.block(strategy, parameters, x)
+    d_x, at_once = parallel.block_backward(strategy, parameters, saved, d_y)
+    halves = []
+    for factor in (1, 2):
+        _, saved = parallel.block(strategy, parameters, x)
+        d_x_first, waiting = input_half(strategy, parameters, saved, factor * d_y)
+        np.testing.assert_array_equal(d_x_first, factor * d_x)
+        d_x_first[...] = np.nan
+        for array in arrays_in(saved):
+            if not any(np.shares_memory(array, other) for other in (x, *arrays_in(waiting))):
+                array[...] = np.nan
+        halves.append(waiting)
+    for factor, waiting in ((2, halves[1]), (1, halves[0])):  # doubled, each number is exactly twice as large
+        later = parallel.block_weight_backward(strategy, waiting)
+        assert later.keys() == at_once.keys()
+        for name in later:
+            np.testing.assert_array_equal(later[name], factor * at_once[name], err_msg=name)
+
+
+def added(so_far: dict[str, np.ndarray], more: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return gradients with those of one more use, or microbatch, of the same parameters."""
+    return so_far | {name: so_far.get(name, 0) + each for name, each in more.items()}
+
+
+def claim_gradients_of_a_step(comm: Any, case: Case, make: Callable[..., Any], finishes: int = 1) -> None:
+    """Gradients of one sequence a microbatch, summed over ranks once, are those that one rank gets from the batch.
+
+    finishes: how often they are summed, all but the last time for its messages only.
+    """
+    every = whole(case)
+    strategy, mine, loss_comm = make(comm, case)
+    parameters, labels = parameters_of(comm, strategy, case), every.labels[:, mine]
+    total = parallel.count_tokens(loss_comm, labels)
+    gradients: dict[str, np.ndarray] = {}
+    for b in range(case.batch):
+        y, saved = parallel.block(strategy, parameters, every.x[b : b + 1, mine])
+        _, d_logits = parallel.vocabulary_loss(None, y @ every.head, 0, labels[b : b + 1], total)
+        _, more = parallel.block_backward(strategy, parameters, saved, d_logits @ every.head.T)
+        gradients = added(gradients, {f"block7.{name}": each for name, each in more.items()})
+    summed = [strategy.finish(gradients) for _ in range(finishes)][-1]
+    columns = feature_columns(sizes_of(case), comm.size, comm.rank)
+    for name, expected in every.gradients.items():
+        if name == "head":
+            continue
+        error = abs(summed[f"block7.{name}"] - part_of(strategy, name, expected, columns)).max(initial=0)
+        assert error <= allowed_error(case), f"{name}: off by {error}"
+
+
+def claim_parameters_used_twice(add: Callable[..., Any] = added) -> None:
+    """A block that runs twice, and a table that is embedding and head, get the gradients of both uses, each once."""
+    case, rng = Case(2, heads=1, kv_heads=1, head_dim=2, causal=True), np.random.default_rng(5)
+    strategy = parallel.SequenceSharded(None, sizes_of(case), dense(case.causal))
+    parameters = parallel.random_parameters(rng, strategy.sizes) | {"table": rng.standard_normal((3, 2))}
+    tokens, labels = np.array([[2, 0]]), np.array([[0, 1]])
+
+    def forward() -> Any:
+        once, saved_once = parallel.block(strategy, parameters, parallel.embed(parameters["table"], 0, tokens))
+        twice, saved_twice = parallel.block(strategy, parameters, once)
+        loss, d_logits = parallel.vocabulary_loss(None, twice @ parameters["table"].T, 0, labels, 2)
+        return loss, d_logits, twice, saved_twice, saved_once
+
+    _, d_logits, y, *saved = forward()
+    gradients = add({}, {"table": d_logits[0].T @ y[0]})
+    d_x, waiting = d_logits @ parameters["table"], []
+    for each in saved:
+        d_x, half = parallel.block_input_backward(strategy, parameters, each, d_x)
+        waiting.append(half)
+    for half in waiting:
+        gradients = add(gradients, parallel.block_weight_backward(strategy, half))
+    gradients = add(gradients, {"table": parallel.embed_backward(3, 0, tokens, d_x)})
+    for name, array in parameters.items():
+        expected = numeric(lambda: forward()[0], array)
+        np.testing.assert_allclose(gradients[name], expected, atol=1e-8, err_msg=f"{name} off by")
+
+
 def claim_softmax_of_each_token(loss: Callable[..., Any]) -> None:
     """A token whose logits are all far below those of another keeps its softmax."""
     logits = np.array([[[1e4, 0.0], [-1e4, -1e4]]])
     value, d_logits = loss(None, logits, np.array([[0, 1]]))
     assert abs(value - np.log(2) / 2) < 1e-12, f"got {value}"
     np.testing.assert_allclose(d_logits, [[[0, 0], [0.25, -0.25]]])
+
+
+def numeric(function: Any, x: np.ndarray) -> np.ndarray:
+    """Return the gradient of a function of x by central differences, changing x in place and back."""
+    gradient, step = np.empty_like(x), 1e-5
+    for index in np.ndindex(x.shape):
+        kept = x[index]
+        x[index] = kept + step
+        above = function()
+        x[index] = kept - step
+        gradient[index] = (above - function()) / (2 * step)
+        x[index] = kept
+    return gradient
 
 
 def cases() -> list[Case]:

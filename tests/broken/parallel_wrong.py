@@ -241,6 +241,14 @@ class NormsNotSummed(SequenceParallel):
     replicated = ()
 
 
+class NormsAveraged(SequenceParallel):
+    """Replicated parameters get the mean over ranks of the gradients of their tokens."""
+
+    def finish(self, gradients: Any) -> Any:
+        summed = super().finish(gradients)
+        return {name: each / self.comm.size if name in self.replicated else each for name, each in summed.items()}
+
+
 class GradientsNotSummed(parallel.SequenceSharded):
     """Parameters get the gradient of this rank's tokens."""
 
@@ -249,7 +257,92 @@ class GradientsNotSummed(parallel.SequenceSharded):
 
 
 TENSOR = [NoAllReduceBackward, SharedKvNotSummed]
-SEQUENCE = [AllReducedAndScattered, MlpWithoutAllGather, NormsNotSummed]
+SEQUENCE = [AllReducedAndScattered, MlpWithoutAllGather, NormsNotSummed, NormsAveraged]
+
+# -- halves of the backward --------------------------------------------------------------------------------------------
+
+
+def middle_reused(strategy: Any, parameters: Any, saved: Any, d_y: Any) -> Any:
+    """The gradient of x is made in an array that the weight half still needs."""
+    d_x, waiting = parallel.block_input_backward(strategy, parameters, saved, d_y)
+    d_middle = waiting.products["w_out"][1]
+    d_middle[...] = d_x
+    return d_middle, waiting
+
+
+def last_use_only(so_far: Any, more: Any) -> Any:
+    """A parameter that is used twice gets the gradient of one use."""
+    return so_far | more
+
+
+def both_halves_add(so_far: Any, more: Any) -> Any:
+    """The input half has added the gradients of matrices too: they count twice."""
+    return {name: so_far.get(name, 0) + (1 + (name[:2] == "w_")) * each for name, each in more.items()} | {
+        name: each for name, each in so_far.items() if name not in more
+    }
+
+
+# -- vocabularies: loss, embed, embed_backward -------------------------------------------------------------------------
+
+
+def largest_of_this_rank(comm: Any, logits: Any, lo: int, labels: Any, total: int) -> Any:
+    """Subtracts the largest logit of this rank's rows, whatever the others subtract."""
+    loss, d_logits = parallel.vocabulary_loss(comm, logits, lo, labels, total)
+    if comm is None or comm.size == 1:
+        return loss, d_logits
+    largest = logits.max(-1, initial=-np.inf)
+    sums = collectives.ring_allreduce(comm, np.exp(logits - largest[..., None]).sum(-1))
+    here = (labels >= lo) & (labels < lo + logits.shape[2])
+    of_label = np.zeros_like(sums)
+    of_label[here] = (logits[here, labels[here] - lo]) - largest[here]
+    losses = np.log(sums) - collectives.ring_allreduce(comm, of_label)
+    return losses[labels >= 0].sum() / total, d_logits
+
+
+def softmax_of_this_rank(comm: Any, logits: Any, lo: int, labels: Any, total: int) -> Any:
+    """The loss is right; its gradient is that of a softmax over this rank's rows."""
+    loss, d_logits = parallel.vocabulary_loss(comm, logits, lo, labels, total)
+    if logits.shape[2]:
+        here = np.where((labels >= lo) & (labels < lo + logits.shape[2]), labels - lo, -1)
+        d_logits = parallel.vocabulary_loss(None, logits, 0, here, total)[1]
+    return loss, d_logits
+
+
+def rows_as_if_even(comm: Any, logits: Any, lo: int, labels: Any, total: int) -> Any:
+    """Takes every rank to have as many rows as this one."""
+    return parallel.vocabulary_loss(comm, logits, comm.rank * logits.shape[2], labels, total)
+
+
+def mean_of_these_tokens(comm: Any, logits: Any, lo: int, labels: Any, total: int) -> Any:
+    """Each microbatch is divided by its own tokens."""
+    return parallel.vocabulary_loss(comm, logits, lo, labels, max(1, int((labels >= 0).sum())))
+
+
+def rows_from_the_end(table: Any, lo: int, tokens: Any) -> Any:
+    """Tokens of rows before this rank's take some from the end."""
+    rows = tokens.astype(int) - lo
+    here = (-len(table) <= rows) & (rows < len(table))
+    vectors = np.zeros((*tokens.shape, table.shape[1]), table.dtype)
+    vectors[here] = table[rows[here]]
+    return vectors
+
+
+def last_token_of_a_row(n_rows: int, lo: int, tokens: Any, d_x: Any) -> Any:
+    """A token that comes twice gets the gradient of one place."""
+    d_table = np.zeros((n_rows, d_x.shape[2]), d_x.dtype)
+    here = (tokens >= lo) & (tokens < lo + n_rows)
+    d_table[tokens[here] - lo] += d_x[here]
+    return d_table
+
+
+VOCABULARY: list[dict[str, Any]] = [
+    {"loss": largest_of_this_rank},
+    {"loss": softmax_of_this_rank},
+    {"loss": rows_as_if_even},
+    {"loss": mean_of_these_tokens},
+    {"embed": rows_from_the_end},
+    {"embed_backward": last_token_of_a_row},
+]
 
 # -- losses ------------------------------------------------------------------------------------------------------------
 

@@ -9,15 +9,17 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # tests/ranks is not the pac
 import numpy as np
 
 import parallel
-from block_claims import STRATEGIES, cases, claim_equals_one_rank
+from block_claims import STRATEGIES, cases, claim_equals_one_rank, claim_gradients_of_a_step
 from parallel_claims import WAYS, claim_equals_dense, fixed_cases
 from ranks.real import world
+from vocabulary_claims import claim_vocabulary_of_one_rank, words
 
 comm = world()
 held = 0
 for claim, ways, every in (
     (claim_equals_dense, WAYS, list(fixed_cases())),
     (claim_equals_one_rank, STRATEGIES, cases()),
+    (claim_gradients_of_a_step, STRATEGIES, cases()[2:3]),
 ):
     for name, way in ways.items():
         for case in every:
@@ -27,6 +29,10 @@ for claim, ways, every in (
                 problem.add_note(f"{claim.__name__} of {name} on rank {comm.rank} of {comm.size}, {case}")
                 raise
             held += 1
+
+for each in words():
+    claim_vocabulary_of_one_rank(comm, each)
+    held += 1
 
 # Ranks that disagree on more than tokens all get the same error, and go on.
 q = np.zeros((1, 4 + comm.rank, 4 if comm.rank else 6, 2))

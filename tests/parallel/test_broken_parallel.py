@@ -11,9 +11,19 @@ import pytest
 
 import parallel
 import ranks
-from block_claims import STRATEGIES, cases, claim_equals_one_rank, claim_softmax_of_each_token, sizes_of, tensor
+from block_claims import (
+    STRATEGIES,
+    cases,
+    claim_equals_one_rank,
+    claim_parameters_used_twice,
+    claim_softmax_of_each_token,
+    claim_weights_may_wait,
+    sizes_of,
+    tensor,
+)
 from broken import parallel_wrong as wrong
 from parallel_claims import Case, claim_equals_dense, fixed_cases
+from vocabulary_claims import claim_vocabulary_of_one_rank, words
 
 REJECTED = (AssertionError, ranks.RanksError, ValueError)
 
@@ -87,3 +97,26 @@ def test_a_loss_that_weighs_shards_alike_is_rejected(loss: Any) -> None:
 def test_a_softmax_below_the_largest_of_the_batch_is_rejected() -> None:
     with pytest.raises(AssertionError), np.errstate(all="ignore"):
         claim_softmax_of_each_token(wrong.largest_of_the_batch)
+
+
+@pytest.mark.parametrize("strategy", ["ulysses", "tensor_parallel"])
+def test_a_gradient_made_where_the_weight_half_reads_is_rejected(strategy: str) -> None:
+    with pytest.raises(AssertionError, match="w_out"):
+        ranks.run(claim_weights_may_wait, 2, cases()[0], STRATEGIES[strategy], wrong.middle_reused)
+
+
+@pytest.mark.parametrize("add", [wrong.last_use_only, wrong.both_halves_add])
+def test_a_parameter_used_twice_that_counts_once_or_twice_as_much_is_rejected(add: Any) -> None:
+    with pytest.raises(AssertionError, match="off by"):
+        claim_parameters_used_twice(add)
+
+
+def vocabulary_claims(**variant: Any) -> None:
+    for case in words():
+        ranks.run(partial(claim_vocabulary_of_one_rank, **variant), 3, case)
+
+
+@pytest.mark.parametrize("variant", wrong.VOCABULARY, ids=lambda each: next(iter(each.values())).__name__)
+def test_a_wrong_vocabulary_in_parts_is_rejected(variant: dict[str, Any]) -> None:
+    with pytest.raises((AssertionError, ValueError)), np.errstate(all="ignore"):
+        vocabulary_claims(**variant)

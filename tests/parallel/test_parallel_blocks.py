@@ -16,6 +16,7 @@ from block_claims import (
     claim_equals_one_rank,
     claim_softmax_of_each_token,
     dense,
+    numeric,
     sizes_of,
     train,
     whole,
@@ -28,19 +29,6 @@ from parallel import layers
 def test_loss_and_gradients_of_a_block_are_those_of_one_rank(strategy: str, p: int) -> None:
     for case in cases():
         ranks.run(claim_equals_one_rank, p, case, STRATEGIES[strategy], buffering="none")
-
-
-def numeric(function: Any, x: np.ndarray) -> np.ndarray:
-    """Return the gradient of a function of x by central differences, changing x in place and back."""
-    gradient, step = np.empty_like(x), 1e-5
-    for index in np.ndindex(x.shape):
-        kept = x[index]
-        x[index] = kept + step
-        above = function()
-        x[index] = kept - step
-        gradient[index] = (above - function()) / (2 * step)
-        x[index] = kept
-    return gradient
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -41,3 +42,59 @@ def test_the_loss_sends_two_all_reduces_of_three_numbers_a_token_and_nothing_bac
     assert sum(run.bytes_sent) == in_all
     if n % p == 0:
         assert run.bytes_sent == [in_all // p] * p
+
+
+def told(program: Any, p: int) -> set[str]:
+    """Return what ranks are told when each of them calls the program."""
+
+    def caught(comm: Any) -> str:
+        try:
+            program(comm)
+        except (TypeError, ValueError) as problem:
+            return f"{type(problem).__name__}: {problem}"
+        return "nothing"
+
+    return set(ranks.run(caught, p).results)
+
+
+@pytest.mark.parametrize("p", [1, 3])
+@pytest.mark.parametrize(
+    ("labels", "total", "error"),
+    [
+        ([[5, 1]], 2, "ValueError: vocabulary_loss: got label 5, for which no rank has a logit above -inf, expected"),
+        ([[0, -2]], 2, "ValueError: vocabulary_loss: got label -2, for which no rank"),
+        ([[0, 1]], 1, "ValueError: vocabulary_loss: got total=1, expected 2 or more"),
+        ([[-1, -1]], 0, "ValueError: vocabulary_loss: got total=0, expected 1 or more"),
+        ([0, 1], 2, r"ValueError: vocabulary_loss: got labels int64 \(2,\), expected integers of shape \(1, 2\)"),
+        ([[0.0, 1]], 2, r"ValueError: vocabulary_loss: got labels float64 \(1, 2\), expected integers"),
+    ],
+)
+def test_labels_and_totals_that_cannot_be_are_told_to_every_rank_alike(
+    labels: list[Any], total: int, error: str, p: int
+) -> None:
+    def program(comm: Any) -> None:
+        lo, hi = parallel.vocabulary_rows(5, p, comm.rank)
+        parallel.vocabulary_loss(comm, np.zeros((1, 2, hi - lo)), lo, np.array(labels), total)
+
+    (message,) = told(program, p)
+    assert re.match(f"{error}.*remedy: ", message), message
+
+
+def test_tokens_are_counted_over_all_ranks_in_any_shape() -> None:
+    def program(comm: Any) -> int:
+        return parallel.count_tokens(comm, np.full((comm.rank, 2, 2), 3, np.uint8))  # none at all on rank 0
+
+    run = ranks.run(program, 4)
+    assert run.results == [4 * (0 + 1 + 2 + 3)] * 4
+    assert run.sends == [2 * 3] * 4
+
+
+def test_a_step_without_a_token_that_counts_is_one_error_on_every_rank() -> None:
+    for p in (1, 4):
+        (message,) = told(lambda comm: parallel.count_tokens(comm, np.full((2, comm.rank), 7), 7), p)
+        assert message == (
+            "ValueError: count_tokens: got no token that counts on any rank, expected 1 or more; "
+            "remedy: give some a label but 7"
+        )
+    (message,) = told(lambda comm: parallel.count_tokens(comm, [1, 2]), 2)
+    assert message.startswith("TypeError: count_tokens: got labels of list, expected an array of integers; remedy: ")

@@ -43,7 +43,7 @@ def can_run(schedule: Schedule) -> bool:
     graph: TopologicalSorter[Op] = TopologicalSorter()
     for ops in schedule.operations:
         for before, op in zip((None, *ops), ops, strict=False):
-            graph.add(op, *schedule.needs(op), *([before] if before else []))
+            graph.add(op, *schedule.needs[op], *([before] if before else []))
     try:
         graph.prepare()
     except CycleError:

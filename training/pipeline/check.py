@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from training.pipeline.schedule import KINDS, Op, Schedule
 
+Group = tuple[Op, ...]
 Step = tuple[str, Op]  # "receive", "run" or "send", and whose result is received, which is run, whose result is sent
 
 
@@ -69,28 +70,37 @@ def _check_pass(schedule: Schedule, stage: int, microbatch: int) -> None:
 # -- running it without numbers ----------------------------------------------------------------------------------
 
 
-def _run_buffered(schedule: Schedule) -> None:
+def runnable(schedule: Schedule, orders: Sequence[Sequence[Group]]) -> Iterator[tuple[int, Group]]:
+    """Yield rank and group, each after what it needs and after the groups before it on its rank, while there are any.
+
+    orders: For each rank, its operations in order, in groups of those that start at once.
+    """
     done: set[Op] = set()
-
-    def missing(op: Op) -> Op | None:
-        return next((needed for needed in schedule.needs(op) if needed not in done), None)
-
     at = [0] * schedule.p
     moved = True
     while moved:
         moved = False
-        for rank, ops in enumerate(schedule.operations):
-            while at[rank] < len(ops) and missing(ops[at[rank]]) is None:
-                done.add(ops[at[rank]])
+        for rank, order in enumerate(orders):
+            while at[rank] < len(order) and all(done.issuperset(schedule.needs[op]) for op in order[at[rank]]):
+                yield rank, order[at[rank]]
+                done.update(order[at[rank]])
                 at[rank] += 1
                 moved = True
 
+
+def one_by_one(schedule: Schedule) -> list[list[Group]]:
+    """Return the orders of all ranks, every operation a group of its own."""
+    return [[(op,) for op in ops] for ops in schedule.operations]
+
+
+def _run_buffered(schedule: Schedule) -> None:
+    done = {group[0] for _, group in runnable(schedule, one_by_one(schedule))}
+
     def waits(rank: int) -> tuple[int, str] | None:
-        if at[rank] == len(schedule.operations[rank]):
+        op = next((op for op in schedule.operations[rank] if op not in done), None)
+        if op is None:
             return None
-        op = schedule.operations[rank][at[rank]]
-        needed = missing(op)
-        assert needed is not None
+        needed = next(needed for needed in schedule.needs[op] if needed not in done)
         holder = schedule.places[needed]
         return (
             holder,
@@ -148,7 +158,7 @@ def _steps(schedule: Schedule, rank: int) -> list[Step]:
     """Return what a rank does if it receives what an operation needs, runs it and sends the result on."""
     steps: list[Step] = []
     for op in schedule.operations[rank]:
-        steps += [("receive", needed) for needed in schedule.needs(op) if schedule.places[needed] != rank]
+        steps += [("receive", needed) for needed in schedule.needs[op] if schedule.places[needed] != rank]
         steps.append(("run", op))
         is_read = op.stage + 1 < schedule.stages if op.kind == "F" else op.kind != "W" and op.stage > 0
         if is_read and schedule.places[_reader(schedule, op)] != rank:

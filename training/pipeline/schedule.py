@@ -69,11 +69,15 @@ class Schedule:
         whole = Op("B", stage, microbatch)
         return whole if whole in self.places else Op("I", stage, microbatch)
 
-    def needs(self, op: Op) -> tuple[Op, ...]:
-        """Return the operations whose results `op` reads.
+    @cached_property
+    def needs(self) -> dict[Op, tuple[Op, ...]]:
+        """The operations whose results each operation reads.
 
-        make_schedule("1f1b", 2, 1).needs(Op("B", 0, 0))  # F(0, 0), whose activations it reads, and B(1, 0)
+        make_schedule("1f1b", 2, 1).needs[Op("B", 0, 0)]  # F(0, 0), whose activations it reads, and B(1, 0)
         """
+        return {op: self._needs(op) for op in self.places}
+
+    def _needs(self, op: Op) -> tuple[Op, ...]:
         kind, stage, microbatch = op
         if kind == "F":
             return (Op("F", stage - 1, microbatch),) if stage else ()
