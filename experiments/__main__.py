@@ -82,6 +82,10 @@ def _run(argv: Sequence[str]) -> int:
 def show_list(entries: dict[str, Entry]) -> None:
     """Print each experiment: how long it takes, what it asks, what it shows."""
     for entry in entries.values():
+        if entry.problem:
+            say(f"{entry.name}  (cannot be read)")
+            say(f"    {entry.problem}\n")
+            continue
         say(f"{entry.name}  (about {entry.takes})")
         say(f"    {entry.question}")
         say(f"    Shows: {entry.shows}\n")
@@ -108,6 +112,8 @@ def complete(entries: dict[str, Entry], shell: str) -> int:
 
     commands.add_parser("run", parents=[options_of_run("gears run")], add_help=False, help="run a program of mpi4py")
     for entry in entries.values():
+        if entry.problem:
+            continue
         parser = entry.module().parser()
         for action in parser._actions:
             if action.metavar == "FILE":

@@ -29,8 +29,9 @@ from experiments.lab.errors import UsageError
 from experiments.lab.limits import MESSAGE_BYTES, Need, afford
 from experiments.lab.networks import show_networks
 from experiments.lab.options import Parser, count
-from experiments.lab.tables import Bound, Column, decimals, pair, time_column
+from experiments.lab.tables import Bound, Column, pair, time_column
 from experiments.lab.terminal import say
+from experiments.lab.units import decimals
 from experiments.lab.worlds import Measured, Real, Simulated, World
 from experiments.pictures import gif
 from experiments.pictures.curves import Points, curves
@@ -53,7 +54,7 @@ SHOWS = "Proof and size of four networks, a ladder from pure Python to tiles, an
 TAKES = "15 s"
 EXAMPLES = {
     "": "proof, ladder of 2^22 numbers, up to 64 ranks",
-    "--log2-size 24 --ranks 256 --network ethernet --plot sort.png": "larger, and drawn",
+    "--log2-size 24 --ranks 256 --plot sort.png": "larger, and drawn",
     "--log2-size 10 --animate network.gif": "numbers on their way through the network",
     "--mpi --ranks 2": "the sorts over ranks on real MPI, by the wall clock",
 }
@@ -93,9 +94,9 @@ def in_one_tile(x: np.ndarray) -> np.ndarray:
     return rows[0]
 
 
-def climb(k: int) -> dict[str, float]:
+def climb(k: int, seed: int = 0) -> dict[str, float]:
     """Time the same network written in four ways, and other sorts beside it; return the ns a comparator of each."""
-    x = np.random.default_rng(0).integers(-(2**31), 2**31, 2**k, np.int32)
+    x = np.random.default_rng(seed).integers(-(2**31), 2**31, 2**k, np.int32)
     few = x[: 2 ** min(k, PAIRS_AT)]
     rungs: list[tuple[str, str, np.ndarray, Callable[[], Any]]] = [
         ("pure-Python pairs", "", few, partial(sort_pairs, few.tolist())),
@@ -147,9 +148,14 @@ def fastest_s(call: Callable[[], Any]) -> float:
 # -- sorts over ranks --------------------------------------------------------------------------------------------
 
 
-def measure(world: World, sort: Sort, n: int, *, trace: bool = False) -> Measured:
+def numbers(n: int, seed: int) -> np.ndarray:
+    """Return the n float64 that all ranks together sort."""
+    return np.random.default_rng((seed, 1) if seed else 1).standard_normal(n)
+
+
+def measure(world: World, sort: Sort, n: int, *, seed: int = 0, trace: bool = False) -> Measured:
     """Return what a sort of n float64 over the ranks costs; its results are checked."""
-    every = np.random.default_rng(1).standard_normal(n)
+    every = numbers(n, seed)
     share = n // world.p
     expected = np.sort(every)
 
@@ -180,11 +186,11 @@ def expected_of(world: World, name: str, n: int) -> tuple[list[int], int | None]
     return sends, agree + network.depth * world.network.message_ps(world.network.link(0, p - 1), 8 * (n // p))
 
 
-def compare(world: World, n: int, rows: list[list[Any]]) -> dict[str, int]:
+def compare(world: World, n: int, rows: list[list[Any]], seed: int = 0) -> dict[str, int]:
     """Add rows for one number of ranks, expected beside measured; return the times."""
     times = {}
     for name, sort in SORTS.items():
-        measured = measure(world, sort, n)
+        measured = measure(world, sort, n, seed=seed)
         assert measured.right, f"{name}: a result is wrong"
         sends, time_ps = expected_of(world, name, n)
         if name == "partition_sort":
@@ -200,13 +206,15 @@ def compare(world: World, n: int, rows: list[list[Any]]) -> dict[str, int]:
     return times
 
 
-def on_ranks(world: Simulated, n: int) -> dict[int, dict[str, int]]:
+def on_ranks(world: Simulated, n: int, seed: int = 0) -> dict[int, dict[str, int]]:
     """Sort n float64 over 2, 4, ... ranks; say from where on samples win."""
     sizes = [*(2**k for k in range(1, (world.p - 1).bit_length())), world.p] if world.p > 1 else [1]
     say(f"\n{n:,} float64 over p ranks, {world.name}")
     say("Time of the messages: what ranks compute on their own takes none here.")
     rows: list[list[Any]] = []
-    times = {p: compare(Simulated(p, world.network), n // p * p, rows) for p in progress.track(sizes, "sorting")}
+    times = {}
+    for p in progress.track(sizes, "sorting"):
+        times[p] = compare(Simulated(p, world.network), n // p * p, rows, seed)
     tables.table(HEADER, rows)
     for name in ("odd_even_block_sort", "sample_sort", "partition_sort"):
         wins = [p for p in sizes if times[p][name] < times[p]["bitonic_block_sort"]]
@@ -241,13 +249,13 @@ def experiment(world: World, args: argparse.Namespace, job: int) -> None:
     if world.first:
         say(EXPECTED)
     if isinstance(world, Real):
-        on_mpi(world, job)
+        on_mpi(world, job, args.seed)
         return
     show_networks()
-    climb(args.log2_size)
-    times = on_ranks(world, job)
+    climb(args.log2_size, args.seed)
+    times = on_ranks(world, job, args.seed)
     if args.trace or args.html:
-        trace = measure(world, bitonic_block_sort, job, trace=True).trace
+        trace = measure(world, bitonic_block_sort, job, seed=args.seed, trace=True).trace
         files.save_trace(args, trace, f"Bitonic sort of {job:,} numbers, {world.p} ranks, {world.network.name}")
     if args.plot:
         draw_all(world, args.plot, job, times)
@@ -255,13 +263,13 @@ def experiment(world: World, args: argparse.Namespace, job: int) -> None:
         files.save(args.animate, lambda path: path.write_bytes(gif.gif(*flow(bitonic(DRAWN.size), DRAWN))))
 
 
-def on_mpi(world: Real, n: int) -> None:
+def on_mpi(world: Real, n: int, seed: int) -> None:
     """Compare the sorts over processes with one sort of all by one of them."""
     if world.first:
         say(f"{n:,} float64 over {world.name}")
     rows: list[list[Any]] = []
-    times = compare(world, n, rows)
-    everything = np.random.default_rng(1).standard_normal(n)
+    times = compare(world, n, rows, seed)
+    everything = numbers(n, seed)
     if world.first:
         tables.table(HEADER, rows)
         alone = fastest_s(partial(np.sort, everything))
@@ -273,9 +281,10 @@ def on_mpi(world: Real, n: int) -> None:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("largest number of ranks", default=64, mpi=2, network="infiniband")
+    made.add_ranks("smaller numbers are shown beside it", default=64, mpi=2, network="infiniband")
     text = "lg of how many numbers the ladder sorts, up to 28; the ranks sort up to 2^18 of them (default: 22)"
     made.add_argument("--log2-size", type=count, default=22, metavar="K", help=text)
+    made.add_seed("the numbers that are sorted")
     made.add_plot("time against ranks, the network, and messages")
     made.add_animation("numbers on their way through the network")
     made.add_trace("the messages of the bitonic sort over ranks")

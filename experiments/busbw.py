@@ -23,8 +23,9 @@ from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
 from experiments.lab.operations import BUS_FACTORS, CHOICE_S, DTYPE, Call
 from experiments.lab.options import Parser, positive, size
-from experiments.lab.tables import Column, decimals, pair
+from experiments.lab.tables import Column, pair
 from experiments.lab.terminal import say
+from experiments.lab.units import decimals
 from experiments.lab.worlds import World
 from experiments.pictures.curves import Points, curves
 from ranks import look
@@ -141,7 +142,7 @@ def picture(world: World, points: dict[str, Points]) -> Any:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("number of ranks", default=8, mpi=2, network="infiniband", least=2)
+    made.add_ranks(default=8, mpi=2, network="infiniband", least=2)
     made.add_operations(BUS_FACTORS, [*BUS_FACTORS])
     made.add_argument("--algorithm", default="auto", metavar="NAME", help="instead of the one predicted as fastest")
     made.add_argument("--min", type=size, default="1KiB", metavar="N", help="first size (default: 1KiB)")

@@ -36,7 +36,7 @@ SHOWS = "Rounds, messages and time of three barriers up to thousands of ranks, a
 TAKES = "5 s"
 EXAMPLES = {
     "": "up to 2048 simulated ranks",
-    "--ranks 1000 --network ethernet --plot barriers.svg": "time against ranks, and messages over time, drawn",
+    "--ranks 1000 --plot barriers.svg": "time against ranks, and messages over time, drawn",
     "--ranks 6 --trace six.json": "each message of 6 ranks",
     "--mpi --ranks 4": "on real MPI, by the wall clock",
 }
@@ -154,7 +154,7 @@ def on_mpi(world: Real) -> None:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("largest number of ranks", default=2048, mpi=4, network="infiniband", least=2)
+    made.add_ranks("smaller numbers are shown beside it", default=2048, mpi=4, network="infiniband", least=2)
     made.add_plot("time against ranks, and messages beside it")
     made.add_trace("the messages of ranks that enter 1 µs apart")
     return made

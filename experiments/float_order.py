@@ -16,7 +16,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from collectives import CATALOGUE, commutative
 from experiments.lab import cli, files, progress, tables
 from experiments.lab.limits import MESSAGE_BYTES, Need, afford
 from experiments.lab.options import Parser
-from experiments.lab.tables import Column, decimals, pair
+from experiments.lab.tables import Column, pair
 from experiments.lab.terminal import say
+from experiments.lab.units import decimals
 from experiments.lab.worlds import World
 from experiments.pictures.palette import styles
 from ranks import look
@@ -43,6 +44,7 @@ EXAMPLES = {
 }
 N = 1024  # elements on each rank
 TURNS = 5  # runs that are compared bit by bit
+JITTER_PS = 20_000_000  # up to so much later comes a message in them, which is more than one takes
 U = float(np.finfo(np.float32).eps) / 2
 ALGORITHMS: dict[str, Callable[..., Any]] = {
     name: row.function for name, row in CATALOGUE["allreduce"].items() if not row.one_node
@@ -89,14 +91,18 @@ class Seen:
     largest: float
 
 
-def seen(name: str, p: int, seed: int = 0) -> Seen:
+def seen(name: str, p: int, seed: int = 0, network: ranks.Network | None = None) -> Seen:
     """Return depth and errors of an algorithm; assert that the errors are what they can be."""
     algorithm = ALGORITHMS[name]
     whole = [share(rank, seed) for rank in range(p)]
     exact = np.array([math.fsum(column) for column in np.stack(whole, axis=1).tolist()])
-    depth = ranks.run(lambda comm: algorithm(comm, np.zeros(N, np.int64), deeper), p).results[0]
-    carried = ranks.run(lambda comm: algorithm(comm, whole[comm.rank].astype(complex), add_with_error), p).results[0]
-    result = ranks.run(lambda comm: algorithm(comm, whole[comm.rank]), p).results[0]
+
+    def on_first(program: Callable[[Any], Any]) -> Any:
+        return ranks.run(program, p, network=network).results[0]
+
+    depth = on_first(lambda comm: algorithm(comm, np.zeros(N, np.int64), deeper))
+    carried = on_first(lambda comm: algorithm(comm, whole[comm.rank].astype(complex), add_with_error))
+    result = on_first(lambda comm: algorithm(comm, whole[comm.rank]))
     errors = (result - exact) / exact / U
     # Higham, Accuracy and Stability of Numerical Algorithms, 4.2: |error| <= d u / (1 - d u), here of a positive sum.
     assert (abs(errors) <= depth / (1 - depth * U)).all(), f"{name}, {p} ranks: an error above its bound"
@@ -114,9 +120,7 @@ def same_bits(world: World, algorithm: Callable[..., Any], seed: int = 0) -> tup
         if world.real:
             turns.append(world.comm.allgather(algorithm(world.comm, share(world.comm.rank, seed)).tobytes()))
             continue
-        network = ranks.Network(
-            name="jitter", inter=ranks.Link.of(1e-6, 1e9), intra=ranks.Link.of(1e-6, 1e9), jitter_ps=20_000_000
-        )
+        network = replace(world.network, jitter_ps=JITTER_PS)
         run = ranks.run(lambda comm: algorithm(comm, share(comm.rank, seed)), world.p, network=network, seed=turn)
         turns.append([result.tobytes() for result in run.results])
     return all(len(set(turn)) == 1 for turn in turns), all(one == other for one, other in pairwise(turns))
@@ -127,7 +131,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     if world.first:
         say(f"Ranks: {world.name}\n")
     if not world.real:
-        growth(world.p, args.plot, args.seed)
+        growth(world, args.plot, args.seed)
     todo = list((ALGORITHMS | {"(arrival order)": arrival_order}).items())
     bits = {name: same_bits(world, function, args.seed) for name, function in progress.track(todo, "comparing bits")}
     for name in ALGORITHMS:
@@ -139,11 +143,12 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         say("Orders that are fixed by rank give the same bits, however late messages come.")
 
 
-def growth(p: int, plot: Path | None, seed: int) -> None:
+def growth(world: World, plot: Path | None, seed: int) -> None:
     """Print, and draw if asked to, how errors grow with the number of ranks."""
+    p = world.p
     sizes = [2**k for k in range(1, p.bit_length()) if 2**k < p] + [p] * (p > 1)
     todo = [(name, size) for size in sizes for name in ALGORITHMS]
-    found = {(name, size): seen(name, size, seed) for name, size in progress.track(todo, "adding")}
+    found = {(name, size): seen(name, size, seed, world.network) for name, size in progress.track(todo, "adding")}
     say(f"Sums of {N} float32 elements from 0 to 1, errors in u = 2^-24 of the exact sum (math.fsum):\n")
     for size in sizes if p <= 4 else [sizes[len(sizes) // 2 - 1], p]:
         rows = [[name, f.depth, f.depth, f.largest, f.expected, f.rms] for (name, at), f in found.items() if at == size]
@@ -189,7 +194,7 @@ def picture(sizes: list[int], found: dict[tuple[str, int], Seen]) -> Any:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("largest number of ranks", default=128, mpi=4, network="infiniband", least=2)
+    made.add_ranks("smaller numbers are shown beside it", default=128, mpi=4, network="infiniband", least=2)
     made.add_seed("the numbers that are added")
     made.add_plot("errors against ranks")
     return made

@@ -20,9 +20,10 @@ from experiments.lab import cli, files, progress, tables
 from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser, count
-from experiments.lab.tables import Column, decimals, time_column
+from experiments.lab.tables import Column, time_column
 from experiments.lab.terminal import tell
 from experiments.lab.timing import RESAMPLES, Seconds, Work, interleaved, interval, once_s, one_after_the_other, ratio
+from experiments.lab.units import decimals
 from experiments.pictures.ratios import forest
 from sorting import bitonic_sort
 from sorting.plain import sort_pairs, sort_views

@@ -26,8 +26,9 @@ from experiments.lab.attention import attend, by_name
 from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser, size
-from experiments.lab.tables import Column, decimals, pair
+from experiments.lab.tables import Column, pair
 from experiments.lab.terminal import say, tell
+from experiments.lab.units import decimals
 from experiments.lab.worlds import Real
 from experiments.pictures.palette import styles
 from parallel.attention.local import Attention

@@ -20,12 +20,12 @@ from typing import Any
 import ranks
 from collectives import CATALOGUE
 from experiments.lab import cli, files, progress, tables, units
-from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
 from experiments.lab.operations import BUS_FACTORS, Call
-from experiments.lab.options import Parser, size
-from experiments.lab.tables import Column, decimals, time_column
+from experiments.lab.options import Parser, require_one_kind_of_link, size
+from experiments.lab.tables import Column, time_column
 from experiments.lab.terminal import say
+from experiments.lab.units import decimals
 from experiments.lab.worlds import Simulated
 from experiments.pictures.parts import parts
 
@@ -138,16 +138,17 @@ HEADER = [
 def experiment(world: Simulated, args: argparse.Namespace, job: None) -> None:
     """Count, compare, print."""
     say(f"Ranks: {world.name}\nData:  {units.nice_bytes(args.bytes)} on each\n")
+    found = {}
     for operation in args.operations:
         say(f"{operation}, how often it pays each price:")
         with progress.waiting(operation):
-            found = rows(operation, world.p, world.network, args.bytes)
-        tables.table(HEADER, found, operation)
-        if args.plot:
-            several = len(args.operations) > 1
-            path = args.plot.with_stem(f"{args.plot.stem}-{operation}") if several else args.plot
-            files.draw(path, partial(picture, world, operation, args.bytes, found))
+            found[operation] = rows(operation, world.p, world.network, args.bytes)
+        tables.table(HEADER, found[operation], operation)
     say("Where the measured time is less than the sum, prices were paid at the same time.")
+    for operation in args.operations if args.plot else ():
+        several = len(args.operations) > 1
+        path = args.plot.with_stem(f"{args.plot.stem}-{operation}") if several else args.plot
+        files.draw(path, partial(picture, world, operation, args.bytes, found[operation]))
 
 
 def picture(world: Simulated, operation: str, n_bytes: int, found: list[list[Any]]) -> Any:
@@ -168,7 +169,7 @@ def picture(world: Simulated, operation: str, n_bytes: int, found: list[list[Any
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("number of ranks", default=8, network="infiniband", least=2)
+    made.add_ranks(default=8, network="infiniband", least=2)
     made.add_operations(BUS_FACTORS, ["allreduce"])
     made.add_argument(
         "--bytes", type=size, default="64KiB", metavar="N", help="on each rank: 64KiB (default), 1MiB, 1e6"
@@ -186,11 +187,7 @@ def need(args: argparse.Namespace) -> Need:
 def prepare(args: argparse.Namespace) -> None:
     """Check what the prices are told apart by: one kind of link, and an element for each rank."""
     afford(args, need, ranks=1, bytes=1)
-    if not ranks.presets[args.network].is_uniform(args.ranks):
-        raise UsageError(
-            f"--network: got {args.network}, whose {args.ranks} ranks have links of two kinds, expected one; "
-            "remedy: fewer ranks, or another network"
-        )
+    require_one_kind_of_link(args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

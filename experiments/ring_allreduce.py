@@ -38,7 +38,7 @@ SHOWS = "Rounds, bytes and time of the ring, its two halves and a naive all-redu
 TAKES = "2 s"
 EXAMPLES = {
     "": "8 ranks, a gradient bucket of 25 MiB each",
-    "--ranks 64 --bytes 64KiB --network ethernet --plot ring.png": "where the ring overtakes the naive one, drawn",
+    "--ranks 64 --network ethernet --plot ring.png": "where the ring overtakes the naive one, drawn",
     "--ranks 5 --animate ring.gif": "the blocks on their way round",
     "--npy a.npy b.npy": "2 ranks, each with an array of yours",
     "--mpi --ranks 2": "the same on real MPI, by the wall clock",
@@ -206,7 +206,7 @@ def draw(world: World, path: Path, n_bytes: int) -> None:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("number of ranks", default="8, or one a .npy file", mpi=8, network="infiniband", least=2)
+    made.add_ranks(default="8, or one a .npy file", mpi=8, network="infiniband", least=2)
     shares.add_options(made)
     made.add_plot("time against bytes, and messages beside it", mpi=True)
     made.add_animation("the blocks of up to 6 ranks on their way")

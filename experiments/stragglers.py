@@ -24,11 +24,12 @@ import collectives
 import ranks
 from experiments.lab import cli, files, progress, tables, units
 from experiments.lab.errors import UsageError
-from experiments.lab.limits import Need, afford
-from experiments.lab.options import Parser, positive, size
-from experiments.lab.tables import Bound, Column, decimals, pair, time_column
+from experiments.lab.limits import EVENT_BYTES, Need, afford
+from experiments.lab.options import Parser, positive, require_one_kind_of_link, size
+from experiments.lab.tables import Bound, Column, pair, time_column
 from experiments.lab.terminal import say
-from experiments.lab.worlds import World
+from experiments.lab.units import decimals
+from experiments.lab.worlds import Simulated
 from experiments.pictures.curves import Points, curves
 from ranks import look
 
@@ -37,7 +38,8 @@ TAKES = "1 s"
 EXAMPLES = {
     "": "8 ranks, 1 MiB, a rank 100 µs late, a link 4 times as slow",
     "--ranks 64 --bytes 4KiB --late 0.5": "a rank half a microsecond late",
-    "--factor 16 --plot slow.png": "time against the factor",
+    "--network ethernet --factor 16 --plot slow.png": "on the links of another network; time against the factor, drawn",
+    "--html slow.html": "the messages of a ring that has the slow link",
 }
 EXPECTED = """\
 Expected without ports, m(b) = alpha + b beta, if rank p-1 is d late:
@@ -66,6 +68,11 @@ class Setting:
     def m(self, n_bytes: float) -> float:
         """Return alpha + n*beta: a message alone."""
         return self.network.message_ps(self.network.inter, round(n_bytes))
+
+    @property
+    def ported(self) -> Setting:
+        """The same where ports serve one message after the other."""
+        return replace(self, network=replace(self.network, ports=True))
 
 
 Program = Callable[[Any, np.ndarray], Any]
@@ -122,8 +129,21 @@ ALGORITHMS = {
 }
 
 
+def bare(network: ranks.Network) -> ranks.Network:
+    """Return a network of the same links on which nothing else takes time, so that the formulas hold."""
+    link = ranks.Link(network.message_ps(network.link(0, 1), 0), network.link(0, 1).fs_per_byte)
+    return ranks.Network(name=network.name, inter=link, ports=False, source=network.source)
+
+
 def measured(algorithm: Algorithm, setting: Setting, *, late: bool = False, slow: bool = False) -> int:
     """Return the time of a run in which the last rank is late, or the link from rank 0 to 1 slow."""
+    return disturbed(algorithm, setting, late=late, slow=slow).time_ps
+
+
+def disturbed(
+    algorithm: Algorithm, setting: Setting, *, late: bool = False, slow: bool = False, trace: bool = False
+) -> ranks.Run:
+    """Return a run in which the last rank is late, or the link from rank 0 to 1 slow."""
     x = np.ones(setting.n_bytes // 4, np.float32)
     faults = [ranks.SlowLink(source=0, dest=1, factor=setting.factor)] if slow else []
 
@@ -132,7 +152,8 @@ def measured(algorithm: Algorithm, setting: Setting, *, late: bool = False, slow
             ranks.spend(comm, setting.late_ps)
         algorithm.run(comm, x)
 
-    return ranks.run(program, setting.p, network=setting.network, faults=faults, buffering="infinite").time_ps
+    network = setting.network
+    return ranks.run(program, setting.p, network=network, faults=faults, buffering="infinite", trace=trace)
 
 
 def compare(setting: Setting) -> None:
@@ -154,8 +175,7 @@ def compare(setting: Setting) -> None:
 
 def with_ports(setting: Setting) -> None:
     """Print how much slower a slow link makes each algorithm where ports serve one message after the other."""
-    ported = replace(setting, network=replace(setting.network, ports=True))
-    rows = []
+    rows, ported = [], setting.ported
     for name, algorithm in ALGORITHMS.items():
         plain, slow = measured(algorithm, ported), measured(algorithm, ported, slow=True)
         n_bytes = algorithm.share(setting.p) * setting.n_bytes
@@ -189,15 +209,19 @@ def draw(setting: Setting, path: Path) -> None:
     files.draw(path, picture)
 
 
-def experiment(world: World, args: argparse.Namespace, setting: Setting) -> None:
+def experiment(world: Simulated, args: argparse.Namespace, setting: Setting) -> None:
     """Compare, and draw."""
     say(EXPECTED)
-    say(f"Ranks: {world.p} simulated on alpha-beta: {setting.network.source}")
+    say(f"Ranks: {Simulated(world.p, setting.network).name}")
     say(f"Data:  {units.nice_bytes(setting.n_bytes)} on each")
     late, slow = f"{args.late:g} µs late", f"{args.factor:g} times as slow"
     say(f"Wrong: rank {world.p - 1} is {late}, or the link from rank 0 to 1 {slow}")
     compare(setting)
     with_ports(setting)
+    if args.trace or args.html:
+        trace = disturbed(ALGORITHMS["ring"], setting.ported, slow=True, trace=True).trace
+        title = f"A ring of {setting.p} ranks whose link from rank 0 to 1 is {args.factor:g} times as slow, with ports"
+        files.save_trace(args, trace, title)
     if args.plot:
         draw(setting, args.plot)
 
@@ -205,7 +229,7 @@ def experiment(world: World, args: argparse.Namespace, setting: Setting) -> None
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("a power of two", default=8, least=4)
+    made.add_ranks("a power of two", default=8, network="alpha-beta", least=4)
     made.add_argument(
         "--bytes", type=size, default="1MiB", metavar="N", help="on each rank: 1MiB (default), 64KiB, 1e6"
     )
@@ -216,21 +240,29 @@ def parser() -> Parser:
         "--factor", type=positive, default=4.0, metavar="F", help="how many times as slow the link is (default: 4)"
     )
     made.add_plot("time against the factor")
+    made.add_trace("the messages of a ring that has the slow link")
     return made
 
 
+def power_of_two(n: int) -> int:
+    """Return the largest power of two up to n, 0 if there is none."""
+    return 1 << n.bit_length() >> 1
+
+
 def need(args: argparse.Namespace) -> Need:
-    """Return what a run takes: arrays and what is buffered; the messages of ten rings, with a picture of twenty."""
+    """Return what a run takes: arrays, what is buffered, a trace; the messages of ten rings, drawn of twenty."""
     p = args.ranks
-    return Need(16 * p * args.bytes, messages=(20 if args.plot else 10) * 2 * p**2)
+    events = EVENT_BYTES * 4 * p**2 if args.trace or args.html else 0
+    return Need(16 * p * args.bytes + events, messages=(20 if args.plot else 10) * 2 * p**2)
 
 
 def prepare(args: argparse.Namespace) -> Setting:
     """Return what is to be disturbed, and how."""
     p = args.ranks
-    afford(args, need, ranks=1, bytes=1)
     if p & (p - 1):
         raise UsageError(f"--ranks: got {p}, expected a power of two, for which the formulas hold")
+    require_one_kind_of_link(args)
+    afford(args, need, ranks=power_of_two, bytes=4 * p)
     if args.factor < 1:
         raise UsageError(f"--factor: got {args.factor:g}, expected 1 or more: the link is slow")
     if args.bytes % (4 * p):
@@ -239,7 +271,7 @@ def prepare(args: argparse.Namespace) -> Setting:
             f"--bytes: got {args.bytes}, expected a multiple of {4 * p}, so that {p} ranks share out float32 equally; "
             f"remedy: --bytes {nearest}"
         )
-    return Setting(p, args.bytes, ranks.presets["alpha-beta"], round(args.late * 1e6), args.factor)
+    return Setting(p, args.bytes, bare(ranks.presets[args.network]), round(args.late * 1e6), args.factor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

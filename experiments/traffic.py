@@ -25,8 +25,9 @@ from collectives import ring_allgather, ring_reduce_scatter
 from experiments.lab import cli, files, progress, tables
 from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser
-from experiments.lab.tables import Column, decimals
+from experiments.lab.tables import Column
 from experiments.lab.terminal import say
+from experiments.lab.units import decimals
 from experiments.lab.worlds import Simulated
 from experiments.pictures.parts import parts
 from parallel.attention.local import Attention
@@ -228,7 +229,7 @@ def picture(p: int, rows: list[list[Any]]) -> Any:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("ranks, and heads", default=4, least=2)
+    made.add_ranks("there are as many heads", default=4, least=2)
     made.add_plot("what a rank sends and keeps")
     return made
 

@@ -29,8 +29,9 @@ from experiments.lab.attention import BYTES, FLOPS_PER_S, Shrunk, attend, by_nam
 from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser, count
-from experiments.lab.tables import Column, decimals, pair, time_column
+from experiments.lab.tables import Column, pair, time_column
 from experiments.lab.terminal import say
+from experiments.lab.units import decimals
 from experiments.lab.worlds import Simulated, World
 from experiments.pictures.curves import tick
 from experiments.pictures.palette import styles
@@ -215,12 +216,17 @@ def draw(path: Path, network: str, tokens: int, sizes: list[int], runs: dict[tup
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("largest number of ranks", default=64, mpi=2, network="dgx-h100", least=2)
+    made.add_ranks("smaller numbers are shown beside it", default=64, mpi=2, network="dgx-h100", least=2)
     text = "tokens on each rank (default: 16384; who wins is asked for 1024 too)"
-    made.add_argument("--tokens", type=count, default=16384, metavar="N", help=text)
+    made.simulated.add_argument("--tokens", type=count, default=16384, metavar="N", help=text)
     made.add_plot("what is sent, and time")
     made.add_trace("the messages of a ring of up to 8 ranks")
     return made
+
+
+def full_nodes(p: int) -> int:
+    """Return the most ranks up to p that fill their nodes, or fit into one."""
+    return p if p <= NODE else p // NODE * NODE
 
 
 def need(args: argparse.Namespace) -> Need:
@@ -231,10 +237,10 @@ def need(args: argparse.Namespace) -> Need:
 
 def prepare(args: argparse.Namespace) -> None:
     """Check ranks and tokens."""
-    afford(args, need, ranks=1)
+    afford(args, need, ranks=full_nodes)
     if args.tokens % PLAYED:
         raise UsageError(f"--tokens: got {args.tokens}, expected a multiple of {PLAYED}")
-    if not args.mpi and args.ranks > NODE and args.ranks % NODE:
+    if not args.mpi and args.ranks != full_nodes(args.ranks):
         raise UsageError(f"--ranks: got {args.ranks}, expected up to {NODE}, or a multiple of {NODE}: full nodes")
 
 

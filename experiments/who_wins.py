@@ -24,7 +24,7 @@ from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
 from experiments.lab.operations import BUS_FACTORS, CHOICE_S, DTYPE, Call
 from experiments.lab.options import Parser
-from experiments.lab.tables import Column, size_column, time_column
+from experiments.lab.tables import Column, time_column
 from experiments.lab.terminal import say, tell
 from experiments.lab.worlds import World
 from experiments.pictures.palette import styles
@@ -117,8 +117,10 @@ def show(operation: str, network: ranks.Network, diagram: Diagram) -> None:
 
     sizes = columns_of(diagram)
     rows = [[p, *(diagram[p, n_bytes] for n_bytes in sizes)] for p in sorted({p for p, _ in diagram})]
-    columns = [Column(units.nice_bytes(n_bytes), show=shown) for n_bytes in sizes]
-    tables.table([Column("ranks"), *columns], rows, f"{operation} on {network.name}")
+    columns = [Column("ranks")]
+    for number, unit in (units.nice_bytes(n_bytes).split() for n_bytes in sizes):
+        columns.append(Column(number, unit, shown, called=f"{number}_{unit.lower()}"))
+    tables.table(columns, rows, f"{operation} on {network.name}")
 
 
 def columns_of(diagram: Diagram) -> list[int]:
@@ -215,13 +217,13 @@ def on_mpi(world: World, operations: list[str]) -> None:
             shown = [found.predicted, times[found.predicted], found.fastest, min(times.values())]
             table.append([call.n_bytes, *shown, found.loss])
         if world.first:
-            tables.table([size_column(operation), *REAL_COLUMNS], table, operation)
+            tables.table([Column(operation, show=units.nice_bytes, called="bytes"), *REAL_COLUMNS], table, operation)
 
 
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("largest number of ranks", default=16, mpi=2, network="infiniband", least=2)
+    made.add_ranks("smaller numbers are shown beside it", default=16, mpi=2, network="infiniband", least=2)
     made.add_operations(BUS_FACTORS, [*BUS_FACTORS])
     made.simulated.add_argument("--every-network", action="store_true", help="all networks instead of one")
     made.add_plot("the diagrams")

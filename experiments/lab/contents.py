@@ -17,12 +17,14 @@ class Entry:
 
     name: What the command `gears` calls it, "ring-allreduce" for ring_allreduce.py.
     question: The first line of the docstring. shows, takes: The constants SHOWS and TAKES, as in "2 s".
+    problem: Why the file does not say so, "" if it does; an experiment that is being written is not in others' way.
     """
 
     name: str
-    question: str
-    shows: str
-    takes: str
+    question: str = ""
+    shows: str = ""
+    takes: str = ""
+    problem: str = ""
 
     def module(self) -> Any:
         """Return the module, which is imported now."""
@@ -36,7 +38,16 @@ def contents(folder: Path = FOLDER) -> dict[str, Entry]:
 
 
 def _entry(path: Path) -> Entry:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    name = path.stem.replace("_", "-")
+    try:
+        return Entry(name, *_said(path))
+    except (SyntaxError, ValueError) as error:
+        return Entry(name, problem=str(error))
+
+
+def _said(path: Path) -> tuple[str, str, str]:
+    """Return what a script asks, what it shows, how long it takes; raise SyntaxError or ValueError if it does not."""
+    tree = ast.parse(path.read_bytes(), path.name)
     said = {
         statement.targets[0].id: ast.literal_eval(statement.value)
         for statement in tree.body
@@ -46,6 +57,6 @@ def _entry(path: Path) -> Entry:
     }
     missing = sorted({"SHOWS", "TAKES"} - said.keys())
     if missing:
-        raise SyntaxError(f"{path}: expected {' and '.join(missing)}, a line of text each, for `gears list`")
+        raise ValueError(f"{path.name}: expected {' and '.join(missing)}, a line of text each, for `gears list`")
     question = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return Entry(path.stem.replace("_", "-"), question, said["SHOWS"], said["TAKES"])
+    return question, said["SHOWS"], said["TAKES"]

@@ -6,7 +6,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import ranks
@@ -37,18 +37,20 @@ class Parser(argparse.ArgumentParser):
         self.set_defaults(ranks=None, network=None, mpi=False)
 
     def add_ranks(
-        self, what: str, *, default: int | str, network: str = "", mpi: int | None = None, least: int = 1
+        self, note: str = "", *, default: int | str, network: str = "", mpi: int | None = None, least: int = 1
     ) -> None:
         """Add --ranks, with `network` also --network, and with `mpi` also --mpi, each with its default.
 
-        default: of --ranks, or in words what `prepare` makes it. mpi: the default on real MPI; without `network` there
-        are no simulated ranks. least: fewer ranks make no sense.
+        note:    What else there is to know about the number.
+        default: Of --ranks, or in words what `prepare` makes it.
+        mpi:     The default on real MPI; without `network` there are no simulated ranks.
+        least:   Fewer ranks make no sense.
         """
         self.default_ranks, self.default_ranks_on_mpi = default, mpi
         self.default_network, self.least_ranks = network, least
         on_mpi = f"; on real MPI {mpi}" if mpi and isinstance(default, int) and mpi != default else ""
-        text = f"{what}, {least} or more (default: {default}{on_mpi})"
-        self.add_argument("--ranks", type=count, metavar="P", help=text)
+        text = f"number of ranks, {least} or more{note and f'; {note}'} (default: {default}{on_mpi})"
+        self.add_argument("--ranks", type=whole_from(least), metavar="P", help=text)
         if network and mpi:
             self.simulated = self.add_argument_group("simulated ranks only")
         if network:
@@ -69,7 +71,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_seed(self, what: str) -> None:
         """Add --seed."""
-        self.add_argument("--seed", type=whole, default=0, metavar="N", help=f"draws {what} (default: 0)")
+        self.add_argument("--seed", type=whole_from(0), default=0, metavar="N", help=f"draws {what} (default: 0)")
 
     def add_plot(self, what: str, *, mpi: bool = False) -> None:
         """Add --plot; mpi: on real MPI too."""
@@ -90,7 +92,7 @@ class Parser(argparse.ArgumentParser):
     def refused_on_mpi(self, args: argparse.Namespace) -> list[str]:
         """Return the options that were given and are for simulated ranks only."""
         actions = self.simulated._group_actions if self.simulated is not self else []
-        return [each.option_strings[0] for each in actions if getattr(args, each.dest)]
+        return [each.option_strings[0] for each in actions if each.option_strings[0] in args.given]
 
     def format_help(self) -> str:
         """Return the help, with examples as they are typed here."""
@@ -110,6 +112,9 @@ class _Help(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=22, width=min(terminal.width() or 100, 120) - 2)
 
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return terminal.folded(" ".join(text.split()), width).splitlines()  # the default would cut names at hyphens
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n\n".join(
             terminal.folded(part if re.search("^ ", part, re.MULTILINE) else part.replace("\n", " "), width)
@@ -117,21 +122,30 @@ class _Help(argparse.HelpFormatter):
         )
 
 
+def require_one_kind_of_link(args: argparse.Namespace) -> None:
+    """Raise UsageError if some of the ranks have faster links than others."""
+    if not ranks.presets[args.network].is_uniform(args.ranks):
+        raise UsageError(
+            f"--network: got {args.network}, whose {args.ranks} ranks have links of two kinds, expected one; "
+            "remedy: fewer ranks, or another network"
+        )
+
+
 # -- types of options ----------------------------------------------------------------------------------------
 
 
-def count(text: str) -> int:
-    """Return a whole number from 1 up."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1 up")
-    return int(text)
+def whole_from(least: int) -> Callable[[str], int]:
+    """Return a type for an option: a whole number from `least` up."""
+
+    def whole(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {least} up")
+        return int(text)
+
+    return whole
 
 
-def whole(text: str) -> int:
-    """Return a whole number from 0 up."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 0 up")
-    return int(text)
+count = whole_from(1)
 
 
 def positive(text: str) -> float:

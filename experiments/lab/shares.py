@@ -10,12 +10,11 @@ import numpy as np
 
 from experiments.lab import npy
 from experiments.lab.errors import UsageError
-from experiments.lab.limits import Need, afford
+from experiments.lab.limits import EVENT_BYTES, Need, afford
 from experiments.lab.npy import Array
 from experiments.lab.options import Parser, size
 
 Share = Callable[[int], Array]
-EVENT_BYTES = 1_000  # a message in a trace, with its line in a file
 PLOTTED_SIZES = 12
 MOST_SAID = 16  # ranks that an error proposes at most
 
@@ -42,6 +41,10 @@ def prepare(args: argparse.Namespace) -> Share:
             raise UsageError(f"--bytes: got {args.bytes}, expected a multiple of 4, the size of a float32")
         afford(args, lambda args: _need(args, args.bytes), ranks=1, bytes=4)
         return random_share(args.bytes, args.seed)
+    if "--seed" in args.given:
+        raise UsageError(
+            "got --npy and --seed, which is for random numbers, expected one of them; remedy: leave one out"
+        )
     arrays = [npy.load(path) for path in args.npy]
     total = sum(array.nbytes for array in arrays)
     afford(args, lambda args: _need(args, total // args.ranks), ranks=1)
@@ -64,7 +67,7 @@ def random_share(n_bytes: int, seed: int) -> Share:
 def _need(args: argparse.Namespace, n_bytes: int) -> Need:
     """Return what ranks with n_bytes each need: arrays, results, and NumPy's; a ring's messages, and their trace."""
     p, events = args.ranks, 2 * args.ranks**2
-    memory = 6 * p * n_bytes + (EVENT_BYTES * events if args.trace else 0)
+    memory = 6 * p * n_bytes + (EVENT_BYTES * events if args.trace or args.html else 0)
     return Need(memory, messages=4 * events * (PLOTTED_SIZES if args.plot else 1))
 
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from experiments.lab import terminal
-from experiments.lab.units import nice_bytes, nice_time
+from experiments.lab.units import nice_time
 from experiments.lab.worlds import Trial, World
 
 Row = Sequence[Any]
@@ -74,21 +74,6 @@ def pair(heading: str, show: Callable[[Any], str] = plainly, unit: str = "") -> 
 def time_column(name: str, heading: str = "") -> Column:
     """Return a column of picoseconds."""
     return Column(name, heading, nice_time, "ps")
-
-
-def size_column(name: str, heading: str = "") -> Column:
-    """Return a column of bytes."""
-    return Column(name, heading, nice_bytes, "bytes")
-
-
-def decimals(form: str) -> Callable[[Any], str]:
-    """Return how a number is written in such a form: decimals(".3f")(1.5) is "1.500", decimals(".2g")(168) is "170"."""
-
-    def written(number: Any) -> str:
-        text = format(number, form)
-        return f"{float(text):,.0f}" if "e+" in text else text
-
-    return written
 
 
 # -- printing ------------------------------------------------------------------------------------------------

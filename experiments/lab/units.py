@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 
 def nice_time(time_ps: float) -> str:
     """Return a time in four digits and its unit: "2.700 µs", "30.88 ms"."""
@@ -11,7 +14,16 @@ def nice_time(time_ps: float) -> str:
 
 def nice_bytes(n_bytes: float) -> str:
     """Return a size in up to four digits and its unit: "25 MiB"."""
-    for unit, size in (("PiB", 2**50), ("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.4g} {unit}"
-    return f"{n_bytes:.4g} B"
+    units = ("EiB", "PiB", "TiB", "GiB", "MiB", "KiB", "B")
+    place = next((place for place in range(6) if n_bytes >= 2 ** (60 - 10 * place)), 6)
+    return f"{decimals('.4g')(n_bytes / 2 ** (60 - 10 * place))} {units[place]}"
+
+
+def decimals(form: str) -> Callable[[Any], str]:
+    """Return how a number is written in such a form: decimals(".3f")(1.5) is "1.500", decimals(".2g")(168) is "170"."""
+
+    def written(number: Any) -> str:
+        text = format(number, form)
+        return f"{float(text):,.0f}" if "e+" in text else text
+
+    return written

@@ -2,17 +2,17 @@
 
 | figure | value | source |
 |---|---|---|
-| L + 2o of NVLink | 1.9 us | NCCL's model (src/graph/tuning.cc): latency of a hop, protocol LL128 |
-| L + 2o of PCIe 3 | 1.0 us | the same, protocol LL |
-| L + 2o of InfiniBand | 2.7 us | the same, protocol LL, for every speed of the network |
+| L + 2o of NVLink | 1.9 µs | NCCL's model (src/graph/tuning.cc): latency of a hop, protocol LL128 |
+| L + 2o of PCIe 3 | 1.0 µs | the same, protocol LL |
+| L + 2o of InfiniBand | 2.7 µs | the same, protocol LL, for every speed of the network |
 | 1/G of NVLink | 370 GB/s (H100), 240 GB/s (A100) | the same: 18 links of 20.6 GB/s, 12 links of 20 GB/s |
 | 1/G of PCIe 3 x16 | 12 GB/s | the same |
 | 1/G of 100 Gb/s InfiniBand | 12 GB/s | the same, for one port of 12.5 GB/s |
 | 1/G of 400 Gb/s InfiniBand | 48 GB/s | four times that: NVIDIA gives a DGX H100 one such port a GPU |
-| L + 2o of Ethernet | 20 us | TCP end to end; Hurwitz & Feng, Hot Interconnects 2003 |
+| L + 2o of Ethernet | 20 µs | TCP end to end; Hurwitz & Feng, Hot Interconnects 2003 |
 | 1/G of Ethernet | 1.25 GB/s | 10 Gb/s at line rate |
 | gamma | 1.5 ps a byte | assumed: a GPU's memory of 2 TB/s reads two and writes one |
-| o | 0.2 us, Ethernet 1 us | assumed: NCCL has latencies only, so L is what remains of them |
+| o | 0.2 µs, Ethernet 1 µs | assumed: NCCL has latencies only, so L is what remains of them |
 | eager limit | 64 KiB | assumed; MPIs have their own |
 """
 
@@ -62,7 +62,7 @@ _ALL = (
         inter=Link.of(20e-6 - 2e-6, 1.25e9),
         overhead_ps=_microseconds(1.0),
         reduce_fs_per_byte=_GAMMA_FS,
-        source="10 Gb/s Ethernet at line rate, TCP in 20 us end to end; Hurwitz & Feng, Hot Interconnects 2003",
+        source="10 Gb/s Ethernet at line rate, TCP in 20 µs end to end; Hurwitz & Feng, Hot Interconnects 2003",
     ),
     Network(
         name="dgx-h100",
@@ -96,7 +96,7 @@ _ALL = (
         name="alpha-beta",
         inter=Link.of(1e-6, 10e9),
         ports=False,
-        source="the textbook's model: 1 us + n / (10 GB/s), no ports, no overhead",
+        source="the textbook's model: 1 µs + n / (10 GB/s), no ports, no overhead",
     ),
 )
 presets: dict[str, Network] = {network.name: network for network in _ALL}

@@ -136,6 +136,8 @@ def test_pictures_show_all_cells_all_heads_and_all_pairs():
             ["--mpi", "--plot", "x.png"],
             "--plot is for simulated ranks, and real MPI was asked for; remedy: leave one out",
         ),
+        (ulysses, ["--mpi", "--tokens", 8], "--tokens is for simulated ranks, and real MPI was asked for"),
+        (ulysses, ["--ranks", 80_000], "remedy: --ranks up to "),
         (
             long_context,
             ["--memory", "2MiB"],
@@ -144,7 +146,7 @@ def test_pictures_show_all_cells_all_heads_and_all_pairs():
         (long_context, ["--ranks", 99_999_999], "got --ranks 99999999 on real MPI, expected at most "),
         (ulysses, ["--mpi", "--ranks", 99_999_992], "got --ranks 99999992 on real MPI, expected at most "),
         (long_context, ["--network", "pcie"], "unrecognized arguments: --network pcie"),
-        (traffic, ["--ranks", 1], "--ranks: got 1, expected 2 or more"),
+        (traffic, ["--ranks", 1], "--ranks: got '1', expected a whole number from 2 up"),
     ],
 )
 def test_bad_input_gets_one_line_and_status_2(script, argv, message, monkeypatch, capsys):

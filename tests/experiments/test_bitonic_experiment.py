@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import processes
+import ranks
 from experiments import bitonic_sort as experiment
+from experiments.lab.worlds import Simulated
 from sorting import NETWORKS, bitonic, draw
 from sorting.drawing import columns
 from sorting.plain import sort_pairs, sort_views
@@ -76,7 +78,7 @@ def test_shows_proof_ladder_and_ranks_and_writes_pictures_and_trace(tmp_path):
 def only_ranks(monkeypatch):
     """Leave out what neither network nor ranks change: the proofs, which others of these tests see, and the ladder."""
     monkeypatch.setattr(experiment, "show_networks", lambda: None)
-    monkeypatch.setattr(experiment, "climb", lambda k: {})
+    monkeypatch.setattr(experiment, "climb", lambda k, seed: {})
 
 
 @pytest.mark.usefixtures("only_ranks")
@@ -86,6 +88,12 @@ def only_ranks(monkeypatch):
 def test_runs_on_any_network_and_number_of_ranks(network, p, monkeypatch, capsys):
     assert call(monkeypatch, "--log2-size", 10, "--ranks", p, "--network", network) == 0
     assert re.search(rf"^ +{p} +sample_sort", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_another_seed_sorts_other_numbers():
+    world = Simulated(3, ranks.presets["infiniband"])
+    drawn = [experiment.measure(world, experiment.partition_sort, 3 * 4096, seed=seed).bytes_sent for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_on_real_mpi_counts_what_the_formulas_say(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import collectives
 import ranks
 from experiments import busbw, float_order, who_wins
-from experiments.lab import operations
+from experiments.lab import operations, terminal
 from experiments.lab.worlds import Simulated
 from test_experiments import call, row, run
 
@@ -46,6 +46,11 @@ def test_float_order_takes_few_ranks(p, monkeypatch, capsys) -> None:
 def test_another_seed_adds_other_numbers() -> None:
     drawn = [float_order.seen("ring", 4, seed).rms for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_the_network_decides_which_ranks_share_a_node_and_so_in_which_order_two_levels_add() -> None:
+    depths = [float_order.seen("two_level", 16, network=ranks.presets[name]).depth for name in ("pcie", "dgx-h100")]
+    assert depths == [15, 8]
 
 
 def test_depths_are_those_of_a_chain_and_a_tree() -> None:
@@ -187,6 +192,16 @@ def test_the_diagram_is_printed_and_drawn(few_cells, tmp_path, monkeypatch, caps
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_map_stays_a_map_on_a_narrow_terminal(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(terminal, "width", lambda: 60)
+    cells = {(p, n): who_wins.Cell("ring", {}) for p in (2, 16_384) for n in who_wins.BYTES}
+    who_wins.show("allreduce", ranks.presets["infiniband"], cells)
+    heading, names, _, *lines = capsys.readouterr().out.splitlines()[2:]
+    assert heading.split() == ["B", "KiB", "MiB"]
+    assert names.split() == ["ranks", "256", "1", "4", "16", "64", "256", "1", "4", "16"]
+    assert lines[1].split() == ["16,384", *"aaaaaaaaa"]
+
+
 def test_every_network_has_its_diagram(few_cells, monkeypatch, capsys) -> None:
     assert call(who_wins, monkeypatch, "--ranks", 2, "--operations", "alltoall", "--every-network") == 0
     output = capsys.readouterr().out
@@ -213,6 +228,8 @@ def test_a_cell_knows_what_its_prediction_loses() -> None:
 
 
 def test_who_wins_on_real_mpi(few_cells, tmp_path: Path) -> None:
-    ended = run("who_wins", "--mpi", "--ranks", 2, "--operations", "reduce", folder=tmp_path)
+    argv = ("--mpi", "--ranks", 2, "--operations", "reduce", "--csv", "x.csv")
+    ended = run("who_wins", *argv, folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "x.csv").read_text().startswith("bytes,predicted_to_win,")
     assert row(ended.stdout, "1 KiB")[0] in collectives.CATALOGUE["reduce"]

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 import ranks
 from experiments import __main__ as gears
-from experiments.lab import cli, contents, progress, tables, terminal, versions, worlds
+from experiments.lab import cli, contents, progress, tables, terminal, units, versions, worlds
 from experiments.lab.tables import Bound, Column, pair, time_column
 from ranks import real
 
@@ -57,14 +58,27 @@ def test_every_script_is_an_experiment_with_a_question() -> None:
         assert entry.shows.endswith(".")
 
 
-def test_a_new_script_appears_by_itself_and_one_that_says_too_little_is_refused(tmp_path: Path) -> None:
+def test_a_new_script_appears_by_itself_and_one_that_cannot_be_read_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
     (tmp_path / "__main__.py").write_text("not read")
     script = tmp_path / "how_far.py"
     script.write_text('"""How far?\n\nMore."""\nSHOWS = "A way."\nTAKES = "1 s"\n')
     assert contents.contents(tmp_path) == {"how-far": contents.Entry("how-far", "How far?", "A way.", "1 s")}
-    script.write_text('"""How far?"""\nSHOWS = "A way."\n')
-    with pytest.raises(SyntaxError, match=r"how_far\.py: expected TAKES, a line of text"):
-        contents.contents(tmp_path)
+    for text, problem in (
+        ('"""How far?"""\nSHOWS = "A way."', "how_far.py: expected TAKES, a line of text each, for `gears list`"),
+        ("1 +", "invalid syntax (how_far.py, line 1)"),
+        ("\0", "null bytes"),
+    ):
+        script.write_text(text)
+        found = contents.contents(tmp_path)
+        assert problem in found["how-far"].problem
+        monkeypatch.setattr(gears, "contents", lambda found=found: ENTRIES | found)
+        for argv in ["list"], ["completion", "bash"]:
+            assert gears.main(argv) == 0
+            assert "who-wins" in capsys.readouterr().out
+    gears.main(["list"])
+    assert "how-far  (cannot be read)\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -82,7 +96,10 @@ def test_an_experiment_runs_with_its_own_options_and_asks_first(capsys: Any) -> 
     assert gears.main(["traffic", "--ranks", "2"]) == 0
     assert capsys.readouterr().out.startswith(ENTRIES["traffic"].question)
     assert gears.main(["traffic", "--ranks", "1"]) == 2
-    assert capsys.readouterr().err == "gears traffic: --ranks: got 1, expected 2 or more\n"
+    assert (
+        capsys.readouterr().err
+        == "gears traffic: argument --ranks: got '1', expected a whole number from 2 up; see --help\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,6 +191,14 @@ def test_the_examples_of_help_are_taken(name: str, monkeypatch: Any, tmp_path: P
     assert "" in parser.examples
     for example in parser.examples:
         parser.parse_args(shlex.split(example))
+        assert len(f"  gears {name} {example}") <= 78
+
+
+@ALL
+def test_help_is_folded_between_words_and_never_inside_of_a_name(name: str, columns: Any) -> None:
+    for width in range(60, 100):
+        columns(width)
+        assert not re.search(r"\w-$", ENTRIES[name].module().parser().format_help(), re.MULTILINE)
 
 
 @ALL
@@ -195,6 +220,8 @@ def test_an_option_means_the_same_everywhere() -> None:
             kinds.setdefault(action.option_strings[0], set()).add(kind)
     assert {option: kind for option, kind in kinds.items() if len(kind) > 1} == {}
     assert {"--csv", "--json", "--ranks", "--network", "--plot", "--seed"} <= kinds.keys()
+    ranks_of = [each.help for name in ENTRIES for each in options(name) if each.option_strings[0] == "--ranks"]
+    assert [text for text in ranks_of if not str(text).startswith("number of ranks, ")] == []
     assert all({"--csv", "--json"} <= {each.option_strings[0] for each in options(name)} for name in ENTRIES)
 
 
@@ -224,9 +251,16 @@ def test_a_table_fits_any_terminal_and_names_every_row_in_full(data: Any, width:
 
 
 def test_numbers_have_no_exponent_where_they_are_large() -> None:
-    shown = [tables.decimals(form)(number) for form, number in ((".2g", 168.0), (".3g", 12345), (".3f", 1e7))]
+    shown = [units.decimals(form)(number) for form, number in ((".2g", 168.0), (".3g", 12345), (".3f", 1e7))]
     assert shown == ["170", "12,300", "10000000.000"]
-    assert [tables.decimals(".2g")(number) for number in (0.5, 0.0, 3e-7, 99.4)] == ["0.5", "0", "3e-07", "99"]
+    assert [units.nice_bytes(n) for n in (0, 1023, 2**40, 5 * 2**60, 10**24)] == [
+        "0 B",
+        "1023 B",
+        "1 TiB",
+        "5 EiB",
+        "867,400 EiB",
+    ]
+    assert [units.decimals(".2g")(number) for number in (0.5, 0.0, 3e-7, 99.4)] == ["0.5", "0", "3e-07", "99"]
 
 
 COLUMNS = [Column("algorithm"), *pair("rounds"), *pair("time", str, "ps"), Column("verdict")]

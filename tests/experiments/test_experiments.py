@@ -186,17 +186,17 @@ def test_under_mpiexec_uses_the_world_it_finds_and_refuses_another_number(tmp_pa
     ended = run(BARRIER, folder=tmp_path, launcher=launcher)
     assert ended.returncode == 0
     assert "Ranks: 2 processes of" in ended.stdout
-    ended = run(BARRIER, "--ranks", 1, folder=tmp_path, launcher=launcher)
+    ended = run(BARRIER, "--ranks", 3, folder=tmp_path, launcher=launcher)
     assert ended.returncode == 2
-    assert "got 2 MPI processes, expected --ranks 1; remedy: mpiexec -n 1" in ended.stderr
+    assert "got 2 MPI processes, expected --ranks 3; remedy: mpiexec -n 3" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
 
 
 # -- bad input -----------------------------------------------------------------------------------------------
 
 WRONG = {
-    "--ranks 0": "argument --ranks: got '0', expected a whole number from 1 up; see --help",
-    "--ranks two": "argument --ranks: got 'two', expected a whole number from 1 up; see --help",
+    "--ranks 0": "argument --ranks: got '0', expected a whole number from 2 up; see --help",
+    "--ranks two": "argument --ranks: got 'two', expected a whole number from 2 up; see --help",
     "--network carrier-pigeon": "argument --network: invalid choice: 'carrier-pigeon' (choose from",
     "--bytes 25Mo": "argument --bytes: got '25Mo', expected a size like 25MiB, 64KiB, 1MB or 1e6; see --help",
     "--bytes 10": "--bytes: got 10, expected a multiple of 4, the size of a float32",
@@ -212,9 +212,9 @@ WRONG = {
     "--plot none/picture.png": "argument --plot: got 'none/picture.png', expected a file that can be written; "
     "remedy: mkdir -p none",
     "--plot here.png": "argument --plot: got 'here.png', expected a file that can be written; it is a folder",
-    "--ranks 1": "--ranks: got 1, expected 2 or more",
+    "--ranks 1": "argument --ranks: got '1', expected a whole number from 2 up",
     "--animate ring.png": "argument --animate: got 'ring.png', expected a file name that ends in .gif",
-    "--ranks 1 --npy a.npy": "--ranks: got 1, expected 2 or more",
+    "--npy a.npy b.npy --seed 1": "got --npy and --seed, which is for random numbers, expected one of them",
     "--mpi --animate ring.gif": "--animate is for simulated ranks, and real MPI was asked for",
     "--html ring.txt": "argument --html: got 'ring.txt', expected a file name that ends in .html",
     "--trace trace": "argument --trace: got 'trace', expected a file name that ends in .json",

@@ -41,7 +41,7 @@ def held(args: Namespace) -> Need:
             {"ranks": 10**8, "n": 10**12, "mpi": False},
             held,
             {"ranks": 1, "n": 4},
-            "got --ranks 100000000 --n 1000000000000, which need about 8.882e+04 PiB of memory, expected at most 8 GiB "
+            "got --ranks 100000000 --n 1000000000000, which need about 86.74 EiB of memory, expected at most 8 GiB "
             "of what is free; remedy: less of each",
         ),
         (
@@ -50,6 +50,13 @@ def held(args: Namespace) -> Need:
             {"ranks": 1},
             "got --ranks 1000000, which need about 18.63 GiB of memory, expected at most 8 GiB of what is free; "
             "remedy: --ranks up to 18973",
+        ),
+        (
+            {"ranks": 10**6, "mpi": False},
+            lambda args: Need(messages=args.ranks**2),
+            {"ranks": lambda n: n // 100 * 100},
+            "got --ranks 1000000, which need about 18.63 GiB of memory, expected at most 8 GiB of what is free; "
+            "remedy: --ranks up to 18900",
         ),
         (
             {"ranks": 10**5, "mpi": False},

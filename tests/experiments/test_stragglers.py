@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,14 @@ def call(monkeypatch: Any, *argv: object) -> int:
     return stragglers.main()
 
 
-@pytest.mark.parametrize("p", [4, 8, 16, 32])
+@pytest.mark.parametrize(
+    ("p", "network"), [(4, "nvlink"), (4, "alpha-beta"), (8, "dgx-h100"), (16, "alpha-beta"), (32, "ethernet")]
+)
 @pytest.mark.parametrize(("n_bytes", "late_ps", "factor"), [(0, 1, 2), (4096, 10**9, 7), (2**18, 5_000_000, 16)])
-def test_what_a_late_rank_and_a_slow_link_add_is_as_expected(p: int, n_bytes: int, late_ps: int, factor: int) -> None:
-    setting = stragglers.Setting(p, n_bytes, ranks.presets["alpha-beta"], late_ps, factor)
+def test_what_a_late_rank_and_a_slow_link_add_is_as_expected(
+    p: int, network: str, n_bytes: int, late_ps: int, factor: int
+) -> None:
+    setting = stragglers.Setting(p, n_bytes, stragglers.bare(ranks.presets[network]), late_ps, factor)
     for algorithm in stragglers.ALGORITHMS.values():
         plain = stragglers.measured(algorithm, setting)
         late, slow = (stragglers.measured(algorithm, setting, **{kind: True}) for kind in ("late", "slow"))
@@ -52,6 +57,19 @@ def test_it_prints_expected_beside_measured_and_draws(monkeypatch: Any, capsys: 
     assert (tmp_path / "slow.svg").read_text().startswith("<?xml")
 
 
+def test_what_its_page_shows_is_a_ring_with_the_slow_link(monkeypatch: Any, capsys: Any, tmp_path: Path) -> None:
+    called = "--ranks", 4, "--bytes", 1024, "--factor", 8, "--network", "ethernet"
+    assert call(monkeypatch, *called, "--html", tmp_path / "slow.html", "--trace", tmp_path / "slow.json") == 0
+    page = (tmp_path / "slow.html").read_text()
+    assert "<h1>A ring of 4 ranks whose link from rank 0 to 1 is 8 times as slow, with ports</h1>" in page
+    arrows = [each for each in json.loads((tmp_path / "slow.json").read_text())["traceEvents"] if each["ph"] in "sf"]
+    took: dict[Any, list[float]] = {}
+    for each in arrows:
+        took.setdefault(each["id"], []).append(each["ts"])
+    assert len(took) == 4 * 6
+    assert max(end - start for start, end in took.values()) > 8 * 20
+
+
 def test_half_a_microsecond_and_half_as_slow_again_are_what_they_say(monkeypatch: Any, capsys: Any) -> None:
     assert call(monkeypatch, "--ranks", 4, "--bytes", "1KiB", "--late", "0.5", "--factor", 1.5) == 0
     out = capsys.readouterr().out
@@ -70,7 +88,9 @@ def test_a_wrong_expectation_fails(monkeypatch: Any) -> None:
     ("argv", "says"),
     [
         (["--ranks", "6"], "got 6, expected a power of two"),
-        (["--ranks", "2"], "--ranks: got 2, expected 4 or more"),
+        (["--ranks", "2"], "--ranks: got '2', expected a whole number from 4 up"),
+        (["--ranks", "65536"], "remedy: --ranks up to "),
+        (["--network", "dgx-h100", "--ranks", "16"], "got dgx-h100, whose 16 ranks have links of two kinds"),
         (["--factor", "0.5"], "--factor: got 0.5, expected 1 or more"),
         (["--factor", "1e300"], "got '1e300', expected a number above 0, such as 0.5 or 1e3, up to 1e9"),
         (["--bytes", "1001"], "so that 8 ranks share out float32 equally; remedy: --bytes 992"),
