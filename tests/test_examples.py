@@ -24,6 +24,7 @@ import mpi
 import parallel
 import ranks
 import sorting
+import training
 
 ROOT = Path(__file__).parents[1]
 README, GUIDE = (ROOT / "README.md").read_text(), (ROOT / "docs" / "guide.md").read_text()
@@ -43,7 +44,7 @@ def agrees(value: Any, answer: str) -> bool:
 def docstrings() -> list[tuple[str, str]]:
     """Return (name, docstring) of all modules, functions and classes of the packages."""
     found: dict[str, str] = {}
-    for package in (ranks, collectives, parallel, sorting, mpi):
+    for package in (ranks, collectives, parallel, training, sorting, mpi):
         names = [info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
         for module in map(importlib.import_module, [package.__name__, *names]):
             found[f"{module.__name__}."] = inspect.getdoc(module) or ""
@@ -87,7 +88,7 @@ EXAMPLES = [
 
 
 def namespace() -> dict[str, Any]:
-    packages = (ranks, collectives, parallel, sorting)
+    packages = (ranks, collectives, parallel, training, sorting)
     names: dict[str, Any] = {"np": np, **{package.__name__: package for package in packages}}
     for package in packages:
         names |= {name: getattr(package, name) for name in package.__all__}
@@ -99,6 +100,8 @@ def namespace() -> dict[str, Any]:
         "parallel.layers",
         "parallel.sequence.shards",
         "sorting.blocks",
+        "training.pipeline",
+        "training.pipeline.costs",
     ):
         names |= {n: v for n, v in vars(importlib.import_module(module)).items() if not n.startswith("_")}
     return names

@@ -11,9 +11,22 @@
 The room knows orders, not arrays: a runner executes a schedule with numbers and messages.
 """
 
+from training.pipeline.best import shortest_schedule
 from training.pipeline.check import check_schedule
 from training.pipeline.clock import Timeline, play
+from training.pipeline.drawing import draw, text
 from training.pipeline.orders import SCHEDULES, make_schedule
 from training.pipeline.schedule import Op, Schedule
 
-__all__ = ["SCHEDULES", "Op", "Schedule", "Timeline", "check_schedule", "make_schedule", "play"]
+__all__ = [
+    "SCHEDULES",
+    "Op",
+    "Schedule",
+    "Timeline",
+    "check_schedule",
+    "draw",
+    "make_schedule",
+    "play",
+    "shortest_schedule",
+    "text",
+]
