@@ -26,13 +26,13 @@ from attention_claims import (
 from parallel import (
     attention,
     attention_backward,
-    blockwise,
     blockwise_attention,
     blockwise_attention_backward,
     merge_attention,
 )
-from parallel import visibility as visibility_module
 from parallel.arguments import Sizes
+from parallel.attention import blockwise
+from parallel.attention import visibility as visibility_module
 from parallel.attention.visibility import Visibility, visibility
 
 BLOCKS = st.integers(1, 5)
