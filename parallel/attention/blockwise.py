@@ -14,6 +14,7 @@ import numpy as np
 from collectives.arrays import Array
 from parallel.arguments import check_like, check_qkv, check_scale
 from parallel.attention.dense import finite, keep_finite, square_lengths, too_long
+from parallel.attention.together import attend_together, attend_together_backward, can_attend_together
 from parallel.attention.visibility import Tile, Visibility, visibility
 
 # Keys of a tile of scores, and queries: fewer where blocks have edges, whose hidden half is computed in vain.
@@ -50,7 +51,10 @@ def blockwise_attention(
         check_like(who, "into[1]", into[1], shape, q.dtype, written=True)
     out, lse = np.empty((*shape, sizes.v_dim), q.dtype), np.empty(shape, q.dtype)
     (q, k, v), squares, bad = _clean(q, k, v, factor)
-    _forward(q, k, v, squares, factor, seen, out, lse)
+    if can_attend_together(seen, *_tile(seen)) and _sums_are_finite(v):
+        attend_together(q, k, v, factor, seen, out, lse)
+    else:
+        _forward(q, k, v, squares, factor, seen, out, lse)
     if bad is not None:
         rows, _ = _reached(seen, *bad)
         out[rows], lse[rows] = np.nan, np.nan
@@ -115,7 +119,8 @@ def blockwise_attention_backward(
         out, d_out = finite(out)[0], finite(d_out)[0]
         # Their q is 0 by now, which does not fit their lse: exp(0 - lse) may overflow. With -inf they have no weights.
         lse = np.where(bad[0], -np.inf, lse)
-    _backward(q, k, v, factor, seen, out, lse, d_out, grads)
+    together = can_attend_together(seen, *_tile(seen))
+    (attend_together_backward if together else _backward)(q, k, v, factor, seen, out, lse, d_out, grads)
     if bad is not None:
         rows, cols = _reached(seen, *bad)
         grads[0][rows], grads[1][cols], grads[2][cols] = np.nan, np.nan, np.nan
@@ -207,12 +212,17 @@ def _attend(
 
 def _shrink(values: Array) -> float:
     """Multiply `values`, in place, by a power of two so that a sum of all of them is no overflow, and return it."""
-    largest = max(values.max(initial=0), -values.min(initial=0))
-    if largest <= np.finfo(values.dtype).max / (2 * len(values) + 1):
+    if _sums_are_finite(values[None]):
         return 1.0
     factor = 0.5 ** (len(values).bit_length() + 1)
     values *= factor
     return factor
+
+
+def _sums_are_finite(v: Array) -> bool:
+    """Return whether no sum of values, (batch, keys, ...), is an overflow."""
+    largest = max(v.max(initial=0), -v.min(initial=0))
+    return bool(largest <= np.finfo(v.dtype).max / (2 * v.shape[1] + 1))
 
 
 def _exp_is_safe(q_squares: Array, k_squares: Array, v: Array, factor: float) -> list[bool]:
