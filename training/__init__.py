@@ -9,21 +9,27 @@
 A `Plan` says how the model, the sequences and the work are cut; `train` runs on simulated ranks and on real MPI alike.
 """
 
+from training.checkpoint import CheckpointError, last_checkpoint, load_checkpoint, save_checkpoint
+from training.loop import train
 from training.optimizers import SGD, AdamW, WarmupCosine
 from training.plan import Plan
 from training.sizes import GPTSizes
 from training.text import Batch, spelled, text_batch
-from training.trainer import History, Trainer, train, whole_parameters
+from training.trainer import History, Trainer, whole_parameters
 
 __all__ = [
     "SGD",
     "AdamW",
     "Batch",
+    "CheckpointError",
     "GPTSizes",
     "History",
     "Plan",
     "Trainer",
     "WarmupCosine",
+    "last_checkpoint",
+    "load_checkpoint",
+    "save_checkpoint",
     "spelled",
     "text_batch",
     "train",

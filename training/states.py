@@ -58,10 +58,18 @@ class UnitState:
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
-    def fill(self, values: Mapping[str, Array]) -> None:
-        """Set every parameter, to this rank's part by name."""
+    def fill(self, values: Mapping[str, Array], kind: str = "x") -> None:
+        """Set the parameters ("x") or a moment of the optimiser, given this rank's part by name."""
         flat = np.concatenate([values[name].reshape(-1) for name in self.parts])
-        self.x[:] = flat[self.held]
+        if kind == "x":
+            self.x[:] = flat[self.held]
+        else:
+            self.moments[kind][:] = flat[self.updated]
+
+    def updated_arrays(self) -> Arrays:
+        """Return what this rank updates, flat: the parameters as "x", and the optimiser's moments."""
+        begin = self.held.start
+        return {"x": self.x[self.updated.start - begin : self.updated.stop - begin], **self.moments}
 
     def parameters(self) -> Arrays:
         """Return this rank's part of every parameter; under zero=3 it comes from all and is dropped after use.
@@ -147,8 +155,7 @@ class UnitState:
         gradient = self.sum
         if factor != 1:
             gradient *= factor
-        begin = self.held.start
-        x = self.x[self.updated.start - begin : self.updated.stop - begin]
+        x = self.updated_arrays()["x"]
         self.optimizer.update(step, x, gradient, self.moments, self.decayed())
         if self.zero in (1, 2):
             ring_allgather(self.data, x, counts=self.counts, out=self.x)

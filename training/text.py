@@ -6,6 +6,7 @@ sums(np.random.default_rng(1), 60)
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -69,10 +70,12 @@ def sums(rng: np.random.Generator, length: int) -> str:
     return text
 
 
+@lru_cache(maxsize=4)
 def text_batch(seed: int, step: int, sequences: int, context: int, vocab: int) -> Batch:
     """Return the batch of a step: sequence i is a function of (seed, step, i), whoever makes it.
 
-    A vocabulary smaller than the alphabet gives several letters one number.
+    A vocabulary smaller than the alphabet gives several letters one number. The arrays are read-only: simulated ranks
+    share them.
     """
     number = {letter: i % vocab for i, letter in enumerate(ALPHABET)}
     rows = np.empty((sequences, context + 1), np.int64)
@@ -80,7 +83,8 @@ def text_batch(seed: int, step: int, sequences: int, context: int, vocab: int) -
         rng = np.random.default_rng([seed, step, i])
         begin = int(rng.integers(0, 16))  # not every sequence begins a sum
         row[:] = [number[letter] for letter in sums(rng, begin + context + 1)[begin : begin + context + 1]]
-    return Batch(rows[:, :-1].copy(), rows[:, 1:].copy())
+    rows.flags.writeable = False
+    return Batch(rows[:, :-1], rows[:, 1:])
 
 
 def spelled(tokens: Array) -> str:

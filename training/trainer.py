@@ -39,34 +39,6 @@ class History:
     grad_norms: list[float] = field(default_factory=list)
 
 
-def train(
-    comm: Any,
-    plan: Plan | None = None,
-    *,
-    sizes: GPTSizes | None = None,
-    steps: int = 20,
-    batch: int = 8,
-    seed: int = 0,
-    optimizer: Optimizer | None = None,
-    dtype: Any = np.float64,
-    data: Data = text_batch,
-) -> History:
-    """Train a GPT for some steps under a plan, and return its history; all ranks of `comm` call it alike.
-
-        plan = Plan(dp=2, tp=2)
-        ranks.run(lambda comm: train(comm, plan, steps=3).losses, plan.ranks).results[0]
-
-    batch: sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
-
-    Raises: ValueError, TypeError on every rank, before any work, if something does not fit or ranks differ;
-            FloatingPointError on every rank if loss or gradient are not finite, before any parameter has changed.
-    """
-    trainer = Trainer(comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data)
-    for _ in range(steps):
-        trainer.step()
-    return trainer.history
-
-
 class Trainer:
     """One rank's part of a training: its place in the plan, its layers, and the states of its units.
 
@@ -237,7 +209,5 @@ def _own_views(state: UnitState) -> Arrays:
     """Return the parameters of a unit that this rank counts, and zeros for those that others do."""
     flat = np.zeros(state.n, state.x.dtype)
     if state.zero or state.data.rank == 0:
-        begin = state.held.start
-        mine = state.x[state.updated.start - begin : state.updated.stop - begin]
-        flat[state.updated] = np.where(state.own(), mine, 0)
+        flat[state.updated] = np.where(state.own(), state.updated_arrays()["x"], 0)
     return state.views(flat)

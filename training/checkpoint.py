@@ -1,0 +1,305 @@
+"""Checkpoints: a training on disk, written whole or not at all, and read under any other plan.
+
+    folder/step-00000020/manifest.json       what it is of, and the files with their checksums
+                         rank-3.npz          "x/block.0.w_up/0:64,128:256": a piece of a whole array, by its place there
+
+Every number is written by the one rank that counts it as its own, under its place in the whole, so no file says how
+the training was cut. A step's folder has another name until all of it is on disk; the rename is what makes it count.
+All ranks need to see the same folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from collectives import ring_allgather
+from collectives.arrays import Array
+from parallel.arguments import refuse
+from training.parts import Part
+from training.trainer import Trainer
+
+_FORMAT = 1
+_MANIFEST = "manifest.json"
+
+Box = tuple[slice, ...]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, of another training, or could not be written."""
+
+
+def save_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
+    """Write a training's parameters, optimiser state and history; return the new folder in `folder`. All ranks call it.
+
+    A crash at any moment leaves what was there before. The checkpoints before this one stay.
+
+    Raises: CheckpointError on every rank if a rank could not write; then nothing has changed in `folder`.
+    """
+    comm, who = trainer.comm, "save_checkpoint"
+    name = f"step-{len(trainer.history.losses):08d}"
+    partial = Path(folder) / f".{name}.partial"
+    _together(comm, who, lambda: _make_empty(partial) if comm.rank == 0 else None)
+    # The same step once more, as after going on from an older one, gets a name of its own: nothing good is overwritten.
+    again = len([*Path(folder).glob(f"{name}*")]) if comm.rank == 0 else 0
+    again = int(ring_allgather(comm, np.array([again])).reshape(-1)[0])
+    done = Path(folder) / (f"{name}-{again:02d}" if again else name)
+    checksums: list[int] = []
+    pieces = dict(_pieces(trainer))
+    _together(comm, who, lambda: checksums.append(_write_pieces(partial / _file(comm.rank), pieces)))
+    every = ring_allgather(comm, np.array(checksums)).reshape(-1)
+
+    def publish() -> None:
+        files = {_file(rank): int(each) for rank, each in enumerate(every)}
+        _write(partial / _MANIFEST, json.dumps(_manifest(trainer) | {"files": files}, indent=1).encode())
+        os.rename(partial, done)
+        _sync(done.parent)
+
+    _together(comm, who, publish if comm.rank == 0 else lambda: None)
+    return done
+
+
+def last_checkpoint(folder: str | Path) -> Path | None:
+    """Return the newest complete checkpoint in `folder`, if there is one."""
+    found = sorted(Path(folder).glob("step-*"))
+    return found[-1] if found else None
+
+
+def load_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
+    """Read the newest checkpoint of `folder` into a trainer, whatever its plan; return its folder. All ranks call it.
+
+    Training goes on as if nothing had happened: step, history and optimiser state are those of the checkpoint.
+
+    Raises: CheckpointError on every rank, with the trainer unchanged, if there is none, it is damaged, or it is of
+            another model, dtype, optimiser, batch or seed.
+    """
+    comm = trainer.comm
+    found: list[tuple[Path, dict[str, Any], dict[str, dict[str, dict[str, Array]]]]] = []
+
+    def read() -> None:
+        path = last_checkpoint(folder)
+        if path is None:
+            refuse(CheckpointError, "load_checkpoint", f"{folder} without a checkpoint", "step-...", "save one there")
+        manifest = _read_manifest(trainer, path)
+        found.append((path, manifest, _read_states(trainer, path, manifest)))
+
+    _together(comm, "load_checkpoint", read)
+    path, manifest, states = found[0]
+    for unit, kinds in states.items():
+        for kind, values in kinds.items():
+            trainer.states[unit].fill(values, kind)
+    trainer.history.losses[:] = manifest["losses"]
+    trainer.history.grad_norms[:] = manifest["grad_norms"]
+    return path
+
+
+# -- what is written ---------------------------------------------------------------------------------------------------
+
+
+def _manifest(trainer: Trainer) -> dict[str, Any]:
+    """Return what a checkpoint says of the training that it is of."""
+    return {
+        "format": _FORMAT,
+        "sizes": asdict(trainer.sizes),
+        "dtype": trainer.dtype.name,
+        "moments": list(trainer.optimizer.moments),
+        "batch": trainer.batch,
+        "seed": trainer.seed,
+        "plan": str(trainer.plan),
+        "losses": trainer.history.losses,
+        "grad_norms": trainer.history.grad_norms,
+    }
+
+
+def _pieces(trainer: Trainer) -> Iterator[tuple[str, Array]]:
+    """Yield the key and the values of every piece that this rank counts as its own."""
+    for unit, state in trainer.states.items():
+        tie = trainer.ties.get(unit)
+        if (tie is not None and tie.rank) or (state.zero == 0 and state.data.rank):
+            continue
+        for kind, flat in state.updated_arrays().items():
+            for name, place in state.places.items():
+                low = max(place.start, state.updated.start)
+                high = min(place.stop, state.updated.stop)
+                part, begin = state.parts[name], low
+                for box in boxes(part.here, low - place.start, high - place.start):
+                    shape = [each.stop - each.start for each in box]
+                    n = int(np.prod(shape))
+                    offset = begin - state.updated.start
+                    values = flat[offset : offset + n].reshape(shape)
+                    begin += n
+                    for here, there in _runs(part, box):
+                        yield f"{kind}/{unit}.{name}/{_said(there)}", values[here]
+
+
+def boxes(shape: tuple[int, ...], low: int, high: int) -> Iterator[Box]:
+    """Yield the boxes that elements low ... high-1 of an array of one or two axes make up, in order.
+
+    list(boxes((4, 3), 2, 7))  # row 0 from column 2, row 1, row 2 up to column 1
+    """
+    if low >= high:
+        return
+    if len(shape) == 1:
+        yield (slice(low, high),)
+        return
+    width = shape[1]
+    row, column = divmod(low, width)
+    if column or high - low < width:
+        stop = min(width, column + high - low)
+        yield slice(row, row + 1), slice(column, stop)
+        low += stop - column
+        row += 1
+    whole = max(high - low, 0) // width
+    if whole:
+        yield slice(row, row + whole), slice(0, width)
+        low += whole * width
+    if low < high:
+        yield slice(row + whole, row + whole + 1), slice(0, high - low)
+
+
+def _runs(part: Part, box: Box) -> Iterator[tuple[Box, Box]]:
+    """Yield the pieces of a box of this rank's part that it counts and that are boxes of the whole: places in both."""
+    if part.axis is None:
+        if part.own:
+            yield tuple(slice(0, each.stop - each.start) for each in box), box
+        return
+    cut = box[part.axis]
+    places, own = part.places[cut], part.own[cut]
+    ends = np.flatnonzero((np.diff(places) != 1) | (own[1:] != own[:-1])) + 1
+    for low, high in zip([0, *ends], [*ends, len(places)], strict=True):
+        if low < high and own[low]:
+            here = [slice(0, each.stop - each.start) for each in box]
+            there = [*box]
+            here[part.axis] = slice(int(low), int(high))
+            there[part.axis] = slice(int(places[low]), int(places[high - 1]) + 1)
+            yield tuple(here), tuple(there)
+
+
+def _said(box: Box) -> str:
+    return ",".join(f"{each.start}:{each.stop}" for each in box)
+
+
+def _write_pieces(path: Path, pieces: dict[str, Array]) -> int:
+    """Write the pieces of a rank; return the checksum of the file."""
+    with open(path, "wb") as file:
+        np.savez(file, **pieces)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    return zlib.crc32(path.read_bytes())
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_empty(folder: Path) -> None:
+    if folder.exists():  # what a crash has left
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+
+
+def _file(rank: int) -> str:
+    return f"rank-{rank}.npz"
+
+
+# -- what is read ------------------------------------------------------------------------------------------------------
+
+
+def _read_manifest(trainer: Trainer, path: Path) -> dict[str, Any]:
+    """Return the manifest; raise unless it is of this training."""
+    who = "load_checkpoint"
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text())
+    except (OSError, ValueError) as problem:
+        refuse(CheckpointError, who, f"{path}: {problem}", "a manifest", "take another checkpoint")
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+        refuse(
+            CheckpointError, who, f"{path / _MANIFEST}", f"a manifest of format {_FORMAT}", "take another checkpoint"
+        )
+    ours = _manifest(trainer)
+    for name in ("sizes", "dtype", "moments", "batch", "seed"):
+        if manifest.get(name) != ours[name]:
+            got, expected = f"{name} {manifest.get(name)} in {path}", f"{ours[name]}, as this trainer has"
+            refuse(CheckpointError, who, got, expected, f"make the trainer with the {name} of the checkpoint")
+    return manifest
+
+
+def _read_states(trainer: Trainer, path: Path, manifest: dict[str, Any]) -> dict[str, dict[str, dict[str, Array]]]:
+    """Return this rank's part of every array: unit -> "x" or a moment -> name -> values."""
+    who, found = "load_checkpoint", {}
+    for file, checksum in manifest["files"].items():
+        try:
+            data = (path / file).read_bytes()
+        except OSError as problem:
+            refuse(CheckpointError, who, f"{path / file}: {problem.strerror}", "a file", "take another checkpoint")
+        if zlib.crc32(data) != checksum:
+            got = f"{path / file} with checksum {zlib.crc32(data)}"
+            refuse(CheckpointError, who, got, f"{checksum}: the file is damaged", "take another checkpoint")
+        with np.load(path / file) as pieces:
+            for key in pieces.files:
+                found[key] = pieces[key]
+    by_array: dict[str, list[tuple[Box, Array]]] = {}
+    for key, values in found.items():
+        kind, name, place = key.split("/")
+        box = tuple(slice(*map(int, each.split(":"))) for each in place.split(","))
+        by_array.setdefault(f"{kind}/{name}", []).append((box, values))
+    return {
+        unit: {
+            kind: {
+                name: part.of(_whole(path, part.shape, by_array, f"{kind}/{unit}.{name}", trainer.dtype))
+                for name, part in state.parts.items()
+            }
+            for kind in state.updated_arrays()
+        }
+        for unit, state in trainer.states.items()
+    }
+
+
+def _whole(
+    path: Path, shape: tuple[int, ...], by_array: dict[str, list[tuple[Box, Array]]], name: str, dtype: Any
+) -> Array:
+    """Return an array from its pieces; raise if a part of it is missing."""
+    whole, filled = np.empty(shape, dtype), np.zeros(shape, np.bool_)
+    for box, values in by_array.get(name, []):
+        whole[box], filled[box] = values, True
+    if not filled.all():
+        got = f"{path}: {int((~filled).sum())} of {filled.size} numbers of {name} missing"
+        refuse(CheckpointError, "load_checkpoint", got, "all of them", "take another checkpoint")
+    return whole
+
+
+def _together(comm: Any, who: str, action: Callable[[], None]) -> None:
+    """Do something with files on every rank; raise CheckpointError on all if it fails on one."""
+    problem: Exception | None = None
+    try:
+        action()
+    except (OSError, CheckpointError) as error:
+        problem = error
+    failed = np.flatnonzero(ring_allgather(comm, np.array([problem is not None])).reshape(-1))
+    if isinstance(problem, CheckpointError):
+        raise problem
+    if problem is not None:
+        raise CheckpointError(f"{who}: got {problem}, expected to read and write files; remedy: free or allow it")
+    if failed.size:
+        got = f"a failure on rank {failed[0]}"
+        refuse(CheckpointError, who, got, "none on any rank", "see what that rank says")

@@ -1,0 +1,63 @@
+"""Training from the first step to the last, or from a checkpoint on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parallel.arguments import refuse
+from training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
+from training.optimizers import Optimizer
+from training.plan import Plan
+from training.sizes import GPTSizes
+from training.text import text_batch
+from training.trainer import Data, History, Trainer
+
+
+def train(
+    comm: Any,
+    plan: Plan | None = None,
+    *,
+    sizes: GPTSizes | None = None,
+    steps: int = 20,
+    batch: int = 8,
+    seed: int = 0,
+    optimizer: Optimizer | None = None,
+    dtype: Any = np.float64,
+    data: Data = text_batch,
+    folder: str | Path | None = None,
+    save_every: int = 0,
+) -> History:
+    """Train a GPT for some steps under a plan, and return its history; all ranks of `comm` call it alike.
+
+        plan = Plan(dp=2, tp=2)
+        ranks.run(lambda comm: train(comm, plan, steps=3).losses, plan.ranks).results[0]
+
+    batch:  sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
+    steps:  how many there are in the end, those of a checkpoint included.
+    folder: of checkpoints; training goes on from the newest, whatever its plan was, and saves one at the end.
+            save_every: and one after every so many steps.
+
+    Raises: ValueError, TypeError on every rank, before any work, if something does not fit or ranks differ;
+            FloatingPointError on every rank if loss or gradient are not finite, before any parameter has changed;
+            CheckpointError on every rank if a checkpoint cannot be read or written.
+    """
+    if type(steps) is not int or steps < 0 or type(save_every) is not int or save_every < 0:
+        refuse(
+            ValueError, "train", f"steps={steps!r}, save_every={save_every!r}", "whole numbers from 0 up", "change them"
+        )
+    if save_every and folder is None:
+        refuse(
+            ValueError, "train", f"save_every={save_every} without a folder", "both", "name a folder, or leave it out"
+        )
+    trainer = Trainer(comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data)
+    if folder is not None and last_checkpoint(folder) is not None:
+        load_checkpoint(trainer, folder)
+    history = trainer.history
+    for step in range(len(history.losses) + 1, steps + 1):
+        trainer.step()
+        if folder is not None and (step == steps or (save_every and step % save_every == 0)):
+            save_checkpoint(trainer, folder)
+    return history
