@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from claims import CLAIMS
-from ranks.real import launch
+from real_mpi import launch
 
 PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "collective_claims.py"
 

@@ -14,7 +14,7 @@ import collectives
 import ranks
 from claims import DTYPES, LAYOUTS, OUTS, Case, fixed_cases, rows, same
 from claims_of_movers import MOVER_CLAIMS
-from ranks.real import launch
+from real_mpi import launch
 from test_collectives import MIXED, NETWORKS, SIZES, X
 
 MPI_PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "mover_claims.py"

@@ -9,7 +9,7 @@ import pytest
 import ranks
 from claims import CLAIMS
 from claims_of_movers import MOVER_CLAIMS, claim_in_a_crowd
-from ranks.real import launch
+from real_mpi import launch
 
 ALL_CLAIMS = CLAIMS | MOVER_CLAIMS
 MPI_PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "out_of_reach.py"
@@ -23,3 +23,4 @@ def test_collectives_and_the_program_take_no_message_of_each_other(claim: str) -
 def test_they_take_none_on_real_mpi() -> None:
     run = launch(3, [str(MPI_PROGRAM)], timeout_s=120)
     assert run.returncode == 0, run.stderr
+    assert sorted(run.stdout.splitlines()) == [f"rank {rank} done" for rank in range(3)]

@@ -1,4 +1,7 @@
-"""Run under mpiexec: every collective on real MPI while messages and wildcards of the program are under way."""
+"""Run under mpiexec: every collective on real MPI while messages and wildcards of the program are under way.
+
+Prints "done" once per rank.
+"""
 
 import sys
 from pathlib import Path
@@ -14,3 +17,4 @@ from ranks.real import world
 ranks.placement(world())  # measures with messages of its own
 for claim in (CLAIMS | MOVER_CLAIMS).values():
     claim_in_a_crowd(world(), claim)
+sys.stdout.write(f"rank {world().rank} done\n")

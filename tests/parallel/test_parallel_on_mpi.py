@@ -8,7 +8,7 @@ import pytest
 
 from block_claims import STRATEGIES, cases
 from parallel_claims import WAYS, fixed_cases
-from ranks.real import launch
+from real_mpi import launch
 from vocabulary_claims import words
 
 PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "parallel_claims_on_mpi.py"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ranks
-from ranks.real import launch
+from real_mpi import launch
 
 PROGRAMS = Path(__file__).parents[1] / "mpi_programs"
 # Far more than needed: it turns a hang into a failure, and is no part of any claim.

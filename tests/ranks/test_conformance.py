@@ -13,7 +13,7 @@ import pytest
 import ranks
 from inside import DATATYPES, constants
 from mpi_programs import buffers, handles, messages, refusals
-from ranks.real import launch
+from real_mpi import launch
 
 FOLDER = Path(__file__).parents[1] / "mpi_programs"
 PROGRAMS = {

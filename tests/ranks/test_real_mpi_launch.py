@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import processes
+import real_mpi
 from processes import HANG_S, Started
 from ranks import real
 
@@ -124,8 +125,9 @@ def test_output_passes_through_in_order_when_not_captured(tmp_path, capfd):
     assert capfd.readouterr().out == "before\nfrom the process\nafter\n"
 
 
-def test_an_exception_ends_all_ranks_and_shows_its_traceback(tmp_path):
-    run = real.launch(3, [script(tmp_path, DIE), "raise ValueError('boom')"], timeout_s=HANG_S)
+@pytest.mark.parametrize("launch", [real.launch, real_mpi.launch], ids=["for users", "for tests"])
+def test_an_exception_ends_all_ranks_and_shows_its_traceback(tmp_path, launch):
+    run = launch(3, [script(tmp_path, DIE), "raise ValueError('boom')"], timeout_s=HANG_S)
     assert run.returncode == 1
     assert "ValueError: boom" in run.stderr
     assert 'program.py", line' in run.stderr

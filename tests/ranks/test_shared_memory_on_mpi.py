@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ranks.real import launch
+from real_mpi import launch
 
 PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "shared_memory.py"
 CHECKS = [

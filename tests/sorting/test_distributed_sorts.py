@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ranks
 from broken import sorting_wrong as wrong
-from ranks.real import launch
+from real_mpi import launch
 from sorting import (
     NETWORKS,
     bitonic_block_sort,
