@@ -172,10 +172,11 @@ def _forward(
         safe = _exp_is_safe(squares[0][b], squares[1][b], v[b], factor)
         for h, band in seen.bands(b, height, width):
             if h % sizes.group == 0:
-                # A copy without gaps, which BLAS reads again for each block.
-                keys[...], values[...] = k[b, :, h // sizes.group], v[b, :, h // sizes.group]
+                # A copy without gaps, which BLAS reads again for each block, of the keys that the band sees.
+                near = _span(seen, band)
+                keys[near], values[near] = k[b, near, h // sizes.group], v[b, near, h // sizes.group]
                 # No head is safe whose values need to be shrunk.
-                shrunk = 1.0 if safe[h] else _shrink(values)
+                shrunk = 1.0 if safe[h] else _shrink(values[near])
             held = slice(band[0][0].start, band[-1][0].stop)
             queries = q[b, held, h] * factor
             totals, sums = np.zeros((len(queries), sizes.v_dim), q.dtype), np.zeros((len(queries), 1), q.dtype)
@@ -231,14 +232,15 @@ def _exp_is_safe(q_squares: Array, k_squares: Array, v: Array, factor: float) ->
     Then the softmax needs no running maximum: |score| <= |factor||q||k| is known before any score is.
     """
     longest_q, longest_k = (x.max(axis=0, initial=0) ** 0.5 for x in (q_squares, k_squares))
-    info, room = np.finfo(v.dtype), np.empty_like(longest_k)
+    info, room, sizes = np.finfo(v.dtype), np.empty_like(longest_k), np.empty((len(v), v.shape[2]), v.dtype)
     for g in range(len(room)):
-        sizes = np.abs(v[:, g])
-        if not sizes.all():
+        np.abs(v[:, g], out=sizes)
+        least = sizes.min(initial=1)
+        if not least:
             # What is 0 stays 0 in any product.
-            sizes[sizes == 0] = 1
+            least = sizes.min(initial=1, where=sizes > 0)
         above = np.log(info.max) - np.log(sizes.max(initial=1)) - np.log(len(v) + 1)
-        room[g] = min(above, np.log(sizes.min(initial=1)) - np.log(info.tiny))
+        room[g] = min(above, np.log(least) - np.log(info.tiny))
     group = len(longest_q) // max(len(room), 1)
     return [bool(x) for x in abs(factor) * longest_q * longest_k.repeat(group) < room.repeat(group) - 1]
 
@@ -263,9 +265,20 @@ def _shift(scores: Array, top: Array, *sums: Array) -> None:
     top[...] = higher
 
 
-def _beside(x: Array, column: Array) -> Array:
-    """Return x (rows, dim) with one more column: in a product with ones beside the other side it is added."""
-    return np.concatenate([x, column[:, None]], axis=1)
+def _span(seen: Visibility, band: list[tuple[slice, list[Tile]]]) -> slice:
+    """Return the keys that a band of queries may see, whichever head of their group asks."""
+    if seen.mask is not None:
+        return slice(0, seen.sizes.keys)
+    parts = [tile.cols for _, tiles in band for tile in tiles]
+    return slice(min((cols.start for cols in parts), default=0), max((cols.stop for cols in parts), default=0))
+
+
+def _beside(x: Array, column: Array, factor: float = 1.0) -> Array:
+    """Return factor x (rows, dim) and one more column: in a product with ones beside the other side it is added."""
+    both = np.empty((len(x), x.shape[1] + 1), x.dtype)
+    np.multiply(x, factor, out=both[:, :-1])
+    both[:, -1] = column
+    return both
 
 
 def _backward(
@@ -283,27 +296,31 @@ def _backward(
         for h, band in seen.bands(b, height, width):
             g, place = divmod(h, sizes.group)
             if place == 0:
-                keys[:, :-1], values[:, :-1] = k[b, :, g], v[b, :, g]
-                d_keys[...], d_values[...] = 0, 0
+                near = _span(seen, band)
+                keys[near, :-1], values[near, :-1] = k[b, near, g], v[b, near, g]
+                d_keys[near], d_values[near] = 0, 0
+            held = slice(band[0][0].start, band[-1][0].stop)
+            # exp(score - base) is 0 for a query that sees nothing. Not inf: BLAS pads with zeros, and 0 inf is NaN.
+            base = np.where(np.isneginf(lse[b, held, h]), np.finfo(q.dtype).max / 4, lse[b, held, h])
+            queries = _beside(q[b, held, h], -base, factor)
+            d_outs = _beside(d_out[b, held, h], -np.einsum("sd,sd->s", out[b, held, h], d_out[b, held, h]))
+            d_queries = np.zeros_like(queries[:, :-1])
             for rows, tiles in band:
-                # exp(score - base) is 0 for a query that sees nothing. Not inf: BLAS pads with zeros, and 0 inf is NaN.
-                base = np.where(np.isneginf(lse[b, rows, h]), np.finfo(q.dtype).max / 4, lse[b, rows, h])
-                queries = _beside(q[b, rows, h] * factor, -base)
-                d_outs = _beside(d_out[b, rows, h], -(out[b, rows, h] * d_out[b, rows, h]).sum(axis=1))
-                dq[b, rows, h] += (
-                    _attend_backward(queries, d_outs, keys, values, d_keys, d_values, tiles, work) * factor
-                )
+                block = slice(rows.start - held.start, rows.stop - held.start)
+                ours = queries[block], d_outs[block], d_queries[block]
+                _attend_backward(*ours, keys, values, d_keys, d_values, tiles, work)
+            d_queries *= factor
+            dq[b, held, h] += d_queries
             if place == sizes.group - 1:
-                dk[b, :, g] += d_keys
-                dv[b, :, g] += d_values
+                dk[b, near, g] += d_keys[near]
+                dv[b, near, g] += d_values[near]
 
 
 def _attend_backward(
-    queries: Array, d_outs: Array, keys: Array, values: Array, d_keys: Array, d_values: Array, tiles: list[Tile],
-    work: Array,
-) -> Array:  # fmt: skip
-    """Return the gradients of a block of queries, all but the factor, and add those of keys and values in place."""
-    d_queries = np.zeros_like(queries[:, :-1])
+    queries: Array, d_outs: Array, d_queries: Array, keys: Array, values: Array, d_keys: Array, d_values: Array,
+    tiles: list[Tile], work: Array,
+) -> None:  # fmt: skip
+    """Add the gradients of a block of queries, all but the factor, and its share of those of keys and values."""
     for tile in tiles:
         weights = _scores(queries, keys, tile, work[0])
         np.exp(weights, out=weights)
@@ -313,4 +330,3 @@ def _attend_backward(
         d_scores *= weights
         d_keys[tile.cols] += d_scores.T @ queries[:, :-1]
         d_queries += d_scores @ keys[tile.cols, :-1]
-    return d_queries
