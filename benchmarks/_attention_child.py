@@ -1,16 +1,15 @@
-"""Measure attention in a process of its own, and print one JSON object: seconds of each variant, or bytes of one.
+"""Measure attention in a process of its own, and print one JSON object: CPU seconds of each variant, or bytes of one.
 
-python _attention_child.py time 4096 causal backward 5     {"blockwise": 0.9, "torch": 0.8, ...}
+python _attention_child.py time 4096 causal backward 2     {"blockwise": [0.9, 0.9], "torch": [0.8, 0.9], ...}
 python _attention_child.py memory 4096 full forward dense  {"bytes": 1.6e9}
 """
 
 import json
-import statistics
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import product
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,7 @@ def variants(seq: int, causal: bool, backward: bool, only: str | None) -> dict[s
     if only in (None, "torch") and find_spec("torch"):
         calls["torch"] = torch_call(q, k, v, d_out, causal, backward)
     if only is None:
-        calls["floor"] = lambda: products_and_exps(q, k, causal, backward)
+        calls["bound"] = lambda: products_and_exps(q, k, causal, backward)
     return calls
 
 
@@ -93,9 +92,9 @@ def products_and_exps(q: Any, k: Any, causal: bool, backward: bool) -> None:
                 np.matmul(tile.T, queries, out=tall[: len(some_keys)])
 
 
-def seconds(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
-    """Return the median seconds of each call, run one after the other; stop if their results differ."""
-    results = {name: call() for name, call in calls.items() if name != "floor"}
+def seconds(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each call in every round, run one after the other; stop if their results differ."""
+    results = {name: call() for name, call in calls.items() if name != "bound"}
     for name, result in results.items():
         for mine, expected in zip(as_list(result), as_list(results["blockwise"]), strict=True):
             if not np.allclose(mine, expected, rtol=0, atol=TOLERANCE):
@@ -104,10 +103,10 @@ def seconds(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(runs):
         for name, call in calls.items():
-            start = perf_counter()
+            start = process_time()
             call()
-            times[name].append(perf_counter() - start)
-    return {name: statistics.median(found) for name, found in times.items()}
+            times[name].append(process_time() - start)
+    return times
 
 
 def as_list(result: Any) -> list[Any]:

@@ -7,18 +7,23 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
+from typing import Any
 
 import greenlet
 import numpy as np
+from threadpoolctl import threadpool_info
 
 LONG_RUN_S = 30.0
 # Where a greenlet switch took this long, the asked rates were found to be within reach.
 REFERENCE_SWITCH_NS = 140
 STATUS = Path("/proc/self/status")  # of this process; Linux only
+# For glibc, read when a process starts: what is freed stays with the process.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 
 @dataclass
@@ -66,32 +71,50 @@ def interleave(variants: Sequence[Variant], runs: int, *, switches: bool = True)
             variant.seconds.append(variant.run())
 
 
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """Return how many times as long the first takes: the median over rounds in which both took turns."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def at_most(value: float, limit: float) -> str:
+    """Return how a table says whether a ratio is as small as asked."""
+    return f"≤ {limit:g}: {'yes' if value <= limit else 'NO'}"
+
+
+def simd() -> str:
+    """Return the level of SIMD that NumPy found, and the kernels that its BLAS chose, in this process."""
+    found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
+    kernels = [f"{each['internal_api']} {each['version']} for {each['architecture']}" for each in threadpool_info()]
+    kernels.append(f"OPENBLAS_CORETYPE {os.environ.get('OPENBLAS_CORETYPE', 'not set')}")
+    return f"SIMD: NumPy at {found[-1] if found else 'its baseline'}; BLAS: {', '.join(kernels)}"
+
+
 def machine() -> list[str]:
     """Return lines that name the machine and calibrate it, so that a reader can scale the figures."""
     loop_ns, switch_ns = _median_of_5(_loop_ns), _median_of_5(_switch_ns)
-    blas = os.environ.get("OPENBLAS_CORETYPE", "not set")
     return [
         f"{_cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         f"Python {platform.python_version()}, numpy {np.__version__}, greenlet {greenlet.__version__}",
         f"calibration: {loop_ns:.0f} ns an iteration of an empty Python loop, "
         f"{switch_ns:.0f} ns a greenlet switch ({REFERENCE_SWITCH_NS} ns where the asked rates were set)",
-        f"OPENBLAS_CORETYPE {blas} (no workload here calls BLAS); garbage collector on; tracing off",
+        f"{simd()}; garbage collector on; tracing off",
     ]
 
 
-def in_fresh_process(script: Path, *arguments: str, tree: Path | None = None) -> dict[str, float]:
+def in_fresh_process(
+    script: Path, *arguments: str, tree: Path | None = None, setting: Mapping[str, str] = MappingProxyType({})
+) -> Any:
     """Return the JSON object that `script` prints, run in a process of its own.
 
-    tree: the folder whose packages the script imports, if it is not this one.
+    tree: the folder whose packages the script imports, if it is not this one. setting: more of its environment.
     Raises RuntimeError with the script's own words if it fails.
     """
     argv = [sys.executable, str(script), *arguments]
-    environment = importing_from(tree) if tree else None
+    environment = (importing_from(tree) if tree else os.environ) | setting
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)} ended with status {done.returncode}:\n{done.stderr}")
-    answer: dict[str, float] = json.loads(done.stdout)
-    return answer
+    return json.loads(done.stdout)
 
 
 def importing_from(tree: Path) -> dict[str, str]:

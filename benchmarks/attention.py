@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import statistics
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from _report import Table
 
 CHILD = Path(__file__).with_name("_attention_child.py")
+ASKED = 1.1  # times the bound, at most
 
 EXPLANATION = """
 examples:
@@ -21,12 +23,14 @@ examples:
 
 how it is measured:
   Batch 1, 8 heads, head_dim 64, float32, one thread each. Results are compared before anything is timed. Times
-  are medians, the variants one after the other in every round, so that the drift of the machine hits all alike:
-  believe the ratios. "floor" is what no arrangement of NumPy calls can leave out: the matrix products and the
-  exponentials of the same tiles and nothing else, so ours / floor is the price of everything around them.
-  NumPy's OpenBLAS chooses its kernels by the processor, unless OPENBLAS_CORETYPE chooses for it, as is preset in some
-  environments; both are measured. Where the processor has AVX-512, Haswell's kernels take twice as long.
-  Memory is the rise of the peak of resident memory in a fresh process, results included.
+  are medians of CPU seconds, the variants one after the other in every round, so that the drift of the machine hits
+  all alike; ratios are medians of the ratios of the rounds. "bound" is what no arrangement of NumPy calls can leave
+  out: the matrix products and the exponentials of the same tiles and nothing else, in the same run. What is asked is
+  asked against the bound; PyTorch and the dense form stand beside it.
+  NumPy's OpenBLAS chooses its kernels by the processor: an OPENBLAS_CORETYPE of the environment is unset for what is
+  measured. Memory that is freed stays with its process (glibc's MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_MAX_), as training
+  frameworks keep it: otherwise the pages of each new result can cost more, in a virtual machine, than what is measured.
+  Memory, the last table, is the rise of the peak of resident memory in a fresh process, results included.
 
 optional peer:
   PyTorch    pip install torch     scaled_dot_product_attention, which is blockwise too
@@ -58,56 +62,40 @@ def main() -> None:
 
 def parts(seqs: list[int], runs: int) -> Iterator["Table | str"]:
     """Yield what the machine is, then the tables, each run when it is asked for."""
-    from _measure import STATUS, machine
+    # Read as NumPy is imported, and inherited by all processes that are measured.
+    preset = os.environ.pop("OPENBLAS_CORETYPE", None)
+    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    from _measure import STATUS, machine, simd
 
-    yield "\n".join(machine()[:2])
+    yield "\n".join([*machine()[:2], simd() + (f" here; it was {preset}" if preset else "")])
     if not find_spec("torch"):
         yield "PyTorch is not installed (pip install torch): its columns stay empty"
-    preset = os.environ.pop("OPENBLAS_CORETYPE", "Haswell")
-    # Read by the BLAS of a child when it starts.
-    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    for title, choice in (("BLAS free to choose", {}), (f"OPENBLAS_CORETYPE={preset}", {"OPENBLAS_CORETYPE": preset})):
-        os.environ |= choice
-        yield times_table(f"Attention, {title}", seqs, runs)
-        os.environ.pop("OPENBLAS_CORETYPE", None)
+    yield times_table(seqs, runs)
     if STATUS.exists():
         yield memory_table(seqs)
     else:
         yield f"Memory: left out, it is read from {STATUS}, which only Linux has"
 
 
-def times_table(title: str, seqs: list[int], runs: int) -> "Table":
-    """Return the table of times; ratios above 1 mean that ours is faster."""
-    from _measure import in_fresh_process
+def times_table(seqs: list[int], runs: int) -> "Table":
+    """Return the table of times beside the bound and the peers."""
+    from _measure import KEEP_MEMORY, at_most, in_fresh_process, ratio
     from _report import Table
     from rich.progress import track
 
-    header = [
-        "tokens, direction",
-        "ours ms",
-        "torch ms",
-        "dense ms",
-        "floor ms",
-        "torch / ours",
-        "dense / ours",
-        "ours / floor",
-    ]
-    table = Table(f"{title} (medians of {runs})", header)
+    header = ["tokens, direction", "ours ms", "bound ms", "torch ms", "dense ms"]
+    header += ["ours / bound", "asked", "ours / torch", "ours / dense"]
+    title = f"Attention (medians of {runs})"
+    table = Table(title, header)
     jobs = [(seq, mask, way) for seq in seqs for way in ("forward", "backward") for mask in ("full", "causal")]
     for seq, mask, way in track(jobs, title, transient=True):
-        found = in_fresh_process(CHILD, "time", str(seq), mask, way, str(runs))
-        ours = found["blockwise"]
-        table.rows.append(
-            [
-                f"{seq:,} {mask} {way}",
-                *(
-                    f"{1e3 * found[name]:,.0f}" if name in found else ""
-                    for name in ("blockwise", "torch", "dense", "floor")
-                ),
-                *(f"{found[name] / ours:.2f}" if name in found else "" for name in ("torch", "dense")),
-                f"{ours / found['floor']:.2f}",
-            ]
-        )
+        found = in_fresh_process(CHILD, "time", str(seq), mask, way, str(runs), setting=KEEP_MEMORY)
+        names = ("blockwise", "bound", "torch", "dense")
+        times = [f"{1e3 * statistics.median(found[name]):,.1f}" if name in found else "" for name in names]
+        over = {name: ratio(found["blockwise"], found[name]) for name in names if name in found}
+        against = [f"{over[name]:.2f}" if name in over else "" for name in ("torch", "dense")]
+        cells = [*times, f"{over['bound']:.2f}", at_most(over["bound"], ASKED), *against]
+        table.rows.append([f"{seq:,} {mask} {way}", *cells])
     return table
 
 

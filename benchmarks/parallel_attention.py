@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from _measure import machine
+from _measure import KEEP_MEMORY, machine, simd
 from _report import Table, report
 
 import parallel
@@ -35,8 +35,6 @@ how it is measured:
 """
 HEADS, HEAD_DIM, ASKED = 8, 64, 1.7
 _START, _SLEEP_S = 1, 0.002
-# Read by glibc when a process starts.
-_KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 Run = Callable[[bool], Any]
 
@@ -60,7 +58,8 @@ def main() -> None:
         else:
             deque(measured, maxlen=0)
         return
-    os.environ |= _KEEP_MEMORY
+    os.environ |= KEEP_MEMORY
+    os.environ.pop("OPENBLAS_CORETYPE", None)  # read by the BLAS of the processes to come
     try:
         sys.exit(real.launch(options.processes, sys.argv, capture=False).returncode)
     except real.TooManyProcessesError as problem:
@@ -69,8 +68,7 @@ def main() -> None:
 
 def parts(comm: Any, lengths: list[int], runs: int) -> Iterator[Table | str]:
     """Yield what the machine is, then a table for each length of the sequence and each mask: on every process."""
-    blas = f"one BLAS thread a process, OPENBLAS_CORETYPE {os.environ.get('OPENBLAS_CORETYPE', 'not set')}"
-    yield "\n".join([*machine()[:2], blas])
+    yield "\n".join([*machine()[:2], f"{simd()}, one thread a process"])
     for n in lengths:
         for causal in (False, True):
             table = Table(

@@ -22,7 +22,7 @@ def bitonic_sort(x: Array, *, axis: int = -1, descending: bool = False, out: Arr
              out is x.
     Cost:    k(k+1)/2 stages for a length up to 2^k, padded to 2^k; memory for the result, for one copy more of
              the padded length if that is no power of two, for two more if axis is not the last, and two tiles of
-             4 MiB, beyond one tile four. Extended floats: that of `bitonic_argsort`.
+             2 MiB, beyond one tile four. Extended floats: that of `bitonic_argsort`.
     Order:   that of np.sort: NaN, NaT last; -0.0 before 0.0. Every bit is kept. descending: the mirror image, so
              NaN first.
     Raises:  TypeError if x or out is no array, or of another kind of dtype; ValueError if x has no axis or out does

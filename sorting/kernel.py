@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-TILE_BYTES = 2**22  # two buffers of this size share a third-level cache with others
+TILE_BYTES = 2**21  # two buffers of this size share a third-level cache with others
 LEAST_COLUMNS = 32  # rows of fewer elements cost more for each call of the inner loop than for the work in it
 SMALL = 2**10  # up to here calls cost more than elements: no second layout
 CELL_BYTES = 16  # the widest element that NumPy copies as fast as a narrow one
