@@ -73,9 +73,9 @@ def peak_activations(name: str, p: int, m: int, v: int = 1) -> tuple[int, ...] |
         "breadth-first": ([m * v] * p, True),
         "zb-h1": ([min(m, p)] * p, True),
         "zb-h2": ([min(m, 2 * p - 1)] * p, True),
-        "zb-v": ([2 * p] * p, m >= 2 * p),
+        "zb-v": ([2 * p] * p, m >= 2 * p - 1),
         "dualpipe": ([p + 1] * p, p % 2 == 0 and m % 2 == 0 and m >= 2 * p),
-        "dualpipe-v": ([2 * p + 1] * p, m >= 2 * p + 1),
+        "dualpipe-v": ([2 * p + 1] * p, m >= 2 * p),
     }[name]
     return tuple(per_rank) if fits else None
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -28,16 +29,21 @@ def text(timeline: Timeline, width: int = 100) -> str:
     Where there is little room, numbers are cut off, and then letters.
     """
     digits = len(str(len(timeline.times) - 1))
-    durations = [Fraction(end) - Fraction(start) for ops in timeline.times for start, end in ops if end > start]
-    wide = 2 + len(str(timeline.schedule.microbatches - 1))  # letter, number and a space
-    scale = Fraction(1)
-    if durations:
-        scale = min(
-            Fraction(max(width - digits - 2, 1)) / Fraction(timeline.length), Fraction(-(-wide // min(durations)))
-        )
-        scale = Fraction(int(scale)) if scale >= 1 else scale
+    scale = _scale(timeline, max(width - digits - 2, 1))
     lines = (f"{rank:>{digits}}  {_line(timeline, rank, scale)}".rstrip() for rank in range(len(timeline.times)))
     return "\n".join(lines)
+
+
+def _scale(timeline: Timeline, room: int) -> Fraction:
+    """Return how many letters a unit of time gets: all passes whole ones if there is room, and none too many."""
+    takes = {Fraction(end) - Fraction(start) for ops in timeline.times for start, end in ops if end > start}
+    if not takes:
+        return Fraction(1)
+    denominator = math.lcm(*(each.denominator for each in takes))
+    step = Fraction(math.gcd(*(int(each * denominator) for each in takes)), denominator)  # divides every pass
+    wide = 2 + len(str(timeline.schedule.microbatches - 1))  # letter, number and a space
+    room_a_step = room * step / Fraction(timeline.length)
+    return min(int(room_a_step) or room_a_step, math.ceil(wide * step / min(takes))) / step
 
 
 def _line(timeline: Timeline, rank: int, scale: Fraction) -> str:
@@ -58,13 +64,17 @@ def draw(timeline: Timeline, title: str = "") -> Any:
     half of the row each.
     """
     figure = look.figure(10, 0.34 * len(timeline.times) + 1.3)
-    draw_on(look.axes(figure), timeline, title)
-    kinds = sorted({op.kind for op in timeline.schedule.places}, key="FBIW".index)
+    draw_on(look.axes(figure, xlabel="time"), timeline, title)
+    legend_of_passes(figure, {op.kind for op in timeline.schedule.places})
+    return figure
+
+
+def legend_of_passes(figure: Any, kinds: Collection[str]) -> None:
+    """Say below a figure what the colours of these kinds of passes mean."""
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=COLOURS[kind], label=MEANINGS[kind]) for kind in kinds]
+    handles = [Patch(color=colour, label=MEANINGS[kind]) for kind, colour in COLOURS.items() if kind in kinds]
     look.legend(figure, handles=handles, loc="outside lower center", ncols=4, fontsize="small")
-    return figure
 
 
 def draw_on(axes: Any, timeline: Timeline, title: str = "", length: Time = 0) -> None:
@@ -86,7 +96,7 @@ def draw_on(axes: Any, timeline: Timeline, title: str = "", length: Time = 0) ->
                 middle = float(start + end) / 2, corner[1] + height / 2
                 words = {"ha": "center", "va": "center_baseline", "fontsize": 7, "color": look.ink_on(colour)}
                 axes.text(*middle, str(op.microbatch), **words)
-    axes.set(xlim=(0, float(end_of_axis)), ylim=(schedule.p - 0.4, -0.6), xlabel="time", ylabel="rank", title=title)
+    axes.set(xlim=(0, float(end_of_axis)), ylim=(schedule.p - 0.4, -0.6), ylabel="rank", title=title)
     axes.set_yticks(range(schedule.p))
     axes.tick_params(axis="y", length=0)
 

@@ -1,0 +1,290 @@
+"""How long do the ranks of a pipeline idle, and what does a schedule pay to idle less?
+
+A pipeline gives each rank some of a model's layers, a stage, and sends a batch through in m microbatches. A rank idles
+while the first microbatches have not come to it and while the last ones are elsewhere: the bubble. Schedules make it
+smaller in three ways. They cut the model into more stages than ranks, so that a stage takes less time; they put off
+the gradients of weights, for which nobody waits, until there is nothing else to do; or they let microbatches enter
+from both ends. They pay in messages, in activations that wait for their backward pass, or in parameters. A schedule
+here is data, an order of passes for each rank. This script plays each on a virtual clock, beside its formula.
+"""
+
+from __future__ import annotations
+
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from experiments.lab import cli, files, progress, tables, terminal
+from experiments.lab.limits import Need, afford
+from experiments.lab.options import Parser, count, whole_from
+from experiments.lab.tables import Column, pair
+from experiments.lab.terminal import say
+from experiments.lab.units import decimals
+from experiments.lab.worlds import World
+from experiments.pictures.palette import styles
+from ranks import look
+from training.pipeline import SCHEDULES, Timeline, costs, make_schedule, play, shortest_schedule, text
+from training.pipeline.drawing import draw_on, legend_of_passes
+
+SHOWS = "Nine pipeline schedules drawn: bubble, activations and messages beside formulas; latency; the shortest of all."
+TAKES = "2 s"
+EXAMPLES = {
+    "": "4 ranks, 8 microbatches, passes of 10 each, messages of 1",
+    "--ranks 8 --microbatches 32 --schedules 1f1b zb-h1 dualpipe": "more ranks, fewer schedules",
+    "--forward 5 --input 6 --weight 4 --latency 3": "passes that take different times, and slow messages",
+    "--plot bubbles.png": "all schedules on one clock, and how their idle time grows",
+}
+EXPECTED = """\
+Expected idle time of rank 0 between its first and its last pass, B = I + W:
+  gpipe, 1f1b                  (p-1)(F+B)
+  interleaved, breadth-first   (p-1)(F+B)/v, v stages a rank
+  zb-h1                        (p-1)(F+I-W)
+  zb-h2                        (p-1)(F+I-2W), or none
+  zb-v                         (p-1)(I-W)
+  dualpipe                     (p/2-1)(F+I-W)
+  dualpipe-v                   (p-1)(F+I-W)/2
+"""
+LOOPED = ("interleaved", "breadth-first")
+DRAWN_RANKS = 8  # up to so many are drawn as text
+SEARCHED, MOST_STATES = (3, 6), 1_000  # ranks and microbatches of the search, and when it gives up
+PASS_S, PASS_BYTES = 2e-4, 2_000  # what a pass takes of this machine, in all tables together
+
+
+@dataclass(frozen=True)
+class Setting:
+    """p ranks, m microbatches, v stages a rank under the schedules that loop, and the times of a rank's passes."""
+
+    p: int
+    m: int
+    v: int
+    F: int
+    I: int
+    W: int
+    latency: int
+
+    def stages(self, name: str) -> int:
+        """Return in how many stages a rank's layers are cut, each of which takes so much less time."""
+        return self.v if name in LOOPED else 2 if name in ("zb-v", "dualpipe-v") else 1
+
+    def times(self, name: str) -> tuple[Fraction, Fraction, Fraction]:
+        """Return F, I and W of one stage."""
+        v = self.stages(name)
+        return Fraction(self.F, v), Fraction(self.I, v), Fraction(self.W, v)
+
+    def played(self, name: str, **options: Any) -> Timeline:
+        """Return a schedule on the clock."""
+        chunks = self.v if name in LOOPED else 1
+        return play(make_schedule(name, self.p, self.m, chunks), *self.times(name), **options)
+
+
+def written(number: Any) -> str:
+    """Return a number with as many digits as it needs, up to two behind the point."""
+    return f"{number:,.2f}".rstrip("0").rstrip(".")
+
+
+def table(columns: Sequence[Column], rows: list[list[Any]], name: str) -> None:
+    """Print a table; Fractions become numbers that --csv and --json know."""
+    plain = [[float(value) if isinstance(value, Fraction) else value for value in row] for row in rows]
+    tables.table(columns, plain, name)
+
+
+def agreed(what: str, expected: Any, counted: Any) -> list[Any]:
+    """Return both for a table; assert that they agree, if something is expected."""
+    assert expected in (None, counted), f"{what}: counted {counted}, expected {expected}"
+    return [expected, counted]
+
+
+def show(setting: Setting, names: Sequence[str]) -> None:
+    """Print each schedule as lines of text."""
+    for name in names:
+        say(f"\n{name}")
+        print(text(setting.played(name), min(terminal.width() or 100, 120)))
+
+
+def compare(setting: Setting, names: Sequence[str]) -> None:
+    """Print what each schedule takes, beside its formulas."""
+    rows = []
+    for name in progress.track(names, "playing"):
+        p, m, v = setting.p, setting.m, setting.stages(name)
+        found = setting.played(name)
+        peaks = agreed(f"{name}, activations", costs.peak_activations(name, p, m, v), found.peaks)
+        rows.append([
+            name,
+            *agreed(f"{name}, bubble", costs.bubble(name, p, m, *setting.times(name)), found.bubbles[0]),
+            100 * sum(found.idle) / (p * found.length),
+            *(None if each is None else Fraction(max(each), v) for each in peaks),
+            Fraction(max(len(found.schedule.stages_of(rank)) for rank in range(p)), v),
+            *agreed(f"{name}, messages", costs.messages(name, p, m, v), found.messages),
+        ])  # fmt: skip
+    columns = [
+        Column("schedule"), *pair("bubble", written), Column("all ranks", "idle %", decimals(".1f")),
+        *pair("activations", written), Column("a rank", "parameters", written), *pair("messages"),
+    ]  # fmt: skip
+    table(columns, rows, "schedules")
+    terminal.tell(
+        "Activations and parameters are those of a rank's share of the layers, activations those of one microbatch. A "
+        "formula is missing where it does not hold: where p does not divide m, m is small, or F, I and W are not in "
+        "the order that it wants."
+    )
+
+
+def with_latency(setting: Setting, names: Sequence[str]) -> None:
+    """Print what the latency of messages adds to the step, for m and for 4m microbatches."""
+    c, p = setting.latency, setting.p
+    sizes = [setting.m, 4 * setting.m]
+    rows = []
+    for name in progress.track(names, "waiting"):
+        row: list[Any] = [name]
+        for m in sizes:
+            each = replace(setting, m=m)
+            added = each.played(name, latency=c).length - each.played(name).length
+            known = {"gpipe": 2 * c * (p - 1), "1f1b": costs.latency_of_1f1b(p, m, c)}
+            row += agreed(f"{name}, latency, m = {m}", known.get(name), added)
+        rows.append(row)
+    say(f"\nWhat messages that take {c} add to the step:")
+    table([Column("schedule"), *(column for m in sizes for column in pair(f"m = {m}", written))], rows, "latency")
+
+
+def at_once(setting: Setting, names: Sequence[str]) -> None:
+    """Print the bubble of DualPipe if it runs F and B of two microbatches at once: README, formula and count."""
+    rows = []
+    for name in names:
+        F, I, W = setting.times(name)
+        half = setting.p if name == "dualpipe-v" else setting.p // 2
+        for FB, hidden in [(F + I + W, "nothing"), (max(F, I + W), "the shorter")]:
+            bubble = costs.bubble(name, setting.p, setting.m, F, I, W, FB)
+            counted = setting.played(name, FB=FB).bubbles[0]
+            readme = (half - 1) * (FB + I - 2 * W)
+            rows.append([name, hidden, readme, *agreed(f"{name}, at once", bubble, counted)])
+    terminal.tell(
+        "DualPipe runs F and B of two microbatches at once, in a time FB, so that each hides the other's messages. Its "
+        "README gives (p/2-1)(FB+B-3W); the count is (p/2-1)(2FB-min(F, I)-3W), which is the same only if FB = F+B "
+        "and F <= I."
+    )
+    columns = [Column("hidden", names=True), Column("README", "bubble", written), *pair("bubble", written)]
+    table([Column("at once", called="schedule"), *columns], rows, "at once")
+
+
+def search(setting: Setting) -> None:
+    """Print the shortest step that any order makes with so many activations, beside schedules that keep as many."""
+    small = replace(setting, p=min(setting.p, SEARCHED[0]), m=min(setting.m, SEARCHED[1]))
+    times = setting.F, setting.I, setting.W
+    named = {name: small.played(name) for name in ("1f1b", "zb-h1", "zb-h2")}
+    rows = []
+    for most in range(1, min(2 * small.p - 1, small.m) + 1):
+        row: list[Any] = [most]
+        for split in (False, True):
+            try:
+                schedule = shortest_schedule(small.p, small.m, most, *times, split=split, most_states=MOST_STATES)
+                row.append(play(schedule, *times).length)
+            except ValueError:  # too many states
+                row.append(None)
+        rows.append([*row, *(each.length if max(each.peaks) == most else None for each in named.values())])
+    say(f"The shortest step of {small.p} ranks and {small.m} microbatches, whatever the order, by exact search:")
+    shortest = [Column(what, "shortest", written) for what in ("B whole", "I, W apart")]
+    table(
+        [Column("activations"), *shortest, *(Column(name, "with as many", written) for name in named)], rows, "search"
+    )
+
+
+def picture(setting: Setting, names: Sequence[str]) -> Any:
+    """Return a Figure of all schedules on one clock, and of their idle time against the number of microbatches."""
+    found = {name: setting.played(name) for name in progress.track(names, "drawing")}
+    height = 0.3 * setting.p + 0.4
+    figure = look.figure(11, height * len(names) + 4.5)
+    grid = figure.add_gridspec(len(names) + 1, 2, height_ratios=[*[height] * len(names), 3.6])
+    longest = max(each.length for each in found.values())
+    for row, (name, each) in enumerate(found.items()):
+        axes = look.axes(figure, grid[row, :])
+        draw_on(axes, each, name, longest)
+        axes.tick_params(axis="x", labelbottom=row == len(names) - 1)
+    axes.set_xlabel("time")
+    legend_of_passes(figure, {op.kind for each in found.values() for op in each.schedule.places})
+    for column, c in enumerate((0, setting.latency or max(setting.F, 1))):
+        axes = look.axes(figure, grid[-1, column], title=f"messages take {c}", xlabel="microbatches", ylabel="idle %")
+        sizes = [setting.p * k for k in (1, 2, 3, 4, 6, 8)]
+        for name in names:
+            colour, marker = styles(SCHEDULES)[name]
+            each_m = [replace(setting, m=m).played(name, latency=c) for m in sizes]
+            idle = [100 * float(sum(each.idle) / (setting.p * each.length)) for each in each_m]
+            axes.plot(sizes, idle, color=colour, marker=marker, fillstyle="none", label=name)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        if column == 0:
+            look.legend(axes, fontsize="small", ncols=2)
+    return figure
+
+
+def experiment(world: World, args: argparse.Namespace, setting: Setting) -> None:
+    """Draw, compare, and ask what latency, hiding and memory do."""
+    names = args.schedules
+    say(EXPECTED)
+    say(f"Pipeline: {setting.p} ranks, {setting.m} microbatches; F = {setting.F}, I = {setting.I}, W = {setting.W}")
+    if setting.p <= DRAWN_RANKS:
+        show(setting, names)
+    compare(setting, names)
+    if setting.latency:
+        with_latency(setting, names)
+    both = [name for name in names if name.startswith("dualpipe")]
+    if both and setting.m >= 2 * setting.p:
+        at_once(setting, both)
+    search(setting)
+    if args.plot:
+        files.draw(args.plot, lambda: picture(setting, names))
+
+
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("each has some of the layers", default=4)
+    made.add_argument(
+        "--microbatches", type=count, default=8, metavar="M", help="that a batch is cut into (default: 8)"
+    )
+    made.add_argument(
+        "--chunks", type=count, default=2, metavar="V",
+        help="stages of a rank under interleaved and breadth-first (default: 2)",
+    )  # fmt: skip
+    for name, what in [
+        ("forward", "F, the time of a rank's forward pass of a microbatch"),
+        ("input", "I, of the half of its backward pass that gives the gradient of its input"),
+    ]:
+        made.add_argument(f"--{name}", type=count, default=10, metavar=name[0].upper(), help=f"{what} (default: 10)")
+    made.add_argument(
+        "--weight", type=whole_from(0), default=10, metavar="W",
+        help="W, of the half that gives the gradients of its weights (default: 10)",
+    )  # fmt: skip
+    made.add_argument(
+        "--latency", type=whole_from(0), default=1, metavar="C", help="the time of a message, in one table (default: 1)"
+    )
+    made.add_argument(
+        "--schedules", nargs="+", choices=SCHEDULES, default=list(SCHEDULES), metavar="NAME",
+        help=f"which schedules: {', '.join(SCHEDULES)} (default: all)",
+    )  # fmt: skip
+    made.add_plot("all schedules on one clock, and their idle time against microbatches")
+    return made
+
+
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: the passes of the largest play, and of all of them."""
+    passes = 3 * args.ranks * args.microbatches * max(args.chunks, 2)
+    return Need(4 * PASS_BYTES * passes, seconds=PASS_S * passes * len(args.schedules))
+
+
+def prepare(args: argparse.Namespace) -> Setting:
+    """Return what is played."""
+    afford(args, need, ranks=1, microbatches=1, chunks=1)
+    return Setting(args.ranks, args.microbatches, args.chunks, args.forward, args.input, args.weight, args.latency)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Claims of the experiment about pipelines: what it prints is counted, and what is not as expected ends it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import pipeline_bubbles
+from training.pipeline import SCHEDULES, costs
+
+
+def tables(tmp_path: Path, *argv: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the tables of a run by name."""
+    kept = tmp_path / "kept.json"
+    assert pipeline_bubbles.main(["pipeline_bubbles.py", *argv, "--json", str(kept)]) == 0
+    return {each["name"]: each["rows"] for each in json.loads(kept.read_text())["tables"]}
+
+
+def test_every_schedule_is_compared_and_latency_grows_with_microbatches_under_1f1b_only(tmp_path, capsys):
+    found = tables(tmp_path)
+    assert [row["schedule"] for row in found["schedules"]] == list(SCHEDULES)
+    bubbles = {row["schedule"]: row["bubble_measured"] for row in found["schedules"]}
+    assert bubbles == {
+        "gpipe": 90, "1f1b": 90, "interleaved": 45, "breadth-first": 45, "zb-h1": 30, "zb-h2": 0, "zb-v": 0,
+        "dualpipe": 10, "dualpipe-v": 15,
+    }  # fmt: skip
+    grows = {row["schedule"] for row in found["latency"] if row["m_8_measured"] < row["m_32_measured"]}
+    assert grows == {"1f1b"}
+    said = capsys.readouterr().out
+    assert "\n3  ......F0B0  F1B1  F2B2  F3B3" in said
+
+
+def test_the_readme_of_dualpipe_is_told_apart_from_the_count(tmp_path):
+    rows = tables(tmp_path, "--schedules", "dualpipe", "--forward", "12")["at once"]
+    assert [(row["bubble_readme"], row["bubble_measured"]) for row in rows] == [(22, 24), (10, 0)]
+
+
+def test_the_search_shows_who_is_the_shortest_with_its_activations(tmp_path):
+    rows = tables(tmp_path, "--schedules", "1f1b", "--input", "15")["search"]
+    by_most = {row["activations"]: row for row in rows}
+    assert by_most[3]["shortest_b_whole"] == by_most[3]["with_as_many_1f1b"]
+    assert by_most[3]["shortest_i_w_apart"] == by_most[3]["with_as_many_zb_h1"]
+    assert by_most[5]["shortest_i_w_apart"] == by_most[5]["with_as_many_zb_h2"] == by_most[4]["shortest_i_w_apart"]
+    assert [row["shortest_i_w_apart"] for row in rows] == sorted((r["shortest_i_w_apart"] for r in rows), reverse=True)
+
+
+def test_a_formula_that_is_wrong_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "messages", lambda *_: 47)
+    with pytest.raises(AssertionError, match="gpipe, messages: counted 48, expected 47"):
+        tables(tmp_path)
+
+
+def test_the_picture_shows_every_schedule_on_one_clock_and_two_curves():
+    setting = pipeline_bubbles.Setting(p=2, m=4, v=2, F=1, I=1, W=1, latency=1)
+    figure = pipeline_bubbles.picture(setting, ["1f1b", "zb-v"])
+    first, second, *curves = figure.axes
+    assert (first.get_title(), second.get_title()) == ("1f1b", "zb-v")
+    assert first.get_xlim() == second.get_xlim()
+    assert [len(axes.lines) for axes in curves] == [2, 2]
+    (without, _), (with_latency, _) = ([line.get_ydata() for line in axes.lines] for axes in curves)
+    assert min(with_latency) > min(without)
