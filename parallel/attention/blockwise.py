@@ -50,14 +50,14 @@ def blockwise_attention(
         check_like(who, "into[0]", into[0], (*shape, sizes.v_dim), q.dtype, written=True)
         check_like(who, "into[1]", into[1], shape, q.dtype, written=True)
     out, lse = np.empty((*shape, sizes.v_dim), q.dtype), np.empty(shape, q.dtype)
-    (q, k, v), squares, bad = _clean(q, k, v, factor)
-    if can_attend_together(seen, *_tile(seen)) and _sums_are_finite(v):
+    if can_attend_together(seen, *_tile(seen)) and _are_tame(factor, q, k, v):
         attend_together(q, k, v, factor, seen, out, lse)
     else:
+        (q, k, v), squares, bad = _clean(q, k, v, factor)
         _forward(q, k, v, squares, factor, seen, out, lse)
-    if bad is not None:
-        rows, _ = _reached(seen, *bad)
-        out[rows], lse[rows] = np.nan, np.nan
+        if bad is not None:
+            rows, _ = _reached(seen, *bad)
+            out[rows], lse[rows] = np.nan, np.nan
     if into is None:
         return out, lse
     merge_attention(*into, out, lse)
@@ -113,18 +113,27 @@ def blockwise_attention_backward(
     grads = into or (np.zeros(q.shape, q.dtype), np.zeros(k.shape, q.dtype), np.zeros(v.shape, q.dtype))
     for i, (grad, x) in enumerate(zip(grads, (q, k, v), strict=True)):
         check_like(who, f"into[{i}]", grad, x.shape, q.dtype, written=True)
+    if can_attend_together(seen, *_tile(seen)) and _are_tame(factor, q, k, v, d_out) and not np.isnan(lse).any():
+        attend_together_backward(q, k, v, factor, seen, out, lse, d_out, grads)
+        return grads
     # A query may have got its NaN from keys that are not here; its lse shows it.
     (q, k, v), _, bad = _clean(q, k, v, factor, finite(d_out)[1] | np.isnan(lse))
     if bad is not None:
         out, d_out = finite(out)[0], finite(d_out)[0]
         # Their q is 0 by now, which does not fit their lse: exp(0 - lse) may overflow. With -inf they have no weights.
         lse = np.where(bad[0], -np.inf, lse)
-    together = can_attend_together(seen, *_tile(seen))
-    (attend_together_backward if together else _backward)(q, k, v, factor, seen, out, lse, d_out, grads)
+    _backward(q, k, v, factor, seen, out, lse, d_out, grads)
     if bad is not None:
         rows, cols = _reached(seen, *bad)
         grads[0][rows], grads[1][cols], grads[2][cols] = np.nan, np.nan, np.nan
     return grads
+
+
+def _are_tame(factor: float, *arrays: Array) -> bool:
+    """Return whether the arrays are finite, and their scores and sums of values, too: most often one look shows it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = [np.einsum("bshd,bshd->", x, x) for x in arrays]
+        return bool(np.isfinite(squares).all() and np.isfinite(squares[0] * factor * factor))
 
 
 def _clean(
@@ -213,17 +222,12 @@ def _attend(
 
 def _shrink(values: Array) -> float:
     """Multiply `values`, in place, by a power of two so that a sum of all of them is no overflow, and return it."""
-    if _sums_are_finite(values[None]):
+    largest = max(values.max(initial=0), -values.min(initial=0))
+    if largest <= np.finfo(values.dtype).max / (2 * len(values) + 1):
         return 1.0
     factor = 0.5 ** (len(values).bit_length() + 1)
     values *= factor
     return factor
-
-
-def _sums_are_finite(v: Array) -> bool:
-    """Return whether no sum of values, (batch, keys, ...), is an overflow."""
-    largest = max(v.max(initial=0), -v.min(initial=0))
-    return bool(largest <= np.finfo(v.dtype).max / (2 * v.shape[1] + 1))
 
 
 def _exp_is_safe(q_squares: Array, k_squares: Array, v: Array, factor: float) -> list[bool]:
