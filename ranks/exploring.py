@@ -20,10 +20,10 @@ from ranks.messages.message import Message
 from ranks.messages.operation import Operation
 from ranks.network.model import Network
 from ranks.network.presets import network_named
-from ranks.running import InvalidProgramError, carry_out, check_arguments, same
+from ranks.running import InvalidProgramError, check_arguments, results_of, same
 from ranks.schedules.options import Asleep, Chooser, Option
 from ranks.schedules.search import MODES, Search, differs, last_good, read_replay, repeat, replay_text
-from ranks.schedules.world import ChoosingWorld
+from ranks.schedules.world import ChoosingWorld, without_choices
 from ranks.words.callsite import call_of, site_of
 from ranks.words.errors import NondeterminismError
 from ranks.words.progress import Bar
@@ -65,7 +65,7 @@ def explore(
     Bounds:   a Cancel is tried when nothing else can move by itself, so that one that comes before a message with a
               named source, and takes back its receive in time, may be missing.
     Cost:     one run for each schedule that differs from all others in more than the order of independent steps, and
-              a second one for each failure, and for the first, the 4th, the 16th outcome and so on.
+              a second one for each failure, and for the first, the 16th, the 256th outcome and so on.
     Raises:   ValueError for a mode that is none; NondeterminismError if the program does not do the same again for
               the same schedule.
     Source:   sleep sets: Godefroid, "Partial-Order Methods", LNCS 1032, 1996. Choices: `schedules/world.py`.
@@ -131,7 +131,8 @@ class _Explorer:
         comm_type: type[Comm],
     ) -> None:  # fmt: skip
         self.comm_type = comm_type
-        self.program, self.size, self.args, self.network, self.polls = program, size, args, network, polls
+        self.program, self.size, self.args, self.polls = program, size, args, polls
+        self.network = without_choices(network)
         self.found: dict[Any, Outcome] = {}
         self.cut: dict[str, int] = {}
         self.is_limited = self.is_settled = False
@@ -151,7 +152,7 @@ class _Explorer:
             world = ChoosingWorld(self.size, self.network, mode, choose, polls=self.polls)
             choices = world.scheduler
             try:
-                results = carry_out(world, self.program, self.args, None, self.comm_type).results
+                results = results_of(world, self.program, self.args, None, self.comm_type)
             except (Asleep, NondeterminismError, InvalidProgramError):
                 raise
             except Exception as problem:
@@ -184,7 +185,7 @@ class _Explorer:
             outcome = self.found[key] = Outcome(ending.results, ending.failure, replay)
             is_due = len(self.found) >= self.repeat_at
             if is_due:
-                self.repeat_at *= 4
+                self.repeat_at *= 16
             if is_due or ending.failure is not None:
                 self._repeat(mode, ending, outcome)
         outcome.runs[mode] = outcome.runs.get(mode, 0) + 1

@@ -185,6 +185,23 @@ def carry_out(
 ) -> Run:  # fmt: skip
     """Let all ranks of a new world run the program; return what came of it, or raise what went wrong.
 
+    Its arguments are those of `results_of`.
+    """
+    results = results_of(world, program, args, passes, comm_type)
+    ranks = world.ranks
+    times_ps = [state.now for state in ranks]
+    return Run(
+        results, max(times_ps), times_ps, [s.sends for s in ranks], [s.receives for s in ranks],
+        [s.bytes_sent for s in ranks], [s.bytes_received for s in ranks], world.network, world.trace,
+    )  # fmt: skip
+
+
+def results_of(
+    world: World, program: Callable[..., Any], args: tuple[Any, ...], passes: Callable[[str], bool] | None,
+    comm_type: type[Comm] = Comm,
+) -> list[Any]:  # fmt: skip
+    """Let all ranks of a new world run the program; return what they return, by rank, or raise what went wrong.
+
     passes: tells whether another buffering mode would have helped; None if nobody wants to know.
     comm_type: the class of the communicators that ranks get, and of those that they make out of them.
     """
@@ -215,12 +232,7 @@ def carry_out(
     finally:
         world.scheduler.close()
         restore_process(world, quietly=fails)
-    ranks = world.ranks
-    times_ps = [state.now for state in ranks]
-    return Run(
-        results, max(times_ps), times_ps, [s.sends for s in ranks], [s.receives for s in ranks],
-        [s.bytes_sent for s in ranks], [s.bytes_received for s in ranks], world.network, world.trace,
-    )  # fmt: skip
+    return results
 
 
 def _unfinished_program(result: Any) -> InvalidProgramError:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from ranks.engine.events import DECIDE
@@ -260,6 +260,12 @@ class ChoosingTransport(Transport):
 
     scheduler: ChoosingScheduler
 
+    def depart_numbered(self, message: Message, now: int) -> bool:
+        """Let a message leave that is known by its number; return False: it is queued too."""
+        message.number, message.ready_ps = message.lane.sender.sends, now
+        message.arrival = now + message.kind.wire_ps if message.sender is None else None
+        return False
+
     def join(self, receive: Operation, message: Message) -> None:
         """Start the transfer of a matched message; the run is over if nobody was to receive it."""
         if message.sender is not None and message in self.scheduler.pledged:
@@ -288,10 +294,11 @@ class ChoosingWorld(World):
         return ChoosingScheduler(self.ranks, self.choose, self.polls, self.network.poll_ps, self.mode == "each")
 
     def _new_transport(self) -> Transport:
-        network = _without_choices(self.network)
+        network = without_choices(self.network)
         transport = ChoosingTransport(self.scheduler, self.ranks, network, self.buffering, self.seed, self.observers)
         transport.asking, transport.ahead, transport.recycles = self.scheduler.asking, 1 << 62, False
-        transport.depart = transport._depart_watched  # which numbers messages
+        if transport.depart is None:
+            transport.depart = transport.depart_numbered
         self.scheduler.transport = transport
         return transport
 
@@ -310,10 +317,10 @@ class ChoosingWorld(World):
         return f"replay={self.made_text()!r}"
 
 
-@lru_cache(maxsize=16)
-def _without_choices(network: Network) -> Network:
+def without_choices(network: Network) -> Network:
     """Return a network on which nothing depends on who comes first."""
-    return replace(network, ports=False, shared_node_port=False, jitter_ps=0)
+    has_some = network.ports or network.shared_node_port or network.jitter_ps
+    return replace(network, ports=False, shared_node_port=False, jitter_ps=0) if has_some else network
 
 
 def _message_key(message: Message) -> tuple[int, int]:
