@@ -19,8 +19,7 @@ def block_bounds(n: int, p: int) -> list[int]:
 
     block_bounds(8, 3)  # [0, 3, 6, 8]
     """
-    size, longer = divmod(n, p)
-    return [block * size + min(block, longer) for block in range(p + 1)]
+    return bounds_of(block_sizes(n, p))
 
 
 def block_sizes(n: int, p: int) -> list[int]:
@@ -29,7 +28,7 @@ def block_sizes(n: int, p: int) -> list[int]:
     block_sizes(8, 3)  # [3, 3, 2]
     """
     size, longer = divmod(n, p)
-    return [size + (block < longer) for block in range(p)]
+    return [size + 1] * longer + [size] * (p - longer)
 
 
 def bounds_of(sizes: list[int]) -> list[int]:

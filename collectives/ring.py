@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from operator import sub
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,7 +83,7 @@ def reduce_scatter_round(comm: Any, ring: Ring, x: Array, bounds: list[int], op:
     p, place, left, right = ring
     blocks = cut(x, bounds)
     partial = blocks[place - 1]
-    free, spare = scratch(comm, 2, max(end - begin for begin, end in pairwise(bounds)), x.dtype)
+    free, spare = scratch(comm, 2, max(map(sub, bounds[1:], bounds)), x.dtype)
     is_uneven = isinstance(blocks, Uneven)
     for step in range(p - 1):
         # Before step s, `partial` is block place-1-s reduced over places place-s ... place.

@@ -61,7 +61,7 @@ def start(operation: Callable[..., Any], comm: Any, *args: Any, **kwargs: Any) -
 
 def unfinished(rank: greenlet | None) -> list[Started]:
     """Return what a rank has started and never completed with Wait or Test."""
-    return [] if rank is None else _STARTED.get(rank, [])
+    return [] if rank is None or not _STARTED else _STARTED.get(rank, [])
 
 
 class _Background(greenlet):

@@ -59,7 +59,7 @@ def check_apart(state: RankState, sent: Any, dest: Any, received: Any, source: A
     mine, other = outgoing(state, sent), incoming(state, received)
     if Scattered in (type(sent), type(other)):
         return  # the elements were copied, and those of both may lie between each other
-    if mine.size and other.size and np.may_share_memory(mine, other):
+    if may_share_memory(mine, other):
         raise call_error(
             state, InvalidBufferError, "buffers to send and to receive that overlap", "memory of its own for each",
             "use Sendrecv_replace, or receive into another array",

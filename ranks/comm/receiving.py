@@ -22,9 +22,10 @@ class Receiving(Finishing):
 
     def _await_arrival(self, message: Message) -> None:
         """Wait until it is known when a message arrives: the port of its receiver may be busy with others."""
-        message.receive = operation = self._receiving()
+        state = self._state
+        message.receive = operation = state.receiving or self._receiving()
         operation.waiting = ALL
-        self._scheduler.park(self._state)
+        self._scheduler.park(state)
 
     def _receiving(self) -> Operation:
         """Return the operation that the rank uses for its blocking receives."""

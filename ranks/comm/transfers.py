@@ -52,41 +52,38 @@ class Transfers(Sending, Receiving):
             self._enter(sends=dest is not NOTHING and not is_nobody(dest))
             self._show_buffers(sendbuf, recvbuf)
         if dest is not NOTHING:
-            if source is not NOTHING:
-                try:
-                    # An array that owns its memory overlaps only with views of it; for others there is a slower look.
-                    other = sendbuf.base
-                    may_overlap = (
-                        recvbuf.base is not None
-                        or sendbuf is recvbuf
-                        or (other is not None and (other is recvbuf or type(other) is not ndarray))
-                    ) and (recvbuf.nbytes and may_share_memory(sendbuf, recvbuf))
-                except _UNUSUAL:
-                    may_overlap = True
-                if may_overlap:
-                    check_apart(state, sendbuf, dest, recvbuf, source)
             message = None
             try:
                 lane = self._to[dest]
                 kind = lane.kind
+                n_bytes = kind.n_bytes
                 if (
                     sendbuf.dtype is kind.dtype
                     and (sendtag is kind.tag or (type(sendtag) is int and sendtag == kind.tag))
                     and type(dest) is int
+                    and (
+                        n_bytes == 0
+                        or source is NOTHING
+                        # Arrays that own their memory are apart unless they are one; views need a look.
+                        or (recvbuf.base is None and sendbuf.base is None and sendbuf is not recvbuf)
+                        or not may_share_memory(sendbuf, recvbuf)
+                    )
                 ):
                     free = kind.free
                     message = free.pop() if free else Message(kind)
-                    if kind.n_bytes:
+                    if n_bytes:
                         stage = message.stage
                         stage.seek(0)
-                        if stage.write(sendbuf) != kind.n_bytes:
+                        if stage.write(sendbuf) != n_bytes:
                             message = message.discard()
                     elif sendbuf.nbytes:
                         message = message.discard()
             except _UNUSUAL:
                 message = None
             if message is None:
-                # The first of its kind in this lane, or one that is not buffered.
+                # The first of its kind in this lane, one that is not buffered, or an unusual buffer.
+                if source is not NOTHING:
+                    check_apart(state, sendbuf, dest, recvbuf, source)
                 operation = self._post_send(sendbuf, dest, sendtag)
                 if operation is not None and source is NOTHING:
                     self._finish_send(operation)
@@ -113,7 +110,10 @@ class Transfers(Sending, Receiving):
                 self._receive_matched(recvbuf, source, recvtag, status, sending=operation)
                 self._finish_send(operation)
                 return
-        lane = self._from.get(source) if type(source) is int else None
+        try:
+            lane = self._from[source] if type(source) is int else None
+        except KeyError:
+            lane = None
         if lane is None and source is not ANY_SOURCE:
             lane = self._lane_from(source, recvtag)
         if lane is None or not lane.direct:
@@ -161,13 +161,14 @@ class Transfers(Sending, Receiving):
             message = operation.message
             kind = message.kind
         try:
-            is_fit = recvbuf.dtype is kind.dtype and recvbuf.nbytes >= kind.n_bytes and message.data is None
+            is_fit = recvbuf.dtype is kind.dtype and recvbuf.nbytes >= kind.n_bytes
             if is_fit and kind.n_bytes:
+                # Nothing is read where the data is still the sender's and not staged.
                 stage = message.stage
                 stage.seek(0)
                 is_fit = stage.readinto(recvbuf) == kind.n_bytes
             elif is_fit:  # nothing is written, and yet it has to be a buffer that one could write to
-                is_fit = recvbuf.flags.carray
+                is_fit = message.data is None and recvbuf.flags.carray
         except _UNUSUAL:
             is_fit = False
         if not is_fit:

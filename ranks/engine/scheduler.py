@@ -20,7 +20,7 @@ from greenlet import GreenletExit, getcurrent
 
 from ranks.engine.events import POLL, Event
 from ranks.engine.process import SharedState
-from ranks.engine.rank import ALL, Rank, RankGreenlet, current_rank
+from ranks.engine.rank import ALL, Rank, RankGreenlet
 from ranks.words.errors import RankExitError, RanksError
 
 __tracebackhide__ = True  # pytest shows the frames of the program, not of this module
@@ -116,7 +116,8 @@ class Scheduler:
         """Return what a greenlet runs: the body, whose end or exception becomes that of the rank."""
 
         def guarded() -> None:
-            state: Rank = current_rank()  # an argument would be held as long as the rank lives
+            # An argument would be held as long as the rank lives.
+            state: Rank = getcurrent().state  # type: ignore[attr-defined]  # a RankGreenlet
             try:
                 body(state)
             except Leave:

@@ -26,6 +26,7 @@ OVERLAPPING = {
     "counted": lambda x: ([x, 8], [x, (8, 4)]),
     "displaced": lambda x: ([x, (4, 2)], [x, (4, 5), ranks.DOUBLE]),
     "memoryviews": lambda x: (memoryview(x), memoryview(x)[2:]),
+    "wrapped": lambda x: (np.frombuffer(memoryview(x))[:], x),
 }
 APART = {
     "adjacent": lambda x: (x[: len(x) // 2], x[len(x) // 2 :]),
