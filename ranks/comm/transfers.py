@@ -168,7 +168,7 @@ class Transfers(Sending, Receiving):
                 stage.seek(0)
                 is_fit = stage.readinto(recvbuf) == kind.n_bytes
             elif is_fit:  # nothing is written, and yet it has to be a buffer that one could write to
-                is_fit = message.data is None and recvbuf.flags.carray
+                is_fit = recvbuf.flags.carray
         except _UNUSUAL:
             is_fit = False
         if not is_fit:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import ranks
 from inside import DATATYPES, NotABufferError, as_flat
+from ways import NETWORKS
 
 DTYPES = [dtype.dtype for dtype in DATATYPES.values()]
 
@@ -98,6 +99,28 @@ def test_a_message_that_does_not_fit_leaves_the_buffer_alone(earlier: int, excha
     with pytest.raises(ranks.TruncationError):
         ranks.run(program, 2)
     assert seen.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
+@pytest.mark.parametrize("source", [0, ranks.ANY_SOURCE])
+@pytest.mark.parametrize("n", [0, 5])
+def test_messages_that_are_staged_and_messages_that_are_not_bring_their_own_data(
+    n: int, source: int, buffering: str
+) -> None:
+    def program(comm: ranks.Comm) -> list[float] | None:
+        if comm.rank:
+            x = np.zeros(n)
+            return [comm.Recv(x, source) or float(x.sum()) for _ in range(8)]
+        for number in range(0, 8, 4):
+            comm.Isend(np.full(n, float(number)), 1).Wait()
+            comm.Send(np.full(n, number + 1.0), 1)
+            comm.Bsend(np.full(n, number + 2.0), 1)
+            comm.Ssend(np.full(n, number + 3.0), 1)
+        return None
+
+    for network in NETWORKS:
+        run = ranks.run(program, 2, buffering=buffering, network=network)
+        assert run.results[1] == [n * number for number in range(8)]
 
 
 def test_an_object_is_copied_on_its_way() -> None:
