@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import ranks
-from experiments.lab import cli, files, hangs, progress, tables, terminal, wrongs  # noqa: F401  # they enter their cases
+from experiments.lab import cli, files, hangs, pipelines, progress, tables, terminal, wrongs  # noqa: F401  # enter cases
 from experiments.lab.errors import UsageError
 from experiments.lab.gallery import CASES, Case
 from experiments.lab.options import Parser
@@ -26,7 +26,7 @@ from experiments.lab.terminal import say
 from ranks.draw.page import contents, heading, page, piece, viewer
 from ranks.hangs.html import report
 
-SHOWS = "19 programs that fail as real ones do, what the report says of each, and the program mended and explored."
+SHOWS = "21 programs that fail as real ones do, what the report says of each, and the program mended and explored."
 TAKES = "2 s"
 EXAMPLES = {
     "": "all cases, in a table",

@@ -35,7 +35,7 @@ SHOWS = "Nine pipeline schedules drawn: bubble, activations and messages beside 
 TAKES = "2 s"
 EXAMPLES = {
     "": "4 ranks, 8 microbatches, passes of 10 each, messages of 1",
-    "--ranks 8 --microbatches 32 --schedules 1f1b zb-h1 dualpipe": "more ranks, fewer schedules",
+    "--ranks 8 --microbatches 32 --schedules 1f1b dualpipe": "more ranks, fewer schedules",
     "--forward 5 --input 6 --weight 4 --latency 3": "passes that take different times, and slow messages",
     "--plot bubbles.png": "all schedules on one clock, and how their idle time grows",
 }

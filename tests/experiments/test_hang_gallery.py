@@ -126,10 +126,10 @@ def test_the_quiz_says_how_far_it_is_and_can_be_left(monkeypatch: Any, capsys: A
     for keys in ("\n\n\nq\n", "\n\n"):  # in the second case, and where there is no reader any more
         assert call(monkeypatch, "--quiz", keys=keys) == 0
         out = capsys.readouterr().out
-        assert "1 of 19: send_first_ring" in out
-        assert "2 of 19: wrong_tag" in out
-        assert "3 of 19" not in out
-        assert out.endswith("You have seen 1 of 19 to the end.\n")
+        assert "1 of 21: send_first_ring" in out
+        assert "2 of 21: wrong_tag" in out
+        assert "3 of 21" not in out
+        assert out.endswith("You have seen 1 of 21 to the end.\n")
 
 
 def test_the_page_has_all_cases_with_code_report_and_repair(monkeypatch: Any, tmp_path: Path) -> None:
