@@ -28,7 +28,7 @@ from experiments.lab.units import decimals
 from experiments.lab.worlds import World
 from experiments.pictures.palette import styles
 from ranks import look
-from training.pipeline import SCHEDULES, Timeline, costs, make_schedule, play, shortest_schedule, text
+from training.pipeline import LOOPED, SCHEDULES, Timeline, costs, make_schedule, play, shortest_schedule, text
 from training.pipeline.drawing import draw_on, legend_of_passes
 
 SHOWS = "Nine pipeline schedules drawn: bubble, activations and messages beside formulas; latency; the shortest of all."
@@ -49,7 +49,6 @@ Expected idle time of rank 0 between its first and its last pass, B = I + W:
   dualpipe                     (p/2-1)(F+I-W)
   dualpipe-v                   (p-1)(F+I-W)/2
 """
-LOOPED = ("interleaved", "breadth-first")
 DRAWN_RANKS = 8  # up to so many are drawn as text
 SEARCHED, MOST_STATES = (3, 6), 1_000  # ranks and microbatches of the search, and when it gives up
 PASS_S, PASS_BYTES = 2e-4, 2_000  # what a pass takes of this machine, in all tables together

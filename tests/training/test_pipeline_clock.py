@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.pipeline import SCHEDULES, Op, Schedule, costs, make_schedule, play
+from training.pipeline import LOOPED, SCHEDULES, Op, Schedule, costs, make_schedule, play
 
 TIMES = [(1, 1, 1), (2, 3, 2), (3, 2, 2), (5, 7, 2), (7, 5, 5), (1, 1, 0), (9, 5, 1), (0, 4, 0), (2, 2, 5)]  # F, I, W
-LOOPED = ("interleaved", "breadth-first")
 
 
 def sizes(name: str) -> list[tuple[int, int, int]]:

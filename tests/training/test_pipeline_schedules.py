@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.pipeline import SCHEDULES, Op, Schedule, check_schedule, make_schedule
-
-LOOPED = ("interleaved", "breadth-first")
+from schedules_changed import with_rank
+from training.pipeline import LOOPED, SCHEDULES, Op, Schedule, check_schedule, make_schedule
 
 
 def cases(most: int) -> list[tuple[str, int, int, int]]:
@@ -29,13 +28,6 @@ def rejects(schedule: Schedule) -> str:
     with pytest.raises(ValueError, match=r"check_schedule: .*expected .*; remedy: ") as caught:
         check_schedule(schedule)
     return str(caught.value)
-
-
-def with_rank(schedule: Schedule, rank: int, ops: list[Op]) -> Schedule:
-    """Return the schedule with other operations on one rank."""
-    orders = [*schedule.operations]
-    orders[rank] = tuple(ops)
-    return replace(schedule, operations=tuple(orders))
 
 
 def can_run(schedule: Schedule) -> bool:

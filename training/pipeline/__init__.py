@@ -15,10 +15,11 @@ from training.pipeline.best import shortest_schedule
 from training.pipeline.check import check_schedule
 from training.pipeline.clock import Timeline, play
 from training.pipeline.drawing import draw, text
-from training.pipeline.orders import SCHEDULES, make_schedule
+from training.pipeline.orders import LOOPED, SCHEDULES, make_schedule
 from training.pipeline.schedule import Op, Schedule
 
 __all__ = [
+    "LOOPED",
     "SCHEDULES",
     "Op",
     "Schedule",
