@@ -3,8 +3,12 @@
     python guard.py COMMAND...
 
 It runs COMMAND and ends with its status (128 + n after signal n). It ends COMMAND when its standard input ends,
-which happens however the parent dies, because the parent alone holds the other end. It imports little, since each
-launch waits for it: pathlib, typing and contextlib would take as long as all the rest.
+which happens however the parent dies, because the parent alone holds the other end, or when the standard output takes
+no more: with 1 and a line that says why, or with 141 if a reader like `head` has closed it. It imports little, since
+each launch waits for it: pathlib, typing and contextlib would take as long as all the rest.
+
+COMMAND writes to the standard output through a pipe, and nothing arrives of what it writes after it was asked to end:
+MPICH's banner, which says that its processes were ended.
 
 Linux:     orphans below it become its children, so it finds all of them. If it is killed itself, the launcher is killed
            too, and MPICH's proxy then kills the ranks.
@@ -14,6 +18,7 @@ Elsewhere: only the launcher is sure to end; it ends its ranks if it can.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -30,7 +35,11 @@ PR_SET_CHILD_SUBREAPER = 36
 def main(command: list[str]) -> int:
     """Run `command`, end all that it started, return its status."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    while (null := os.open(os.devnull, os.O_RDWR)) < 3:  # where a stream is closed, a pipe would take its number
+        pass
+    os.close(null)
     awake, wake = os.pipe()
+    output = Output()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
     for number in (signal.SIGCHLD, signal.SIGTERM):
@@ -40,39 +49,93 @@ def main(command: list[str]) -> int:
     guard = os.getpid()
     launcher = os.fork()
     if launcher == 0:
-        become(command, guard)
+        become(command, guard, output.sink)
+    os.close(output.sink)
     ended: dict[int, int] = {}
     asked = False
-    while launcher not in ended and not asked:
-        ready, _, _ = select.select([0, awake], [], [])
-        asked = 0 in ready or (awake in ready and signal.SIGTERM in os.read(awake, 4096))
+    while not asked and (launcher not in ended or output.has_more()):
+        ready = output.carry([0, awake])
+        asked = output.problem != 0 or 0 in ready or (awake in ready and signal.SIGTERM in os.read(awake, 4096))
         reap(ended, os.WNOHANG)
+    output.carry_at_once()
     if launcher not in ended:
         os.kill(launcher, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_S
     while reap(ended, os.WNOHANG) and (left := deadline - time.monotonic()) > 0:
-        if select.select([awake], [], [], left)[0]:
-            os.read(awake, 4096)
+        for source in select.select([awake, *output.sources()], [], [], left)[0]:
+            output.drop() if source == output.source else os.read(awake, 4096)
     while reap(ended, os.WNOHANG):
         # The children of those that are killed become ours, those too that were started since we looked.
         for pid in descendants(guard) or [launcher]:
             kill(pid)
         reap(ended, 0)
+    if output.problem == errno.EPIPE:
+        return 128 + signal.SIGPIPE
+    if output.problem:
+        complain(f"cannot write the output: {os.strerror(output.problem)}")
+        return 1
     code = os.waitstatus_to_exitcode(ended[launcher])
     return code if code >= 0 else 128 - code
 
 
-def become(command: list[str], guard: int) -> None:
+class Output:
+    """What the launcher writes into a pipe, on its way to our standard output.
+
+    problem: The number of the error with which writing failed, 0 if it did not.
+    """
+
+    def __init__(self) -> None:
+        self.source, self.sink = os.pipe()
+        self.problem = 0
+        self._held = b""
+        self._is_open = True
+
+    def carry(self, awaited: list[int], timeout: float | None = None) -> list[int]:
+        """Wait until one of `awaited` can be read, which is returned, or something of the output moves on."""
+        sources = [] if self._held else self.sources()
+        ready, writable, _ = select.select([*awaited, *sources], [1] if self._held else [], [], timeout)
+        if self.source in ready:
+            self._held = self.drop()
+        if writable:
+            try:
+                self._held = self._held[os.write(1, self._held) :]
+            except OSError as error:
+                self._held, self.problem = b"", error.errno or errno.EIO
+        return [each for each in ready if each != self.source]
+
+    def carry_at_once(self) -> None:
+        """Write what the launcher has written so far, as far as that can be done without waiting."""
+        before: object = None
+        while not self.problem and before != (before := (self._is_open, self._held)):
+            self.carry([], 0)
+
+    def sources(self) -> list[int]:
+        """Return what is to be waited for when more is to come: the pipe, unless it has ended."""
+        return [self.source] if self._is_open else []
+
+    def has_more(self) -> bool:
+        """Return whether there is something to be written now."""
+        return bool(self._held) or bool(select.select(self.sources(), [], [], 0)[0])
+
+    def drop(self) -> bytes:
+        """Take what the launcher has written, as much as a pipe that is ready takes without waiting."""
+        came = os.read(self.source, select.PIPE_BUF)
+        self._is_open = bool(came)
+        return came
+
+
+def become(command: list[str], guard: int, output: int) -> None:
     """Turn this process, a fork of the guard, into `command`."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec keeps that
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
     try:
         if os.getppid() == guard:  # it may have died before we asked to die with it
             os.execv(command[0], command)
     except OSError as error:
-        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        complain(f"{command[0]}: {error.strerror}")
     os._exit(127)
 
 
@@ -111,6 +174,14 @@ def kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
+        return
+
+
+def complain(line: str) -> None:
+    """Write a line to the standard error, if that takes it."""
+    try:
+        os.write(2, f"{line}\n".encode())
+    except OSError:
         return
 
 

@@ -109,7 +109,8 @@ def launch(
         launch(2, ["experiments/ring_allreduce.py", "--ranks", "2"]).returncode
         # 0
 
-    Output:  in `stdout` and `stderr` of what is returned; with capture=False it passes through instead.
+    Output:  in `stdout` and `stderr` of what is returned; with capture=False it passes through instead. What processes
+             write to `stdout` once they are asked to end is lost, and MPICH's banner about their end with it.
     Failure: the first process that dies ends the others and makes returncode other than 0: 5 by sys.exit(5),
              1 by an exception. Under MPICH os._exit(0) looks like success: let each rank say that it is done.
     Ends:    no process is left after a return, a time-out, Ctrl-C, SIGTERM or SIGHUP. If this process is killed,
@@ -138,7 +139,8 @@ def launch(
 
 
 def _run(command: list[str], timeout_s: float | None, output: int | None) -> subprocess.CompletedProcess[str]:
-    sys.stdout.flush()  # what was printed so far comes before what the processes print
+    if sys.stdout is not None:  # as where it is closed
+        sys.stdout.flush()  # what was printed so far comes before what the processes print
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", GUARD, *command],
         stdin=subprocess.PIPE,

@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -91,6 +92,13 @@ class LifePipe:
             return False
         return True
 
+    def wait_until_all_gone(self) -> None:
+        """Return when no process holds the pipe: one that ends loses its marks a moment before its files."""
+        deadline = time.monotonic() + HANG_S
+        while not self.all_gone():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
 
 @pytest.fixture
 def life(tmp_path, monkeypatch):
@@ -123,6 +131,46 @@ def test_output_passes_through_in_order_when_not_captured(tmp_path, capfd):
     print("after")
     assert (run.stdout, run.stderr) == (None, None)
     assert capfd.readouterr().out == "before\nfrom the process\nafter\n"
+
+
+CHATTER = "print('x' * 99_999); print('the end')"
+
+
+def chatting(folder: Path) -> list[object]:
+    """Return a command that launches a rank that says more than a pipe holds."""
+    return [sys.executable, "-c", PARENT.format(before="").replace("launch(3", "launch(1"), script(folder, CHATTER)]
+
+
+def test_output_waits_for_a_reader_who_is_slow(tmp_path):
+    with Started(chatting(tmp_path)) as process:
+        assert process.stdout.read(1) == "x"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)  # the pipe is full, and nothing may be lost
+        assert process.stdout.read().endswith("x\nthe end\n")
+        assert process.wait(HANG_S) == 0
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("output", "status", "says"),
+    [("/dev/full", 1, "cannot write the output: No space left on device\n"), ("closed", 141, "")],
+)
+def test_output_that_cannot_be_written_is_a_line_of_ours_and_none_of_mpiexec(output, status, says, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    if output != "closed":
+        os.dup2(os.open(output, os.O_WRONLY), writer)
+    with Started(chatting(tmp_path), stdout=writer) as process:
+        _, stderr = process.communicate(timeout=HANG_S)
+    os.close(writer)
+    assert (process.returncode, stderr) == (status, says)
+
+
+def test_without_a_standard_output_it_runs_all_the_same(tmp_path):
+    command = [*chatting(tmp_path)]
+    with Started(["sh", "-c", 'exec "$@" >&-', "sh", *command]) as process:
+        _, stderr = process.communicate(timeout=HANG_S)
+    assert (process.returncode, stderr) == (0, "")
 
 
 @pytest.mark.parametrize("launch", [real.launch, real_mpi.launch], ids=["for users", "for tests"])
@@ -209,10 +257,11 @@ def test_a_signal_leaves_no_process_and_no_traceback_of_a_rank(tmp_path, life, n
     with Started(hanging(tmp_path, life)) as process:
         life.wait_for(3, process)
         os.killpg(process.pid, number)  # as a terminal does
-        _, stderr = process.communicate(timeout=HANG_S)
+        stdout, stderr = process.communicate(timeout=HANG_S)
         assert process.alive() == {}
         assert life.all_gone()
     assert process.returncode == returncode
+    assert stdout == ""  # nor MPICH's banner on processes that were ended
     assert stderr.count("Traceback") == (number == signal.SIGINT)  # our own KeyboardInterrupt
 
 
@@ -230,7 +279,7 @@ def test_a_killed_parent_leaves_no_process(tmp_path, life, ignore, manner):
         life.wait_for(3, process)
         process.kill()
         process.assert_none_alive()
-        assert life.all_gone()
+        life.wait_until_all_gone()
 
 
 @on_linux
@@ -249,7 +298,7 @@ signal.signal(signal.SIGUSR1, fork)
         fork = int(process.stdout.readline())
         process.kill()
         process.assert_none_alive(but=[fork])
-        assert life.all_gone()
+        life.wait_until_all_gone()
 
 
 @on_linux
@@ -260,7 +309,7 @@ def test_a_killed_guard_leaves_no_process_and_is_no_success(tmp_path, life):
         os.kill(guard, signal.SIGKILL)
         assert process.wait(HANG_S) != 0
         process.assert_none_alive()
-        assert life.all_gone()
+        life.wait_until_all_gone()
 
 
 @on_linux
