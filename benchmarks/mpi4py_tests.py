@@ -46,12 +46,10 @@ def fetched() -> Path:
 
 def run_file(name: str, size: int, pattern: str) -> dict[str, tuple[str, str]]:
     """Run the tests of one file on `size` ranks; return what became of each, by its name, and its traceback."""
-    import mpi4py
-
     import mpi
-    from mpi import MPI
+    from mpi.launch.mpi4py_names import install
 
-    sys.modules["mpi4py.MPI"], mpi4py.MPI = MPI, MPI  # type: ignore[assignment]
+    install()
     warnings.simplefilter("ignore")
     tests: list[list[unittest.TestCase]] = [[] for _ in range(size)]
     modules: list[Any] = []

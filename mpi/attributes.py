@@ -86,10 +86,9 @@ class Attributes(Handle):
             if number not in process().keyvals:
                 raise _no_key(keyval)
             return
-        value, key = thing.attributes[number]
+        value, key = thing.attributes.pop(number)  # it is gone even if the function fails
         if callable(key.delete_fn):
             _call(key.delete_fn, self, number, value)
-        del thing.attributes[number]
 
     def _copy_attributes(self, made: Any) -> None:
         """Give a duplicate the attributes that their keys let it have."""
@@ -107,13 +106,13 @@ class Attributes(Handle):
 
 
 def _call(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Return what a function of the program returns; its error is shown, and becomes one of MPI's."""
+    """Return what a function of the program returns; its error is shown, and becomes one of MPI's if it is none."""
     try:
         return function(*args, **named)
-    except MPIError:
-        raise
-    except Exception:
+    except Exception as problem:
         traceback.print_exc(file=sys.stderr)
+        if isinstance(problem, MPIError):
+            raise
         raise wrong(ERR_OTHER, "an error in a function of the program", "none", "see the traceback above") from None
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mpi import layouts
 from mpi.constants import PROC_NULL, BottomType
 from mpi.datatypes import BYTE, Datatype, as_datatype, lookup
-from mpi.errors import ERR_TRUNCATE, WrongTypeError, WrongValueError, wrong
+from mpi.errors import ERR_TRUNCATE, WrongBufferError, WrongTypeError, WrongValueError, wrong
 from mpi.memory import EMPTY, Raw, at_address, memory_of
 from mpi.packing import OutsideError, piece_of
 from ranks.words.datatypes import WIRE_DTYPES, Scattered
@@ -139,6 +139,10 @@ def _memory(data: Any, datatype: Any, writable: bool) -> tuple[Raw, Datatype]:
     raw, code = memory_of(data, writable=writable)
     if datatype is not None:
         return raw, as_datatype(datatype)
+    if code[0] in ">!":
+        raise wrong(
+            WrongBufferError, f"elements of format {code}", "the byte order of the machine", "convert the array"
+        )
     return raw, BYTE if code == "B" and not isinstance(data, np.ndarray) else lookup(code)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from typing import Any
 
 import ranks
-from mpi.constants import SUBVERSION, THREAD_MULTIPLE, VERSION
+from mpi.constants import SUBVERSION, THREAD_MULTIPLE, THREAD_SINGLE, VERSION
 from mpi.errors import ERR_ARG, ERROR_CLASSES, SUCCESS, wrong
 from mpi.exported import buffer
 from mpi.info import Hints, Info
@@ -17,15 +18,19 @@ from mpi.simulated import whole
 from ranks.words.errors import MPIError
 
 _NAMES = {number: name for name, number in ERROR_CLASSES.items()} | {SUCCESS: "SUCCESS"}
+_LEVELS = ("single", "funneled", "serialized", "multiple")
 
 
 def Init() -> None:
-    """Do nothing: a rank is a process of MPI from its beginning."""
+    """Note that the rank has called it: a rank is a process of MPI from its beginning."""
+    process().initialized = True
 
 
 def Init_thread(required: int = THREAD_MULTIPLE) -> int:
-    """Return what threads may do: all that they want, as far as calls by the rank itself are concerned."""
-    return THREAD_MULTIPLE
+    """Return what threads may do: what the program asks for, as far as calls by the rank itself are concerned."""
+    Init()
+    process().thread_level = level = whole(required)
+    return int(level)
 
 
 def Finalize() -> None:
@@ -34,7 +39,9 @@ def Finalize() -> None:
 
 
 def Is_initialized() -> bool:
-    """Return True: a rank is a process of MPI from its beginning."""
+    """Return True, unless `mpi4py.rc.initialize` is false and the rank has not called Init."""
+    with contextlib.suppress(RuntimeError):
+        return bool(process().initialized or process().options["initialize"])
     return True
 
 
@@ -46,8 +53,11 @@ def Is_finalized() -> bool:
 
 
 def Query_thread() -> int:
-    """Return what threads may do."""
-    return THREAD_MULTIPLE
+    """Return what threads may do: what Init_thread or `mpi4py.rc` asked for."""
+    mine = process()
+    if mine.thread_level is not None:
+        return mine.thread_level
+    return _LEVELS.index(mine.options["thread_level"]) if mine.options["threads"] else THREAD_SINGLE
 
 
 def Is_thread_main() -> bool:
@@ -75,8 +85,9 @@ def get_vendor() -> tuple[str, tuple[int, int, int]]:
 
 
 def Get_processor_name() -> str:
-    """Return the name of the rank's node."""
-    return f"node{process().state.node}"
+    """Return the name of the rank's node, that of this machine if the network has one rank a node or none."""
+    state, network = process().state, process().world.c._transport.network
+    return f"node{state.node}" if network.ranks_per_node > 1 else platform.node()
 
 
 def Get_hw_resource_info() -> Info:

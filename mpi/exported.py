@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -22,8 +22,8 @@ class buffer(np.ndarray):  # noqa: N801  # mpi4py's name
             raise TypeError(
                 f"buffer: got {buf!r:.40}, expected an object with a buffer; remedy: pass bytes or an array"
             )
-        raw = memory_of(buf, writable=False)[0] if len(buf) or not isinstance(buf, bytes) else EMPTY
-        return cls._of(raw, None if buf == b"" and isinstance(buf, bytes) else buf)
+        is_nothing = isinstance(buf, bytes) and not buf
+        return cls._of(EMPTY, None) if is_nothing else cls._of(memory_of(buf, writable=False)[0], buf)
 
     @classmethod
     def _of(cls, raw: Raw, obj: Any) -> Self:
@@ -74,6 +74,10 @@ class buffer(np.ndarray):  # noqa: N801  # mpi4py's name
         found: memoryview = view.cast(format) if shape is None else view.cast(format, shape)
         return found
 
+    def tobytes(self, order: str | None = None) -> bytes:
+        """Return a copy of the bytes; `order` means nothing for them."""
+        return super().tobytes()
+
     def release(self) -> None:
         """Let go of the memory."""
         self.obj = _RELEASED
@@ -97,10 +101,11 @@ class buffer(np.ndarray):  # noqa: N801  # mpi4py's name
         return self.nbytes
 
     def __getitem__(self, key: Any) -> Any:
-        got = super().__getitem__(key)
+        got = super().__getitem__(_checked(key))
         return int(got) if isinstance(got, np.uint8) else got
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        _checked(key)
         if not self.flags.writeable:
             raise TypeError("buffer: got a read-only one, expected one that can be written to; remedy: copy it")
         if isinstance(key, slice) and not isinstance(value, int):
@@ -110,6 +115,18 @@ class buffer(np.ndarray):  # noqa: N801  # mpi4py's name
                     f"buffer: got {value.size} bytes for {key}, expected as many; remedy: correct the slice"
                 )
         super().__setitem__(key, value)
+
+    def __delitem__(self, key: Any) -> NoReturn:
+        raise NotImplementedError("buffer: got a deletion, expected none; remedy: copy the part to keep")
+
+
+def _checked(key: Any) -> Any:
+    """Return a number, or a slice whose step is 1."""
+    if key is None:
+        raise TypeError("buffer: got None as an index, expected a number or a slice; remedy: pass one")
+    if isinstance(key, slice) and key.step not in (None, 1):
+        raise IndexError(f"buffer: got a slice with step {key.step}, expected step 1; remedy: take a part in one piece")
+    return key
 
 
 _RELEASED: Any = object()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import gcd
 from typing import Any
 
@@ -25,6 +25,9 @@ class Layout:
     lb, extent: Where it begins, and how far the next one lies from it, in bytes.
     unit:      All of it lies in pieces of so many bytes, at multiples of this number.
     places:    Where each piece lies, in units, in the order in which they are sent; None: one after the other from 0.
+    alignment: The addresses of a C struct of it are multiples of this number; 1 once its bounds were set.
+    size:      Bytes of its elements.
+    is_flat:   Whether any number of them lies in one piece of memory.
     """
 
     dtype: np.dtype[Any]
@@ -33,16 +36,14 @@ class Layout:
     extent: int
     unit: int
     places: Places | None = None
+    alignment: int = 1
+    size: int = field(init=False)
+    is_flat: bool = field(init=False)
 
-    @property
-    def size(self) -> int:
-        """Bytes of its elements."""
-        return sum(n_bytes * count for n_bytes, count in self.runs)
-
-    @property
-    def is_flat(self) -> bool:
-        """Return whether any number of them lies in one piece of memory."""
-        return self.places is None and self.lb == 0 and self.extent == self.size
+    def __post_init__(self) -> None:
+        size = sum(n_bytes * count for n_bytes, count in self.runs)
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "is_flat", self.places is None and self.lb == 0 and self.extent == size)
 
     def true_bounds(self) -> tuple[int, int]:
         """Return where its first byte lies, and the one after its last."""
@@ -62,7 +63,7 @@ class Layout:
 def basic(dtype: np.dtype[Any], n_bytes: int | None = None) -> Layout:
     """Return the layout of a basic element."""
     size = dtype.itemsize if n_bytes is None else n_bytes
-    return Layout(dtype, ((size, 1),), 0, size, size)
+    return Layout(dtype, ((size, 1),), 0, size, size, alignment=dtype.alignment)
 
 
 def _spread(old: Layout, offsets: Places) -> tuple[int, Places]:
@@ -89,20 +90,21 @@ def at_offsets(old: Layout, offsets: Sequence[int] | Places, bounds: tuple[int, 
     runs = _joined(old.runs, count)
     lb, extent = bounds[0], bounds[1] - bounds[0]
     if old.is_flat and (not count or np.array_equal(offs, np.arange(count, dtype=np.intp) * old.extent)):
-        return Layout(old.dtype, runs, lb, extent, old.unit)
+        return Layout(old.dtype, runs, lb, extent, old.unit, alignment=old.alignment)
     unit, places = _spread(old, offs)
-    return Layout(old.dtype, runs, lb, extent, unit, places)
+    return Layout(old.dtype, runs, lb, extent, unit, places, old.alignment)
 
 
 def contiguous(old: Layout, count: int) -> Layout:
     """Return the layout of `count` elements one after the other."""
     if old.is_flat:
-        return Layout(old.dtype, _joined(old.runs, count), 0, count * old.extent, old.unit)
+        runs = _joined(old.runs, count)
+        return Layout(old.dtype, runs, 0, count * old.extent, old.unit, alignment=old.alignment)
     return at_offsets(old, np.arange(count, dtype=np.intp) * old.extent)
 
 
 def struct(parts: Sequence[Layout]) -> Layout:
-    """Return the layout of some layouts, which lie where they say themselves."""
+    """Return the layout of some, which lie where they say themselves; its end is aligned, as that of C's structs."""
     kept = [part for part in parts if part.runs]
     if not kept:
         return Layout(BYTES, (), 0, 0, 1)
@@ -115,12 +117,15 @@ def struct(parts: Sequence[Layout]) -> Layout:
     runs: Runs = ()
     for part in kept:
         runs = _appended(runs, part.runs)
-    return Layout(dtypes.pop() if len(dtypes) == 1 else BYTES, runs, lb, ub - lb, unit, np.concatenate(finer))
+    alignment = max(part.alignment for part in kept)
+    extent = -(-(ub - lb) // alignment) * alignment
+    dtype = dtypes.pop() if len(dtypes) == 1 else BYTES
+    return Layout(dtype, runs, lb, extent, unit, np.concatenate(finer), alignment)
 
 
 def resized(old: Layout, lb: int, extent: int) -> Layout:
     """Return the same layout with other bounds."""
-    return replace(old, lb=lb, extent=extent)
+    return replace(old, lb=lb, extent=extent, alignment=1)
 
 
 def _joined(runs: Runs, count: int) -> Runs:

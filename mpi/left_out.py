@@ -9,8 +9,6 @@ fault tolerance:        Revoke, Agree, Shrink and their kin; `ranks` has faults 
 Smaller limits:
 
     mpi4py.futures:         it works in threads, and a simulated rank has one; mpi4py.util runs
-    Win as a buffer:        from Python 3.12 on; `Win.tomemory` everywhere
-    Status.tomemory:        a copy
     error handlers:         each error raises; a handler is what Call_errhandler calls
     external32:             most significant byte first, with the sizes of this machine
 """

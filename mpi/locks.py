@@ -21,12 +21,14 @@ class Locks:
         self.alone = False
         self.waiting: deque[tuple[Work, bool]] = deque()
 
-    def acquire(self, c: Any, alone: bool) -> None:
-        """Wait until the calling rank holds a lock."""
+    def acquires(self, c: Any, alone: bool, *, blocking: bool) -> bool:
+        """Return whether the calling rank holds a lock now; if it may block, it waits for it."""
         state = c._state
         if state in self.holders:
             raise wrong(ERR_RMA_SYNC, "a second Lock of the same memory", "one at a time", "Unlock it first")
         if self.waiting or not self._fits(alone):
+            if not blocking:
+                return False
             work = Work("Lock", state, c._box, None)
             work.holders = self.holders
             self.waiting.append((work, alone))
@@ -35,6 +37,7 @@ class Locks:
             state.now = max(state.now, work.ready_ps or 0)
         else:
             self._hold(state, alone)
+        return True
 
     def release(self, c: Any) -> None:
         """Let go of the calling rank's lock, and give it to those that wait."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpi.errors import WrongBufferError, WrongTypeError, wrong
+from mpi.errors import WrongBufferError, WrongKeyError, WrongTypeError, WrongValueError, wrong
 from ranks.words.datatypes import WIRE_DTYPES
 
 Raw = NDArray[np.uint8]
@@ -33,13 +33,7 @@ def memory_of(data: Any, *, writable: bool) -> tuple[Raw, str]:
     view = memoryview(data)
     if writable and view.readonly:
         raise wrong(WrongBufferError, "a read-only buffer", "a writable one to receive into", "receive into a copy")
-    code = view.format or "B"
-    if code[0] in "@=<":
-        code = code[1:]
-    elif code[0] in ">!":
-        raise wrong(
-            WrongBufferError, f"elements of format {code}", "the byte order of the machine", "convert the array"
-        )
+    code = (view.format or "B").lstrip("@=<")
     if not (view.c_contiguous or view.f_contiguous):
         raise _in_pieces()
     raw = np.frombuffer(view, np.uint8) if view.nbytes else EMPTY
@@ -83,6 +77,8 @@ def at_address(address: int, n_bytes: int, *, writable: bool = True) -> Raw:
 
 def _in_one_piece(shape: Any, strides: Any, itemsize: int) -> bool:
     """Return whether strides, in bytes, are those of an array in C or Fortran order."""
+    if min(shape, default=0) < 0:
+        return False
     if strides is None or prod(shape) == 0:
         return True
     for axes in (range(len(shape) - 1, -1, -1), range(len(shape))):
@@ -100,15 +96,19 @@ def _of_interface(interface: Any, writable: bool) -> tuple[Raw, str]:
     """Return the memory that a CUDA array interface describes; here it is the machine's own."""
     if not isinstance(interface, dict):
         raise wrong(WrongTypeError, "an interface that is no dict", "a CUDA array interface", "correct the object")
-    try:
-        (address, read_only), typestr, shape = interface["data"], interface["typestr"], interface["shape"]
-    except (KeyError, TypeError, ValueError) as problem:
-        raise wrong(
-            WrongBufferError, f"an interface without {problem}", "data, typestr and shape", "correct it"
-        ) from None
+    for name, kind in (("data", tuple), ("typestr", str), ("shape", tuple)):
+        if name not in interface:
+            raise wrong(WrongKeyError, f"an array interface without {name}", "one with it", "add it")
+        if not isinstance(interface[name], kind):
+            got = f"{name}={interface[name]!r:.40} in an array interface"
+            raise wrong(WrongTypeError, got, f"a {kind.__name__}", "correct it")
+    data, typestr, shape = interface["data"], interface["typestr"], interface["shape"]
+    if len(data) != 2:
+        raise wrong(WrongValueError, f"data={data!r:.40} in an array interface", "an address and a flag", "correct it")
+    address, read_only = data
     if interface.get("mask") is not None:
         raise wrong(WrongBufferError, "an array with a mask", "one without", "send the data and the mask apart")
-    if not isinstance(typestr, str) or typestr[:1] not in ("<", "|", "="):
+    if typestr[:1] not in ("<", "|", "="):
         raise wrong(
             WrongBufferError, f"elements of type {typestr!r}", "the byte order of the machine", "convert the array"
         )
@@ -142,7 +142,10 @@ _CPU = 1
 
 def _of_dlpack(data: Any, writable: bool) -> tuple[Raw, str]:
     """Return the memory that a DLPack capsule describes, on whatever device it says; here it is the machine's own."""
-    stream = {} if data.__dlpack_device__()[0] == _CPU else {"stream": -1}
+    device, number = data.__dlpack_device__()
+    if not isinstance(device, int) or not isinstance(number, int):
+        raise wrong(WrongTypeError, f"device {device!r}, {number!r}", "two integers", "correct the object")
+    stream = {} if device == _CPU else {"stream": -1}
     try:
         capsule, name = data.__dlpack__(**stream, max_version=(1, 0), copy=False), b"dltensor_versioned"
     except TypeError:  # it is older than the versions
@@ -161,19 +164,17 @@ def _of_dlpack(data: Any, writable: bool) -> tuple[Raw, str]:
         if writable and ctypes.c_uint64.from_address(address + _FLAGS).value & _READ_ONLY:
             raise wrong(WrongBufferError, "a read-only array", "a writable one to receive into", "receive into a copy")
     tensor = _Tensor.from_address(address + _OFFSETS[name])
-    bits, kind = tensor.bits * tensor.lanes, _KINDS.get(tensor.code)
-    if kind == "f" and tensor.lanes == 2:
+    itemsize = tensor.bits * tensor.lanes // 8
+    kind = _KINDS.get(tensor.code, "")
+    if tensor.lanes == 2 and kind == "f":
         kind = "c"
-    elif tensor.lanes != 1:
-        kind = None
-    if kind is None or bits % 8:
-        raise wrong(
-            WrongBufferError, f"elements of code {tensor.code} and {bits} bits", "a number", "convert the array"
-        )
+    elif tensor.lanes != 1 or tensor.bits % 8:
+        kind = ""
+    if tensor.ndim < 0 or (tensor.ndim and not tensor.shape):
+        raise wrong(WrongBufferError, f"{tensor.ndim} dimensions without a shape", "a shape", "correct the object")
     shape = [tensor.shape[axis] for axis in range(tensor.ndim)]
-    itemsize = bits // 8
     strides = [tensor.strides[axis] * itemsize for axis in range(tensor.ndim)] if tensor.strides else None
     if not _in_one_piece(shape, strides, itemsize):
         raise _in_pieces()
     raw = at_address((tensor.data or 0) + tensor.byte_offset, prod(shape) * itemsize)
-    return raw, f"{kind}{itemsize}"
+    return raw, f"{kind}{itemsize}" if kind else "B"

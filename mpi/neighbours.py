@@ -20,26 +20,6 @@ from mpi.requests import Prequest, Request
 BYTES = np.dtype(np.uint8)
 
 
-class Topocomm(Intracomm):
-    """A communicator whose ranks are laid out."""
-
-    __slots__ = ()
-    layout: ClassVar[Any] = "any"
-
-    @property
-    def inoutedges(self) -> tuple[list[int], list[int]]:
-        """The ranks that this one receives from and sends to."""
-        shared = self._object()
-        edges: tuple[list[int], list[int]] = shared.topology.edges(shared.c.rank)
-        return edges
-
-    inedges = property(lambda self: self.inoutedges[0])
-    outedges = property(lambda self: self.inoutedges[1])
-    indegree = property(lambda self: len(self.inoutedges[0]))
-    outdegree = property(lambda self: len(self.inoutedges[1]))
-    degrees = property(lambda self: (len(self.inoutedges[0]), len(self.inoutedges[1])))
-
-
 def exchange(comm: Any, leaving: Sequence[Any], arriving: Sequence[Any]) -> Plan:
     """Send a block along each edge out, and receive one along each edge in."""
     shared = comm._object()
@@ -70,10 +50,24 @@ def _each(blocks: Blocks) -> list[Any]:
     return [(blocks, block) for block in range(len(blocks))]
 
 
-class Neighbours(Topocomm):
-    """The collectives between neighbours."""
+class Topocomm(Intracomm):
+    """A communicator whose ranks are laid out, and the collectives between neighbours."""
 
     __slots__ = ()
+    layout: ClassVar[Any] = "any"
+
+    @property
+    def inoutedges(self) -> tuple[list[int], list[int]]:
+        """The ranks that this one receives from and sends to."""
+        shared = self._object()
+        edges: tuple[list[int], list[int]] = shared.topology.edges(shared.c.rank)
+        return edges
+
+    inedges = property(lambda self: self.inoutedges[0])
+    outedges = property(lambda self: self.inoutedges[1])
+    indegree = property(lambda self: len(self.inoutedges[0]))
+    outdegree = property(lambda self: len(self.inoutedges[1]))
+    degrees = property(lambda self: (len(self.inoutedges[0]), len(self.inoutedges[1])))
 
     # -- what they do ------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from typing import Any
 from mpi.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
 from mpi.memory import memory_of
 from mpi.point_to_point import PointToPoint, numbers
-from mpi.requests import ROOM, Request
+from mpi.process import process
+from mpi.requests import Request
 from mpi.status import Status
 
 
@@ -65,7 +66,9 @@ class Objects(PointToPoint):
 
     def irecv(self, buf: Any = None, source: int = ANY_SOURCE, tag: int = ANY_TAG) -> Request:
         """Start to receive an object, which `wait` and `test` return; `buf`, or 32 KiB, is the room that there is."""
-        room = ROOM if buf is None else buf if isinstance(buf, int) else memory_of(buf, writable=True)[0].size
+        room = process().options["irecv_bufsz"] if buf is None else buf
+        if not isinstance(room, int):
+            room = memory_of(buf, writable=True)[0].size
         begun = self._c.irecv(None, *numbers(source, tag))
         return Request._of(begun._comm, begun._operation, room)
 

@@ -314,6 +314,9 @@ def reduce_scatter(c: Any, sendbuf: Any, recvbuf: Any, recvcounts: Any, op: Op) 
             WrongValueError, f"recvcounts {counts} of {sent.counts[0]} elements", f"{c.size} counts that add up to it",
             "correct recvcounts",
         )  # fmt: skip
+    if not is_in_place:
+        mine = Blocks(sent.memory, sent.datatype, [counts[c.rank]], [0])
+        check_alike(mine, received)
     function, _ = op._on(sent)
 
     def run(c: Any) -> None:

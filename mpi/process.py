@@ -7,9 +7,17 @@ from typing import Any
 
 from greenlet import getcurrent
 
+from mpi.constants import BufferAutomaticType
 from mpi.errors import ERR_BUFFER, LASTCODE, wrong
+from mpi.memory import memory_of
 from ranks.comm.communicator import Comm
 from ranks.engine.rank import current_rank
+
+# The options of mpi4py.rc, as they are at first.
+OPTIONS: dict[str, Any] = {
+    "initialize": True, "threads": True, "thread_level": "multiple", "finalize": None, "fast_reduce": True,
+    "recv_mprobe": True, "irecv_bufsz": 1 << 15, "errors": "exception",
+}  # fmt: skip
 
 
 class Process:
@@ -21,7 +29,10 @@ class Process:
     keyvals:       The attribute keys that it has created, with their callbacks.
     error_codes:   The error classes and codes that it has added, with their texts.
     attached:      The buffer for buffered sends, as the program attached it; None if there is none.
+    initialized:   Whether it has called Init.
     finalized:     Whether it has called Finalize.
+    thread_level:  What it has asked Init_thread for; None if it has not.
+    options:       The options of its mpi4py.rc.
     n_workers:     How many collectives it has begun beside its program.
     handlers:      How many error handlers it has created and not freed, by the kind of their objects.
     """
@@ -34,7 +45,9 @@ class Process:
         self.keyvals: dict[int, Any] = {}
         self.error_codes: dict[int, Any] = {}
         self.attached: Any = None
-        self.finalized = False
+        self.initialized = self.finalized = False
+        self.thread_level: int | None = None
+        self.options = dict(OPTIONS)
         self.n_workers = 0
         self.handlers: Counter[str] = Counter()
 
@@ -68,6 +81,8 @@ def attached(thing: Any, buf: Any) -> None:
     """Attach a buffer for buffered sends to a process or a communicator; none is needed here."""
     if thing.attached is not None:
         raise wrong(ERR_BUFFER, "a second buffer", "one at a time", "Detach_buffer first")
+    if buf is not None and not isinstance(buf, BufferAutomaticType):
+        memory_of(buf, writable=True)  # which refuses what cannot be written to
     thing.attached = buf if buf is not None else b""
 
 

@@ -17,10 +17,6 @@ from ranks.messages.operation import Operation, Work
 from ranks.words.datatypes import typed_name
 from ranks.words.errors import TruncationError
 
-# The bytes of a pickled object that irecv has room for, if it is given no buffer.
-ROOM = 1 << 15
-
-
 # Requests that were asked for their number.
 _numbered: WeakValueDictionary[int, Request] = WeakValueDictionary()
 
@@ -78,14 +74,14 @@ class Request(ranks.Request):
     def _finish(self, status: Any) -> Any:
         operation = self._operation
         message = None if operation is None else operation.message
-        if operation is not None and message is not None and self._room is not None and message.n_bytes > self._room:
+        got = super()._finish(status)
+        if message is not None and self._room is not None and message.n_bytes > self._room:
             kind = message.kind
-            raise self._comm._error(  # type: ignore[union-attr]  # it has one while it is under way
+            raise self._comm._error(  # type: ignore[union-attr]  # it had one while it was under way
                 TruncationError, f"{typed_name(kind.dtype, kind.n_bytes)} from rank {message.source}",
                 f"an object of at most {self._room} B, since irecv was given no larger buffer",
                 "pass a buffer to irecv, or use recv",
             )  # fmt: skip
-        got = super()._finish(status)
         if isinstance(operation, Work) and status is not None and operation.found is not None:
             status.fill(*operation.found)
         if operation is not None and self._then is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import ranks
 from mpi.constants import ANY_SOURCE, ANY_TAG, UNDEFINED
@@ -91,8 +91,10 @@ class Status(ranks.Status):
         self.n_bytes = whole(n_bytes)
 
     def tomemory(self) -> memoryview:
-        """Return the numbers of the status as C would hold them."""
-        return memoryview(array("i", self.py2f()))
+        """Return the numbers of the status, which may be changed there, as C would hold them."""
+        numbers = memoryview(array("i", self.py2f()))
+        self.__class__ = type("Status", (_InMemory,), {"__slots__": (), "numbers": numbers})
+        return numbers
 
     def py2f(self) -> list[int]:
         """Return the status as Fortran holds it."""
@@ -107,3 +109,24 @@ class Status(ranks.Status):
         self.n_bytes, self.cancelled = count >> 1, bool(count & 1)
         self.source, self.tag, self.error = arg[2:5]
         return self
+
+
+def _number(at: int) -> Any:
+    """Return an attribute that is a number in memory."""
+
+    def write(self: Any, value: int) -> None:
+        self.numbers[at] = value
+
+    return property(lambda self: self.numbers[at], write)
+
+
+class _InMemory(Status):
+    """A status of which a program has the memory: source, tag and error are what stands there.
+
+    numbers:  They are the numbers of the status as C holds them.
+    """
+
+    __slots__ = ()
+    numbers: ClassVar[memoryview]
+
+    source, tag, error = _number(2), _number(3), _number(4)

@@ -14,7 +14,7 @@ from mpi.common import KINDS, Shared
 from mpi.communicator import COMM_NULL
 from mpi.constants import CART, DIST_GRAPH, GRAPH, PROC_NULL, UNDEFINED, WEIGHTS_EMPTY
 from mpi.errors import ERR_ARG, ERR_DIMS, ERR_RANK, ERR_TOPOLOGY, WrongValueError, wrong
-from mpi.neighbours import Neighbours
+from mpi.neighbours import Topocomm
 from mpi.object_collectives import allgather_objects
 from mpi.simulated import whole
 
@@ -98,7 +98,7 @@ class Edges:
         return [0] * len(self.sources), [0] * len(self.destinations)
 
 
-class Cartcomm(Neighbours):
+class Cartcomm(Topocomm):
     """A communicator whose ranks lie in a grid."""
 
     __slots__ = ()
@@ -163,7 +163,7 @@ class Cartcomm(Neighbours):
         return Cartcomm._of(made)
 
 
-class Graphcomm(Neighbours):
+class Graphcomm(Topocomm):
     """A communicator whose ranks are the nodes of a graph that all know."""
 
     __slots__ = ()
@@ -202,7 +202,7 @@ class Graphcomm(Neighbours):
     neighbors = property(lambda self: self.Get_neighbors(self.Get_rank()))
 
 
-class Distgraphcomm(Neighbours):
+class Distgraphcomm(Topocomm):
     """A communicator whose ranks are the nodes of a graph; each knows its own edges."""
 
     __slots__ = ()

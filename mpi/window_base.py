@@ -172,7 +172,8 @@ class WindowBase(Attributes, HasHints, HandlesErrors):
         return buffer._of(memory, memory)
 
     def __buffer__(self, flags: int) -> memoryview:
-        return memoryview(np.asarray(self.tomemory()))  # type: ignore[arg-type]
+        memory = EMPTY if self._o is None else self._o.segments[self._o.c.rank].memory
+        return memoryview(memory)  # type: ignore[arg-type]  # arrays export buffers
 
     def _target(self, rank: Any) -> int:
         place, size = whole(rank), self._object().c.size

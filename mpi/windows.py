@@ -11,13 +11,16 @@ import collectives
 from mpi import constants
 from mpi.accesses import Accesses
 from mpi.constants import PROC_NULL
+from mpi.exporting import exports_buffer
 from mpi.group import Group
 from mpi.handles import constant
+from mpi.locks import Locks
 from mpi.memory import EMPTY
 
 _POST, _COMPLETE = 31, 32
 
 
+@exports_buffer
 class Win(Accesses):
     """Memory that other ranks read and write."""
 
@@ -75,10 +78,15 @@ class Win(Accesses):
     def Lock(self, rank: int, lock_type: int = constants.LOCK_EXCLUSIVE, assertion: int = 0) -> None:
         """Wait for the right to use a rank's memory, alone or with others, until Unlock."""
         if rank != PROC_NULL:
-            opened, place = self._object(), self._target(rank)
-            self._access(place, 0, comes_back=True)
-            self._complete([place])
-            opened.segments[place].locks.acquire(opened.c, lock_type == constants.LOCK_EXCLUSIVE)
+            self._acquires(rank, is_alone=lock_type == constants.LOCK_EXCLUSIVE)
+
+    def _acquires(self, rank: int, *, is_alone: bool = True, blocking: bool = True) -> bool:
+        """Return whether the rank has got a lock, for which it has waited if need be, unless `blocking` is false."""
+        opened, place = self._object(), self._target(rank)
+        self._access(place, 0, comes_back=True)
+        self._complete([place])
+        locks: Locks = opened.segments[place].locks
+        return locks.acquires(opened.c, is_alone, blocking=blocking)
 
     def Unlock(self, rank: int) -> None:
         """Complete the accesses of a rank's memory, and let others use it."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from mpi.process import OPTIONS, process
+
 MPI: Any = import_module("mpi.MPI")
 
 __version__ = "4.1.1"
@@ -15,17 +17,39 @@ __all__ = ["MPI"]
 
 
 class Rc:
-    """The options of `mpi4py.rc`: they are kept, and change nothing, since no MPI library is loaded."""
+    """The options of `mpi4py.rc`, of which each rank has its own.
 
-    def __init__(self) -> None:
-        self.initialize, self.threads, self.thread_level, self.finalize = True, True, "multiple", None
-        self.fast_reduce, self.recv_mprobe, self.irecv_bufsz, self.errors = True, True, 32768, "exception"
+    initialize:  Whether MPI is initialized before the program calls Init.
+    threads, thread_level: What Query_thread returns.
+    irecv_bufsz: The bytes that `irecv` has room for if it is given no buffer.
+
+    The others are kept, and change nothing: errors raise, and reductions have one order.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in OPTIONS:
+            raise AttributeError(f"mpi4py.rc: got option {name!r}, expected one of {', '.join(OPTIONS)}")
+        return self._options()[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self(**{name: value})
 
     def __call__(self, **options: Any) -> None:
-        for name, value in options.items():
-            if name not in vars(self):
-                raise TypeError(f"unexpected argument {name!r}")
-            setattr(self, name, value)
+        for name in options:
+            if name not in OPTIONS:
+                raise TypeError(f"mpi4py.rc: got option {name!r}, expected one of {', '.join(OPTIONS)}")
+        self._options().update(options)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *OPTIONS]
+
+    def __repr__(self) -> str:
+        return "<mpi4py.rc>"
+
+    @staticmethod
+    def _options() -> dict[str, Any]:
+        """Return the options of the rank that runs; a thread has those of its rank."""
+        return process().options
 
 
 rc = Rc()

@@ -1,5 +1,6 @@
 """Groups, communicators, topologies, intercommunicators and windows of mpi.MPI."""
 
+import platform
 from math import prod
 
 import numpy as np
@@ -171,3 +172,52 @@ def test_what_is_left_out_says_so():
                 call()
 
     run(program, 1)
+
+
+def test_the_calls_between_neighbours_are_those_of_every_communicator_with_a_topology():
+    def program(comm):
+        ring = MPI.Intracomm.Create_cart(comm, [comm.size], [True])
+        got = np.zeros(2, int)
+        MPI.Topocomm.Neighbor_alltoall(ring, np.array([ring.rank, ring.rank]), got)
+        return MPI.Topocomm.neighbor_alltoall(ring, [ring.rank, ring.rank]) == got.tolist() == ring.inedges
+
+    assert run(program, 3).results == [True] * 3
+
+
+def test_a_window_is_a_buffer_of_the_rank_s_own_memory():
+    def program(comm):
+        window = MPI.Win.Allocate(24, 8, comm=comm)
+        mine = np.frombuffer(window, dtype=float)
+        mine[:] = comm.rank
+        window.Fence()
+        got = np.zeros(3)
+        window.Get(got, (comm.rank + 1) % comm.size)
+        window.Fence()
+        memoryview(window)[:8] = bytes(8)
+        assert len(bytes(window)) == 24
+        assert len(memoryview(MPI.WIN_NULL)) == 0
+        window.Free()
+        return got.tolist(), mine.tolist()
+
+    assert run(program, 2).results == [([1] * 3, [0] * 3), ([0] * 3, [0, 1, 1])]
+
+
+def test_an_attribute_is_gone_even_if_its_function_fails_and_the_error_is_shown(capsys):
+    def program(comm):
+        def fail(comm, key, value):
+            raise ZeroDivisionError(value)
+
+        key = MPI.Comm.Create_keyval(delete_fn=fail)
+        comm.Set_attr(key, 7)
+        with pytest.raises(MPI.Exception, match="an error in a function of the program") as caught:
+            comm.Delete_attr(key)
+        return caught.value.Get_error_class() == MPI.ERR_OTHER, comm.Get_attr(key)
+
+    assert run(program, 1).results == [(True, None)]
+    assert "ZeroDivisionError: 7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("network", "names"), [(None, {platform.node()}), ("nvlink", {"node0", "node1"})])
+def test_a_processor_s_name_is_that_of_the_machine_unless_the_network_has_nodes(network, names):
+    size = 2 * ranks.presets[network].ranks_per_node if network else 2
+    assert set(run(lambda comm: MPI.Get_processor_name(), size, network=network).results) == names

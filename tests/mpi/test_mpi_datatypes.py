@@ -166,3 +166,29 @@ def test_an_op_of_the_program_sees_a_derived_datatype_as_it_lies_in_memory():
         return out.tolist()
 
     assert run(program, 4).results == [[6, 8, 4]] * 4
+
+
+@pytest.mark.parametrize(("lengths", "displs", "parts", "extent"), [
+    ([1, 1, 1], [0, 2, 4], ["BYTE", "SHORT", "BYTE"], 6), ([1, 2, 3], [1, 27, 71], ["INT", "DOUBLE", "INT"], 88),
+    ([1, 1], [0, 8], ["DOUBLE_COMPLEX", "CHAR"], 16), ([1, 1], [0, 4], ["INT", "CHAR"], 8), ([3], [0], ["CHAR"], 3),
+])  # fmt: skip
+def test_the_end_of_a_struct_is_aligned_as_in_c(lengths, displs, parts, extent):
+    types = [getattr(MPI, name) for name in parts]
+    made = MPI.Datatype.Create_struct(lengths, displs, types)
+    assert made.extent == extent
+    assert made.Create_vector(2, 1, 2).extent == 3 * extent
+    assert MPI.Datatype.Create_struct([1, 1], [0, extent], [made, MPI.CHAR]).extent % max(
+        np.dtype(each.typechar).alignment for each in types
+    ) == 0  # fmt: skip
+    assert MPI.Datatype.Create_struct([1], [0], [types[0].Create_resized(0, 13)]).extent == 13
+
+
+def test_blocks_of_a_reduce_scatter_have_the_datatype_and_the_size_of_what_is_received():
+    def program(comm):
+        x, out = np.arange(4, dtype="i4"), np.zeros(4, "f4")
+        for received in ([out, 2, MPI.FLOAT], [out, 1, MPI.INT]):
+            with pytest.raises(ValueError, match=r"to send and .* to receive"):
+                comm.Reduce_scatter([x, 4, MPI.INT], received, [2, 2])
+        return True
+
+    assert run(program, 2).results == [True, True]

@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 
-import ranks
 from mpi import MPI, run
 
 
@@ -22,8 +21,7 @@ def test_a_pickled_object_larger_than_irecv_s_room_is_truncated_as_in_mpi4py():
         assert caught.value.Get_error_class() == MPI.ERR_TRUNCATE
         return len(large)
 
-    with pytest.warns(ranks.ProgramWarning, match="never completed"):
-        assert run(program, 2).results[1] == 40_000
+    assert run(program, 2).results[1] == 40_000
 
 
 def test_a_generalized_request_is_complete_when_the_program_says_so():
@@ -128,3 +126,52 @@ def test_error_classes_of_the_program_have_texts():
         return MPI.Get_error_class(MPI.ERR_RANK) == MPI.ERR_RANK, MPI.Get_error_string(MPI.ERR_RANK)
 
     assert run(program, 1).results == [(True, "MPI_ERR_RANK")]
+
+
+def test_the_memory_of_a_status_is_the_status():
+    status = MPI.Status()
+    status.source, status.tag = 3, 4
+    numbers = status.tomemory()
+    numbers[list(numbers).index(3)] = 5
+    status.Set_tag(6)
+    assert (status.Get_source(), list(numbers)[3], isinstance(status, MPI.Status)) == (5, 6, True)
+
+
+def test_a_buffer_takes_numbers_and_slices_in_one_piece():
+    memory = MPI.Alloc_mem(8)
+    memory[:] = bytes(range(8))
+    assert (memory.tobytes(), memory[2], bytes(memory[6:])) == (bytes(range(8)), 2, b"\x06\x07")
+    assert MPI.buffer(np.arange(2)).nbytes == 16
+    for key, error in ((None, TypeError), (slice(None, None, 2), IndexError), (9, IndexError)):
+        with pytest.raises(error):
+            memory[key]
+        with pytest.raises(error):
+            memory[key] = 0
+    with pytest.raises(NotImplementedError, match="got a deletion"):
+        del memory[0]
+    with pytest.raises(BufferError, match="read-only"):
+        run(lambda comm: MPI.Attach_buffer(b"abc"), 1)
+
+
+class Interface:
+    """An object with an array interface of three bytes."""
+
+    def __init__(self, **other):
+        self.memory = np.arange(3, dtype=np.uint8)
+        self.__cuda_array_interface__ = {
+            "data": (self.memory.ctypes.data, False), "typestr": "|u1", "shape": (3,), "version": 3, **other,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(("other", "error"), [
+    ({"data": None}, TypeError), ({"data": (0,)}, ValueError), ({"typestr": 4}, TypeError),
+    ({"shape": (-3,)}, BufferError), ({"typestr": ">i2"}, BufferError),
+])  # fmt: skip
+def test_a_wrong_array_interface_raises_as_in_mpi4py(other, error):
+    def program(comm):
+        got = np.zeros(3, np.uint8)
+        comm.Sendrecv(Interface(**other), 0, recvbuf=got, source=0)
+
+    run(lambda comm: comm.Sendrecv(Interface(), 0, recvbuf=np.zeros(3, np.uint8), source=0), 1)
+    with pytest.raises(error):
+        run(program, 1)

@@ -35,7 +35,6 @@ ANSWERS = [
 def test_the_package_has_what_programs_take_from_it(launch):
     done = launch(1, """
         import mpi4py
-        mpi4py.rc.initialize = False
         mpi4py.rc(recv_mprobe=False)
         import mpi4py.MPI as one
         from mpi4py import MPI as two, rc
@@ -46,7 +45,35 @@ def test_the_package_has_what_programs_take_from_it(launch):
         except TypeError as error:
             print(mpi4py.__version__, error)
     """)  # fmt: skip
-    assert done == (0, ["4.1.1 unexpected argument 'wrong'"], "")
+    assert done == (
+        0,
+        [
+            "4.1.1 mpi4py.rc: got option 'wrong', expected one of initialize, threads, thread_level, finalize, "
+            "fast_reduce, recv_mprobe, irecv_bufsz, errors",
+        ],
+        "",
+    )
+
+
+def test_each_rank_has_options_of_its_own_and_they_have_effect(launch):
+    done = launch(2, {"main.py": "", "options.py": """
+        from mpi4py import rc
+        if __import__("mpi4py.MPI").MPI.COMM_WORLD.rank:
+            rc.initialize, rc.thread_level, rc.irecv_bufsz = False, "funneled", 100
+        from mpi4py import MPI
+        comm = MPI.COMM_WORLD
+        assert MPI.Is_initialized() == (comm.rank == 0) and rc.irecv_bufsz == (100 if comm.rank else 32768)
+        assert MPI.Query_thread() == (MPI.THREAD_FUNNELED if comm.rank else MPI.THREAD_MULTIPLE)
+        sent = comm.isend("x" * 200, 1 - comm.rank)
+        try:
+            print(len(comm.irecv().wait()))
+        except MPI.Exception as error:
+            print(error.Get_error_class() == MPI.ERR_TRUNCATE)
+        sent.wait()
+        MPI.Init_thread(MPI.THREAD_SINGLE)
+        assert MPI.Is_initialized() and MPI.Query_thread() == MPI.THREAD_SINGLE
+    """}, args=("options.py",))  # fmt: skip
+    assert (done.status, sorted(done.lines), done.err) == (0, ["200", "True"], "")
 
 
 def test_futures_are_computed_by_the_other_ranks(launch):
