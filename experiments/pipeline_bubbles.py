@@ -189,6 +189,7 @@ def search(setting: Setting) -> None:
     table(
         [Column("activations"), *shortest, *(Column(name, "with as many", written) for name in named)], rows, "search"
     )
+    terminal.tell("A schedule that takes as long as the shortest of its row cannot be beaten with its memory.")
 
 
 def picture(setting: Setting, names: Sequence[str]) -> Any:

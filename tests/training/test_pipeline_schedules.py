@@ -98,8 +98,9 @@ def test_the_orders_of_four_ranks_are_those_of_the_papers_pictures() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (([], 2, 2), r"got name=\[\], expected one of"),
         (("1F1B", 2, 2), "got name='1F1B', expected one of gpipe, 1f1b, .*remedy: choose"),
-        (("gpipe", 0, 2), "got p=0, expected a whole number from 1 up; remedy: pass how many ranks"),
+        (("gpipe", 0, 2), "got p=0, expected a whole number from 1 up; remedy: pass the number of ranks"),
         (("gpipe", True, 2), "got p=True, expected a whole number"),
         (("gpipe", 2, 1.5), "got microbatches=1.5, expected a whole number"),
         (("breadth-first", 2, 2, -1), "got chunks=-1, expected a whole number"),
@@ -180,7 +181,7 @@ def test_operations_that_do_not_fit_the_schedule_are_rejected() -> None:
     schedule = make_schedule("zb-h1", 2, 2)
     first, second = schedule.operations
     assert "got the operations of 1 ranks, expected those of p=2" in rejects(replace(schedule, operations=(first,)))
-    for stranger in (Op("F", 2, 0), Op("F", 0, 2), Op("X", 0, 0), Op("F", -1, 0)):
+    for stranger in (Op("F", 2, 0), Op("F", 0, 2), Op("X", 0, 0), Op("FB", 0, 0), Op("F", -1, 0)):
         assert f"got {stranger} on rank 0, expected" in rejects(with_rank(schedule, 0, [*first, stranger]))
     assert "got F and B and I and W for stage 0" in rejects(with_rank(schedule, 0, [*first, Op("B", 0, 1)]))
     moved = with_rank(with_rank(schedule, 0, [op for op in first if op != Op("W", 0, 1)]), 1, [*second, Op("W", 0, 1)])

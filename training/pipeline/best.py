@@ -11,7 +11,7 @@ from typing import Any
 from training.pipeline.schedule import Op, Schedule
 
 Counts = tuple[tuple[int, ...], ...]  # for each rank, how many of its passes of each kind have ended
-Running = tuple[tuple[int, int] | None, ...]  # for each rank, the kind of its pass and the time left, or None
+Running = tuple[tuple[int, Any] | None, ...]  # for each rank, the kind of its pass and the time left, or None
 State = tuple[Counts, Running]
 
 
@@ -84,8 +84,8 @@ def shortest_schedule(
         play(shortest_schedule(3, 4, activations=2)).length  # 17
         play(shortest_schedule(3, 4, activations=3)).length  # 14, which is that of ZB-H1
 
-    Microbatches are alike, so that some shortest schedule takes them in order in every stage, and only those are
-    searched, the ones that promise most first (A*).
+    Microbatches are alike: in any schedule the k-th pass of each stage and kind can serve microbatch k instead of the
+    one that it serves. So only schedules that take them in order are searched, what promises most first (A*).
 
     split:        I and W may be apart; False: a backward pass is one B.
     most_states:  A search that has seen so many states gives up.

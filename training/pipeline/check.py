@@ -39,7 +39,7 @@ def _check_complete(schedule: Schedule) -> None:
     for op, times in counted.items():
         if op.kind not in KINDS or op.stage not in stages or op.microbatch not in microbatches:
             raise ValueError(
-                f"{who}: got {op} on rank {schedule.places[op]}, expected a kind of {KINDS}, a stage below "
+                f"{who}: got {op} on rank {schedule.places[op]}, expected a kind of {', '.join(KINDS)}, a stage below "
                 f"{schedule.stages} and a microbatch below {schedule.microbatches}; remedy: leave it out"
             )
         if times > 1:

@@ -46,7 +46,8 @@ class Timeline:
     @property
     def idle(self) -> tuple[Time, ...]:
         """The time that each rank idles in the whole step, also before its first operation and after its last."""
-        return tuple(self.length - busy for busy in self.busy)
+        length = self.length
+        return tuple(length - busy for busy in self.busy)
 
     @property
     def peaks(self) -> tuple[int, ...]:

@@ -26,14 +26,18 @@ def make_schedule(name: str, p: int, microbatches: int, chunks: int = 1) -> Sche
     name:    One of SCHEDULES.
     chunks:  The stages of each rank. Only "interleaved" and "breadth-first" take more than one: rank r has stages
              r, r + p, r + 2p, ... "zb-v" and "dualpipe-v" have two anyway, r and 2p - 1 - r; under "dualpipe" rank r
-             has stages r and p - 1 - r, each for half of the microbatches.
+             has stages r and p - 1 - r, each for half of the microbatches, so that the gradients of two ranks add up.
     Raises:  ValueError if the numbers make no schedule.
     """
-    if name not in _MAKERS:
+    if name not in SCHEDULES:
         raise ValueError(
             f"make_schedule: got name={name!r}, expected one of {', '.join(SCHEDULES)}; remedy: choose one of them"
         )
-    p, m, v = _whole("p", p, "ranks"), _whole("microbatches", microbatches, "them"), _whole("chunks", chunks, "stages")
+    p, m, v = (
+        _whole("p", p, "ranks"),
+        _whole("microbatches", microbatches, "microbatches"),
+        _whole("chunks", chunks, "stages of a rank"),
+    )
     if v > 1 and name not in LOOPED:
         raise ValueError(
             f"make_schedule: got chunks={v} with {name!r}, expected 1; remedy: leave chunks out, or choose "
@@ -51,8 +55,7 @@ def _whole(name: str, number: Any, of: str) -> int:
         whole = 0
     if whole < 1:
         raise ValueError(
-            f"make_schedule: got {name}={number!r}, expected a whole number from 1 up; "
-            f"remedy: pass how many {of} there are"
+            f"make_schedule: got {name}={number!r}, expected a whole number from 1 up; remedy: pass the number of {of}"
         )
     return whole
 
@@ -138,7 +141,10 @@ def _dualpipe_v(p: int, m: int, v: int) -> list[Order]:
 
 
 def _dualpipe(p: int, m: int, v: int) -> list[Order]:
-    """Half of the microbatches go down the ranks, half go up (DeepSeek-V3, arXiv 2412.19437)."""
+    """Half of the microbatches go down the ranks, half go up (DeepSeek-V3, arXiv 2412.19437).
+
+    The paper's p is even. If p is odd, the rank in the middle has one stage, which both halves pass.
+    """
     half = (p + 1) // 2
     down = (m + 1) // 2
     n = max(down, 2 * half)

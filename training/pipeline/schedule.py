@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-KINDS = "FBIW"
+KINDS = ("F", "B", "I", "W")
 
 
 class Op(NamedTuple):
