@@ -61,10 +61,10 @@ class Setting:
     p: int
     m: int
     v: int
-    F: int
-    I: int
-    W: int
-    latency: int
+    F: int | Fraction
+    I: int | Fraction
+    W: int | Fraction
+    latency: int | Fraction
 
     def stages(self, name: str) -> int:
         """Return in how many stages a rank's layers are cut, each of which takes so much less time."""
@@ -193,11 +193,11 @@ def search(setting: Setting) -> None:
 
 
 def picture(setting: Setting, names: Sequence[str]) -> Any:
-    """Return a Figure of all schedules on one clock, and of their idle time against the number of microbatches."""
+    """Return a Figure of all schedules on one clock, and of their idle time against m, latency and W."""
     found = {name: setting.played(name) for name in progress.track(names, "drawing")}
     height = 0.3 * setting.p + 0.4
-    figure = look.figure(11, height * len(names) + 4.5)
-    grid = figure.add_gridspec(len(names) + 1, 2, height_ratios=[*[height] * len(names), 3.6])
+    figure = look.figure(12, height * len(names) + 4.5)
+    grid = figure.add_gridspec(len(names) + 1, 3, height_ratios=[*[height] * len(names), 3.6])
     longest = max(each.length for each in found.values())
     for row, (name, each) in enumerate(found.items()):
         axes = look.axes(figure, grid[row, :])
@@ -205,19 +205,29 @@ def picture(setting: Setting, names: Sequence[str]) -> Any:
         axes.tick_params(axis="x", labelbottom=row == len(names) - 1)
     axes.set_xlabel("time")
     legend_of_passes(figure, {op.kind for each in found.values() for op in each.schedule.places})
-    for column, c in enumerate((0, setting.latency or max(setting.F, 1))):
-        axes = look.axes(figure, grid[-1, column], title=f"messages take {c}", xlabel="microbatches", ylabel="idle %")
-        sizes = [setting.p * k for k in (1, 2, 3, 4, 6, 8)]
-        for name in names:
-            colour, marker = styles(SCHEDULES)[name]
-            each_m = [replace(setting, m=m).played(name, latency=c) for m in sizes]
-            idle = [100 * float(sum(each.idle) / (setting.p * each.length)) for each in each_m]
-            axes.plot(sizes, idle, color=colour, marker=marker, fillstyle="none", label=name)
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
+    B = setting.I + setting.W
+    against = {
+        "microbatches": {k * setting.p: replace(setting, m=k * setting.p, latency=0) for k in (1, 2, 3, 4, 6, 8)},
+        "time of a message": {c: replace(setting, latency=c) for c in (Fraction(k * setting.F, 5) for k in range(6))},
+        "W, of I + W": {w: replace(setting, I=B - w, W=w, latency=0) for w in (Fraction(k * B, 6) for k in range(6))},
+    }
+    for column, (label, settings) in enumerate(against.items()):
+        axes = look.axes(figure, grid[-1, column], xlabel=label, ylabel="idle %")
+        idle_against(axes, settings, names)
         if column == 0:
-            look.legend(axes, fontsize="small", ncols=2)
+            look.legend(axes, fontsize="small")
     return figure
+
+
+def idle_against(axes: Any, settings: dict[Any, Setting], names: Sequence[str]) -> None:
+    """Draw the idle time of each schedule against what these settings differ in."""
+    for name in names:
+        colour, marker = styles(SCHEDULES)[name]
+        found = [each.played(name, latency=each.latency) for each in settings.values()]
+        idle = [100 * float(sum(each.idle) / (each.schedule.p * each.length)) for each in found]
+        axes.plot(list(map(float, settings)), idle, color=colour, marker=marker, fillstyle="none", label=name)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
 
 
 def experiment(world: World, args: argparse.Namespace, setting: Setting) -> None:
@@ -265,7 +275,7 @@ def parser() -> Parser:
         "--schedules", nargs="+", choices=SCHEDULES, default=list(SCHEDULES), metavar="NAME",
         help=f"which schedules: {', '.join(SCHEDULES)} (default: all)",
     )  # fmt: skip
-    made.add_plot("all schedules on one clock, and their idle time against microbatches")
+    made.add_plot("all schedules on one clock, and their idle time against M, C and W")
     return made
 
 

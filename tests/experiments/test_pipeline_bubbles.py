@@ -53,12 +53,14 @@ def test_a_formula_that_is_wrong_ends_the_run(tmp_path, monkeypatch):
         tables(tmp_path)
 
 
-def test_the_picture_shows_every_schedule_on_one_clock_and_two_curves():
-    setting = pipeline_bubbles.Setting(p=2, m=4, v=2, F=1, I=1, W=1, latency=1)
-    figure = pipeline_bubbles.picture(setting, ["1f1b", "zb-v"])
+def test_the_picture_shows_every_schedule_on_one_clock_and_its_idle_time_against_m_latency_and_w():
+    setting = pipeline_bubbles.Setting(p=2, m=4, v=2, F=2, I=2, W=2, latency=1)
+    figure = pipeline_bubbles.picture(setting, ["1f1b", "zb-h1"])
     first, second, *curves = figure.axes
-    assert (first.get_title(), second.get_title()) == ("1f1b", "zb-v")
+    assert (first.get_title(), second.get_title()) == ("1f1b", "zb-h1")
     assert first.get_xlim() == second.get_xlim()
-    assert [len(axes.lines) for axes in curves] == [2, 2]
-    (without, _), (with_latency, _) = ([line.get_ydata() for line in axes.lines] for axes in curves)
-    assert min(with_latency) > min(without)
+    (m, latency, weight) = ([list(line.get_ydata()) for line in axes.lines] for axes in curves)
+    assert all(line == sorted(line, reverse=True) for line in m)
+    assert all(line == sorted(line) for line in latency)
+    assert weight[0] == [pytest.approx(20)] * 6  # 1f1b does not split B: 6 of 30
+    assert weight[1] == sorted(weight[1], reverse=True)
