@@ -16,6 +16,7 @@ from parallel.attention.dense import attention, attention_backward
 from parallel.attention.local import local_attention
 from parallel.block import block, block_backward, block_input_backward, block_weight_backward
 from parallel.loss import count_tokens, mean_token_loss
+from parallel.memory import keep_freed_memory
 from parallel.parameters import BlockSizes, random_parameters, split_parameters
 from parallel.sequence.ring import ring_attention, ring_attention_backward
 from parallel.sequence.shards import shard, token_positions, unshard
@@ -41,6 +42,7 @@ __all__ = [
     "count_tokens",
     "embed",
     "embed_backward",
+    "keep_freed_memory",
     "local_attention",
     "mean_token_loss",
     "merge_attention",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from parallel import keep_freed_memory
 from parallel.arguments import refuse
 from training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
 from training.optimizers import Optimizer
@@ -52,6 +53,7 @@ def train(
         refuse(
             ValueError, "train", f"save_every={save_every} without a folder", "both", "name a folder, or leave it out"
         )
+    keep_freed_memory()
     trainer = Trainer(comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data)
     if folder is not None and last_checkpoint(folder) is not None:
         load_checkpoint(trainer, folder)
