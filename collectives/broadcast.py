@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
 from collectives.patterns import down_a_tree, subtree_bytes
 from collectives.player import cost_of_rounds
-from collectives.ring import Ring, allgather_round, ring_allgather_cost, ring_rounds
+from collectives.ring import Ring, allgather_round, ring_allgather_cost, ring_at_best_ps, ring_rounds
 from collectives.rounds import Rounds
 from collectives.schedules import MOST_MESSAGES, Step, can_be_played, extended_cost, scheduled_cost
 from collectives.trees import binomial_children, binomial_end, binomial_parent
@@ -54,7 +55,7 @@ def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out = None) -
     return x
 
 
-@cost_of(binomial_broadcast)
+@cost_of(binomial_broadcast, at_best_ps=lambda machine, n_items, itemsize: machine.doublings_ps(n_items * itemsize))
 def binomial_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `binomial_broadcast` of n_items."""
     p, n_bytes = machine.p, n_items * itemsize
@@ -88,7 +89,7 @@ def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out 
     return allgather_round(comm, Ring.of(comm)._replace(place=v), out, bounds)
 
 
-@cost_of(scatter_allgather_broadcast)
+@cost_of(scatter_allgather_broadcast, at_best_ps=partial(ring_at_best_ps, 1))
 def scatter_allgather_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `scatter_allgather_broadcast` of n_items; of many ranks, if the ring begins at once."""
     p, n_bytes, sizes = machine.p, n_items * itemsize, itemsize * np.array(block_sizes(n_items, machine.p))
@@ -139,7 +140,12 @@ def chain_broadcast(
     return x
 
 
-@cost_of(chain_broadcast)
+def chain_at_best_ps(machine: Machine, n_items: int, itemsize: int) -> int:
+    """Return the time that the first segment takes along the chain."""
+    return machine.round_ps(min(n_items * itemsize, SEGMENT_BYTES // 2))
+
+
+@cost_of(chain_broadcast, at_best_ps=chain_at_best_ps)
 def chain_broadcast_cost(machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES) -> Cost:
     """Return the cost of `chain_broadcast` of n_items. Of many segments, and of many ranks, only a few are played."""
     p = machine.p

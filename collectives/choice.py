@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from collectives.arrays import Array
 from collectives.barriers import dissemination_barrier
 from collectives.catalogue import CATALOGUE
 from collectives.costs import Machine
+from collectives.player import TakesLongerError, give_up_if_past, giving_up_after
 from collectives.reduction import is_commutative
 from collectives.shared import flag_barrier
 from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, mpi_of, placement
@@ -89,33 +91,42 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
     """
     machine_seen = _seen(machine, n_items * itemsize)
     measured = machine.network if isinstance(machine.network, MeasuredNetwork) else None
-    times: list[tuple[str, int]] = []
-    left_out = []
-    for name, row in CATALOGUE[operation].items():
+    times: dict[str, int] = {}
+    left_out: dict[str, str] = {}
+    rows = CATALOGUE[operation]
+    # What cannot win is not played, or not to its end, where that takes long: the likely ones come first.
+    at_best_ps = dict.fromkeys(rows, 0)
+    if machine.p > _MANY:
+        bounds = {name: row.at_best_ps for name, row in rows.items() if row.at_best_ps}
+        at_best_ps |= {name: bound(machine_seen, n_items, itemsize) for name, bound in bounds.items()}
+    for name in sorted(rows, key=lambda name: at_best_ps[name]):
+        row = rows[name]
         if any_op and row.commutative:
-            left_out.append((name, "the op is not known to be commutative"))
+            left_out[name] = "the op is not known to be commutative"
             continue
         if row.one_node and len(set(machine.nodes)) > 1:
-            left_out.append((name, "the ranks are on several nodes"))
+            left_out[name] = "the ranks are on several nodes"
             continue
         if row.overlaps and len(set(machine.nodes)) == 1 and measured:
-            left_out.append((name, "inside a node processors copy messages, and cannot reduce meanwhile"))
+            left_out[name] = "inside a node processors copy messages, and cannot reduce meanwhile"
             continue
-        # What cannot win is not played where that takes long.
-        at_best_ps = row.at_best_ps(machine_seen, n_items, itemsize) if row.at_best_ps and machine.p > _MANY else 0
-        if at_best_ps > min((ps for _, ps in times), default=at_best_ps):
-            left_out.append((name, f"takes {at_best_ps / 1e6:,.3f} us at best"))
+        own_ps = measured.own_code_ps(row.function.__name__, n_items * itemsize) if measured else 0
+        limit_ps = min(times.values()) - own_ps if times and machine.p > _MANY else sys.maxsize
+        try:
+            with giving_up_after(limit_ps):
+                give_up_if_past(at_best_ps[name])
+                time_ps = row.cost(machine_seen, n_items, itemsize).expected_ps
+        except TakesLongerError:
+            left_out[name] = f"takes more than {limit_ps / 1e6:,.3f} us"
             continue
-        time_ps = row.cost(machine_seen, n_items, itemsize).expected_ps
         if time_ps is None:
-            left_out.append((name, "no time is predicted"))
+            left_out[name] = "no time is predicted"
         else:
-            own_ps = measured.own_code_ps(row.function.__name__, n_items * itemsize) if measured else 0
-            times.append((name, time_ps + own_ps))
-    # Sorting is stable: of equally fast ones the first of the catalogue.
-    preferred = _preferred.get(operation)
-    candidates = tuple(sorted(times, key=lambda entry: (entry[0] != preferred, entry[1])))
-    return Choice(operation, machine, n_items * itemsize, candidates, tuple(left_out))
+            times[name] = time_ps + own_ps
+    # Of equally fast ones the first of the catalogue.
+    order, preferred = list(rows), _preferred.get(operation)
+    candidates = sorted(times.items(), key=lambda entry: (entry[0] != preferred, entry[1], order.index(entry[0])))
+    return Choice(operation, machine, n_items * itemsize, tuple(candidates), tuple(left_out.items()))
 
 
 def _seen(machine: Machine, n_bytes: int) -> Machine:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+import numpy as np
+
 from ranks import Link, Network
 
 
@@ -97,6 +99,21 @@ class Machine:
         p = self.p
         links = {self.link(rank, (rank + 1) % p) for rank in range(p)} if p > 1 else set()
         return max((self.network.message_ps(link, n_bytes) + self.network.jitter_ps for link in links), default=0)
+
+    def round_ps(self, n_bytes: int) -> int:
+        """Return what a message of n_bytes takes from rank to rank round the ring of all, but for the longest hop."""
+        here, network = np.array(self.nodes), self.network
+        near, far = (network.message_ps(link, n_bytes) for link in (network.intra, network.inter))
+        hops = np.where(here == np.roll(here, -1), near, far)
+        return int(hops.sum() - hops.max())
+
+    def doublings_ps(self, n_bytes: int, reduced: int = 0) -> int:
+        """Return what lg p messages of n_bytes take one after the other on the faster link, each reduced when it came.
+
+        Nothing reaches all ranks, or comes from all, in fewer.
+        """
+        one_ps = min(self.network.message_ps(link, n_bytes) for link in (self.network.intra, self.network.inter))
+        return (self.p.bit_length() - 1) * (one_ps + self.network.reduce_ps(reduced))
 
 
 def _refuse(who: str, got: str, also: str) -> NoReturn:

@@ -15,7 +15,7 @@ from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.player import cost_of_rounds
+from collectives.player import cost_of_rounds, give_up_if_past
 from collectives.reduction import Op
 from collectives.rounds import NOBODY, Moves, Rounds
 from collectives.schedules import extended_cost
@@ -26,7 +26,7 @@ _TAGS = new_tag(), new_tag()  # of the two trees, which may join the same ranks
 
 # So many segments of each tree fill the pipeline: from there on, each takes as long as the one before. Of many ranks
 # fewer are played, so that all have no more than so many together.
-_FEW, _MOST_SEGMENTS = 16, 1 << 18
+_FEW, _FEWEST, _MOST_SEGMENTS = 16, 4, 1 << 18
 
 
 class Family(NamedTuple):
@@ -144,23 +144,28 @@ def _leaves_last(segments: list[Segment], trees: list[Family]) -> list[Segment]:
 def double_tree_at_best_ps(machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES) -> int:
     """Return the time if nothing stood still: a segment on the longest way up and down, and the others at its heels.
 
-    The others pass the busiest in-port, one after the other.
+    The others pass the busiest in-port, one after the other. All pass the in-port that the ranks of a node share.
     """
     p, network, n_segments = machine.p, machine.network, len(tree_segments(n_items, itemsize, segment_bytes)) // 2
     size = n_items * itemsize // (2 * n_segments)
-    nodes, port_ps, way_ps = np.array(machine.nodes), np.zeros(p, np.int64), 0
+    nodes, port_ps, way_ps = np.unique(machine.nodes, return_inverse=True)[1], np.zeros(p, np.int64), 0
+    far = np.zeros(p, np.int64)  # by node, how many messages come from others in both trees
     for tree in trees_of_all(p):
         near = nodes == nodes[tree.parent]
         transfer_ps = np.where(near, *(link.transfer_ps(size) for link in (network.intra, network.inter)))
         hop_ps = np.where(near, *(network.message_ps(link, size) for link in (network.intra, network.inter)))
         transfer_ps[tree.parent == NOBODY] = hop_ps[tree.parent == NOBODY] = 0
+        between = ~near & (tree.parent != NOBODY)
+        far += np.bincount(nodes[between], minlength=p) + np.bincount(nodes[tree.parent[between]], minlength=p)
         port_ps += transfer_ps + np.where(tree.children == NOBODY, 0, transfer_ps[tree.children]).sum(0)
         # All the way up: each turn doubles how far `above` is.
         above = np.where(tree.parent == NOBODY, np.arange(p), tree.parent)
         for _ in range(p.bit_length()):
             hop_ps, above = hop_ps + hop_ps[above], above[above]
         way_ps = max(way_ps, 2 * int(hop_ps.max()))
-    return way_ps + (n_segments - 1) * int(port_ps.max()) * network.ports
+    at_heels_ps = way_ps + (n_segments - 1) * int(port_ps.max()) * network.ports
+    through_node_ps = n_segments * int(far.max()) * network.inter.transfer_ps(size)
+    return max(at_heels_ps, through_node_ps * (network.ports and network.shared_node_port))
 
 
 @cost_of(double_tree_allreduce, at_best_ps=double_tree_at_best_ps)
@@ -173,11 +178,15 @@ def double_tree_allreduce_cost(
         return Cost(0, [0], [0], 0, 0)
     sizes = np.array([(end - first) * itemsize for _, first, end in segments]).reshape(-1, 2)
 
-    few = min(_FEW, max(1, _MOST_SEGMENTS // p))
+    # Without ports no segment waits for another, but in its rank.
+    few = min(_FEW if machine.network.ports else _FEWEST, max(1, _MOST_SEGMENTS // p))
 
     def play(few: int) -> Cost:
         return cost_of_rounds(machine, tree_rounds(p, sizes[:few]))
 
+    if len(sizes) > 2 * few > 2 * _FEWEST:
+        # Before the pipeline is full a segment seems to take up to a fifth less, or a twentieth more.
+        give_up_if_past(0.75 * (extended_cost(_FEWEST, len(sizes), play).expected_ps or 0))
     played = play(len(sizes)) if len(sizes) <= 2 * few else extended_cost(few, len(sizes), play)
     links = [(tree.parent != NOBODY).astype(int) + (tree.children != NOBODY).sum(0) for tree in trees_of_all(p)]
     n_bytes = sizes.sum(0)
@@ -219,18 +228,21 @@ def tree_rounds(p: int, sizes: Array) -> Rounds:
     trees, n_segments = trees_of_all(p), len(sizes)
     parents, children = np.array([tree.parent for tree in trees]), np.array([tree.children for tree in trees])
     n_places, in_turn = 2 * n_segments, 2
+    # By the tree of a rank's first places, or `in_turn`: which tree and segment a place is for, and the reverse.
+    # What is asked about places that do not exist is not used.
+    place = np.minimum(np.arange(4 * n_places), n_places - 1)
+    one, other, segment = place // n_segments, 1 - place // n_segments, place % n_segments
+    trees_at, segments_at = np.array([one, other, place % 2]), np.array([segment, segment, place // 2])
+    place_of = np.empty((3, 2, n_segments), np.int64)
+    for first in range(3):
+        place_of[first, trees_at[first, :n_places], segments_at[first, :n_places]] = place[:n_places]
     is_inner = (children != NOBODY).any(1)
     # The tree of a rank's first places, unless it takes both in turn.
     up_first = np.where(is_inner[0] == is_inner[1], in_turn, is_inner[0])
     down_first = np.where(up_first == in_turn, in_turn, 1 - up_first)
 
-    def place_of(first: Array, tree: Array, segment: Array) -> Array:
-        return np.where(first == in_turn, 2 * segment + tree, segment + n_segments * (first != tree))
-
     def at(first: Array, place: Array) -> tuple[Array, Array]:
-        place = np.clip(place, 0, n_places - 1)
-        tree = np.where(place < n_segments, first, 1 - first)
-        return np.where(first == in_turn, place % 2, tree), np.where(first == in_turn, place // 2, place % n_segments)
+        return trees_at[first, place], segments_at[first, place]
 
     def moves(ranks: Array, number: Array) -> Moves:
         is_up, up, down = number < 2 * n_places, up_first[ranks], down_first[ranks]
@@ -245,15 +257,16 @@ def tree_rounds(p: int, sizes: Array) -> Rounds:
 
         tree, segment = at(up, number // 2)
         child, reduced = children[tree, number % 2, ranks], sizes[segment, tree]
-        sent_up = 2 * place_of(up_first[child], tree, segment) + 2
+        sent_up = 2 * place_of[up_first[child], tree, segment] + 2
+        has_second = children[tree, 1, ranks] != NOBODY
         tree, segment = at(down, number - 2 * n_places)
         parent = np.where(number < 3 * n_places, parents[tree, ranks], NOBODY)
-        sent_down = 2 * n_places + place_of(down_first[parent], tree, segment) + 1
+        sent_down = 2 * n_places + place_of[down_first[parent], tree, segment] + 1
         source = np.where(is_up, child, parent)
         slot = np.where(is_up, 0, children[tree, 1, parent] == ranks)
         sent_in, reduced = np.where(is_up, sent_up, sent_down), reduced * (is_up & (source != NOBODY))
         # With no second child, nothing is to be done in the second round of a place.
-        then = number + 1 + (is_up & (number % 2 == 0) & (children[at(up, number // 2)[0], 1, ranks] == NOBODY))
+        then = number + 1 + (is_up & (number % 2 == 0) & ~has_second)
         return Moves(to, [n_bytes, n_bytes], [source], reduced, sent_in=sent_in, slots=[slot], then=then)
 
     return Rounds(p, 3 * n_places + 1, 2, moves, int(sizes.max()), waits=False, together=True)

@@ -52,7 +52,12 @@ def recursive_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: O
     return out
 
 
-@cost_of(recursive_doubling_allreduce)
+def whole_reductions_at_best_ps(machine: Machine, n_items: int, itemsize: int) -> int:
+    """Return the time that ranks take to pass on and reduce all elements in each round."""
+    return machine.doublings_ps(n_items * itemsize, n_items * itemsize)
+
+
+@cost_of(recursive_doubling_allreduce, at_best_ps=whole_reductions_at_best_ps)
 def recursive_doubling_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `recursive_doubling_allreduce` of n_items on each rank."""
     pairs, n_bytes = Pairs(machine.p), n_items * itemsize

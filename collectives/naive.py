@@ -52,7 +52,12 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
     return out
 
 
-@cost_of(naive_allreduce)
+def naive_at_best_ps(machine: Machine, n_items: int, itemsize: int) -> int:
+    """Return the time that the root takes to receive, reduce and send."""
+    return (machine.p - 1) * (2 * machine.network.overhead_ps + machine.network.reduce_ps(n_items * itemsize))
+
+
+@cost_of(naive_allreduce, at_best_ps=naive_at_best_ps)
 def naive_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `naive_allreduce`: the root takes in p-1 messages through one port, then sends p-1."""
     n_bytes = n_items * itemsize

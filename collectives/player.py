@@ -7,7 +7,9 @@ cause can happen at a port. Inside a window no port knows of another, and all ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +22,28 @@ from ranks import Link, Network
 _UNKNOWN, _AWAITED = -1, -2  # instead of the arrival of a message
 _MOST = 1 << 27
 _NEVER = np.iinfo(np.int64).max
+
+_limit_ps: ContextVar[int] = ContextVar("_limit_ps", default=int(_NEVER))
+
+
+class TakesLongerError(Exception):
+    """A schedule takes longer than `giving_up_after` allows."""
+
+
+@contextmanager
+def giving_up_after(limit_ps: int) -> Iterator[None]:
+    """Let what is played inside end with TakesLongerError as soon as its clocks pass limit_ps."""
+    token = _limit_ps.set(limit_ps)
+    try:
+        yield
+    finally:
+        _limit_ps.reset(token)
+
+
+def give_up_if_past(time_ps: float) -> None:
+    """Raise TakesLongerError if a schedule that takes at least time_ps takes longer than allowed."""
+    if time_ps > _limit_ps.get():
+        raise TakesLongerError
 
 
 def cost_of_rounds(machine: Machine, rounds: Rounds) -> Cost:
@@ -223,7 +247,8 @@ class _Player:
         """Serve the next window's messages at their ports. Return the ranks that wait for nothing any more."""
         leaving = _Events.joined(self.leaving) if self.leaving else _NO_EVENTS
         arriving = _Events.joined(self.arriving) if self.arriving else _NO_EVENTS
-        end_ps = self._end_ps(leaving, arriving)
+        first_ps, end_ps = self._window_ps(leaving, arriving)
+        give_up_if_past(first_ps)
         self.leaving, self.arriving = [], []
         freed = []
         for events, waiting, serve in (
@@ -239,12 +264,10 @@ class _Player:
         ranks = ranks[self._apart(ranks)]
         return np.arange(self.p) if ranks.size == self.p else ranks
 
-    def _end_ps(self, leaving: _Events, arriving: _Events) -> int:
-        """Return when the first thing can happen at a port that the events at hand cause, or a rank freed by them."""
-        if not self.network.ports:
-            return _NEVER
+    def _window_ps(self, leaving: _Events, arriving: _Events) -> tuple[int, int]:
+        """Return when the first event is, and when the first thing can happen at a port that those at hand cause."""
         network, o = self.network, self.overhead_ps
-        first_ps, end_ps = _NEVER, _NEVER
+        first_ps, end_ps = int(_NEVER), int(_NEVER)
         if arriving.ids.size:
             # A rank that has a message may post a receive, which lets another leave, or send one.
             ahead_ps = o if not self.all_buffered else 2 * o
@@ -257,7 +280,7 @@ class _Player:
             until_ps = np.where(leaving.buffered, _NEVER, leaving.transfer_ps)
             first_ps = min(first_ps, int(leaving.time_ps.min()))
             end_ps = min(end_ps, int((leaving.time_ps + np.minimum(until_ps, leaving.latency_ps)).min()))
-        return max(end_ps, first_ps + 1)
+        return first_ps, max(end_ps, first_ps + 1) if network.ports else int(_NEVER)
 
     def _leave(self, events: _Events) -> Array:
         """Let messages take their out-ports, in turn; return the ranks that may go on."""

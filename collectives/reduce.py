@@ -10,6 +10,7 @@ from collectives.arrays import Array
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
+from collectives.halving import whole_reductions_at_best_ps
 from collectives.messages import new_tag
 from collectives.patterns import up_a_tree
 from collectives.player import cost_of_rounds
@@ -54,7 +55,7 @@ def binomial_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
     return made
 
 
-@cost_of(binomial_reduce)
+@cost_of(binomial_reduce, at_best_ps=whole_reductions_at_best_ps)
 def binomial_reduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `binomial_reduce` of n_items on each rank, to rank 0."""
     p, n_bytes = machine.p, n_items * itemsize

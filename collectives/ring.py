@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from operator import sub
 from typing import Any, NamedTuple
 
@@ -152,19 +153,24 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> 
 # -- costs -----------------------------------------------------------------------------------------------------
 
 
-@cost_of(ring_reduce_scatter)
+def ring_at_best_ps(laps: int, machine: Machine, n_items: int, itemsize: int) -> int:
+    """Return the time that a block takes on its way round the ring, so many times."""
+    return laps * machine.round_ps(n_items // machine.p * itemsize)
+
+
+@cost_of(ring_reduce_scatter, at_best_ps=partial(ring_at_best_ps, 1))
 def ring_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `ring_reduce_scatter` of n_items on each rank."""
     return _cost(machine, n_items, itemsize, reduces=True, gathers=False)
 
 
-@cost_of(ring_allgather)
+@cost_of(ring_allgather, at_best_ps=partial(ring_at_best_ps, 1))
 def ring_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `ring_allgather` whose result has n_items."""
     return _cost(machine, n_items, itemsize, reduces=False, gathers=True)
 
 
-@cost_of(ring_allreduce)
+@cost_of(ring_allreduce, at_best_ps=partial(ring_at_best_ps, 2))
 def ring_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `ring_allreduce` of n_items on each rank."""
     return _cost(machine, n_items, itemsize, reduces=True, gathers=True)

@@ -76,7 +76,13 @@ def segments_of_blocks(n: int, itemsize: int, p: int, segment_bytes: int) -> lis
     return blocks
 
 
-@cost_of(segmented_ring_allreduce)
+def segmented_ring_at_best_ps(machine: Machine, n_items: int, itemsize: int) -> int:
+    """Return the time that the first segment of a block takes on its way, twice round the ring."""
+    smallest = min(n_items // machine.p * itemsize, SEGMENT_BYTES // 2)
+    return 2 * machine.round_ps(smallest)
+
+
+@cost_of(segmented_ring_allreduce, at_best_ps=segmented_ring_at_best_ps)
 def segmented_ring_allreduce_cost(
     machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES
 ) -> Cost:
