@@ -127,7 +127,7 @@ class Trainer:
 
     def step(self) -> None:
         """Do one step."""
-        step = len(self.history.losses) + 1
+        step = self._next_step()
         batches, total = self._microbatches(step)
         for state in self.states.values():
             state.begin()
@@ -136,19 +136,31 @@ class Trainer:
         loss = runner.run()
         for state in self.states.values():
             state.end()
-        for unit, comm in self.ties.items():
-            ring_allreduce(comm, self.states[unit].sum, out=self.states[unit].sum)
+        self._sum_ties()
         loss, norm = self._loss_and_norm(loss)
         if not (np.isfinite(loss) and np.isfinite(norm)):
             got = f"loss {loss}, gradient norm {norm} in step {step}"
             remedy = "lower the learning rate, or clip; parameters are as before the step"
             refuse(FloatingPointError, "train", got, "finite numbers", remedy)
-        clip = self.optimizer.clip
-        factor = 1.0 if clip is None or norm <= clip else clip / norm
+        factor = self._clipping(norm)
         for state in self.states.values():
             state.update(step, factor)
         self.history.losses.append(loss)
         self.history.grad_norms.append(norm)
+
+    def _next_step(self) -> int:
+        """Return the number of the step to do, from 1; a checkpoint carries it on with the history."""
+        return len(self.history.losses) + 1
+
+    def _sum_ties(self) -> None:
+        """Sum what several ranks of the pipeline have; it is summed over data-parallel ranks already."""
+        for unit, comm in self.ties.items():
+            ring_allreduce(comm, self.states[unit].sum, out=self.states[unit].sum)
+
+    def _clipping(self, norm: float) -> float:
+        """Return the factor that brings a gradient of this norm to the largest allowed one."""
+        clip = self.optimizer.clip
+        return 1.0 if clip is None or norm <= clip else clip / norm
 
     def _microbatches(self, step: int) -> tuple[list[Batch], int]:
         """Return this rank's share of a batch in microbatches, and how many tokens count in the whole of it."""

@@ -1,0 +1,332 @@
+"""Faults of training code that public threads report, each put into our trainer by changing one step of it.
+
+The fault is in force inside of `with fault.present():`, for training on simulated ranks, which share one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collectives import ring_allreduce
+from parallel import SequenceParallel
+from parallel.tensor import vocabulary
+from training import Batch, Plan, model, runner, text_batch
+from training.runner import Mail, Runner
+from training.states import UnitState
+from training.text import IGNORED
+from training.trainer import Trainer
+
+Present = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault: what is done wrong, the smallest plan that has it, how to put it in, and whether lengths must differ."""
+
+    name: str
+    wrong: str
+    plan: Plan
+    present: Present
+    unequal: bool = False
+
+
+@contextmanager
+def changed(owner: Any, **by_name: Callable[..., Any]) -> Iterator[None]:
+    """Replace attributes of a class or module; each value makes the new one from the original."""
+    originals = {name: getattr(owner, name) for name in by_name}
+    try:
+        for name, make in by_name.items():
+            setattr(owner, name, make(originals[name]))
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(owner, name, original)
+
+
+@contextmanager
+def together(*several: AbstractContextManager[None]) -> Iterator[None]:
+    """Put several changes in at once."""
+    if not several:
+        yield
+        return
+    with several[0], together(*several[1:]):
+        yield
+
+
+def unequal_batch(seed: int, step: int, sequences: int, context: int, vocab: int) -> Batch:
+    """Return a batch whose sequences end early, each at its own length: the labels behind do not count."""
+    batch = text_batch(seed, step, sequences, context, vocab)
+    lengths = np.random.default_rng([seed, step, sequences]).integers(1, context + 1, (sequences, 1))
+    return Batch(batch.tokens, np.where(np.arange(context) < lengths, batch.labels, IGNORED))
+
+
+def bf16(x: Any) -> Any:
+    """Return numbers rounded to the eight bits of a bfloat16's significand, to nearest, ties to even."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32)
+
+
+# -- what is summed, and when ------------------------------------------------------------------------------------------
+
+
+def _keep_unsummed(original: Any) -> Any:
+    def ready(self: UnitState) -> None:
+        self.unsummed = self.gradient.copy()  # type: ignore[attr-defined]
+        original(self)
+
+    return ready
+
+
+def _tie_unsummed(original: Any) -> Any:
+    def sum_ties(self: Trainer) -> None:
+        for unit, comm in self.ties.items():
+            mine = self.states[unit].unsummed  # type: ignore[attr-defined]
+            self.states[unit].sum[:] += ring_allreduce(comm, mine) - mine
+
+    return sum_ties
+
+
+def tie_before_sum() -> AbstractContextManager[None]:
+    """The table's other half is added before it was summed over the copies of the model."""
+    return together(changed(UnitState, ready=_keep_unsummed), changed(Trainer, _sum_ties=_tie_unsummed))
+
+
+def first_is_last(original: Any) -> Any:
+    """Make a unit ready after its first gradient."""
+
+    def units_ready(operations: Any, stages: Any) -> dict[int, list[str]]:
+        ready: dict[int, list[str]] = {}
+        seen: set[str] = set()
+        for place, operation in enumerate(operations):
+            for layer in reversed(stages[operation.stage]) if operation.kind in "BW" else ():
+                ready.setdefault(place, []).extend(unit for unit in layer.units if unit not in seen)
+                seen |= {*layer.units}
+        return ready
+
+    return units_ready
+
+
+def sum_too_early() -> AbstractContextManager[None]:
+    """A sum over ranks begins while later microbatches still add to it."""
+
+    def at_once(original: Any) -> Any:
+        def ready(self: UnitState) -> None:
+            original(self)
+            self.end()
+
+        return ready
+
+    return together(changed(runner, units_ready=first_is_last), changed(UnitState, ready=at_once))
+
+
+def _local_parts_only(original: Any) -> Any:
+    return ()
+
+
+def norms_not_summed() -> AbstractContextManager[None]:
+    """Under sequence parallelism gradients of norms stay those of a rank's own tokens."""
+    return together(
+        changed(SequenceParallel, replicated=_local_parts_only),
+        changed(Trainer, _finish=lambda original: lambda self, unit, gradients: gradients),
+    )
+
+
+def _without_rows(original: Any) -> Any:
+    def weight_backward(self: Any, states: Any, waiting: Any) -> None:
+        tokens, d_rows, d_y = waiting
+        original(self, states, (tokens, 0 * d_rows, d_y))
+
+    return weight_backward
+
+
+def table_counted_once() -> AbstractContextManager[None]:
+    """A weight that is used twice gets the gradient of one use: the split into halves forgets the other."""
+    return changed(model.Embedding, weight_backward=_without_rows)
+
+
+# -- what is divided by what -------------------------------------------------------------------------------------------
+
+
+def only_the_printed_loss(microbatches: int) -> Present:
+    """Divide the loss that is shown by the number of microbatches, but not the gradients."""
+
+    def make(original: Any) -> Any:
+        def loss(*args: Any, **keywords: Any) -> Any:
+            share, d_logits = original(*args, **keywords)
+            return share, d_logits * microbatches
+
+        return loss
+
+    return lambda: changed(model, vocabulary_loss=make)
+
+
+def divide_each_time(microbatches: int) -> Present:
+    """Divide the sum so far by the number of microbatches whenever another one is added."""
+
+    def make(original: Any) -> Any:
+        def add(self: UnitState, gradients: Any) -> None:
+            original(self, {name: each * microbatches for name, each in gradients.items()})
+            self.gradient /= microbatches
+
+        return add
+
+    return lambda: changed(UnitState, add=make)
+
+
+def mean_of_means(parts: int) -> Present:
+    """Average each microbatch over its own tokens, then average the averages."""
+
+    def make(original: Any) -> Any:
+        def loss(comm: Any, logits: Any, first: int, labels: Any, total: int) -> Any:
+            return original(comm, logits, first, labels, int((labels != IGNORED).sum()) * parts)
+
+        return loss
+
+    return lambda: changed(model, vocabulary_loss=make)
+
+
+def bf16_sums() -> AbstractContextManager[None]:
+    """Keep the sum of microbatches in bfloat16."""
+
+    def make(original: Any) -> Any:
+        def add(self: UnitState, gradients: Any) -> None:
+            original(self, gradients)
+            self.gradient[:] = bf16(self.gradient)
+
+        return add
+
+    return changed(UnitState, add=make)
+
+
+# -- norm, clipping, optimiser -----------------------------------------------------------------------------------------
+
+
+def norm_counts_copies() -> AbstractContextManager[None]:
+    """The norm counts what every tensor-parallel rank has as often as there are ranks."""
+    return changed(UnitState, own=lambda original: lambda self: np.ones(self.updated.stop - self.updated.start, bool))
+
+
+def norm_before_sum() -> AbstractContextManager[None]:
+    """The norm is that of gradients not yet summed over the copies of the model."""
+
+    def make(original: Any) -> Any:
+        def square(self: UnitState) -> float:
+            return float((self.unsummed.astype(np.float64) ** 2).sum())  # type: ignore[attr-defined]
+
+        return square
+
+    return together(changed(UnitState, ready=_keep_unsummed), changed(UnitState, square=make))
+
+
+def nothing_clipped() -> AbstractContextManager[None]:
+    """The norm is computed, and shown, and not used."""
+    return changed(Trainer, _clipping=lambda original: lambda self, norm: 1.0)
+
+
+def everything_decays() -> AbstractContextManager[None]:
+    """A flat shard forgets which of its parameters decay."""
+    return changed(UnitState, decayed=lambda original: lambda self: [slice(0, self.updated.stop - self.updated.start)])
+
+
+def padded_offsets() -> AbstractContextManager[None]:
+    """Shards of parameters are cut with padding, those of gradients without: they are off by it."""
+
+    def make(original: Any) -> Any:
+        def updated(self: UnitState, step: int, factor: float) -> None:
+            padding = -self.n % self.data.size
+            self.sum[:] = np.roll(self.sum, padding)
+            original(self, step, factor)
+
+        return updated
+
+    return changed(UnitState, update=make)
+
+
+def restarted_bias(resumed: int) -> Present:
+    """After a resume the optimiser counts its steps from 1 again."""
+
+    def make(original: Any) -> Any:
+        def update(self: UnitState, step: int, factor: float) -> None:
+            original(self, step if step <= resumed else step - resumed, factor)
+
+        return update
+
+    return lambda: changed(UnitState, update=make)
+
+
+def local_maximum() -> AbstractContextManager[None]:
+    """Each rank subtracts the largest of its own logits, and the sums of exponentials are added all the same."""
+
+    def make(original: Any) -> Any:
+        def over_ranks(comm: Any, logits: Any, here: Any, label_places: Any) -> Any:
+            _, of_label = original(comm, logits, here, label_places)
+            return np.stack([logits.max(-1), of_label])
+
+        return over_ranks
+
+    return changed(vocabulary, _over_ranks=make)
+
+
+def sends_that_wait() -> AbstractContextManager[None]:
+    """Each stage sends before it receives, and waits until its neighbour has taken the message."""
+
+    def make(original: Any) -> Any:
+        def give(self: Mail, direction: int, stage: int, microbatch: int, x: Any) -> None:
+            original(self, direction, stage, microbatch, x)
+            self.settle(direction, stage, microbatch)
+
+        return give
+
+    return changed(Mail, give=make)
+
+
+def weight_half_twice() -> AbstractContextManager[None]:
+    """The input half already adds the weights' gradients, and the weight half adds them once more."""
+
+    def make(original: Any) -> Any:
+        def weight(self: Runner, stage: int, microbatch: int) -> None:
+            waiting = [*self._waiting[stage, microbatch]]
+            original(self, stage, microbatch)
+            self._waiting[stage, microbatch] = waiting
+            original(self, stage, microbatch)
+
+        return weight
+
+    return changed(Runner, _weight=make)
+
+
+RESUMED = 10  # the step after which `restarted` goes on
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault("early-tie", "tied table added before it is summed over copies", Plan(dp=2, pp=2), tie_before_sum),
+        Fault("early-sum", "a bucket is sent while it is written", Plan(dp=2, microbatches=2), sum_too_early),
+        Fault("undivided", "only the printed loss is divided", Plan(microbatches=4), only_the_printed_loss(4)),
+        Fault("redivided", "each microbatch divides the sum again", Plan(microbatches=4), divide_each_time(4)),
+        Fault("mean-of-means", "each rank's mean weighs alike", Plan(dp=2, microbatches=2), mean_of_means(4), True),
+        Fault("bf16-sums", "microbatches add up in bfloat16", Plan(microbatches=4), bf16_sums),
+        Fault("norm-of-copies", "the norm counts copies twice", Plan(tp=2), norm_counts_copies),
+        Fault("norm-too-early", "the norm is of unsummed gradients", Plan(dp=2), norm_before_sum),
+        Fault("unclipped", "the norm is right, nothing is clipped", Plan(), nothing_clipped),
+        Fault("all-decay", "biases and gains decay too", Plan(dp=2, zero=1), everything_decays),
+        Fault("padding", "shards are off by their padding", Plan(dp=3, zero=1), padded_offsets),
+        Fault("restarted", f"Adam counts from 1 again after step {RESUMED}", Plan(), restarted_bias(RESUMED)),
+        Fault("local-maximum", "the largest logit is each rank's own", Plan(tp=2), local_maximum),
+        Fault("unsummed-norms", "norms' gradients are one rank's", Plan(tp=2, sp=True), norms_not_summed),
+        Fault(
+            "table-once", "a tied weight loses one of its gradients",
+            Plan(microbatches=2, schedule="zb-h1"), table_counted_once,
+        ),
+        Fault(
+            "weights-twice", "both halves of the backward add them",
+            Plan(pp=2, microbatches=2, schedule="zb-h1"), weight_half_twice,
+        ),
+    )
+}  # fmt: skip
