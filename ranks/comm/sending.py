@@ -47,10 +47,9 @@ class Sending(Finishing):
         self, buf: Any, dest: Any, tag: Any, mode: int = STANDARD, *, blocking: bool = True, is_object: bool = False
     ) -> Operation | None:
         """Send a message of any kind; return the operation, None for a blocking send that is complete already."""
-        if is_nobody(dest):
-            self._meet_nobody(dest, tag)
-            return None
         lane = self._lane_to(dest, tag)
+        if lane is None:
+            return None
         if not is_object:
             buf = outgoing(self._state, buf)
         kind = self._transport.kind_of(lane, buf.dtype, buf.nbytes, int(tag), is_object)
@@ -79,9 +78,12 @@ class Sending(Finishing):
             lane.box.put(lane, message)
         return operation
 
-    def _lane_to(self, dest: Any, tag: Any) -> Lane:
-        """Return the lane to a rank; raise if no message can be sent there with this tag."""
+    def _lane_to(self, dest: Any, tag: Any) -> Lane | None:
+        """Return the lane to a rank, None for PROC_NULL; raise if no message can be sent there with this tag."""
         if not (type(dest) is type(tag) is int and 0 <= dest < self.size and 0 <= tag <= TAG_UB) or self._freed:
+            if is_nobody(dest):
+                self._meet_nobody(dest, tag)
+                return None
             self._check_usable()
             check_dest(self._state, self.size, dest, tag)
             dest = int(dest)
