@@ -7,6 +7,7 @@ import io
 import operator
 import pickle
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -123,6 +124,7 @@ class _Explorer:
     repeat_at: With so many outcomes found, it is time to see again whether the program comes to the latest one again.
     cut: It names the modes that were cut off, and says how many runs were ended early in them.
     is_limited: It tells whether the bound on polls was reached.
+    is_intricate: It tells whether a rank has failed, polled or cancelled, so that all orders matter.
     is_settled: It tells whether no other mode can have another outcome.
     """
 
@@ -135,7 +137,7 @@ class _Explorer:
         self.network = without_choices(network)
         self.found: dict[Any, Outcome] = {}
         self.cut: dict[str, int] = {}
-        self.is_limited = self.is_settled = False
+        self.is_limited = self.is_intricate = self.is_settled = False
         self.repeat_at = 1
         self.done = 0.0
         self.after: Callable[[], None] = lambda: None
@@ -159,25 +161,35 @@ class _Explorer:
                 failure = problem
             finally:
                 self.is_limited = self.is_limited or choices.is_limited
+                self.is_intricate = self.is_intricate or choices.is_intricate or failure is not None
         return _Ending(results, failure, choices.made, choices.is_free)
 
     def search(self, mode: str, max_runs: int) -> int:
         """Explore one mode; return the number of runs."""
         max_pruned = _PRUNED * max_runs + _PRUNED_AT_LEAST
-        search = Search(partial(self.play, mode), max_runs=max_runs, max_pruned=max_pruned)
-        ending = None
+        search = Search(
+            partial(self.play, mode), narrows=not self.is_intricate, max_runs=max_runs, max_pruned=max_pruned
+        )
+        ending, counts = None, Counter[Any]()
         with Bar(f"exploring {mode}", search.fraction) as bar:
             search.after = bar.update
             for ending in search:
-                self._enter(mode, ending)
+                counts[self._enter(mode, ending)] += 1
+                search.narrows = search.narrows and not self.is_intricate
+                if self.is_intricate and search.has_narrowed:
+                    break
+        if self.is_intricate and search.has_narrowed:
+            return self.search(mode, max_runs)
+        for key, n in counts.items():
+            self.found[key].runs[mode] = n
         if not search.is_exhausted:
             self.cut[mode] = search.n_pruned
         # Without anything to choose, more buffering only lets ranks go on earlier.
         self.is_settled = mode == "none" and ending is not None and ending.is_free and ending.failure is None
         return search.n_runs
 
-    def _enter(self, mode: str, ending: _Ending) -> None:
-        """Count an outcome; see for some of the new ones whether the program comes to them again."""
+    def _enter(self, mode: str, ending: _Ending) -> Any:
+        """Note an outcome, and return its key; see for some of the new ones whether the program comes to them again."""
         key = _key(ending)
         outcome = self.found.get(key)
         if outcome is None:
@@ -188,7 +200,7 @@ class _Explorer:
                 self.repeat_at *= 16
             if is_due or ending.failure is not None:
                 self._repeat(mode, ending, outcome)
-        outcome.runs[mode] = outcome.runs.get(mode, 0) + 1
+        return key
 
     def _repeat(self, mode: str, ending: _Ending, outcome: Outcome) -> None:
         """Raise unless the program comes to the same outcome again by the same choices."""

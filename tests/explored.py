@@ -86,7 +86,7 @@ def ending(log: list[list[Any]], failure: Exception | None) -> Any:
 
 
 def explored(
-    program: Program, mode: str, *, polls: int = MANY, reduction: bool = True
+    program: Program, mode: str, *, polls: int = MANY, reduction: bool = True, narrows: bool = False
 ) -> tuple[dict[Any, str], Search[Any]]:
     """Return the endings of all runs that exploring makes, each with a replay, and the search."""
     log: list[list[Any]] = []
@@ -102,7 +102,7 @@ def explored(
             failure = problem
         replays.setdefault(ending(log, failure), world.made_text())
 
-    search = Search(attempt, reduction=reduction)
+    search = Search(attempt, reduction=reduction, narrows=narrows)
     for _ in search:
         pass
     return replays, search

@@ -19,15 +19,19 @@ class Option:
     happen: This function lets it happen.
     subject: It is the operation or question that is served.
     answer: It is what the subject is served with.
+    is_last_word: It tells whether the subject's options are all that it can ever have, and all that its rank can do.
     """
 
-    __slots__ = ("answer", "happen", "key", "subject")
+    __slots__ = ("answer", "happen", "is_last_word", "key", "subject")
     # Whether a search leaves it out, since it leads to what is known; and what a search that takes it has to know.
     is_covered = False
     pledge: Callable[[], None] | None = None
 
-    def __init__(self, key: Key, happen: Callable[[], None], subject: Any, answer: Any) -> None:
+    def __init__(
+        self, key: Key, happen: Callable[[], None], subject: Any, answer: Any, is_last_word: bool = False
+    ) -> None:
         self.key, self.happen, self.subject, self.answer = key, happen, subject, answer
+        self.is_last_word = is_last_word
 
 
 class Hold(Option):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from ranks.schedules.options import Asleep, Chooser, Key, Option, commute
@@ -37,26 +37,34 @@ def read_replay(replay: str) -> tuple[str, int, list[int]]:
 
 
 class _Node:
-    """A choice on the path that is being explored: its options, the one taken, and those whose turn was before."""
+    """A choice on the path that is being explored.
 
-    __slots__ = ("index", "keys", "sleep")
+    keys: These are the options. turns: These of them are explored, one after the other; n_before were, so far.
+    sleep: These options were asleep when the search first came here.
+    """
 
-    def __init__(self, keys: list[Key], index: int, sleep: frozenset[Key]) -> None:
-        self.keys, self.index, self.sleep = keys, index, sleep
+    __slots__ = ("keys", "n_before", "sleep", "turns")
 
-    def awake_from(self, start: int) -> int | None:
-        """Return the first option from `start` on that is not asleep."""
-        return next((i for i in range(start, len(self.keys)) if self.keys[i] not in self.sleep), None)
+    def __init__(self, keys: list[Key], places: Iterable[int], sleep: frozenset[Key]) -> None:
+        self.keys, self.sleep, self.n_before = keys, sleep, 0
+        self.turns = [place for place in places if keys[place] not in sleep]
+
+    def explored(self) -> list[Key]:
+        """Return the options whose turn was before."""
+        return [self.keys[place] for place in self.turns[: self.n_before]]
 
 
 class Search(Generic[T]):
     """The results of play(choose), depth first, for all choices after `prefix` that may make a difference.
 
     An option that was explored goes to sleep while its later siblings are: after options that commute with it, it
-    would lead to what is known already.
+    would lead to what is known already. Where a rank's options are all that it can ever have, only these are explored:
+    what other ranks do meanwhile commutes with them. That finds all ends of a program in which no rank fails, polls or
+    cancels.
     Source: Godefroid, "Partial-Order Methods for the Verification of Concurrent Systems", LNCS 1032, 1996.
 
     reduction: It tells whether the search leaves out what it has seen already; without it, it makes all choices.
+    narrows: It tells whether the search explores a rank's options alone, where it can; has_narrowed, whether it has.
     n_runs: It counts the runs that came to an end. If another one remains after max_runs, the search is cut off.
     n_pruned: It counts the runs that were ended because they led to what is known; max_pruned cuts the search off too.
     is_exhausted: It tells whether there is nothing left to explore.
@@ -65,9 +73,11 @@ class Search(Generic[T]):
 
     def __init__(
         self, play: Callable[[Chooser], T], prefix: Sequence[int] = (), *, reduction: bool = True,
-        max_runs: float = math.inf, max_pruned: float = math.inf, after: Callable[[], None] = lambda: None,
+        narrows: bool = False, max_runs: float = math.inf, max_pruned: float = math.inf,
+        after: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        self.play, self.prefix, self.reduction = play, prefix, reduction
+        self.play, self.prefix, self.reduction, self.narrows = play, prefix, reduction, narrows
+        self.has_narrowed = False
         self.max_runs, self.max_pruned, self.after = max_runs, max_pruned, after
         self.nodes: list[_Node] = []
         self.n_runs = self.n_pruned = 0
@@ -97,8 +107,8 @@ class Search(Generic[T]):
         """Return how much of the search is done, if all subtrees were equally large."""
         done, width = 0.0, 1.0
         for node in self.nodes:
-            width /= len(node.keys)
-            done += width * node.index
+            width /= len(node.turns)
+            done += width * node.n_before
         return 1.0 if self.is_exhausted else done
 
     def _choose(self, options: list[Option]) -> int:
@@ -117,21 +127,28 @@ class Search(Generic[T]):
         """Return the option whose turn it is at a choice after the prefix."""
         if depth == len(self.nodes):
             covered = [option.key for option in options if option.is_covered]
-            node = _Node(keys, 0, self.sleep.union(covered))
-            first = node.awake_from(0)
-            if first is None:
+            node = _Node(keys, self._places(options), self.sleep.union(covered))
+            if not node.turns:
                 raise Asleep
-            node.index = first
             self.nodes.append(node)
         node = self.nodes[depth]
         if node.keys != keys:
             raise differs(f"{len(keys)} other options than before")
-        index = node.index
-        self._fall_asleep(node.sleep.union(keys[:index]) if index else node.sleep, keys[index])
+        index = node.turns[node.n_before]
+        self._fall_asleep(node.sleep.union(node.explored()) if node.n_before else node.sleep, keys[index])
         pledge = options[index].pledge
         if self.reduction and pledge is not None:
             pledge()
         return index
+
+    def _places(self, options: list[Option]) -> Iterable[int]:
+        """Return which options are to be explored: all, or those of one rank that has no others to come."""
+        if self.narrows:
+            for option in options:
+                if option.is_last_word:
+                    self.has_narrowed = True
+                    return [place for place, other in enumerate(options) if other.subject is option.subject]
+        return range(len(options))
 
     def _fall_asleep(self, before: frozenset[Key], taken: Key) -> None:
         if self.reduction and before:
@@ -141,9 +158,8 @@ class Search(Generic[T]):
         """Turn to the next schedule."""
         while self.nodes:
             node = self.nodes[-1]
-            following = node.awake_from(node.index + 1)
-            if following is not None:
-                node.index = following
+            node.n_before += 1
+            if node.n_before < len(node.turns):
                 return
             self.nodes.pop()
         self.is_exhausted = True

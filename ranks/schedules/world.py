@@ -33,7 +33,7 @@ from ranks.messages.wildcards import Wildcards
 from ranks.network.model import Network
 from ranks.observers.buffers import BufferChecks
 from ranks.schedules.idling import Idling
-from ranks.schedules.options import Asleep, Chooser, Covered, Hold, Option
+from ranks.schedules.options import Asleep, Chooser, Covered, Hold, Key, Option
 from ranks.schedules.questions import ByChoice, Question
 from ranks.schedules.search import differs, replay_text
 from ranks.words.constants import ANY_SOURCE
@@ -53,6 +53,7 @@ class ChoosingScheduler(Scheduler):
         in between. Without such a limit, exploring a loop of polls would not end.
     is_limited: It tells whether a poll could not say no because of that limit.
     is_free: It tells whether nothing has been offered so far: all had to happen as it did.
+    is_intricate: It tells whether there was a poll or a Cancel.
     decides_each: It tells whether each standard send is buffered or not by itself.
     held: These standard sends are not buffered. pledged: Nobody is to receive these messages of held sends.
     """
@@ -64,7 +65,7 @@ class ChoosingScheduler(Scheduler):
         self.choose, self.polls, self.poll_ps, self.decides_each = choose, polls, poll_ps, decides_each
         self.asking = ByChoice(self.ask, len(ranks))
         self.made: list[int] = []
-        self.is_limited, self.is_free = False, True
+        self.is_limited, self.is_free, self.is_intricate = False, True, False
         self.held: set[Operation] = set()
         self.pledged: set[Message | None] = set()
         self.is_covered = False
@@ -125,6 +126,7 @@ class ChoosingScheduler(Scheduler):
     def ask(self, question: Question) -> Any:
         """Park the rank that asks until it is answered; return the answer."""
         self.questions[question.state.rank] = question
+        self.is_intricate = self.is_intricate or question.kind != "wait"
         self.park(question.state)
         return question.answer
 
@@ -164,11 +166,12 @@ class ChoosingScheduler(Scheduler):
 
     def _answers(self, question: Question, noes: list[Option], options: list[Option]) -> None:
         rank, kind = question.state.rank, question.kind
-        keys = []
+        keys: list[Key] = []
+        is_last_word = kind == "wait" and not self.beside and question.is_complete()
         for answer in question.answers():
             key = (rank, kind, "yes", _message_key(answer) if isinstance(answer, Message) else str(answer))
             keys.append(key)
-            options.append(Option(key, partial(self._answer, question, answer), question, answer))
+            options.append(Option(key, partial(self._answer, question, answer), question, answer, is_last_word))
         if question.no is None or question.knows():
             return
         state = question.state
