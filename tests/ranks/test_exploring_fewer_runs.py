@@ -50,6 +50,26 @@ def test_waits_that_have_nothing_to_do_with_each_other_need_no_run_that_is_ended
     assert ranks.explore(pairs, 2 * n_pairs, modes="infinite").runs == {"infinite": 2**n_pairs}
 
 
+def one_after_another(comm: Any) -> int | None:
+    """Rank 0 may have its first message before rank 1 has gone on, and only then."""
+    if comm.rank == 2:
+        comm.send("a", 0, 0)
+        return send_two(comm, 1)
+    if comm.rank == 1:
+        first, requests = first_of_two(comm, 2)
+        comm.send("b", 0, 1)
+    else:
+        requests = [comm.irecv(source=2, tag=0), comm.irecv(source=1, tag=1)]
+        first = ranks.Request.waitany(requests)[0]
+    ranks.Request.waitall(requests)
+    return first
+
+
+def test_what_was_left_out_beside_a_rank_that_is_explored_alone_is_explored_after_it() -> None:
+    found = ranks.explore(one_after_another, 3, modes="infinite")
+    assert sorted(outcome.results[:2] for outcome in found.outcomes) == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
 def test_random_programs_have_the_same_outcomes(seeds: Any) -> None:
     n_narrowed = n_before = n_after = 0
     for seed in seeds(120):
