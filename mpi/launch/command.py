@@ -30,26 +30,31 @@ def main(argv: Sequence[str], prog: str = "python -m mpi") -> int:
     except (UsageError, real.MPINotInstalledError, real.TooManyProcessesError) as problem:
         print(f"{prog}: {problem}", file=sys.stderr)
         return 2
+    sites: list[Sites] = []
     try:
-        return _simulate(program, options)
+        return _simulate(program, options, sites)
     except BaseException as problem:
-        if options.trace is not None and getattr(problem, "trace", None) is not None:
-            problem.trace.to_chrome(options.trace)  # type: ignore[attr-defined]
+        trace = getattr(problem, "trace", None)
+        if options.trace is not None and trace is not None:
+            trace.to_chrome(options.trace)
         status = status_of(problem, prog, compute_is_free=options.compute is None)
+        if sites:  # the first ones: the runs that explain a hang have come after it
+            print(summary(options.size, sites[0], trace, sites[0].time_ps), file=sys.stderr)
     if status == CLOSED:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python may flush at its end
     return status
 
 
-def _simulate(program: Program, options: argparse.Namespace) -> int:
+def _simulate(program: Program, options: argparse.Namespace, sites: list[Sites]) -> int:
+    """Run the program; `sites` gets the accounts of each run."""
     if options.explore is not None:
         return _explore(program, options)
     compute = None if options.compute is None else MeasuredCompute(options.compute)
-    watching: list[Observer] = []
 
     def watch() -> list[Observer]:
-        watching[:] = [*([Sites()] if options.summary else []), *([compute] if compute else [])]
-        return watching
+        if options.summary:
+            sites.append(Sites())
+        return [*sites[-1:], *([compute] if compute else [])]
 
     launch = Launch(program, tag_output=options.tag_output, compute=compute)
     with launch.processes(), preferring(dict(options.algorithm)), leaks_in_a_line():
@@ -60,9 +65,8 @@ def _simulate(program: Program, options: argparse.Namespace) -> int:
         )  # fmt: skip
     if options.trace is not None:
         found.trace.to_chrome(options.trace)
-    for each in watching:
-        if isinstance(each, Sites):
-            print(summary(found, each), file=sys.stderr)
+    if sites:
+        print(summary(options.size, sites[-1], found.trace, found.time_ps), file=sys.stderr)
     return 0
 
 

@@ -39,6 +39,7 @@ def install() -> None:
         spec.loader.exec_module(package)
         _ours.update({"mpi4py": package, "mpi4py.MPI": MPI, "mpi4py.rc": package.rc})
     sys.modules.update(_ours)
+    _name_classes("mpi4py.MPI")
 
 
 def uninstall() -> None:
@@ -47,6 +48,14 @@ def uninstall() -> None:
         _ours.update((name, sys.modules.pop(name)) for name in _loaded())
         sys.modules.update(_real)
         _real.clear()
+        _name_classes(MPI.__name__)
+
+
+def _name_classes(module: str) -> None:
+    """Let classes say that they are of this module, under which pickle finds them."""
+    for each in (getattr(MPI, name) for name in MPI.__all__):
+        if isinstance(each, type) and each.__module__ in (MPI.__name__, "mpi4py.MPI"):
+            each.__module__ = module
 
 
 @contextmanager

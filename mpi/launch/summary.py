@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ranks import Run
 from ranks.messages.message import Message
 from ranks.messages.observer import Observer
 from ranks.messages.operation import Operation
+from ranks.messages.rank import RankState
+from ranks.observers.trace import Trace
 from ranks.words.callsite import current_where
 
 _SHOWN = 16
@@ -23,46 +24,49 @@ class Account:
 
 
 class Sites(Observer):
-    """The accounts of each line of the program, and of each rank."""
+    """The accounts of each line of the program, and of each rank; and the time of the last thing that happened."""
 
     def __init__(self) -> None:
         self.by_site: dict[str, Account] = {}
         self.by_rank: dict[int, Account] = {}
+        self.time_ps = 0
 
     def _accounts(self, rank: int) -> tuple[Account, Account]:
         return self.by_site.setdefault(current_where(), Account()), self.by_rank.setdefault(rank, Account())
 
     def sent(self, message: Message) -> None:
         """Count a message for the line that sends it."""
+        self.time_ps = max(self.time_ps, message.lane.sender.now)
         for account in self._accounts(message.lane.sender.rank):
             account.messages += 1
             account.n_bytes += message.n_bytes
 
     def received(self, message: Message, source: int, tag: int, begin_ps: int) -> None:
         """Count the time that the line has waited for a message."""
-        self._wait(message.owner.rank, message.owner.now - begin_ps)
+        self._wait(message.owner, begin_ps)
 
     def send_finished(self, operation: Operation, message: Message, begin_ps: int) -> None:
         """Count the time that the line has waited for the buffer of a send."""
-        self._wait(operation.state.rank, operation.state.now - begin_ps)
+        self._wait(operation.state, begin_ps)
 
-    def _wait(self, rank: int, time_ps: int) -> None:
-        for account in self._accounts(rank):
-            account.waited_ps += time_ps
+    def _wait(self, state: RankState, begin_ps: int) -> None:
+        self.time_ps = max(self.time_ps, state.now)
+        for account in self._accounts(state.rank):
+            account.waited_ps += state.now - begin_ps
 
 
-def summary(found: Run, sites: Sites) -> str:
-    """Return the tables of a run that was traced."""
+def summary(n_ranks: int, sites: Sites, trace: Trace | None, time_ps: int) -> str:
+    """Return the tables of a run, or of one that has failed, as far as it came."""
     header = ("messages", "bytes sent", "waited", "")
-    n_ranks = len(found.sends)
     ranks = [(f"rank {rank}", sites.by_rank.get(rank, Account())) for rank in range(n_ranks)]
     busiest = sorted(ranks, key=lambda row: -row[1].waited_ps)[:_SHOWN] if n_ranks > _SHOWN else ranks
-    lines = [f"{n_ranks} ranks, {sum(found.sends):,} messages, {sum(found.bytes_sent):,} bytes, {_time(found.time_ps)}"]
+    messages, n_bytes = (sum(getattr(each, name) for _, each in ranks) for name in ("messages", "n_bytes"))
+    lines = [f"{n_ranks} ranks, {messages:,} messages, {n_bytes:,} bytes, {_time(time_ps)}"]
     lines += _table(("rank" if n_ranks <= _SHOWN else f"the {_SHOWN} that waited most", *header), _rows(busiest))
     by_site = sorted(sites.by_site.items(), key=lambda row: -row[1].waited_ps)
     lines += _table(("line", *header), _rows(by_site))
     visits: dict[str, list[int]] = {}
-    for name, _, start_ps, end_ps in found.trace.visits():
+    for name, _, start_ps, end_ps in trace.visits() if trace else ():
         visits.setdefault(name, []).append(end_ps - start_ps)
     if visits:
         rows = ((name, f"{len(times):,}", _time(max(times))) for name, times in visits.items())

@@ -1,4 +1,4 @@
-"""Every block of docs/running.md and docs/testing.md does what it says."""
+"""Every block of docs/running.md and docs/testing.md, and the first of the README, does what it says."""
 
 import re
 import shlex
@@ -12,9 +12,8 @@ from mpi.launch.command import main
 ROOT = Path(__file__).parents[2]
 
 
-def blocks(name):
+def blocks(text):
     """Return the files that a page shows, by name, and its commands, each with its output."""
-    text = (ROOT / "docs" / name).read_text()
     files = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", text, re.DOTALL))
     shown = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     commands = [tuple(part.split("\n", 1)) for block in shown for part in block.split("$ ")[1:]]
@@ -23,14 +22,15 @@ def blocks(name):
     return {file: f"# {file}\n{source}" for file, source in files.items()}, commands
 
 
-FILES, COMMANDS = blocks("running.md")
-TESTS, RUNS = blocks("testing.md")
+FILES, COMMANDS = blocks((ROOT / "docs" / "running.md").read_text())
+FIRST_FILES, FIRST_COMMANDS = blocks((ROOT / "README.md").read_text().split("\nTwo commands")[0])
+TESTS, RUNS = blocks((ROOT / "docs" / "testing.md").read_text())
 
 
-@pytest.mark.parametrize(("command", "output"), COMMANDS, ids=[command for command, _ in COMMANDS])
+@pytest.mark.parametrize(("command", "output"), COMMANDS + FIRST_COMMANDS)
 def test_a_program_prints_what_the_page_shows(command, output, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name, text in FILES.items():
+    for name, text in (FILES | FIRST_FILES).items():
         (tmp_path / name).write_text(text)
     words = shlex.split(command)
     assert words[:3] == ["python", "-m", "mpi"]
