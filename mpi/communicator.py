@@ -143,14 +143,14 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
         return handle_of(self._object().split("Split_type", color, whole(key)), self)
 
     def Create(self, group: Group) -> Comm:
-        """Return the communicator of a group, COMM_NULL outside of it; all ranks here must call it."""
+        """Return the communicator of a group, COMM_NULL outside of it; all call it, with disjoint groups."""
         shared, ranks = self._object(), group._ranks
         outside = set(ranks) - set(shared.group().ranks)
         if outside:
             raise wrong(ERR_COMM, f"a group with world rank {min(outside)}", "ranks of the communicator",
                         "build the group from comm.Get_group()")  # fmt: skip
         me = shared.c._state.rank
-        color, key = (0, ranks.index(me)) if me in ranks else (UNDEFINED, 0)
+        color, key = (min(ranks), ranks.index(me)) if me in ranks else (UNDEFINED, 0)
         return handle_of(shared.split("Create", color, key), self)
 
     def Free(self) -> None:

@@ -6,6 +6,7 @@ Reductions go up and across the trees of mpi4py, so that floating-point sums are
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 import collectives
 from mpi.common import CommBase
-from mpi.errors import WrongTypeError, WrongValueError, wrong
+from mpi.errors import ERR_OTHER, WrongTypeError, WrongValueError, wrong
 from mpi.ops import SUM, Op
 from mpi.pickles import pickle
 
@@ -116,7 +117,14 @@ class ObjectCollectives(CommBase):
 
     def bcast(self, obj: Any, root: int = 0) -> Any:
         """Return the root's object on all ranks."""
-        return bcast_object(self._collective(), obj, self._checked_root(root))
+        lock = self._object().locks.setdefault("bcast", Lock())
+        if not lock.acquire(blocking=False):
+            raise wrong(ERR_OTHER, "bcast while an object of the same communicator's bcast is pickled", "one at a time",
+                        "let __reduce__ use a communicator of its own")  # fmt: skip
+        try:
+            return bcast_object(self._collective(), obj, self._checked_root(root))
+        finally:
+            lock.release()
 
     def gather(self, sendobj: Any, root: int = 0) -> list[Any] | None:
         """Return the objects of all ranks on the root, None elsewhere."""

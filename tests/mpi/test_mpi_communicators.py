@@ -221,3 +221,28 @@ def test_an_attribute_is_gone_even_if_its_function_fails_and_the_error_is_shown(
 def test_a_processor_s_name_is_that_of_the_machine_unless_the_network_has_nodes(network, names):
     size = 2 * ranks.presets[network].ranks_per_node if network else 2
     assert set(run(lambda comm: MPI.Get_processor_name(), size, network=network).results) == names
+
+
+def test_disjoint_groups_make_communicators_in_one_call():
+    def program(comm):
+        low = comm.rank < 2
+        group = comm.group.Range_incl([(0, 1, 1) if low else (comm.size - 1, 2, -1)])
+        made = comm.Create(group)
+        return made.allgather(comm.rank)
+
+    assert run(program, 5).results == [[0, 1]] * 2 + [[4, 3, 2]] * 3
+
+
+def test_a_bcast_inside_of_a_bcast_s_pickling_is_refused():
+    def program(comm):
+        class Calls:
+            def __reduce__(self):
+                return comm.bcast(str), ()
+
+        with pytest.raises(
+            MPI.Exception, match="got bcast while an object of the same communicator's bcast is pickled"
+        ):
+            comm.bcast(Calls())
+        return comm.bcast(3)
+
+    assert run(program, 1).results == [3]
