@@ -17,9 +17,13 @@ ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_S = 300  # of a cell, so that nothing hangs
 MEASURED = "measured"  # tag of a cell whose output depends on the machine and the hour
-SMALLER = {
-    "experiment.climb(22)": "experiment.climb(18)"
-}  # what is measured at length on the page, in cells with the tag
+SMALLER = {  # what is measured at length on the page, in cells with the tag
+    "experiment.climb(22)": "experiment.climb(18)",
+    '"barriers", "turns": 9': '"barriers", "turns": 1',
+    '"allreduces", "sizes": [1 << 10, 1 << 16, 1 << 20], "turns": 7': '"allreduces", "sizes": [1 << 10], "turns": 1',
+    '"ablations", "sizes": [1 << 16, 1 << 20], "turns": 7': '"ablations", "sizes": [1 << 16], "turns": 1',
+    '"--max",\n    "1MiB"': '"--max",\n    "4KiB"',
+}
 ANSWER = re.compile(r"^answer = \.\.\.", re.MULTILINE)
 SECTIONS = ["A guess", "What this cannot show", "Sources", "Exercises"]
 LONGEST_FUNCTION = 12  # lines; longer ones belong into a module, where tests reach them

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpi import MPI, run
-from ranks.real import launch
+from real_mpi import launch
 
 PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "agreed.py"
 

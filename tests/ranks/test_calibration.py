@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import collectives
 import ranks
 from inside import MeasuredLink, MeasuredNetwork, Times, calibrate_table
-from ranks.real import launch
+from real_mpi import launch
 
 
 @pytest.mark.parametrize("name", ["alpha-beta", "infiniband", "ethernet", "nvlink"])
