@@ -19,7 +19,7 @@ class Option:
     happen: This function lets it happen.
     subject: It is the operation or question that is served.
     answer: It is what the subject is served with.
-    is_last_word: It tells whether the subject's options are all that it can ever have, and all that its rank can do.
+    is_last_word: It tells whether the subject has all the options that it can ever have.
     """
 
     __slots__ = ("answer", "happen", "is_last_word", "key", "subject")

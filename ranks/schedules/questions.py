@@ -42,12 +42,6 @@ class Question:
         self.place = place_of_call() if kind == "poll" else ()
         self.answer: Any = None
 
-    def is_complete(self) -> bool:
-        """Return whether all operations are complete, and no wildcard of the rank is still to be matched."""
-        if any(operation.ready_ps is None for operation in self.operations):
-            return False
-        return not any(box.wild is not None and box.wild.posted for box in self.state.boxes)
-
 
 def place_of_call() -> tuple[int, ...]:
     """Return where in the program the running rank is, in numbers: in which call, called from which call, and so on.

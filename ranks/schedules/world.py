@@ -167,7 +167,8 @@ class ChoosingScheduler(Scheduler):
     def _answers(self, question: Question, noes: list[Option], options: list[Option]) -> None:
         rank, kind = question.state.rank, question.kind
         keys: list[Key] = []
-        is_last_word = kind == "wait" and not self.beside and question.is_complete()
+        is_complete = all(operation.ready_ps is not None for operation in question.operations)
+        is_last_word = kind == "wait" and is_complete and not self.beside
         for answer in question.answers():
             key = (rank, kind, "yes", _message_key(answer) if isinstance(answer, Message) else str(answer))
             keys.append(key)
