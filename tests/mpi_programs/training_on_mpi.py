@@ -1,0 +1,34 @@
+"""Run under mpiexec: training under plans for this many ranks, and a checkpoint between two of them, on real MPI."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # tests/ranks is not the package
+
+from ranks.real import world
+from training import Plan, Trainer, load_checkpoint, save_checkpoint
+from training_claims import OPTIMIZERS, Case, alone, claim_equals_one_rank, plans
+
+comm, folder = world(), sys.argv[1]
+case = Case()
+held = 0
+every = plans(comm.size)
+for plan in every:
+    claim_equals_one_rank(comm, plan, case, alone(case))
+    held += 1
+
+
+def trainer(plan: Plan) -> Trainer:
+    return Trainer(comm, plan, sizes=case.sizes, batch=case.batch, seed=case.seed, optimizer=OPTIMIZERS[case.optimizer])
+
+
+before, after = trainer(every[0]), trainer(every[-1])
+before.step()
+save_checkpoint(before, folder)
+load_checkpoint(after, folder)
+after.step()
+losses = alone(case)[0].losses
+assert max(abs(got - wanted) for got, wanted in zip(after.history.losses, losses, strict=True)) < 1e-9
+comm.Barrier()
+sys.stdout.write(f"rank {comm.rank} held {held} plans\n")

@@ -1,0 +1,70 @@
+"""Gradient provenance: under every plan each token's share is in each gradient exactly once, to the last bit."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import exact
+import ranks
+from training import SGD, GPTSizes, Plan, Trainer, whole_parameters
+from training.pipeline import SCHEDULES
+from training_claims import plans
+
+SIZES = GPTSizes(vocab=exact.VOCAB, context=7, hidden=8, heads=4, kv_heads=2, ffn=5, layers=4)
+
+
+def one_step(comm: Any, plan: Plan, sizes: GPTSizes = SIZES, batch: int = 8) -> tuple[float, dict[str, np.ndarray]]:
+    """Return the loss, and all parameters after one step of SGD with rate 1: less their gradients."""
+    trainer = Trainer(comm, plan, sizes=sizes, batch=batch, seed=2, optimizer=SGD(rate=1.0), data=exact.batch)
+    trainer.step()
+    return trainer.history.losses[0], whole_parameters(trainer)
+
+
+@cache
+def alone(sizes: GPTSizes = SIZES, batch: int = 8) -> tuple[float, dict[str, np.ndarray]]:
+    with exact.in_whole_numbers():
+        loss, parameters = ranks.run(lambda comm: one_step(comm, Plan(), sizes, batch), 1).results[0]
+    assert all((each == np.round(each)).all() and abs(each).max() < exact.LARGEST for each in parameters.values())
+    assert all(abs(each).max() > 1 for each in parameters.values()), "a parameter without a gradient proves nothing"
+    return loss, parameters
+
+
+def claim_same_bits(plan: Plan, sizes: GPTSizes = SIZES, batch: int = 8) -> None:
+    expected, parameters_of_one = alone(sizes, batch)
+    with exact.in_whole_numbers():
+        results = ranks.run(lambda comm: one_step(comm, plan, sizes, batch), plan.ranks).results
+    for loss, parameters in (results[0], results[-1]):
+        assert loss == expected
+        for name, each in parameters_of_one.items():
+            assert (parameters[name] == each).all(), f"{plan}: {name}"
+
+
+@pytest.mark.parametrize("plan", [plan for n in (4, 6, 8) for plan in plans(n, SIZES)], ids=str)
+def test_each_token_counts_once(plan: Plan) -> None:
+    claim_same_bits(plan)
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_each_token_counts_once_under_drawn_plans(data: st.DataObject) -> None:
+    draw = lambda strategy: data.draw(strategy)  # noqa: E731
+    factor = st.integers(1, 3)
+    plan = Plan(
+        dp=draw(factor), tp=draw(factor), cp=draw(factor), pp=draw(factor), sp=draw(st.booleans()),
+        zero=draw(st.integers(0, 3)), schedule=draw(st.sampled_from(SCHEDULES)), chunks=1,
+        microbatches=draw(st.integers(1, 3)), context=draw(st.sampled_from(["ring", "ulysses"])),
+    )  # fmt: skip
+    assume(plan.ranks <= 12)
+    sizes = GPTSizes(
+        vocab=exact.VOCAB, context=draw(st.integers(5, 9)), hidden=8, heads=4,
+        kv_heads=draw(st.sampled_from([1, 2, 4])), ffn=draw(st.integers(3, 6)), layers=draw(st.integers(2, 4)),
+    )  # fmt: skip
+    try:
+        plan.check(plan.ranks, sizes, 9)
+    except ValueError:
+        assume(False)
+    claim_same_bits(plan, sizes, 9)
