@@ -153,7 +153,7 @@ def linear_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
         slot_ps = max(o, transfer_ps) if network.ports else o
         # The last message arrives, or all were there and the receiver is busy taking them.
         time_ps = max(2 * (p - 1) * o, 2 * o + (p - 2) * slot_ps + link.latency_ps + transfer_ps) if p > 1 else 0
-    elif can_be_played(p - 1) and not machine.network.jitter_ps:
+    elif can_be_played(n_rounds=p - 1) and not machine.network.jitter_ps:
         time_ps = _all_at_once_ps(machine, n_bytes)
     about_ps = machine.slowest_ps(0) + _port_ps(machine, n_bytes)
     return Cost(min(p - 1, 1), [p - 1] * p, [(p - 1) * n_bytes] * p, time_ps, time_ps, about_ps)
@@ -210,7 +210,7 @@ def pairwise_alltoall_cost(machine: Machine, n_items: int, itemsize: int) -> Cos
     p, n_bytes = machine.p, n_items // machine.p * itemsize
     if machine.is_exact():
         return cost_in_step(machine, [(n_bytes, 0)] * (p - 1))
-    if can_be_played(p - 1):
+    if can_be_played(n_rounds=p - 1):
         return cost_of_rounds(machine, Rounds.of(p, [shift(p, step, n_bytes) for step in range(1, p)], n_bytes))
     about_ps = (p - 1) * machine.slowest_ps(0) + _port_ps(machine, n_bytes)
     return Cost(p - 1, [p - 1] * p, [(p - 1) * n_bytes] * p, None, None, about_ps)

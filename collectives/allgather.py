@@ -184,7 +184,7 @@ def neighbour_exchange_allgather_cost(machine: Machine, n_items: int, itemsize: 
 
         return moves
 
-    if can_be_played(p // 2):
+    if can_be_played(n_rounds=p // 2):
         return cost_of_rounds(machine, Rounds.of(p, [at(turn) for turn in range(p // 2)], int(bounds[2])))
     in_step_ps = machine.slowest_ps(int(bounds[1])) + (p // 2 - 1) * machine.slowest_ps(int(bounds[2]))
     # Its own block, then all pairs but the last one that comes.

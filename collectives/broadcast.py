@@ -22,7 +22,7 @@ from collectives.patterns import down_a_tree, subtree_bytes
 from collectives.player import cost_of_rounds
 from collectives.ring import Ring, allgather_round, ring_allgather_cost, ring_at_best_ps, ring_rounds
 from collectives.rounds import Rounds
-from collectives.schedules import MOST_MESSAGES, Step, can_be_played, extended_cost, scheduled_cost
+from collectives.schedules import Step, can_be_played, extended_cost, scheduled_cost
 from collectives.trees import binomial_children, binomial_end, binomial_parent
 
 _TAG = new_tag()
@@ -94,7 +94,7 @@ def scatter_allgather_broadcast_cost(machine: Machine, n_items: int, itemsize: i
     """Return the cost of `scatter_allgather_broadcast` of n_items; of many ranks, if the ring begins at once."""
     p, n_bytes, sizes = machine.p, n_items * itemsize, itemsize * np.array(block_sizes(n_items, machine.p))
     scatter = down_a_tree(p, subtree_bytes(n_items, itemsize, p))
-    if can_be_played(p - 1):
+    if can_be_played(n_rounds=p - 1):
         rounds = scatter + ring_rounds(p, sizes, reduces=False, gathers=True)
         return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))
     first = cost_of_rounds(machine, Rounds.of(p, scatter, n_bytes))
@@ -162,12 +162,12 @@ def chain_broadcast_cost(machine: Machine, n_items: int, itemsize: int, segment_
         return scheduled_cost(machine.first(ranks), steps)
 
     def all_segments(ranks: int) -> Cost:
-        if len(sizes) <= 2 * _FEW or ranks * len(sizes) <= MOST_MESSAGES:
+        if len(sizes) <= 2 * _FEW or can_be_played(n_messages=ranks * len(sizes)):
             return play(ranks, len(sizes))
         return extended_cost(_FEW, len(sizes), lambda few: play(ranks, few))
 
     few_ranks = max(8, 2 * machine.nodes.count(machine.nodes[0]))
-    if p * min(len(sizes), 2 * _FEW) <= MOST_MESSAGES or 2 * few_ranks > p:
+    if can_be_played(n_messages=p * min(len(sizes), 2 * _FEW)) or 2 * few_ranks > p:
         played = all_segments(p)
     else:
         played = extended_cost(few_ranks, p, all_segments)

@@ -23,7 +23,7 @@ _UNKNOWN, _AWAITED = -1, -2  # instead of the arrival of a message
 _MOST = 1 << 27
 _NEVER = np.iinfo(np.int64).max
 
-_limit_ps: ContextVar[int] = ContextVar("_limit_ps", default=int(_NEVER))
+_limit_ps: ContextVar[int | None] = ContextVar("_limit_ps", default=None)
 
 
 class TakesLongerError(Exception):
@@ -42,8 +42,14 @@ def giving_up_after(limit_ps: int) -> Iterator[None]:
 
 def give_up_if_past(time_ps: float) -> None:
     """Raise TakesLongerError if a schedule that takes at least time_ps takes longer than allowed."""
-    if time_ps > _limit_ps.get():
+    limit_ps = _limit_ps.get()
+    if limit_ps is not None and time_ps > limit_ps:
         raise TakesLongerError
+
+
+def is_choosing() -> bool:
+    """Return whether this is inside of `giving_up_after`: an algorithm is to be chosen, and soon."""
+    return _limit_ps.get() is not None
 
 
 def cost_of_rounds(machine: Machine, rounds: Rounds) -> Cost:
@@ -78,7 +84,10 @@ class _Events(NamedTuple):
 
     def take(self, chosen: Array) -> _Events:
         """Return the chosen ones."""
-        return self if chosen.all() else _Events(*(column[chosen] for column in self))
+        if chosen.all():
+            return self
+        places = np.flatnonzero(chosen)
+        return _Events(*(column[places] for column in self))
 
     @classmethod
     def joined(cls, parts: list[_Events]) -> _Events:
@@ -349,7 +358,9 @@ class _Player:
 
     def _count_down(self, counts: Array, ranks: Array) -> None:
         """Subtract 1 for each of the ranks, which may be there more than once."""
-        if self._apart(ranks).all():
+        if ranks.size > self.p // 4:
+            counts -= np.bincount(ranks, minlength=self.p).astype(counts.dtype)
+        elif self._apart(ranks).all():
             counts[ranks] -= 1
         else:
             np.subtract.at(counts, ranks, 1)

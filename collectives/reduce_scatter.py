@@ -139,7 +139,7 @@ def pairwise_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) 
 
         return moves
 
-    if can_be_played(p - 1):
+    if can_be_played(n_rounds=p - 1):
         return cost_of_rounds(machine, Rounds.of(p, [at(step) for step in range(1, p)], int(sizes[0])))
     # In step, but for one reduction of those that had nothing to reduce once.
     about_ps = (p - 1) * machine.slowest_ps(int(sizes[0])) + p * machine.network.reduce_ps(int(sizes[0]))

@@ -192,7 +192,7 @@ def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathe
         return Cost(n_rounds, [n_rounds] * p, bytes_sent, at_most_ps, at_most_ps)
     if network.jitter_ps:
         return Cost(n_rounds, [n_rounds] * p, bytes_sent, None, at_most_ps)
-    if can_be_played(n_rounds):
+    if can_be_played(n_rounds=n_rounds):
         rounds = ring_rounds(p, sizes, reduces=reduces, gathers=gathers)
         return replace(cost_of_rounds(machine, Rounds.of(p, rounds, largest)), at_most_ps=at_most_ps)
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from collectives.costs import Cost, Machine
+from collectives.player import is_choosing
 
 _LEAVE, _ARRIVE = range(2)
 
@@ -37,9 +38,11 @@ class Step(NamedTuple):
 Schedule = Callable[[int], Iterable[Step]]
 
 # What may be played, as far as the choice of an algorithm can wait for it: messages here, one after the other, and
-# rounds of all ranks in `player.py`. Where there are more, as many are played as show what one more takes.
+# rounds of all ranks in `player.py`. Who asks for a cost waits longer, so many times, which is about a second. Where
+# there is more, as much is played as shows what one more takes.
 MOST_MESSAGES = 4_000
 MOST_ROUNDS = 128
+PATIENCE = 12
 
 
 def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = None) -> Cost:
@@ -81,9 +84,10 @@ def cost_of_chain(machine: Machine, n_bytes: int, n_reductions: int) -> Cost:
     return Cost(p - 1, [1] * (p - 1) + [0], [n_bytes] * (p - 1) + [0], exact, exact)
 
 
-def can_be_played(n_rounds: int) -> bool:
-    """Return whether so many rounds of all ranks are few enough to be played."""
-    return n_rounds <= MOST_ROUNDS
+def can_be_played(*, n_rounds: int = 0, n_messages: int = 0) -> bool:
+    """Return whether so many rounds of all ranks, or messages one after the other, are few enough to be played."""
+    patience = 1 if is_choosing() else PATIENCE
+    return n_rounds <= patience * MOST_ROUNDS and n_messages <= patience * MOST_MESSAGES
 
 
 def extended_cost(few: int, n: int, play: Callable[[int], Cost]) -> Cost:

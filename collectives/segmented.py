@@ -16,7 +16,7 @@ from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
 from collectives.reduction import Op
 from collectives.ring import ring_allreduce_cost
-from collectives.schedules import MOST_MESSAGES, Step, extended_cost, scheduled_cost
+from collectives.schedules import Step, can_be_played, extended_cost, scheduled_cost
 from collectives.scratch import scratch
 
 _TAG = new_tag()
@@ -91,7 +91,7 @@ def segmented_ring_allreduce_cost(
     if p == 1:
         return Cost(0, [0], [0], 0, 0)
     largest = [itemsize * (end - first) for first, end in segment_bounds(-(-n_items // p), itemsize, segment_bytes)]
-    if 2 * p * (p - 1) * len(largest) <= MOST_MESSAGES:
+    if can_be_played(n_messages=2 * p * (p - 1) * len(largest)):
         blocks = segments_of_blocks(n_items, itemsize, p, segment_bytes)
         return _played(machine, [[(end - first) * itemsize for first, end in block] for block in blocks], None)
     ring, alike = ring_allreduce_cost(machine, n_items, itemsize), machine.ranks_alike

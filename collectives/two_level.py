@@ -18,7 +18,7 @@ from collectives.player import cost_of_rounds
 from collectives.reduction import Op
 from collectives.ring import Ring, allgather_round, reduce_scatter_round
 from collectives.rounds import Moves, Round, Rounds
-from collectives.schedules import MOST_MESSAGES, Step, can_be_played, extended_cost, scheduled_cost
+from collectives.schedules import Step, can_be_played, extended_cost, scheduled_cost
 from collectives.scratch import scratch
 from ranks import nodes_of
 
@@ -117,7 +117,7 @@ def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> C
     inside = Lines(width, 1, np.full(p, n_items), itemsize)
     across = inside.further(n_nodes)
     n_rounds = 2 * (width - 1) + 2 * (n_nodes - 1)
-    if can_be_played(n_rounds):
+    if can_be_played(n_rounds=n_rounds):
         down = [_ring_round(line, step, True) for line in (inside, across) for step in range(line.side - 1)]
         back = [_ring_round(line, step, False) for line in (across, inside) for step in range(line.side - 1)]
         return cost_of_rounds(machine, Rounds.of(p, down + back, n_items * itemsize))
@@ -181,7 +181,7 @@ def _cost_of_uneven_nodes(machine: Machine, n_items: int, itemsize: int) -> Cost
     n_bytes, counts = n_items * itemsize, Counter(machine.nodes)
     n_nodes, width, most = len(counts), min(counts.values()), max(counts.values())
     n_rounds = 2 * (width - 1) + 2 * (n_nodes - 1)
-    if machine.p * n_rounds <= MOST_MESSAGES:
+    if can_be_played(n_messages=machine.p * n_rounds):
         return scheduled_cost(machine, lambda rank: _steps(Place.of(rank, machine.nodes), rank, n_items, itemsize))
     network, helpers = machine.network, -(-most // width) - 1
     block, inner = -(-n_items // width) * itemsize, -(-n_items // (width * n_nodes)) * itemsize

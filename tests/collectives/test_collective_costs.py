@@ -12,6 +12,8 @@ import pytest
 import collectives
 import ranks
 from claims import rows
+from collectives import schedules
+from collectives.player import giving_up_after
 
 # No eager limit divides the messages below alike, so that one run mixes buffered and unbuffered ones.
 MIXED = ranks.Network(name="mixed", inter=ranks.Link.of(1e-6, 1e9), overhead_ps=1000, eager_limit=24)
@@ -124,6 +126,7 @@ def test_a_long_ring_across_nodes_takes_as_long_as_a_few_of_its_ranks_show(
     name: str, p: int, n: int, buffering: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = ranks.presets[name]
+    monkeypatch.setattr("collectives.schedules.PATIENCE", 1)
     monkeypatch.setattr("collectives.schedules.MOST_ROUNDS", 160)
     exact = collectives.cost("ring_allreduce", network, p, n, 8, buffering)
     monkeypatch.setattr("collectives.schedules.MOST_ROUNDS", 10)
@@ -134,12 +137,25 @@ def test_a_long_ring_across_nodes_takes_as_long_as_a_few_of_its_ranks_show(
     assert collectives.cost("ring_allreduce", network, p, n + 1, 8, buffering).expected_ps >= about.expected_ps
 
 
+@pytest.mark.parametrize(
+    ("name", "p"), [("ring_allreduce", 72), ("segmented_ring_allreduce", 50), ("pairwise_alltoall", 136)]
+)
+def test_who_asks_for_a_cost_gets_an_exact_one_of_more_ranks_than_a_choice_can_wait_for(name: str, p: int) -> None:
+    network, n = ranks.presets["dgx-h100"], 3 * p
+    run = ranks.run(call(name, n), p, network=network)
+    assert collectives.cost(name, network, p, n, 8).time_ps == run.time_ps
+    with giving_up_after(10**15):
+        assert collectives.cost(name, network, p, n, 8).time_ps is None
+
+
 @pytest.mark.parametrize("name", ["chain_broadcast", "double_tree_allreduce", "segmented_ring_allreduce"])
 @pytest.mark.parametrize("network", ["infiniband", "dgx-h100", "alpha-beta"])
 def test_many_segments_cost_what_a_few_of_them_show(name: str, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collectives.schedules.PATIENCE", 1)
     function = ROWS[name][1].function
     module = importlib.import_module(function.__module__)
     formula = getattr(module, f"{name}_cost")
+    module = module if name == "double_tree_allreduce" else schedules
     limits = {"_FEW": 16, "_FEWEST": 4} if name == "double_tree_allreduce" else {"MOST_MESSAGES": 16}
     for p in (2, 8, 13, 32):
         n, segment_bytes = 6_005, 64 if name != "segmented_ring_allreduce" else 1024
@@ -157,15 +173,16 @@ def test_many_segments_cost_what_a_few_of_them_show(name: str, network: str, mon
 
 
 def test_two_levels_on_many_nodes_take_as_long_as_a_few_nodes_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collectives.schedules.PATIENCE", 1)
     for network in ("dgx-h100", "dgx-a100-shared", "infiniband"):
         for p, n in ((96, 96 * 7), (96, 96 * 7 + 3), (96, 96 * 2000), (99, 1000)):
             machine = collectives.Machine.of(ranks.presets[network], p)
             with monkeypatch.context() as patched:
                 patched.setattr("collectives.schedules.MOST_ROUNDS", 200)
-                patched.setattr(collectives.two_level, "MOST_MESSAGES", 10**6)
+                patched.setattr("collectives.schedules.MOST_MESSAGES", 10**6)
                 exact = collectives.two_level.two_level_allreduce_cost(machine, n, 8)
                 patched.setattr("collectives.schedules.MOST_ROUNDS", 10)
-                patched.setattr(collectives.two_level, "MOST_MESSAGES", 10)
+                patched.setattr("collectives.schedules.MOST_MESSAGES", 10)
                 about = collectives.two_level.two_level_allreduce_cost(machine, n, 8)
             assert (about.sends, about.bytes_sent, about.rounds) == (exact.sends, exact.bytes_sent, exact.rounds)
             assert about.time_ps is None
