@@ -107,25 +107,33 @@ def _gelu(x: Array, y: Array, slope: Array) -> None:
     slope += chance
 
 
+def pieces(saved: Any) -> list[Array]:
+    """Return the arrays that own the memory of all arrays in `saved`, each once.
+
+    pieces((x := np.zeros(4), x[1:], [x.reshape(2, 2)]))  # [array([0., 0., 0., 0.])]
+    """
+    owners: dict[int, Array] = {}
+    things = [saved]
+    while things:  # a function that calls itself would be a cycle, and keep the arrays until it is collected
+        thing = things.pop()
+        if isinstance(thing, np.ndarray):
+            while isinstance(thing.base, np.ndarray):
+                thing = thing.base
+            address = thing.ctypes.data
+            if address not in owners or thing.nbytes > owners[address].nbytes:
+                owners[address] = thing
+        elif isinstance(thing, dict):
+            things += thing.values()
+        elif isinstance(thing, (list, tuple)):
+            things += thing
+        elif hasattr(thing, "__slots__"):
+            things += [getattr(thing, name) for name in thing.__slots__]
+    return list(owners.values())
+
+
 def saved_bytes(saved: Any) -> int:
     """Return the bytes of memory that hold the arrays in `saved`, each piece of memory counted once.
 
     saved_bytes((x := np.zeros(4), x[1:], [x.reshape(2, 2)]))  # 32
     """
-    memory: dict[int, int] = {}
-
-    def visit(thing: Any) -> None:
-        if isinstance(thing, np.ndarray):
-            while isinstance(thing.base, np.ndarray):
-                thing = thing.base
-            memory[thing.ctypes.data] = max(thing.nbytes, memory.get(thing.ctypes.data, 0))
-        elif isinstance(thing, dict):
-            visit(list(thing.values()))
-        elif isinstance(thing, (list, tuple)):
-            for each in thing:
-                visit(each)
-        elif hasattr(thing, "__slots__"):
-            visit([getattr(thing, name) for name in thing.__slots__])
-
-    visit(saved)
-    return sum(memory.values())
+    return sum(each.nbytes for each in pieces(saved))

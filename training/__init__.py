@@ -10,6 +10,7 @@ A `Plan` says how the model, the sequences and the work are cut; `train` runs on
 """
 
 from training.checkpoint import CheckpointError, last_checkpoint, load_checkpoint, save_checkpoint
+from training.ledger import Ledger
 from training.loop import train
 from training.optimizers import SGD, AdamW, WarmupCosine
 from training.plan import Plan
@@ -24,6 +25,7 @@ __all__ = [
     "CheckpointError",
     "GPTSizes",
     "History",
+    "Ledger",
     "Plan",
     "Trainer",
     "WarmupCosine",

@@ -1,6 +1,8 @@
 """Running a pipeline's schedule, whichever it is: one loop over its operations, with messages between its stages.
 
-Sends never wait, so a schedule that is causal cannot hang. A message has a tag of its own for stage, microbatch and
+Sends never wait, so a schedule that is causal cannot hang. Nothing is kept that no later operation reads: a saved
+activation goes with the input half, what waits with the weight half, and an array that was sent as soon as an answer
+shows that it has arrived. A message has a tag of its own for stage, microbatch and
 direction: under a schedule that goes back and forth two ranks have several on the way.
 """
 
@@ -12,55 +14,62 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
+from training.ledger import Ledger
 from training.model import Layer, States
 from training.pipeline import Op, Schedule
 from training.text import Batch
-
-# Directions of messages.
-_FORWARD, _BACKWARD = 0, 1
 
 
 class Mail:
     """What goes from stage to stage: a message, or, where one rank has both, nothing but the array."""
 
-    def __init__(self, comm: Any, schedule: Schedule) -> None:
-        self.comm, self.schedule = comm, schedule
-        self._here: dict[tuple[int, int, int], Array] = {}
-        self._sending: dict[tuple[int, int, int], Any] = {}
+    def __init__(self, comm: Any, schedule: Schedule, ledger: Ledger | None) -> None:
+        self.comm, self.schedule, self.ledger = comm, schedule, ledger
+        self._here: dict[Op, Array] = {}
+        # By rank: when it will have received a message, by the turns of its operations, the request and the array.
+        self._sending: dict[int, list[tuple[int, Any, Array]]] = {}
 
-    def give(self, direction: int, stage: int, microbatch: int, x: Array) -> None:
-        """Give what belongs to `stage` to the rank that has it."""
-        key = direction, stage, microbatch
-        to = self.schedule.rank_of(stage, microbatch)
+    def give(self, reader: Op, x: Array) -> None:
+        """Give x to the operation that reads it."""
+        to = self.schedule.places[reader]
         if to == self.comm.rank:
-            self._here[key] = x
+            self._here[reader] = x
         else:
-            self._sending[key] = self.comm.Isend(np.ascontiguousarray(x), to, self._tag(*key))
+            x = np.ascontiguousarray(x)
+            request = self.comm.Isend(x, to, self._tag(reader))
+            self._sending.setdefault(to, []).append((self.schedule.turns[reader], request, x))
+        if self.ledger:
+            self.ledger.note("passing", x)
 
-    def take(self, direction: int, stage: int, microbatch: int, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return what the stage before, or behind, has given to `stage`, which is this rank's."""
-        key = direction, stage, microbatch
-        neighbour = stage - 1 if direction == _FORWARD else stage + 1
-        source = self.schedule.rank_of(neighbour, microbatch)
+    def take(self, reader: Op, writer: Op, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return what one operation, `writer`, has given to another, which is this rank's."""
+        source = self.schedule.places[writer]
         if source == self.comm.rank:
-            return self._here.pop(key)
+            return self._here.pop(reader)
         came = np.empty(shape, dtype)
-        self.comm.Recv(came, source, self._tag(*key))
+        self.comm.Recv(came, source, self._tag(reader))
+        if self.ledger:
+            self.ledger.note("passing", came)
+        self._settle(source, self.schedule.turns[writer])
         return came
-
-    def settle(self, direction: int, stage: int, microbatch: int) -> None:
-        """Complete a send, if there was one. What came back shows that it has arrived, so this does not wait long."""
-        request = self._sending.pop((direction, stage, microbatch), None)
-        if request is not None:
-            request.Wait()
 
     def end(self) -> None:
         """Complete all sends."""
-        for key in [*self._sending]:
-            self.settle(*key)
+        for rank in self._sending:
+            self._settle(rank, len(self.schedule.operations[rank]))
 
-    def _tag(self, direction: int, stage: int, microbatch: int) -> int:
-        return (microbatch * self.schedule.stages + stage) * 2 + direction
+    def _settle(self, rank: int, turn: int) -> None:
+        """Complete the sends that `rank` has received, having come so far: none waits, and their arrays may go."""
+        left = []
+        for sent in self._sending.get(rank, ()):
+            if sent[0] <= turn:
+                sent[1].Wait()
+            else:
+                left.append(sent)
+        self._sending[rank] = left
+
+    def _tag(self, reader: Op) -> int:
+        return (reader.microbatch * self.schedule.stages + reader.stage) * 2 + (reader.kind != "F")
 
 
 class Runner:
@@ -69,10 +78,11 @@ class Runner:
     def __init__(
         self, comm: Any, schedule: Schedule, stages: Mapping[int, Sequence[Layer]], states: States,
         batches: Sequence[Batch], total: int, shapes: Sequence[tuple[int, ...]], dtype: Any,
+        ledger: Ledger | None = None,
     ) -> None:  # fmt: skip
-        self.mail, self.schedule, self.stages, self.states = Mail(comm, schedule), schedule, stages, states
+        self.mail, self.schedule, self.stages = Mail(comm, schedule, ledger), schedule, stages
         self.batches, self.total, self.shapes, self.dtype = batches, total, shapes, dtype
-        self.operations = schedule.operations[comm.rank]
+        self.states, self.ledger, self.operations = states, ledger, schedule.operations[comm.rank]
         self.loss = 0.0
         self._saved: dict[tuple[int, int], list[Any]] = {}
         self._waiting: dict[tuple[int, int], list[Any]] = {}
@@ -80,51 +90,62 @@ class Runner:
     def run(self) -> float:
         """Do all operations; return this rank's share of the loss. Gradients are with the states, being summed."""
         ready = units_ready(self.operations, self.stages)
-        do: dict[str, Callable[[int, int], None]] = {
+        do: dict[str, Callable[[Op], None]] = {
             "F": self._forward, "I": self._input, "W": self._weight, "B": self._both,
         }  # fmt: skip
         for place, operation in enumerate(self.operations):
-            do[operation.kind](operation.stage, operation.microbatch)
+            do[operation.kind](operation)
             for unit in ready.get(place, ()):
                 self.states[unit].ready()
+            if self.ledger:
+                self.ledger.mark(operation)
         self.mail.end()
         return self.loss
 
-    def _forward(self, stage: int, microbatch: int) -> None:
+    def _forward(self, operation: Op) -> None:
+        _, stage, microbatch = operation
         x = np.empty(0)
         if stage:
-            x = self.mail.take(_FORWARD, stage, microbatch, self.shapes[microbatch], self.dtype)
-        saved = []
+            writer = Op("F", stage - 1, microbatch)
+            x = self.mail.take(operation, writer, self.shapes[microbatch], self.dtype)
+        saved: list[Any] = []
         for layer in self.stages[stage]:
             x, kept = layer.forward(self.states, self.batches[microbatch], self.total, x)
-            saved.append(kept)
+            self._keep(saved, kept, "activations")
         self._saved[stage, microbatch] = saved
         if stage < self.schedule.stages - 1:
-            self.mail.give(_FORWARD, stage + 1, microbatch, x)
+            self.mail.give(Op("F", stage + 1, microbatch), x)
         else:
             self.loss += float(x)
 
-    def _input(self, stage: int, microbatch: int) -> None:
+    def _input(self, operation: Op) -> None:
+        _, stage, microbatch = operation
         d_x = np.empty(0)
         if stage < self.schedule.stages - 1:
-            d_x = self.mail.take(_BACKWARD, stage, microbatch, self.shapes[microbatch], self.dtype)
-            self.mail.settle(_FORWARD, stage + 1, microbatch)
-        saved, waiting = self._saved.pop((stage, microbatch)), []
+            writer = self.schedule.backward(stage + 1, microbatch)
+            d_x = self.mail.take(operation, writer, self.shapes[microbatch], self.dtype)
+        saved = self._saved.pop((stage, microbatch))
+        waiting: list[Any] = []
         for layer in reversed(self.stages[stage]):
             d_x, left = layer.input_backward(self.states, saved.pop(), d_x)
-            waiting.append(left)
+            self._keep(waiting, left, "waiting")
         self._waiting[stage, microbatch] = waiting[::-1]
         if stage:
-            self.mail.give(_BACKWARD, stage - 1, microbatch, d_x)
+            self.mail.give(self.schedule.backward(stage - 1, microbatch), d_x)
 
-    def _weight(self, stage: int, microbatch: int) -> None:
-        waiting = self._waiting.pop((stage, microbatch))
-        for layer in reversed(self.stages[stage]):
+    def _weight(self, operation: Op) -> None:
+        waiting = self._waiting.pop((operation.stage, operation.microbatch))
+        for layer in reversed(self.stages[operation.stage]):
             layer.weight_backward(self.states, waiting.pop())
 
-    def _both(self, stage: int, microbatch: int) -> None:
-        self._input(stage, microbatch)
-        self._weight(stage, microbatch)
+    def _both(self, operation: Op) -> None:
+        self._input(operation)
+        self._weight(operation)
+
+    def _keep(self, kept: list[Any], more: Any, kind: str) -> None:
+        kept.append(more)
+        if self.ledger:
+            self.ledger.note(kind, more)
 
 
 def units_ready(operations: Sequence[Op], stages: Mapping[int, Sequence[Layer]]) -> dict[int, list[str]]:

@@ -24,6 +24,7 @@ import numpy as np
 from collectives import ring_allgather, ring_allreduce, ring_reduce_scatter
 from collectives.arrays import Array, block_bounds, block_sizes
 from ranks import start
+from training.ledger import Ledger
 from training.optimizers import Optimizer
 from training.parts import Part
 
@@ -55,7 +56,18 @@ class UnitState:
         self.gradient = np.zeros(self.summed.stop - self.summed.start, dtype)
         n_updated = self.updated.stop - self.updated.start
         self.moments = {name: np.zeros(n_updated, dtype) for name in optimizer.moments}
+        self.ledger: Ledger | None = None
         self._going: Any = None
+
+    def listen(self, ledger: Ledger) -> None:
+        """Tell a ledger of this unit's arrays, now and in all steps to come."""
+        self.ledger = ledger
+        for kind, lasting in (("parameters", self.x), ("gradients", self.gradient), ("optimiser", self.moments)):
+            self._note(kind, lasting)
+
+    def _note(self, kind: str, thing: Any) -> None:
+        if self.ledger:
+            self.ledger.note(kind, thing)
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
@@ -81,6 +93,7 @@ class UnitState:
         if self.zero == 3:
             flat = np.empty(self.n, self.x.dtype)
             flat[self.held] = self.x
+            self._note("gathered", flat)
             ring_allgather(self.data, flat[self.held], counts=self.counts, out=flat)
         return self.views(flat)
 
@@ -105,6 +118,7 @@ class UnitState:
             return
         done = self.finish(dict(gradients))
         flat = np.concatenate([done[name].reshape(-1) for name in self.parts])
+        self._note("gathered", flat)
         self.gradient += ring_reduce_scatter(self.data, flat, counts=self.counts)
 
     def ready(self) -> None:

@@ -17,6 +17,7 @@ from collectives.arrays import Array, block_bounds
 from parallel.arguments import refuse
 from parallel.strategies import sum_gradients
 from training.cut import make_cut
+from training.ledger import Ledger
 from training.mesh import Mesh
 from training.model import Layer, layers_of_stage
 from training.optimizers import AdamW, Optimizer
@@ -67,6 +68,7 @@ class Trainer:
         self.plan.check(comm.size, self.sizes, batch)
         _check_alike(comm, (self.plan, self.sizes, batch, seed, self.optimizer, self.dtype.name))
         self.history = History()
+        self.ledger: Ledger | None = None
         self._place()
         self._make_states()
 
@@ -125,6 +127,12 @@ class Trainer:
             return sum_gradients(self.tensor, gradients)
         return gradients
 
+    def listen(self, ledger: Ledger) -> None:
+        """Tell a ledger of every array of this rank, in all steps to come."""
+        self.ledger = ledger
+        for state in self.states.values():
+            state.listen(ledger)
+
     def step(self) -> None:
         """Do one step."""
         step = self._next_step()
@@ -132,7 +140,11 @@ class Trainer:
         for state in self.states.values():
             state.begin()
         shapes = [(len(each.tokens), len(self.cut.positions), self.sizes.hidden) for each in batches]
-        runner = Runner(self.pipe, self.schedule, self.stages, self.states, batches, total, shapes, self.dtype)
+        if self.ledger:
+            self.ledger.note("batch", batches)
+        runner = Runner(
+            self.pipe, self.schedule, self.stages, self.states, batches, total, shapes, self.dtype, self.ledger
+        )
         loss = runner.run()
         for state in self.states.values():
             state.end()

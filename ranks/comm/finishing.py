@@ -79,6 +79,7 @@ class Finishing(Handle):
         if (buf.dtype is not kind.dtype and buf.dtype != kind.dtype) or buf.nbytes < kind.n_bytes:
             buf = self._reconcile(operation, message)
         message.copy_into(buf)
+        operation.buf = None  # a rank uses its operation again: it would keep the array alive
         if message.data is None:
             message.taken, message.receive = False, None
             kind.free.append(message)

@@ -178,7 +178,7 @@ class Transfers(Sending, Receiving):
                 self._settle(operation, status)
             return
         if operation is not None:
-            message.taken = False
+            message.taken, operation.buf = False, None
         elif lane is not None:
             del queue[0]
         else:

@@ -49,6 +49,11 @@ class Schedule:
         """The rank of each operation."""
         return {op: rank for rank, ops in enumerate(self.operations) for op in ops}
 
+    @cached_property
+    def turns(self) -> dict[Op, int]:
+        """The place of each operation in the order of its rank."""
+        return {op: turn for ops in self.operations for turn, op in enumerate(ops)}
+
     def rank_of(self, stage: int, microbatch: int) -> int:
         """Return the rank that has `stage` for `microbatch`; under DualPipe two ranks have each stage."""
         rank = self.places.get(Op("F", stage, microbatch))

@@ -1,0 +1,139 @@
+"""What a step sends and what ranks hold in memory: formulas of plan and sizes against what simulated ranks count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ranks
+from parallel.costs import saved_elements
+from training import SGD, GPTSizes, Ledger, Plan, Trainer
+from training.costs import step_memory, step_traffic
+from training.costs.memory import activations
+from training.costs.share import Share
+from training.pipeline.costs import messages, peak_activations
+from training_claims import SMALL, plans
+
+BATCH = 11  # uneven over ranks and microbatches
+OTHER = GPTSizes(vocab=5, context=7, hidden=10, heads=5, kv_heads=1, ffn=7, layers=4)
+EACH = [
+    Plan(), Plan(dp=3), Plan(dp=3, zero=1), Plan(dp=2, zero=2, microbatches=3), Plan(dp=3, zero=3, microbatches=2),
+    Plan(tp=2), Plan(tp=4, zero=3), Plan(tp=4, sp=True), Plan(tp=5, sp=True, zero=2), Plan(cp=3), Plan(cp=4, tp=1),
+    Plan(cp=3, context="ulysses"), Plan(cp=4, context="ulysses"), Plan(cp=2, tp=2, context="ulysses", sp=True),
+    Plan(cp=2, tp=4), Plan(pp=3, microbatches=4, schedule="gpipe"), Plan(pp=3, microbatches=5),
+    Plan(pp=2, microbatches=4, chunks=2, schedule="interleaved"), Plan(pp=2, microbatches=4, schedule="zb-h1"),
+    Plan(pp=2, microbatches=5, schedule="zb-h2"), Plan(pp=2, microbatches=4, chunks=2, schedule="breadth-first"),
+    Plan(dp=2, pp=2, microbatches=4, schedule="zb-v", zero=3), Plan(pp=2, microbatches=5, schedule="dualpipe-v"),
+    Plan(dp=2, pp=2, tp=2, microbatches=4, schedule="dualpipe-v", zero=2, sp=True),
+    Plan(pp=4, microbatches=4, schedule="dualpipe", zero=1),
+]  # fmt: skip
+
+
+def step(comm: Any, plan: Plan, sizes: GPTSizes, dtype: str, steps: int) -> Ledger:
+    """Train for some steps; return what this rank held in the last one."""
+    trainer = Trainer(comm, plan, sizes=sizes, batch=BATCH, dtype=np.dtype(dtype))
+    ledger = Ledger()
+    for _ in range(steps):
+        trainer.listen(ledger := Ledger())
+        trainer.step()
+    return ledger
+
+
+def claim_costs_are_as_predicted(plan: Plan, sizes: GPTSizes, dtype: str) -> None:
+    """Messages, bytes and memory of every rank, after every operation, are those of the formulas."""
+    before, after = (ranks.run(step, plan.ranks, plan, sizes, dtype, steps) for steps in (0, 1))
+    itemsize = np.dtype(dtype).itemsize
+    sent = step_traffic(plan, sizes, BATCH, itemsize)
+    assert [b - a for a, b in zip(before.sends, after.sends, strict=True)] == [each.messages for each in sent]
+    assert [b - a for a, b in zip(before.bytes_sent, after.bytes_sent, strict=True)] == [each.n_bytes for each in sent]
+    for ledger, expected in zip(after.results, step_memory(plan, sizes, BATCH, itemsize), strict=True):
+        for counted, predicted in zip(ledger.moments, expected.moments, strict=True):
+            assert counted == predicted
+        assert ledger.peak == expected.peak
+
+
+@pytest.mark.parametrize("plan", EACH, ids=str)
+def test_a_step_costs_what_formulas_say(plan: Plan) -> None:
+    claim_costs_are_as_predicted(plan, SMALL, "f4")
+
+
+@pytest.mark.parametrize("plan", [*plans(4, OTHER), *plans(6, OTHER)][::3], ids=str)
+def test_a_step_of_another_model_costs_what_formulas_say(plan: Plan) -> None:
+    claim_costs_are_as_predicted(plan, OTHER, "f8")
+
+
+def test_the_second_step_holds_what_the_first_did() -> None:
+    plan = Plan(pp=2, microbatches=3, schedule="zb-h1")
+    once, twice = (ranks.run(step, 2, plan, SMALL, "f8", steps).results for steps in (1, 2))
+    assert [each.moments for each in once] == [each.moments for each in twice]
+
+
+# -- formulas against those of papers -------------------------------------------------------------------------------
+
+EVEN = GPTSizes(vocab=16, context=16, hidden=16, heads=8, kv_heads=8, ffn=32, layers=8)
+
+
+@pytest.mark.parametrize("d", [2, 4, 8])
+def test_data_parallel_traffic_is_that_of_the_table(d: int) -> None:
+    g, n, table = 3, EVEN.n_parameters, EVEN.vocab * EVEN.hidden
+    positions = EVEN.context * EVEN.hidden
+    # The table serves twice, so it has two gradients a microbatch, and is gathered once for the vectors and twice for
+    # the head. Positions are looked up once, and their gradient needs no parameters.
+    expected = [2 * n, 2 * n, (g + 1) * n + g * table, g * (3 * n + 2 * table - positions)]
+    for zero, numbers in enumerate(expected):
+        for each in step_traffic(Plan(dp=d, zero=zero, microbatches=g), EVEN, 3 * d, 4):
+            assert each.bytes_of["data"] == numbers * (d - 1) * 4 // d
+            assert each.n_bytes == each.bytes_of["data"] + each.bytes_of["loss"]
+
+
+def test_pipeline_messages_are_those_of_the_schedules() -> None:
+    for name, p, chunks in (("gpipe", 4, 1), ("1f1b", 3, 1), ("interleaved", 2, 3), ("zb-v", 4, 1), ("dualpipe", 4, 1)):
+        plan = Plan(pp=p, microbatches=8, chunks=chunks, schedule=name)
+        sent = step_traffic(plan, EVEN, 8, 4)
+        assert sum(each.messages_of["pipeline"] for each in sent) == messages(name, p, 8, chunks)
+
+
+@pytest.mark.parametrize("p", [1, 2, 4])
+def test_activations_of_a_block_are_those_of_parallel(p: int) -> None:
+    ways = {"ring": Plan(cp=p), "ulysses": Plan(cp=p, context="ulysses"), "tensor_parallel": Plan(tp=p)}
+    for strategy, plan in ways.items() if p > 1 else [("ring", Plan())]:
+        share = Share.of(plan, EVEN, 3, 0)
+        assert activations(share, "block.0", 3) == saved_elements(EVEN.block, 3 * EVEN.context, p, strategy)
+
+
+@pytest.mark.parametrize(("name", "p", "chunks"), [("gpipe", 4, 1), ("1f1b", 4, 1), ("interleaved", 4, 2)])
+def test_a_rank_keeps_as_many_activations_as_its_schedule_says(name: str, p: int, chunks: int) -> None:
+    plan = Plan(pp=p, microbatches=8, schedule=name, chunks=chunks)
+    of_stage = EVEN.layers // (p * chunks) * activations(Share.of(plan, EVEN, 8, 0), "block.0", 1) * 8
+    memory = step_memory(plan, EVEN, 8, 8)
+    for rank in range(p - 1):  # the last one has the head too
+        most = max(each.held["activations"] for each in memory[rank].moments)
+        assert most == peak_activations(name, p, 8, chunks)[rank] * of_stage
+
+
+def test_model_state_by_stage_of_zero() -> None:
+    n, d = EVEN.n_parameters, 4
+    held = [step_memory(Plan(dp=d, zero=zero), EVEN, d, 8)[0].peak for zero in range(4)]
+    kinds = ("parameters", "gradients", "optimiser")
+    expected = [(n, n, 2 * n), (n, n, 2 * n // d), (n, n // d, 2 * n // d), (n // d, n // d, 2 * n // d)]
+    assert [tuple(each[kind] // 8 for kind in kinds) for each in held] == expected
+    without = step_memory(Plan(), EVEN, d, 8, moments=len(SGD().moments))[0]
+    assert without.peak["optimiser"] == 0
+
+
+# -- the ledger -------------------------------------------------------------------------------------------------------
+
+
+def test_a_ledger_sees_arrays_go() -> None:
+    ledger, x = Ledger(), np.zeros(4)
+    ledger.note("activations", (x[1:], {"again": x}))
+    assert ledger.held["activations"] == 32
+    ledger.note("waiting", [x.reshape(2, 2), y := np.zeros(1)])
+    assert (ledger.held["activations"], ledger.held["waiting"]) == (0, 40)
+    del x
+    assert (ledger.held["waiting"], ledger.peak_bytes) == (8, 40)
+    ledger.note("parameters", y)
+    ledger.note("gathered", y)
+    assert (ledger.held["parameters"], ledger.held["gathered"]) == (8, 0)

@@ -1,0 +1,174 @@
+"""The bytes that each rank holds during a step under any plan: a walk through its operations with sizes from formulas.
+
+Of a microbatch of b sequences a block keeps, on a rank with n = b * tokens between matrices and N inside of them (the
+same but under sequence parallelism), h features, a heads of d, k K/V heads and f features of the MLP, in numbers:
+
+    activations  2n(h+1) norms, 2nh inputs of matrices, N(a+2k)d q, k and v, N(ad+a) attention, 2Nf the MLP
+    waiting      2nh + N(ad+f) inputs of the four matrices, N(a+2k)d + 2Nh + Nf gradients of their outputs
+
+Under Ulysses attention keeps q, k and v of all tokens with some heads, and its output both ways.
+"""
+
+from __future__ import annotations
+
+from parallel.attention.heads import split_heads
+from training.costs.share import Share, attending_kv, units_of
+from training.ledger import Account
+from training.pipeline import Op
+from training.plan import Plan
+from training.sizes import GPTSizes
+
+_TOKEN_BYTES = 8  # of a token number
+
+
+def step_memory(plan: Plan, sizes: GPTSizes, batch: int, itemsize: int, moments: int = 2) -> list[Account]:
+    """Return what each rank holds during a step; moments: arrays that the optimiser keeps for each parameter.
+
+        step_memory(Plan(), GPTSizes(), 8, 8)[0].peak["parameters"]  # 8 * GPTSizes().n_parameters
+
+    Raises: ValueError if the plan does not fit.
+    """
+    plan.check(plan.ranks, sizes, batch)
+    schedule = plan.pipeline()
+    shares = [Share.of(plan, sizes, batch, rank, schedule) for rank in range(plan.ranks)]
+    return [_Walk(share, itemsize, moments).account for share in shares]
+
+
+class _Walk:
+    """A rank's operations in order, and what each leaves in memory."""
+
+    def __init__(self, share: Share, itemsize: int, moments: int) -> None:
+        self.share, self.itemsize, self.account = share, itemsize, Account()
+        # Per rank of the pipeline: after which of its operations a message has arrived there, and its numbers.
+        self._sent: dict[int, list[tuple[int, int]]] = {}
+        zero, units = share.plan.zero, share.units(share.pp)
+        whole, shards = (sum(map(count, units)) for count in (share.numbers, share.shard))
+        self._add("parameters", shards if zero == 3 else whole)
+        self._add("gradients", shards if zero >= 2 else whole)
+        self._add("optimiser", moments * (shards if zero else whole))
+        self.account.change("batch", 2 * _TOKEN_BYTES * share.inside * sum(share.sequences))
+        passes = {"F": [self._forward], "I": [self._input], "W": [self._weight], "B": [self._input, self._weight]}
+        for operation in share.schedule.operations[share.pp]:
+            for each in passes[operation.kind]:
+                each(operation)
+            self.account.mark(operation)
+
+    def _add(self, kind: str, numbers: int) -> None:
+        self.account.change(kind, numbers * self.itemsize)
+
+    def _during(self, numbers: int) -> None:
+        """Hold a gathered unit for one call."""
+        self._add("gathered", numbers)
+        self._add("gathered", -numbers)
+
+    def _forward(self, operation: Op) -> None:
+        share, (_, stage, microbatch) = self.share, operation
+        n = share.sequences[microbatch]
+        came = self._take(operation, Op("F", stage - 1, microbatch)) if stage else 0
+        for layer in share.layers(stage):
+            if share.plan.zero == 3:
+                self._during(_gathered_forward(share, layer))
+            self._add("passing", -came)
+            came = 0
+            self._add("activations", activations(share, layer, n))
+        if stage < share.schedule.stages - 1:
+            self._give(operation, Op("F", stage + 1, microbatch))
+
+    def _input(self, operation: Op) -> None:
+        share, (_, stage, microbatch) = self.share, operation
+        n, schedule = share.sequences[microbatch], share.schedule
+        is_last = stage == schedule.stages - 1
+        came = 0 if is_last else self._take(operation, schedule.backward(stage + 1, microbatch))
+        for layer in reversed(share.layers(stage)):
+            if share.plan.zero == 3:
+                self._during(_gathered_backward(share, layer))
+            self._add("passing", -came)
+            came = 0
+            self._add("activations", -activations(share, layer, n))
+            self._add("waiting", waiting(share, layer, n))
+        if stage:
+            self._give(operation, schedule.backward(stage - 1, microbatch))
+
+    def _weight(self, operation: Op) -> None:
+        share = self.share
+        for layer in reversed(share.layers(operation.stage)):
+            if share.plan.zero >= 2:
+                self._during(max(map(share.numbers, units_of(layer))))
+            self._add("waiting", -waiting(share, layer, share.sequences[operation.microbatch]))
+
+    # -- from stage to stage ---------------------------------------------------------------------------------------
+
+    def _numbers(self, operation: Op) -> int:
+        """Return the numbers of a message for this operation's microbatch."""
+        return self.share.sequences[operation.microbatch] * self.share.between * self.share.sizes.hidden
+
+    def _take(self, operation: Op, written_by: Op) -> int:
+        """Return the numbers of a message that came; what its sender had received before it has arrived."""
+        schedule, numbers = self.share.schedule, self._numbers(operation)
+        source = schedule.places[written_by]
+        if source == self.share.pp:
+            return numbers  # they have been passing since they were made
+        self._add("passing", numbers)
+        at = schedule.turns[written_by]
+        waits = self._sent.get(source, [])
+        self._add("passing", -sum(n for place, n in waits if place <= at))
+        self._sent[source] = [(place, n) for place, n in waits if place > at]
+        return numbers
+
+    def _give(self, operation: Op, read_by: Op) -> None:
+        schedule, numbers = self.share.schedule, self._numbers(operation)
+        to = schedule.places[read_by]
+        if to != self.share.pp:
+            self._sent.setdefault(to, []).append((schedule.turns[read_by], numbers))
+        self._add("passing", numbers)
+
+
+# -- of a layer, in numbers ----------------------------------------------------------------------------------------
+
+
+def activations(share: Share, layer: str, sequences: int) -> int:
+    """Return what a layer's forward leaves for its input half."""
+    between, inside, h = sequences * share.between, sequences * share.inside, share.sizes.hidden
+    if layer == "embedding":
+        return 0  # token numbers, which are there all the time
+    if layer == "head":
+        return between * (h + 1) + inside * (h + share.rows)
+    kept = between if share.is_sp else inside
+    return 2 * between * (h + 1) + 2 * kept * h + _attention(share, sequences) + 2 * inside * share.ffn
+
+
+def _attention(share: Share, sequences: int) -> int:
+    """Return what attention keeps: q, k and v, its output, and for each head the logarithm of a sum."""
+    n, heads, kv, d = sequences * share.inside, share.heads, share.attending_kv, share.head_dim
+    if share.plan.cp == 1 or share.plan.context == "ring":
+        copies = 2 * kv if kv != share.kv_heads else 0
+        return n * (share.qkv + copies * d + heads * (d + 1))
+    mine = split_heads(heads, kv, share.plan.cp)[share.cp]
+    queries, of_kv, whole = mine.hi - mine.lo, mine.kv_hi - mine.kv_lo, sequences * share.sizes.context
+    used = attending_kv(mine, heads // kv)
+    copies = 2 * used if used != of_kv else 0
+    return whole * (mine.width * d + copies * d + queries * (d + 1)) + n * heads * d
+
+
+def waiting(share: Share, layer: str, sequences: int) -> int:
+    """Return what a layer's input half leaves for its weight half."""
+    between, inside, h = sequences * share.between, sequences * share.inside, share.sizes.hidden
+    if layer == "embedding":
+        return inside * h + (between * h if share.is_sp else 0)
+    if layer == "head":
+        return 2 * h + inside * (h + share.rows)
+    kept = between if share.is_sp else inside
+    inputs = 2 * kept * h + inside * (share.heads * share.head_dim + share.ffn)
+    gradients = inside * (share.qkv + 2 * h + share.ffn)
+    return inputs + gradients + 6 * h + share.qkv + share.ffn  # the last three are those of norms and biases
+
+
+def _gathered_forward(share: Share, layer: str) -> int:
+    """Return the most numbers of whole units that a forward has at once: a head needs its table and its norm."""
+    sizes = [share.numbers(unit) for unit in units_of(layer)]
+    return sum(sizes) if layer == "head" else max(sizes)
+
+
+def _gathered_backward(share: Share, layer: str) -> int:
+    """Return the same for an input half: one unit after the other, none for vectors that were looked up."""
+    return 0 if layer == "embedding" else max(share.numbers(unit) for unit in units_of(layer))

@@ -1,0 +1,228 @@
+"""Messages and bytes that each rank sends in one step of training, by what they are for.
+
+tensor    sums over features, and tokens gathered and scattered, around each pair of matrices; vocabulary
+context   K and V on their way round the ring, or heads for tokens
+pipeline  activations to the next stage, their gradients to the one before
+data      gradients summed over the ranks with other tokens; parameters gathered under ZeRO
+shared    gradients summed of what several tensor-parallel ranks or several stages have
+loss      the loss and the norm of the gradient, over all ranks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from collectives.arrays import block_sizes
+from parallel.costs import ring_traffic, ulysses_traffic
+from training.costs.share import Share, units_of
+from training.plan import Plan
+from training.sizes import GPTSizes
+
+KINDS = ("tensor", "context", "pipeline", "data", "shared", "loss")
+
+
+class Sent(NamedTuple):
+    """Messages, and the numbers in them."""
+
+    messages: int
+    numbers: int
+
+    def plus(self, other: Sent) -> Sent:
+        """Return both together."""
+        return Sent(self.messages + other.messages, self.numbers + other.numbers)
+
+    def times(self, factor: int) -> Sent:
+        """Return `factor` times as many of the same messages."""
+        return Sent(self.messages * factor, self.numbers * factor)
+
+
+NOTHING = Sent(0, 0)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one rank sends in a step: messages and bytes of each kind of KINDS."""
+
+    messages_of: dict[str, int] = field(default_factory=dict)
+    bytes_of: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def messages(self) -> int:
+        """All messages."""
+        return sum(self.messages_of.values())
+
+    @property
+    def n_bytes(self) -> int:
+        """The bytes of all messages."""
+        return sum(self.bytes_of.values())
+
+
+def step_traffic(plan: Plan, sizes: GPTSizes, batch: int, itemsize: int) -> list[Traffic]:
+    """Return what each rank sends in every step; itemsize: the bytes of a parameter.
+
+        step_traffic(Plan(dp=4), GPTSizes(), 8, 8)[0].bytes_of["data"]  # 2 * 3/4 * 8 * n_parameters, unless uneven
+
+    Raises: ValueError if the plan does not fit.
+    """
+    plan.check(plan.ranks, sizes, batch)
+    schedule = plan.pipeline()
+    return [_traffic(Share.of(plan, sizes, batch, rank, schedule), rank, itemsize) for rank in range(plan.ranks)]
+
+
+def _traffic(share: Share, rank: int, itemsize: int) -> Traffic:
+    sent = {"tensor": NOTHING, "context": NOTHING, "pipeline": NOTHING}
+    for operation in share.schedule.operations[share.pp]:
+        if operation.kind == "F":  # of each stage and microbatch there is one, and its backward is on the same rank
+            for kind, more in _of_a_microbatch(share, operation.stage, operation.microbatch).items():
+                sent[kind] = sent[kind].plus(more)
+    sent["data"], sent["shared"] = _data(share), _shared(share)
+    messages = {kind: each.messages for kind, each in sent.items()}
+    n_bytes = {kind: each.numbers * itemsize for kind, each in sent.items()}
+    loss = allreduce([2], share.plan.ranks, rank)
+    return Traffic(messages | {"loss": loss.messages}, n_bytes | {"loss": loss.numbers * 8})
+
+
+# -- collectives, in numbers sent ----------------------------------------------------------------------------------
+
+
+def allgather(blocks: Sequence[int], rank: int) -> Sent:
+    """Return what a ring all-gather sends: all blocks but the right neighbour's."""
+    p = len(blocks)
+    return Sent(p - 1, sum(blocks) - blocks[(rank + 1) % p])
+
+
+def reduce_scatter(blocks: Sequence[int], rank: int) -> Sent:
+    """Return what a reduce-scatter sends, round a ring or in pairs: all blocks but its own."""
+    return Sent(len(blocks) - 1, sum(blocks) - blocks[rank])
+
+
+def allreduce(sizes: Sequence[int], p: int, rank: int) -> Sent:
+    """Return what ring all-reduces of arrays of these sizes send: a reduce-scatter and an all-gather each."""
+    total = NOTHING
+    for n in sizes:
+        blocks = block_sizes(n, p)
+        total = total.plus(reduce_scatter(blocks, rank)).plus(allgather(blocks, rank))
+    return total
+
+
+# -- of each microbatch --------------------------------------------------------------------------------------------
+
+
+def _of_a_microbatch(share: Share, stage: int, microbatch: int) -> dict[str, Sent]:
+    """Return what forward and backward of a stage send for one microbatch."""
+    sequences, layers = share.sequences[microbatch], share.layers(stage)
+    blocks = sum(layer.startswith("block") for layer in layers)
+    tensor = NOTHING
+    if share.plan.tp > 1:
+        of_layer = _sequence_parallel if share.is_sp else _tensor_parallel
+        for layer in layers:
+            tensor = tensor.plus(of_layer(share, layer, sequences))
+    context = _context(share).times(blocks)
+    activations = sequences * share.between * share.sizes.hidden
+    neighbours = [each for each in (stage - 1, stage + 1) if 0 <= each < share.schedule.stages]
+    others = sum(share.schedule.rank_of(each, microbatch) != share.pp for each in neighbours)
+    return {
+        "tensor": tensor,
+        "context": Sent(context.messages, context.numbers * sequences),
+        "pipeline": Sent(others, others * activations),
+    }
+
+
+def _tensor_parallel(share: Share, layer: str, sequences: int) -> Sent:
+    """Return what a layer sends if every tensor-parallel rank has all tokens: f and g of Megatron are all-reduces."""
+    tokens = sequences * share.inside
+    whole = tokens * share.sizes.hidden
+    sizes = {"embedding": [whole], "head": [whole, 2 * tokens, tokens]}.get(layer, [whole] * 4)
+    return allreduce(sizes, share.plan.tp, share.tp)
+
+
+def _sequence_parallel(share: Share, layer: str, sequences: int) -> Sent:
+    """Return what a layer sends if each has some tokens: the all-reduces are cut in halves.
+
+    A block gathers its tokens twice forward and, for its weight gradients, twice again, and twice the gradient.
+    """
+    tokens = sequences * share.inside
+    blocks = [n * sequences * share.sizes.hidden for n in share.tensor_tokens]
+    gather, scatter = allgather(blocks, share.tp), reduce_scatter(blocks, share.tp)
+    if layer == "embedding":
+        return scatter.plus(gather)
+    if layer == "head":
+        return gather.plus(scatter).plus(allreduce([2 * tokens, tokens], share.plan.tp, share.tp))
+    return gather.times(6).plus(scatter.times(4))
+
+
+def _context(share: Share) -> Sent:
+    """Return what a block's attention sends for one sequence, forward and backward."""
+    p, lengths = share.plan.cp, share.context_tokens
+    if p == 1:
+        return NOTHING
+    if share.plan.context == "ring":
+        of_ring = ring_traffic(lengths, share.attending_kv, share.head_dim)
+        return Sent(3 * (p - 1), of_ring.forward[share.cp] + of_ring.backward[share.cp])
+    of_all = ulysses_traffic(lengths, share.heads, share.attending_kv, share.head_dim)
+    return Sent(4 * (p - 1), of_all.forward[share.cp] + of_all.backward[share.cp])
+
+
+# -- of each step --------------------------------------------------------------------------------------------------
+
+
+def _data(share: Share) -> Sent:
+    """Return what the ranks with the same parameters and other tokens send."""
+    d, zero = share.plan.data, share.plan.zero
+    place, total, passes = share.dp * share.plan.cp + share.cp, NOTHING, _passes(share)
+    for unit in share.units(share.pp):
+        blocks = block_sizes(share.numbers(unit), d)
+        gather, scatter = allgather(blocks, place), reduce_scatter(blocks, place)
+        gathered = scattered = 1
+        if zero >= 2:
+            scattered = sum(unit in units_of(layer) for layer in passes)
+        if zero == 3:
+            gathered = sum(_gathers(layer).count(unit) for layer in passes)
+        total = total.plus(gather.times(gathered)).plus(scatter.times(scattered))
+    return total
+
+
+def _passes(share: Share) -> list[str]:
+    """Return the layers through which this rank's microbatches go in a step, each as often as they do."""
+    forwards = [each for each in share.schedule.operations[share.pp] if each.kind == "F"]
+    return [layer for each in forwards for layer in share.layers(each.stage)]
+
+
+def _gathers(layer: str) -> tuple[str, ...]:
+    """Return the units that a layer gathers for each microbatch under ZeRO-3: for the forward and for the input half.
+
+    The vectors of tokens and positions are looked up once, and their backward needs no parameters.
+    """
+    return units_of(layer) if layer == "embedding" else units_of(layer) * 2
+
+
+def _shared(share: Share) -> Sent:
+    """Return what is sent for gradients that tensor-parallel ranks, or both ends of the pipeline, have in parts."""
+    plan, total, passes = share.plan, NOTHING, _passes(share)
+    for unit in share.units(share.pp):
+        summed = _summed_over_tensor(share, unit)
+        if summed:
+            times = sum(unit in units_of(layer) for layer in passes) if plan.zero >= 2 else 1
+            total = total.plus(allreduce([summed], plan.tp, share.tp).times(times))
+        holders = share.holders(unit)
+        if len(holders) > 1:
+            n = share.shard(unit) if plan.zero else share.numbers(unit)
+            total = total.plus(allreduce([n], len(holders), holders.index(share.pp)))
+    return total
+
+
+def _summed_over_tensor(share: Share, unit: str) -> int:
+    """Return of how many numbers of a unit the gradient is a sum over tensor-parallel ranks.
+
+    Under sequence parallelism these are norms, biases behind a sum and positions, since each rank has seen other
+    tokens; and whenever a K/V head is on several ranks, all K/V heads with their biases.
+    """
+    if share.plan.tp == 1:
+        return 0
+    h = share.sizes.hidden
+    if not unit.startswith("block"):
+        return share.numbers(unit) if share.is_sp and unit != "table" else 0
+    copies = sum(each.kv_hi - each.kv_lo for each in share.every_heads) > share.sizes.kv_heads
+    return share.is_sp * 6 * h + copies * (h + 1) * 2 * share.sizes.kv_heads * share.head_dim
