@@ -8,7 +8,7 @@ fault tolerance:        Revoke, Agree, Shrink and their kin; `ranks` has faults 
 
 Smaller limits:
 
-    mpi4py.futures:         it works in threads, and a simulated rank has one; mpi4py.util runs
+    mpi4py.futures:         without `-m mpi4py.futures`, a rank computes its tasks itself, when they are submitted
     error handlers:         each error raises; a handler is what Call_errhandler calls
     external32:             most significant byte first, with the sizes of this machine
 """

@@ -1,4 +1,8 @@
-"""The clocks of Python, which show a rank its virtual time, and `sleep`, which spends it."""
+"""The clocks of Python and of MPI, which show a rank its virtual time, and `sleep`, which spends it.
+
+Two looks with nothing in between are a microsecond apart: no time that a program divides by is 0, and a loop that waits
+for a clock ends.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mpi.as_mpi4py import MPI
 from ranks.engine.rank import current_rank, is_thread_of_rank
 from ranks.network.model import PS_PER_S
 
 _PS_PER_NS = 1000
+_LOOK_PS = 1_000_000
 _NAMES = ("time", "perf_counter", "monotonic")
 
 
 @contextmanager
 def virtual_clocks(charge: Callable[[Any], None]) -> Iterator[None]:
-    """Let the clocks of `time` show virtual time to ranks inside.
+    """Let the clocks of `time`, and `MPI.Wtime`, show virtual time to ranks inside.
 
     charge: It is called with the state of a rank that is about to look, and adds what the rank has computed.
     """
@@ -26,9 +32,12 @@ def virtual_clocks(charge: Callable[[Any], None]) -> Iterator[None]:
     for name, function in real.items():
         began = began_s if name.startswith("time") else 0
         setattr(time, name, _sleep(function, charge) if name == "sleep" else _clock(name, function, began, charge))
+    wtime = MPI.Wtime
+    MPI.Wtime = _clock("Wtime", wtime, 0, charge)
     try:
         yield
     finally:
+        MPI.Wtime = wtime
         for name, function in real.items():
             setattr(time, name, function)
 
@@ -40,6 +49,9 @@ def _clock(name: str, real: Callable[[], Any], began_s: int, charge: Callable[[A
             return real()
         if not is_thread_of_rank():
             charge(state)
+            if state.now == state.own.looked_ps:
+                state.now += _LOOK_PS
+            state.own.looked_ps = state.now
         state.streak = None  # a loop of polls that looks at the clock may end by it
         if name.endswith("_ns"):
             return began_s * 10**9 + state.now // _PS_PER_NS

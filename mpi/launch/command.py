@@ -37,7 +37,7 @@ def main(argv: Sequence[str], prog: str = "python -m mpi") -> int:
         trace = getattr(problem, "trace", None)
         if options.trace is not None and trace is not None:
             trace.to_chrome(options.trace)
-        status = status_of(problem, prog, compute_is_free=options.compute is None)
+        status = status_of(problem, prog)
         if sites:  # the first ones: the runs that explain a hang have come after it
             print(summary(options.size, sites[0], trace, sites[0].time_ps), file=sys.stderr)
     if status == CLOSED:

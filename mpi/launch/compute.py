@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import thread_time_ns
 from typing import Any
 
-from mpi.as_mpi4py import MPI
-from ranks.engine.rank import current_rank
 from ranks.messages.message import Message
 from ranks.messages.observer import Observer
 from ranks.messages.rank import RankState
@@ -35,23 +31,6 @@ class MeasuredCompute(Observer):
     def goes_on(self) -> None:
         """Note that a rank computes from now on."""
         self.since_ns = thread_time_ns()
-
-    @contextmanager
-    def seen_by_wtime(self) -> Iterator[None]:
-        """Let `MPI.Wtime` show inside what a rank has computed until then."""
-        wtime = MPI.Wtime
-
-        def charged_wtime() -> float:
-            state = current_rank()
-            if state is not None:
-                self.charge(state)
-            return float(wtime())
-
-        MPI.Wtime = charged_wtime
-        try:
-            yield
-        finally:
-            MPI.Wtime = wtime
 
     def before_call(self, state: RankState, *, sends: bool) -> None:
         """Charge the rank that is about to communicate."""

@@ -27,7 +27,7 @@ from ranks.words.errors import ProgramWarning
 HANGS, INTERRUPTED, CLOSED = 3, 130, 141  # the last two as a shell has them
 
 
-def status_of(problem: BaseException, name: str, *, compute_is_free: bool = True) -> int:
+def status_of(problem: BaseException, name: str) -> int:
     """Tell the user what has ended a program, and return the exit status."""
     if isinstance(problem, KeyboardInterrupt):
         return _tell("interrupted", INTERRUPTED)
@@ -41,11 +41,7 @@ def status_of(problem: BaseException, name: str, *, compute_is_free: bool = True
         return _tell(f"{name}: {problem}", 2)
     if isinstance(problem, (DeadlockError, CollectiveMismatchError)):
         return _tell(hang_report(problem), HANGS)
-    lines = users_traceback(problem)
-    if isinstance(problem, ZeroDivisionError) and compute_is_free:
-        lines.append("computing takes no virtual time here, so a time may be 0; remedy: --compute measured")
-    _tell("".join(lines).rstrip("\n"), 1)
-    return 1
+    return _tell("".join(users_traceback(problem)).rstrip("\n"), 1)
 
 
 @contextmanager

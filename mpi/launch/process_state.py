@@ -35,17 +35,19 @@ class ProcessState:
     environ, filters: They are `os.environ` and `warnings.filters`.
     logs:     It holds the root logger, and what is known of the others.
     folder:   It is the current folder.
+    looked_ps: This was the time when the rank last looked at a clock.
     threads:  These threads are waited for when the rank's program ends.
     exits:    These functions are called when the rank's program ends, with their arguments.
     """
 
-    __slots__ = ("environ", "exits", "filters", "folder", "logs", "modules", "of_sys", "threads")
+    __slots__ = ("environ", "exits", "filters", "folder", "logs", "looked_ps", "modules", "of_sys", "threads")
 
     def __init__(self, modules: dict[str, Any], of_sys: tuple[Any, ...], folder: str) -> None:
         self.modules, self.of_sys, self.folder = modules, of_sys, folder
         self.environ: Any = os.environ
         self.filters: Any = warnings.filters
         self.logs: tuple[logging.RootLogger, dict[str, Any]] = logging.root, _manager.__dict__
+        self.looked_ps = -1
         self.threads: list[Thread] = []
         self.exits: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
 

@@ -51,8 +51,6 @@ class Launch:
             finder = UsersFinder(lambda: states.running.modules, self.codes)
             stack.enter_context(users_modules(finder, {name: own[name] for name in own if name != "__main__"}))
             stack.enter_context(virtual_clocks(charge))
-            if compute:
-                stack.enter_context(compute.seen_by_wtime())
             stack.enter_context(ours_is_mpi4py())
             stack.enter_context(project_is_library())
             stack.enter_context(_exits_of_ranks())

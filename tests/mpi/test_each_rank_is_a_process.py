@@ -218,7 +218,7 @@ def test_clocks_show_virtual_time_and_sleep_spends_it(launch):
         import time
         began, date = time.perf_counter(), time.time()
         time.sleep(1000 - comm.rank)
-        print(comm.rank, time.perf_counter() - began, round(time.time() - date), MPI.Wtime())
+        print(comm.rank, round(time.perf_counter() - began, 5), round(time.time() - date), round(MPI.Wtime(), 5))
     """)  # fmt: skip
     assert done.lines == ["2 998.0 998 998.0", "1 999.0 999 999.0", "0 1000.0 1000 1000.0"]
 
@@ -252,3 +252,20 @@ def test_a_rank_may_have_its_output_redirected_while_others_print(launch):
             print("seen"); comm.Barrier()
     """)  # fmt: skip
     assert sorted(done.lines) == ["['hidden', 'hidden']", "seen"]
+
+
+def test_two_looks_at_a_clock_with_nothing_in_between_are_a_microsecond_apart(launch):
+    done = launch(2, """
+        import time
+        began, t = time.time(), MPI.Wtime()
+        assert 1e-6 <= MPI.Wtime() - t < 1.1e-6 and time.time() > began
+        while time.perf_counter() < 0.001:  # it ends
+            pass
+        comm.Barrier()
+        before = time.perf_counter_ns()
+        comm.Barrier()
+        print(time.perf_counter_ns() - before)
+    """)  # fmt: skip
+    assert (done.status, done.lines[0]) == (0, done.lines[1])
+    barrier = launch(2, "comm.Barrier()\ncomm.Barrier()\nprint(round(MPI.Wtime() * 1e9) // 2)").lines[0]
+    assert done.lines[0] == barrier
