@@ -82,6 +82,27 @@ def test_futures_are_computed_by_the_other_ranks(launch):
         assert done == (0, [f"0 1 4 9 16 25 36 {n_workers}", *ANSWERS], "")
 
 
+def test_workers_have_a_communicator_and_a_comm_executor_gives_them_its_tasks(launch):
+    text = """
+        from mpi4py.futures import MPICommExecutor, MPIPoolExecutor, get_comm_workers
+
+        def total(x):
+            return get_comm_workers().allreduce(x), get_comm_workers().size
+
+        if __name__ == "__main__":
+            with MPIPoolExecutor() as executor:
+                print(list(executor.map(total, range(executor.num_workers))))
+            with MPICommExecutor() as executor:
+                print(sorted(executor.map(abs, [-1, -2])))
+    """
+    for n, totals in ((4, [(3, 3)] * 3), (1, [(0, 1)])):
+        assert launch(n, text, args=("-m", "mpi4py.futures", "main.py")) == (0, [str(totals), "[1, 2]"], "")
+    wrong = launch(2, "", args=("-m", "mpi4py.futures", "none.py"))
+    assert (wrong.status, wrong.err.splitlines()[0]) == (
+        1, "mpi4py.futures: got none.py, expected a file; remedy: name it behind -m mpi4py.futures",
+    )  # fmt: skip
+
+
 def test_without_workers_a_rank_computes_its_futures_itself(launch):
     done = launch(1, FUTURES)
     assert done.lines[1:] == ANSWERS

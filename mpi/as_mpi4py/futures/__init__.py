@@ -76,7 +76,8 @@ class Workers:
 
 
 def serve(comm: Any, root: int) -> None:
-    """Compute the tasks that the root sends, until it sends None."""
+    """Compute the tasks that the root sends, until it sends None; all but the root call it."""
+    team.set(comm.Create_group(comm.group.Excl([root])))
     while (task := comm.recv(source=root, tag=_TASK)) is not None:
         comm.send(_computed(*task), dest=root, tag=_ANSWER)
 
@@ -90,6 +91,8 @@ def _computed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
 
 # The workers of a program that `-m mpi4py.futures` runs; a rank sees its own.
 pool: ContextVar[Workers | None] = ContextVar("pool", default=None)
+# The communicator of all workers, on each of them.
+team: ContextVar[Any] = ContextVar("team", default=None)
 
 
 class _Future(Future[Any]):
@@ -193,6 +196,9 @@ class MPICommExecutor:
         self._executor: MPIPoolExecutor | None = None
 
     def __enter__(self) -> MPIPoolExecutor | None:
+        if pool.get() is not None:  # the program has workers, which do not come here
+            self._executor = MPIPoolExecutor(**self._options)
+            return self._executor
         comm = self._comm.Dup()
         if comm.rank != self._root:
             serve(comm, self._root)
@@ -204,10 +210,10 @@ class MPICommExecutor:
     def __exit__(self, *exception: object) -> None:
         if self._executor is not None:
             self._executor.shutdown()
-            if self._executor._workers is not None:
+            if self._executor._workers not in (None, pool.get()):
                 self._executor._workers.stop()
 
 
 def get_comm_workers() -> Any:
-    """Return the communicator of the program and its workers."""
-    return MPI.COMM_WORLD
+    """Return the communicator of all workers, on one of them; a rank that computes its own tasks is alone."""
+    return team.get() or MPI.COMM_SELF

@@ -23,8 +23,9 @@ def main() -> None:
     """Run the program that `sys.argv` names."""
     comm = MPI.COMM_WORLD.Dup()
     del sys.argv[0]
-    if not sys.argv:
-        raise SystemExit("mpi4py.futures: got no program, expected a file; remedy: name it behind -m mpi4py.futures")
+    if not sys.argv or not Path(sys.argv[0]).is_file():
+        got = sys.argv[0] if sys.argv else "no program"
+        raise SystemExit(f"mpi4py.futures: got {got}, expected a file; remedy: name it behind -m mpi4py.futures")
     path = str(Path(sys.argv[0]).resolve())
     sys.path.insert(0, str(Path(path).parent))
     if comm.rank:
