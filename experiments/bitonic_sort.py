@@ -136,9 +136,9 @@ def one_thread_of_torch(x: np.ndarray) -> Callable[[], Any] | None:
 
 def fastest_s(call: Callable[[], Any]) -> float:
     """Return the seconds of the fastest of up to 5 calls in a second: what else the machine does only adds to it."""
+    gc.collect()
     seconds: list[float] = []
     while len(seconds) < 5 and sum(seconds) < 1:
-        gc.collect()
         begin = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - begin)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,9 @@ class ComparatorNetwork:
 
     def __init__(self, n: int, stages: Iterable[Iterable[Comparator]]) -> None:
         object.__setattr__(self, "n", _wires("ComparatorNetwork", n))
-        object.__setattr__(self, "stages", tuple(tuple((i, j) for i, j in stage) for stage in stages))
+        object.__setattr__(self, "stages", tuple(tuple(map(tuple, stage)) for stage in stages))
         for number, stage in enumerate(self.stages):
-            used = sorted(wire for comparator in stage for wire in comparator)
+            used = [*chain.from_iterable(stage)]
             wrong = [(i, j) for i, j in stage if not 0 <= i < j < n]
             if wrong or len(set(used)) < len(used):
                 got = f"comparator {wrong[0]}" if wrong else f"a wire that two comparators touch, of {sorted(stage)}"
@@ -139,7 +140,8 @@ def odd_even_transposition(n: int) -> ComparatorNetwork:
     Source:  Habermann, Carnegie Mellon University technical report, 1972.
     """
     _wires("odd_even_transposition", n)
-    return _first_wires(n, ([(i, i + 1) for i in range(s % 2, n - 1, 2)] for s in range(n)))
+    stages = ([*zip(range(s % 2, n - 1, 2), range(s % 2 + 1, n, 2), strict=True)] for s in range(n))
+    return ComparatorNetwork(n, [stage for stage in stages if stage])
 
 
 def pairwise(n: int) -> ComparatorNetwork:
