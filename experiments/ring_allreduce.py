@@ -168,9 +168,9 @@ def conclude(world: World, times_ps: dict[str, int]) -> None:
         return
     assert times_ps[SCATTER] + times_ps[GATHER] == times_ps[RING]
     say("The ring's time is that of its reduce-scatter and its all-gather, to the picosecond.")
-    naive_wins = [n for n in SIZES if expected_ps(world, NAIVE, n) < expected_ps(world, RING, n)]
-    if naive_wins and naive_wins[-1] < SIZES[-1]:
-        say(f"The ring is expected to win above {units.nice_bytes(naive_wins[-1])}; below, its many rounds cost more.")
+    naive_wins = next((n for n in reversed(SIZES) if expected_ps(world, NAIVE, n) < expected_ps(world, RING, n)), None)
+    if naive_wins and naive_wins < SIZES[-1]:
+        say(f"The ring is expected to win above {units.nice_bytes(naive_wins)}; below, its many rounds cost more.")
     else:
         say(f"{'Naive' if naive_wins else 'The ring'} is expected to be no slower at any size.")
 

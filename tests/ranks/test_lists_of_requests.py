@@ -23,7 +23,7 @@ def test_statuses_and_objects_follow_the_indices_in_whatever_order_messages_come
 
     def program(comm: ranks.Comm, order: tuple[int, ...], wait_ps: int) -> Any:
         if comm.rank:
-            ranks.spend(comm, order.index(comm.rank) * 20 * US)
+            ranks.spend(comm, order.index(comm.rank) * 4 * US)
             if name.islower():
                 return comm.send("x" * comm.rank, 0, 10 * comm.rank)
             return comm.Send(np.zeros(comm.rank, np.uint8), 0, 10 * comm.rank)
@@ -47,7 +47,7 @@ def test_statuses_and_objects_follow_the_indices_in_whatever_order_messages_come
         return rounds, len(statuses)
 
     for order in permutations((1, 2, 3, 4)):
-        for wait_ps, rounds in ((0, 4), (30 * US, 3), (10**9, 1)):
+        for wait_ps, rounds in ((0, 4), (8 * US, 3), (10**9, 1)):
             run = ranks.run(program, 4 + 1, order, wait_ps)
             assert run.results[0] == (rounds, max(n_statuses, 5 - rounds)), (order, wait_ps)
 
