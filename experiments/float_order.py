@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from experiments.lab.tables import Column, pair
 from experiments.lab.terminal import say
 from experiments.lab.units import decimals
 from experiments.lab.worlds import World
+from experiments.pictures.curves import locate
 from experiments.pictures.palette import styles
 from ranks import look
 
@@ -130,8 +130,8 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     """Measure errors by p, then who gets the same bits."""
     if world.first:
         say(f"Ranks: {world.name}\n")
-    if not world.real:
-        growth(world, args.plot, args.seed)
+    sizes = [2**k for k in range(1, world.p.bit_length()) if 2**k < world.p] + [world.p] * (world.p > 1)
+    found = growth(world, sizes, args.seed) if not world.real else {}
     todo = list((ALGORITHMS | {"(arrival order)": arrival_order}).items())
     bits = {name: same_bits(world, function, args.seed) for name, function in progress.track(todo, "comparing bits")}
     for name in ALGORITHMS:
@@ -141,12 +141,13 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         columns = [Column(f"{world.p} ranks, {TURNS} turns", called="algorithm"), *said]
         tables.table(columns, [[name, *same] for name, same in bits.items()], "bits")
         say("Orders that are fixed by rank give the same bits, however late messages come.")
+    if args.plot:
+        files.draw(args.plot, lambda: picture(sizes, found))
 
 
-def growth(world: World, plot: Path | None, seed: int) -> None:
-    """Print, and draw if asked to, how errors grow with the number of ranks."""
+def growth(world: World, sizes: list[int], seed: int) -> dict[tuple[str, int], Seen]:
+    """Print how errors grow with the number of ranks; return what was seen of each algorithm at each size."""
     p = world.p
-    sizes = [2**k for k in range(1, p.bit_length()) if 2**k < p] + [p] * (p > 1)
     todo = [(name, size) for size in sizes for name in ALGORITHMS]
     found = {(name, size): seen(name, size, seed, world.network) for name, size in progress.track(todo, "adding")}
     say(f"Sums of {N} float32 elements from 0 to 1, errors in u = 2^-24 of the exact sum (math.fsum):\n")
@@ -155,8 +156,7 @@ def growth(world: World, plot: Path | None, seed: int) -> None:
         largest = [Column("at most", "largest error"), Column("measured", "largest error", decimals(".2f"))]
         columns = [Column(f"{size} ranks", called="algorithm"), Column("in a chain", "additions"), *largest]
         tables.table([*columns, *pair("rms error", decimals(".3f"))], rows, f"{size} ranks")
-    if plot:
-        files.draw(plot, lambda: picture(sizes, found))
+    return found
 
 
 def yes_or_no(is_so: bool) -> str:
@@ -186,6 +186,7 @@ def picture(sizes: list[int], found: dict[tuple[str, int], Seen]) -> Any:
         axes.set_yscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.yaxis.set_major_formatter("{x:g}")
+        locate(axes)
         axes.grid(alpha=0.3)
     look.legend(figure, fontsize="small", ncols=4, loc="outside lower center")
     return figure

@@ -148,15 +148,17 @@ def picture(budget: int, curves: dict[str, Any]) -> Any:
     for name, (n, measured, curve) in curves.items():
         colour, marker = looks[name]
         lengths = np.geomspace(64, n, 100)
-        axes.plot(lengths, [curve(each) for each in lengths], color=colour, label=f"{name}, fitted")
-        axes.plot([n], [measured], marker=marker, fillstyle="none", color=colour)
+        axes.plot(lengths, [curve(each) for each in lengths], color=colour)
+        mark: dict[str, Any] = {"marker": marker, "fillstyle": "none", "color": colour}
+        axes.plot([n], [measured], **mark)
+        axes.plot([], [], label=name, **mark)
     axes.axhline(budget, color=look.INK, linestyle=":", label="the rank's memory")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter(lambda n, _: units.nice_bytes(n))
     axes.grid(alpha=0.3)
-    look.legend(axes)
+    look.legend(axes, title="lines through the probes, marks measured", alignment="left")
     return figure
 
 

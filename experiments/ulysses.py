@@ -33,7 +33,7 @@ from experiments.lab.tables import Column, pair, time_column
 from experiments.lab.terminal import say
 from experiments.lab.units import decimals
 from experiments.lab.worlds import Simulated, World
-from experiments.pictures.curves import tick
+from experiments.pictures.curves import locate, tick
 from experiments.pictures.palette import styles
 from parallel import costs
 from ranks import look
@@ -167,13 +167,13 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         say(f"       attention at {FLOPS_PER_S / 1e12:g} TFLOP/s, other work left out\n")
         runs = growth(world, args.tokens, sizes)
         winners(args.ranks, [args.tokens] if "--tokens" in args.given else WINNERS_TOKENS)
-        if args.plot:
-            draw(args.plot, world.network.name, args.tokens, sizes, runs)
-        if args.trace or args.html:
-            p = min(args.ranks, 8)
-            trace = play("ring", world.network, p, args.tokens, trace=True).trace
-            files.save_trace(args, trace, f"Ring attention, {p} ranks, {args.tokens:,} tokens each")
     numbers(world)
+    if args.plot:
+        draw(args.plot, world.network.name, args.tokens, sizes, runs)
+    if args.trace or args.html:
+        p = min(args.ranks, 8)
+        trace = play("ring", world.network, p, args.tokens, trace=True).trace
+        files.save_trace(args, trace, f"Ring attention, {p} ranks, {args.tokens:,} tokens each")
 
 
 def picture(network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, int], ranks.Run]) -> Any:
@@ -183,9 +183,10 @@ def picture(network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, i
     for name, (colour, marker) in styles(NAMES).items():
         style: dict[str, Any] = {"color": colour, "label": name}
         left.plot(sizes, [sent(name, p, tokens) * BYTES for p in sizes], **style)
+        style |= {"marker": marker, "fillstyle": "none"}
         played = [played_elements(runs[name, p], tokens) * BYTES for p in sizes]
-        left.plot(sizes, played, color=colour, marker=marker, linestyle="", fillstyle="none", markersize=8)
-        right.plot(sizes, [runs[name, p].time_ps for p in sizes], marker=marker, fillstyle="none", **style)
+        left.plot(sizes, played, linestyle="", markersize=8, **style | {"label": None})
+        right.plot(sizes, [runs[name, p].time_ps for p in sizes], **style)
     left.set_title("Sent by each rank, forward (lines expected, marks measured)", fontsize="medium")
     right.set_title(f"Time of a forward on {network}, with attention", fontsize="medium")
     for axes, nice, base in ((left, units.nice_bytes, 2), (right, units.nice_time, 10)):
@@ -195,7 +196,8 @@ def picture(network: str, tokens: int, sizes: list[int], runs: dict[tuple[str, i
         axes.set_xticks(sizes, [f"{p}" for p in sizes])
         axes.set_xlabel(f"ranks of {tokens:,} tokens each")
         axes.grid(alpha=0.3)
-    look.legend(left)
+    locate(right)
+    look.legend(right)
     return figure
 
 

@@ -87,8 +87,9 @@ def _wire_style(values: Any, wire: int) -> dict[str, Any]:
         return {"color": _WIRE, "linewidth": 0.8, "zorder": 1}
     from matplotlib import colormaps
 
-    lower = np.count_nonzero(values < values[wire])
-    return {"color": colormaps["viridis"](lower / max(1, len(values) - 1)), "linewidth": 2.5, "zorder": 1}
+    share = np.count_nonzero(values < values[wire]) / max(1, len(values) - 1)
+    # The first quarter of the colours cannot be seen on a dark page.
+    return {"color": colormaps["viridis"](0.25 + 0.75 * share), "linewidth": 2.5, "zorder": 1}
 
 
 def _states(network: ComparatorNetwork, x: Array | None) -> list[Any]:

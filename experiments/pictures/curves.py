@@ -26,23 +26,28 @@ def curves(
     nice_y: Callable[[float], str],
     vertical: str = "time",
 ) -> Any:
-    """Return a Figure of points (x, y) as measured over lines as expected; points without a line are joined."""
+    """Return a Figure of points (x, y) as measured over lines as expected; points are joined by dots off the lines."""
     figure = look.figure(8, 4.5)
     axes = look.axes(figure, title=title, xlabel=horizontal, ylabel=vertical)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    has_dots = False
     for index, (name, (colour, marker)) in enumerate(styles(points).items()):
-        joined = "" if name in lines else ":"
+        is_covered = {x for x, _ in points[name]} <= {x for x, _ in lines.get(name, ())}
+        joined = "" if is_covered else ":"
+        has_dots |= not is_covered
         mark: dict[str, Any] = {"marker": marker, "markersize": 6 + 1.5 * index, "fillstyle": "none", "color": colour}
         if name in lines:
             axes.plot(*zip(*lines[name], strict=True), color=colour)
         axes.plot(*zip(*points[name], strict=True), linestyle=joined, **mark)
-        axes.plot([], [], linestyle=joined or "-", **mark, label=name)
+        axes.plot([], [], linestyle="-" if name in lines else ":", **mark, label=name)
     axes.xaxis.set_major_formatter(lambda x, _: nice_x(x))
     axes.yaxis.set_major_formatter(lambda y, _: tick(nice_y(y)))
-    _locate(axes)
+    locate(axes)
     axes.grid(alpha=0.3)
     title = "lines expected, marks measured" if lines else "measured"
+    if lines and has_dots:
+        title += "\ndots join marks where no time is expected"
     if len(points) > 4:  # they would hide something
         look.legend(figure, title=title, alignment="left", loc="outside right upper")
     else:
@@ -50,7 +55,7 @@ def curves(
     return figure
 
 
-def _locate(axes: Any) -> None:
+def locate(axes: Any) -> None:
     """Put so many ticks on the vertical axis that its scale can be read where it spans few powers of ten."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 

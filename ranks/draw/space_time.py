@@ -65,11 +65,9 @@ class _Picture:
             if event.rank in self.shown:
                 spans[what].append((event.rank, start_ps / self.scale, end_ps / self.scale))
         for what, found in spans.items():
-            longest = max((stop - start for _, start, stop in found), default=0)
-            label = what if longest > self.end / 2000 else ""  # what nobody sees is not listed
             # The edge keeps what is short visible.
             edge = 0 if what == "waiting" else 0.4
-            self._boxes(found, 0.16, facecolor=COLOURS[what], edgecolor=COLOURS[what], linewidth=edge, label=label)
+            self._boxes(found, 0.16, facecolor=COLOURS[what], edgecolor=COLOURS[what], linewidth=edge, label=what)
 
     def draw_regions(self) -> None:
         """Draw a frame around each visit to a region, and write the region's name over its first one."""

@@ -69,7 +69,7 @@ def test_a_less_exact_sum_and_a_sum_in_order_of_arrival_are_noticed(monkeypatch)
     with pytest.raises(AssertionError, match="ring, 4 ranks: an error above its bound"):
         float_order.seen("ring", 4)
     monkeypatch.setattr(float_order, "ALGORITHMS", {"arrival": float_order.arrival_order})
-    monkeypatch.setattr(float_order, "growth", lambda p, plot, seed: None)
+    monkeypatch.setattr(float_order, "growth", lambda world, sizes, seed: {})
     with pytest.raises(AssertionError, match="arrival: turns differ"):
         call(float_order, monkeypatch, "--ranks", 5)
 

@@ -7,6 +7,7 @@ import pytest
 import ranks
 from experiments import bitonic_sort, float_order, ring_allreduce, stragglers, who_wins
 from experiments.lab.worlds import Simulated
+from experiments.pictures.curves import curves
 from experiments.pictures.palette import styles
 
 
@@ -28,6 +29,7 @@ def test_slow_links_are_drawn_for_all_rows_with_the_factor_that_was_asked_for(tm
     setting = stragglers.Setting(4, 1024, ranks.presets["alpha-beta"], 100, 12)
     stragglers.draw(setting, tmp_path / "slow.png")
     ((_, _, lines, points, *_), figure) = calls[0]
+    assert figure.legends[0].get_title().get_text() == "lines expected, marks measured"
     assert set(lines) == set(points) == set(stragglers.ALGORITHMS)
     assert {12, 64} <= {factor for factor, _ in points["ring"]}
     axes = figure.axes[0]
@@ -40,9 +42,21 @@ def test_all_sorts_are_drawn_and_a_line_where_a_formula_holds(tmp_path, monkeypa
     world, n = Simulated(4, ranks.presets["ethernet"]), 2**16
     times = {p: bitonic_sort.compare(Simulated(p, world.network), n, []) for p in (2, 4)}
     bitonic_sort.draw_all(world, tmp_path / "sort.png", n, times)
-    _, _, lines, points, *_ = calls[0][0]
+    (_, _, lines, points, *_), figure = calls[0]
+    (axes,) = figure.axes
+    title = axes.get_legend().get_title().get_text()
+    assert title == "lines expected, marks measured\ndots join marks where no time is expected"
+    dotted = [line for line in axes.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    assert len(dotted) == len(points) - len(lines)
     assert list(points) == list(bitonic_sort.SORTS)
     assert lines == {name: points[name] for name in ("bitonic_block_sort", "odd_even_block_sort")}
+
+
+def test_marks_beyond_the_end_of_a_line_are_joined_by_dots():
+    points = {"a": [(2, 1.0), (4, 2.0), (8, 3.0)]}
+    for line, styles_ in ((points["a"], ["-", "None"]), (points["a"][:2], ["-", ":"])):
+        axes = curves("", "", {"a": line}, points, str, str).axes[0]
+        assert [each.get_linestyle() for each in axes.lines if len(each.get_xdata())] == styles_
 
 
 def test_a_ring_s_messages_are_those_of_its_first_ranks_and_say_so(tmp_path, monkeypatch):

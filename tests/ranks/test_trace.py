@@ -266,6 +266,16 @@ def test_pictures_are_made_as_svg_and_png(tmp_path: Path) -> None:
     assert [text.get_text() for text in axes.texts] == ["ring", "barrier"]
 
 
+def test_a_legend_lists_what_is_short_too_since_its_edge_is_seen() -> None:
+    def program(comm: Any) -> None:
+        ranks.spend(comm, 10**12)
+        comm.Sendrecv(np.zeros(1), 1 - comm.rank, recvbuf=np.zeros(1))
+
+    figure = ranks.run(program, 2, trace=True).trace.picture()
+    listed = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert listed == ["compute", "send", "receive", "waiting", "message"]
+
+
 @pytest.mark.parametrize("p", [1, 2, 70])
 def test_pictures_are_made_of_few_and_of_many_ranks_and_of_nothing(p: int, tmp_path: Path) -> None:
     trace = ranks.run(star_barrier, p, True, trace=True).trace
