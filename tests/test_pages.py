@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
+    "docs/claims.md",
+    "docs/experiments.md",
     "docs/guide.md",
+    "docs/performance.md",
     "docs/running.md",
     "docs/testing.md",
     "examples/README.md",

@@ -23,7 +23,7 @@ def blocks(text):
 
 
 FILES, COMMANDS = blocks((ROOT / "docs" / "running.md").read_text())
-FIRST_FILES, FIRST_COMMANDS = blocks((ROOT / "README.md").read_text().split("\nTwo commands")[0])
+FIRST_FILES, FIRST_COMMANDS = blocks((ROOT / "README.md").read_text().split("\n## Your own ")[1])
 TESTS, RUNS = blocks((ROOT / "docs" / "testing.md").read_text())
 
 
