@@ -123,6 +123,8 @@ def Get_address(location: Any) -> int:
     """Return the address of some memory."""
     if isinstance(location, int):
         return int(location)
+    if isinstance(location, buffer):
+        return int(location.address)
     raw, _ = memory_of(location, writable=False)
     return int(raw.ctypes.data)
 

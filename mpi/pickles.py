@@ -6,6 +6,10 @@ import pickle as _pickle
 from collections.abc import Callable
 from typing import Any
 
+from mpi.exported import buffer
+
+_THRESHOLD = 1 << 18
+
 
 class Pickle:
     """Two functions that make bytes of objects and objects of bytes, and the protocol that the first one takes."""
@@ -18,7 +22,16 @@ class Pickle:
         if dumps is None and protocol is None:
             protocol = _pickle.HIGHEST_PROTOCOL
         self.PROTOCOL = protocol
-        self.THRESHOLD = 1 << 18
+        self._threshold = _THRESHOLD
+
+    @property
+    def THRESHOLD(self) -> int:  # mpi4py's name
+        """From how many bytes on a buffer is kept apart."""
+        return self._threshold
+
+    @THRESHOLD.setter
+    def THRESHOLD(self, n_bytes: int | None) -> None:
+        self._threshold = _THRESHOLD if n_bytes is None else n_bytes
 
     def dumps(self, obj: Any) -> bytes:
         """Return the bytes of an object."""
@@ -33,11 +46,11 @@ class Pickle:
         buffers: list[Any] = []
         protocol = max(self.PROTOCOL or 0, 5)
 
-        def keep(buffer: Any) -> bool:
-            raw = buffer.raw()
+        def keep(picked: Any) -> bool:
+            raw = picked.raw()
             if raw.nbytes < self.THRESHOLD:
                 return True
-            buffers.append(raw)
+            buffers.append(buffer(raw))
             return False
 
         return self._dumps(obj, protocol, buffer_callback=keep), buffers

@@ -12,7 +12,7 @@ import numpy as np
 from mpi.buffers import message
 from mpi.common import CommBase
 from mpi.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
-from mpi.matched import MESSAGE_NO_PROC, Message
+from mpi.matched import NO_PROC, Message
 from mpi.requests import Prequest, Request
 from mpi.simulated import whole
 from mpi.status import Status
@@ -174,13 +174,13 @@ class PointToPoint(CommBase):
     def Mprobe(self, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Message:
         """Wait for a message, and take it out of its queue: only the handle returned can receive it."""
         matched = self._c.Mprobe(*numbers(source, tag), status)
-        return Message._of(matched) if matched._message is not None else MESSAGE_NO_PROC
+        return Message._of(matched if matched._message is not None else NO_PROC)
 
     def Improbe(self, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Message | None:
         """Return the handle of a message that is there now, or None."""
         matched = self._c.Improbe(*numbers(source, tag), status)
         if matched is None:
             return None
-        return Message._of(matched) if matched._message is not None else MESSAGE_NO_PROC
+        return Message._of(matched if matched._message is not None else NO_PROC)
 
     probe, iprobe, mprobe, improbe = Probe, Iprobe, Mprobe, Improbe

@@ -313,9 +313,9 @@ def _ranks(comm: Any, ranks: Any) -> tuple[int, ...]:
 
 def _weights(weights: Any, n: int) -> tuple[int, ...] | None:
     """Return the weights of n edges, None if they have none."""
-    if weights is None or isinstance(weights, int):
-        return () if weights == WEIGHTS_EMPTY else None
-    found = tuple(whole(weight) for weight in weights)
+    if weights is None or (isinstance(weights, int) and weights != WEIGHTS_EMPTY):
+        return None
+    found = () if isinstance(weights, int) else tuple(whole(weight) for weight in weights)
     if len(found) != n:
         raise wrong(WrongValueError, f"{len(found)} weights", f"{n}, one for each edge", "correct them")
     return found

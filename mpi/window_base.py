@@ -169,7 +169,7 @@ class WindowBase(Attributes, HasHints, HandlesErrors):
         """Return the rank's own memory of the window."""
         opened = self._object()
         memory = opened.segments[opened.c.rank].memory
-        return buffer._of(memory, memory)
+        return buffer._of(memory, None if opened.flavor == constants.WIN_FLAVOR_DYNAMIC else memory)
 
     def __buffer__(self, flags: int) -> memoryview:
         memory = EMPTY if self._o is None else self._o.segments[self._o.c.rank].memory

@@ -246,3 +246,13 @@ def test_a_bcast_inside_of_a_bcast_s_pickling_is_refused():
         return comm.bcast(3)
 
     assert run(program, 1).results == [3]
+
+
+def test_edges_without_weights_where_there_are_some_are_refused_and_a_dynamic_window_has_no_address():
+    def program(comm):
+        with pytest.raises(ValueError, match="got 0 weights, expected 1"):
+            comm.Create_dist_graph_adjacent([0], [0], MPI.WEIGHTS_EMPTY, MPI.WEIGHTS_EMPTY)
+        window = MPI.Win.Create_dynamic(comm=comm)
+        return MPI.Get_address(window.tomemory()), MPI.Get_address(MPI.Alloc_mem(8)) > 0
+
+    assert run(program, 1).results == [(0, True)]

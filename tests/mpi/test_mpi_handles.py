@@ -175,3 +175,24 @@ def test_a_wrong_array_interface_raises_as_in_mpi4py(other, error):
     run(lambda comm: comm.Sendrecv(Interface(), 0, recvbuf=np.zeros(3, np.uint8), source=0), 1)
     with pytest.raises(error):
         run(program, 1)
+
+
+def test_the_message_of_nobody_is_null_once_it_is_received():
+    def program(comm):
+        found = comm.mprobe(MPI.PROC_NULL)
+        assert found == MPI.MESSAGE_NO_PROC
+        assert found.recv() is None
+        assert MPI.MESSAGE_NO_PROC
+        return found == MPI.MESSAGE_NULL
+
+    assert run(program, 1).results == [True]
+
+
+def test_buffers_above_a_threshold_are_pickled_apart():
+    pickles = MPI.Pickle()
+    for threshold, n_apart in ((16, 1), (17, 0), (None, 0)):
+        pickles.THRESHOLD = threshold
+        data, apart = pickles.dumps_oob(np.arange(2))
+        assert [type(each) for each in apart] == [MPI.buffer] * n_apart
+        assert pickles.loads_oob(data, apart).tolist() == [0, 1]
+    assert pickles.THRESHOLD == 1 << 18
