@@ -174,18 +174,15 @@ def neighbour_exchange_allgather_cost(machine: Machine, n_items: int, itemsize: 
         return ring_allgather_cost(machine, n_items, itemsize)
     bounds = itemsize * bound(n_items, p, np.arange(p + 1))
 
-    def at(turn: int) -> Round:
-        def moves(ranks: Array) -> Moves:
-            partner = _partner(ranks, turn, p)
-            if not turn:
-                return Moves([partner], [bounds[ranks + 1] - bounds[ranks]], [partner])
-            pair = _pair_that_comes(ranks, turn - 1, p)
-            return Moves([partner], [bounds[2 * pair + 2] - bounds[2 * pair]], [partner])
-
-        return moves
+    def moves(ranks: Array, turn: int) -> Moves:
+        partner = _partner(ranks, turn, p)
+        if not turn:
+            return Moves([partner], [bounds[ranks + 1] - bounds[ranks]], [partner])
+        pair = _pair_that_comes(ranks, turn - 1, p)
+        return Moves([partner], [bounds[2 * pair + 2] - bounds[2 * pair]], [partner])
 
     if can_be_played(n_rounds=p // 2):
-        return cost_of_rounds(machine, Rounds.of(p, [at(turn) for turn in range(p // 2)], int(bounds[2])))
+        return cost_of_rounds(machine, Rounds(p, p // 2, 1, moves, int(bounds[2])))
     in_step_ps = machine.slowest_ps(int(bounds[1])) + (p // 2 - 1) * machine.slowest_ps(int(bounds[2]))
     # Its own block, then all pairs but the last one that comes.
     ranks = np.arange(p)

@@ -185,22 +185,18 @@ def butterfly_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1
     p = machine.p
     q = 1 << (p - 1).bit_length()
 
-    def at(distance: int) -> Round:
-        def moves(ranks: Array) -> Moves:
-            partners, slots = [], []
-            for virtual in (ranks, ranks + p):
-                other = virtual ^ distance
-                partners.append(np.where((virtual < q) & (other % p != ranks), other % p, NOBODY))
-                slots.append(other // p)
-            # Of two messages between the same ranks, the first is received first.
-            twice = partners[0] == partners[1]
-            slots = [np.where(twice, slot, number) for slot, number in zip((0, 1), slots, strict=True)]
-            return Moves(partners, [0, 0], partners, slots=slots)
+    def moves(ranks: Array, number: int) -> Moves:
+        partners, slots = [], []
+        for virtual in (ranks, ranks + p):
+            other = virtual ^ (1 << number)
+            partners.append(np.where((virtual < q) & (other % p != ranks), other % p, NOBODY))
+            slots.append(other // p)
+        # Of two messages between the same ranks, the first is received first.
+        twice = partners[0] == partners[1]
+        slots = [np.where(twice, first, slot) for first, slot in zip((0, 1), slots, strict=True)]
+        return Moves(partners, [0, 0], partners, slots=slots)
 
-        return moves
-
-    rounds = [at(1 << k) for k in range((p - 1).bit_length())]
-    return cost_of_rounds(machine, Rounds.of(p, rounds, 0, width=2))
+    return cost_of_rounds(machine, Rounds(p, (p - 1).bit_length(), 2, moves, 0))
 
 
 @cost_of(dissemination_barrier)

@@ -9,11 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import (
-    Array,
-    block_bounds,
-    block_sizes,
-)
+from collectives.arrays import Array, block_bounds, block_sizes
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine

@@ -13,7 +13,7 @@ from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
 from collectives.player import cost_of_rounds
 from collectives.reduction import Op
-from collectives.rounds import NOBODY, Moves, Round, Rounds
+from collectives.rounds import NOBODY, Moves, Rounds
 from collectives.scan import doublings
 from collectives.schedules import cost_of_chain
 from collectives.scratch import scratch
@@ -98,14 +98,11 @@ def recursive_doubling_exscan_cost(machine: Machine, n_items: int, itemsize: int
     """Return the cost of `recursive_doubling_exscan` of n_items on each rank."""
     p, n_bytes = machine.p, n_items * itemsize
 
-    def at(distance: int) -> Round:
-        def moves(ranks: Array) -> Moves:
-            comes, sends = ranks >= distance, ranks + distance < p
-            to, source = np.where(sends, ranks + distance, NOBODY), np.where(comes, ranks - distance, NOBODY)
-            # What comes first is copied, and what nobody asks for any more is not reduced.
-            return Moves([to], [n_bytes], [source], n_bytes, comes * ((distance > 1) + sends.astype(int)))
+    def moves(ranks: Array, number: int) -> Moves:
+        distance = 1 << number
+        comes, sends = ranks >= distance, ranks + distance < p
+        to, source = np.where(sends, ranks + distance, NOBODY), np.where(comes, ranks - distance, NOBODY)
+        # What comes first is copied, and what nobody asks for any more is not reduced.
+        return Moves([to], [n_bytes], [source], n_bytes, comes * ((distance > 1) + sends.astype(int)))
 
-        return moves
-
-    rounds = [at(1 << k) for k in range((p - 1).bit_length())]
-    return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))
+    return cost_of_rounds(machine, Rounds(p, (p - 1).bit_length(), 1, moves, n_bytes))

@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import (
-    Array,
-    block_sizes,
-    bounds_of,
-    rotate,
-    rotated_bounds,
-)
+from collectives.arrays import Array, block_sizes, bounds_of, rotate, rotated_bounds
 from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine

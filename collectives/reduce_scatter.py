@@ -130,17 +130,15 @@ def pairwise_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) 
     p = machine.p
     sizes = itemsize * np.array(block_sizes(n_items, p))
 
-    def at(step: int) -> Round:
-        def moves(ranks: Array) -> Moves:
-            dest, source = (ranks + step) % p, (ranks - step) % p
-            # The first block from above is kept as it is; all blocks from there are reduced into those from below.
-            times = (source != p - 1).astype(int) + (ranks < p - 1) * (step == p - 1)
-            return Moves([dest], [sizes[dest]], [source], sizes[ranks], times)
-
-        return moves
+    def moves(ranks: Array, number: int) -> Moves:
+        step = number + 1
+        dest, source = (ranks + step) % p, (ranks - step) % p
+        # The first block from above is kept as it is; all blocks from there are reduced into those from below.
+        times = (source != p - 1).astype(int) + (ranks < p - 1) * (step == p - 1)
+        return Moves([dest], [sizes[dest]], [source], sizes[ranks], times)
 
     if can_be_played(n_rounds=p - 1):
-        return cost_of_rounds(machine, Rounds.of(p, [at(step) for step in range(1, p)], int(sizes[0])))
+        return cost_of_rounds(machine, Rounds(p, p - 1, 1, moves, int(sizes[0])))
     # In step, but for one reduction of those that had nothing to reduce once.
     about_ps = (p - 1) * machine.slowest_ps(int(sizes[0])) + p * machine.network.reduce_ps(int(sizes[0]))
     bytes_sent = (n_items * itemsize - sizes).tolist()

@@ -14,7 +14,7 @@ from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
 from collectives.player import cost_of_rounds
 from collectives.reduction import Op
-from collectives.rounds import NOBODY, Moves, Round, Rounds
+from collectives.rounds import NOBODY, Moves, Rounds
 from collectives.schedules import cost_of_chain
 from collectives.scratch import scratch
 from ranks import mpi_of
@@ -94,13 +94,9 @@ def recursive_doubling_scan_cost(machine: Machine, n_items: int, itemsize: int) 
     """Return the cost of `recursive_doubling_scan` of n_items on each rank."""
     p, n_bytes = machine.p, n_items * itemsize
 
-    def at(distance: int) -> Round:
-        def moves(ranks: Array) -> Moves:
-            to = np.where(ranks + distance < p, ranks + distance, NOBODY)
-            source = np.where(ranks >= distance, ranks - distance, NOBODY)
-            return Moves([to], [n_bytes], [source], n_bytes * (ranks >= distance))
+    def moves(ranks: Array, number: int) -> Moves:
+        comes, distance = ranks >= 1 << number, 1 << number
+        to, source = np.where(ranks + distance < p, ranks + distance, NOBODY), np.where(comes, ranks - distance, NOBODY)
+        return Moves([to], [n_bytes], [source], n_bytes * comes)
 
-        return moves
-
-    rounds = [at(1 << k) for k in range((p - 1).bit_length())]
-    return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))
+    return cost_of_rounds(machine, Rounds(p, (p - 1).bit_length(), 1, moves, n_bytes))

@@ -85,10 +85,13 @@ class _Grid:
 
     def merge(self, level: int) -> None:
         """Sort the columns of each block of 2^level rows, each of which is a bitonic sequence."""
-        for run in (1 << bit for bit in range(level - 1, -1, -1)):
-            a = self.whole(self.here).reshape(-1, 2, run * (self.columns + self.pad))
-            b = self.whole(self.there).reshape(a.shape)
+        source, dest = self.whole(self.here), self.whole(self.there)
+        for bit in reversed(range(level)):
+            shape = -1, 2, (self.columns + self.pad) << bit
+            a, b = source.reshape(shape), dest.reshape(shape)
             exchange(a[:, 0], a[:, 1], b[:, 0], b[:, 1])
+            source, dest = dest, source
+        if level % 2:
             self.here, self.there = self.there, self.here
 
     def complement(self, old: int | None, new: int | None) -> None:

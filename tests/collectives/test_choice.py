@@ -161,6 +161,17 @@ def test_a_choice_among_1024_ranks_plays_few_rounds_and_messages(network: str, o
     assert len(turns) + len(messages) // 8 <= 800
 
 
+@pytest.mark.parametrize("network", ["dgx-h100", "nvlink", "ethernet"])
+def test_a_double_tree_is_given_up_only_where_it_takes_longer(network: str) -> None:
+    """A few segments tell too little by up to a fifth, or too much by a twentieth; 0.75 of it is believed."""
+    machine, row = collectives.Machine.of(ranks.presets[network], 9), CATALOGUE["allreduce"]["double_tree"]
+    whole = row.cost(machine, 2**22, 4)
+    with player.giving_up_after(whole.expected_ps):
+        assert row.cost(machine, 2**22, 4) == whole
+    with player.giving_up_after(whole.expected_ps // 2), pytest.raises(player.TakesLongerError):
+        row.cost(machine, 2**22, 4)
+
+
 def test_at_best_is_never_more_than_the_cost() -> None:
     rows = [row for rows in CATALOGUE.values() for row in rows.values() if row.at_best_ps]
     assert len(rows) >= 10
