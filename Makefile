@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test hunt notebooks lint types bench bench-mpi bench-costs bench-sorting bench-attention conformance
+.PHONY: demo test hunt notebooks lint types bench bench-mpi bench-costs bench-sorting bench-attention bench-training conformance
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
@@ -54,6 +54,9 @@ conformance: $(STAMP)
 # PyTorch, the peer, is used if it is there: .venv/bin/python -m pip install torch
 bench-attention: $(STAMP)
 	$(BIN)/python benchmarks/attention.py
+
+bench-training: $(STAMP)
+	$(BIN)/python benchmarks/training_step.py
 
 $(STAMP): pyproject.toml
 	@echo "Making the environment $(VENV) with all libraries, once: a minute or two"

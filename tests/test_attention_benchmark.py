@@ -36,6 +36,12 @@ def test_a_child_sees_that_dense_takes_more_memory() -> None:
     assert dense > 8 * 1024 * 1024 * 4 > ours
 
 
+def test_a_child_gives_seconds_of_steps_of_training() -> None:
+    done = run("_training_child.py", "16", "32", "2")
+    assert done.returncode == 0, done.stderr
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in json.loads(done.stdout).values())
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [(["--runs", "0"], "--runs: got 0, expected 1 or"), (["--seq", "-5"], "--seq: got -5, expected")],

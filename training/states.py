@@ -57,6 +57,8 @@ class UnitState:
         n_updated = self.updated.stop - self.updated.start
         self.moments = {name: np.zeros(n_updated, dtype) for name in optimizer.moments}
         self.ledger: Ledger | None = None
+        self._parameters = self.views(self.x) if zero < 3 else {}
+        self._gradients = self.views(self.gradient) if zero < 2 else {}
         self._going: Any = None
 
     def listen(self, ledger: Ledger) -> None:
@@ -89,12 +91,12 @@ class UnitState:
 
         Cost: under zero=3 an all-gather of the unit.
         """
-        flat = self.x
-        if self.zero == 3:
-            flat = np.empty(self.n, self.x.dtype)
-            flat[self.held] = self.x
-            self._note("gathered", flat)
-            ring_allgather(self.data, flat[self.held], counts=self.counts, out=flat)
+        if self.zero < 3:
+            return self._parameters
+        flat = np.empty(self.n, self.x.dtype)
+        flat[self.held] = self.x
+        self._note("gathered", flat)
+        ring_allgather(self.data, flat[self.held], counts=self.counts, out=flat)
         return self.views(flat)
 
     def views(self, flat: Array) -> Arrays:
@@ -113,7 +115,7 @@ class UnitState:
         Cost: under zero=2 and 3 a reduce-scatter of the unit, since only a shard of the sum is kept.
         """
         if self.zero < 2:
-            for name, view in self.views(self.gradient).items():
+            for name, view in self._gradients.items():
                 view += gradients[name]
             return
         done = self.finish(dict(gradients))
@@ -125,7 +127,7 @@ class UnitState:
         """Begin to sum over the data-parallel ranks: this unit's gradients are complete on this rank."""
         if self.zero >= 2:
             return
-        views = self.views(self.gradient)
+        views = self._gradients
         for name, done in self.finish(views).items():
             if done is not views[name]:
                 views[name][...] = done

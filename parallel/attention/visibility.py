@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ class Visibility:
     q_segments: Array | None
     k_segments: Array | None
 
-    @property
+    @cached_property
     def is_full(self) -> bool:
         """Return whether every query sees every key."""
         if self.mask is not None or self.q_segments is not None:
@@ -129,6 +130,8 @@ def visibility(
 
 def _positions(who: str, name: str, given: Any, n: int) -> Array:
     """Return n positions: those given, or consecutive ones from the one given."""
+    if type(given) is int:
+        return _consecutive(given, n)
     positions = np.asarray(given)
     if not np.issubdtype(positions.dtype, np.integer) or positions.shape not in ((), (n,)):
         got = f"{name} of dtype {positions.dtype} and shape {positions.shape}"
@@ -136,6 +139,14 @@ def _positions(who: str, name: str, given: Any, n: int) -> Array:
         refuse(ValueError, who, got, expected, "pass the place of each token in the whole sequence")
     positions = positions.astype(np.int64)
     return positions + np.arange(n) if positions.ndim == 0 else positions
+
+
+@lru_cache(maxsize=8)
+def _consecutive(first: int, n: int) -> Array:
+    """Return n positions from the first on, read-only, since all who ask for them share them."""
+    positions = np.arange(first, first + n)
+    positions.flags.writeable = False
+    return positions
 
 
 def _segments(who: str, name: str, given: Any, shape: tuple[int, int]) -> Array | None:
