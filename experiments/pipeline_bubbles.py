@@ -31,12 +31,13 @@ from ranks import look
 from training.pipeline import LOOPED, SCHEDULES, Timeline, costs, make_schedule, play, shortest_schedule, text
 from training.pipeline.drawing import draw_on, legend_of_passes
 
-SHOWS = "Nine pipeline schedules drawn: bubble, activations and messages beside formulas; latency; the shortest of all."
+SHOWS = "Nine pipeline schedules drawn: bubble, activations and messages beside formulas; latency; the shortest order."
 TAKES = "2 s"
 EXAMPLES = {
     "": "4 ranks, 8 microbatches, passes of 10 each, messages of 1",
     "--ranks 8 --microbatches 32 --schedules 1f1b dualpipe": "more ranks, fewer schedules",
     "--forward 5 --input 6 --weight 4 --latency 3": "passes that take different times, and slow messages",
+    "--shortest --schedules zb-h1 zb-v": "is there any order that is better?",
     "--plot bubbles.png": "all schedules on one clock, and how their idle time grows",
 }
 EXPECTED = """\
@@ -50,7 +51,7 @@ Expected idle time of rank 0 between its first and its last pass, B = I + W:
   dualpipe-v                   (p-1)(F+I-W)/2
 """
 DRAWN_RANKS = 8  # up to so many are drawn as text
-SEARCHED, MOST_STATES = (3, 6), 1_000  # ranks and microbatches of the search, and when it gives up
+MOST_STATES = 20_000  # when a search gives up
 PASS_S, PASS_BYTES = 2e-4, 2_000  # what a pass takes of this machine, in all tables together
 
 
@@ -170,26 +171,37 @@ def at_once(setting: Setting, names: Sequence[str]) -> None:
 
 
 def search(setting: Setting) -> None:
-    """Print the shortest step that any order makes with so many activations, beside schedules that keep as many."""
-    small = replace(setting, p=min(setting.p, SEARCHED[0]), m=min(setting.m, SEARCHED[1]))
-    times = setting.F, setting.I, setting.W
-    named = {name: small.played(name) for name in ("1f1b", "zb-h1", "zb-h2")}
-    rows = []
-    for most in range(1, min(2 * small.p - 1, small.m) + 1):
-        row: list[Any] = [most]
-        for split in (False, True):
-            try:
-                schedule = shortest_schedule(small.p, small.m, most, *times, split=split, most_states=MOST_STATES)
-                row.append(play(schedule, *times).length)
-            except ValueError:  # too many states
-                row.append(None)
-        rows.append([*row, *(each.length if max(each.peaks) == most else None for each in named.values())])
-    say(f"The shortest step of {small.p} ranks and {small.m} microbatches, whatever the order, by exact search:")
-    shortest = [Column(what, "shortest", written) for what in ("B whole", "I, W apart")]
-    table(
-        [Column("activations"), *shortest, *(Column(name, "with as many", written) for name in named)], rows, "search"
-    )
+    """Print the shortest steps that any order makes with so many activations, beside schedules that keep as many."""
+    one = replace(setting, p=min(setting.p, 3), m=min(setting.m, 6))
+    two = replace(setting, p=min(setting.p, 2), m=min(setting.m, 4), v=2)
+    there, back = range(two.p), range(two.p)[::-1]
+    say(f"The shortest step of {one.p} ranks and {one.m} microbatches, whatever the order, by exact search:")
+    table_of_shortest(one, {"shortest": [*range(one.p)]}, ["1f1b", "zb-h1", "zb-h2"], "search")
+    say(f"The same for {two.p} ranks of two stages and {two.m} microbatches. A V turns back at the last rank:")
+    shapes = {"shortest loop": [*there, *there], "shortest V": [*there, *back]}
+    table_of_shortest(two, shapes, ["interleaved", "zb-v", "dualpipe-v"], "search of two stages")
     terminal.tell("A schedule that takes as long as the shortest of its row cannot be beaten with its memory.")
+
+
+def table_of_shortest(setting: Setting, shapes: dict[str, list[int]], names: list[str], title: str) -> None:
+    """Print a row for each number of activations: the shortest step if stages lie like this, and what has a name."""
+    named = {name: setting.played(name) for name in names}
+    v, times = setting.stages(names[-1]), setting.times(names[-1])
+    rows = []
+    for most in range(v, max(max(each.peaks) for each in named.values()) + 1):
+        row: list[Any] = [Fraction(most, v)]
+        for holders in shapes.values():
+            for split in (False, True):
+                limits: Any = {"split": split, "holders": holders, "most_states": MOST_STATES}
+                try:
+                    found = shortest_schedule(setting.p, setting.m, most, *times, **limits)
+                    row.append(play(found, *times).length)
+                except ValueError:  # too many states
+                    row.append(None)
+        rows.append([*row, *(each.length if max(each.peaks) == most else None for each in named.values())])
+    searched = [Column(what, shape, written) for shape in shapes for what in ("B whole", "I, W apart")]
+    known = [Column(name, "with as many", written) for name in names]
+    table([Column("activations", "", written), *searched, *known], rows, title)
 
 
 def picture(setting: Setting, names: Sequence[str]) -> Any:
@@ -243,7 +255,8 @@ def experiment(world: World, args: argparse.Namespace, setting: Setting) -> None
     both = [name for name in names if name.startswith("dualpipe")]
     if both and setting.m >= 2 * setting.p:
         at_once(setting, both)
-    search(setting)
+    if args.shortest:
+        search(setting)
     if args.plot:
         files.draw(args.plot, lambda: picture(setting, names))
 
@@ -275,6 +288,9 @@ def parser() -> Parser:
         "--schedules", nargs="+", choices=SCHEDULES, default=list(SCHEDULES), metavar="NAME",
         help=f"which schedules: {', '.join(SCHEDULES)} (default: all)",
     )  # fmt: skip
+    made.add_argument(
+        "--shortest", action="store_true", help="find the shortest step that any order makes with so many activations"
+    )
     made.add_plot("all schedules on one clock, and their idle time against M, C and W")
     return made
 

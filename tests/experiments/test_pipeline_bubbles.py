@@ -39,7 +39,7 @@ def test_the_readme_of_dualpipe_is_told_apart_from_the_count(tmp_path):
 
 
 def test_the_search_shows_who_is_the_shortest_with_its_activations(tmp_path):
-    rows = tables(tmp_path, "--schedules", "1f1b", "--input", "15")["search"]
+    rows = tables(tmp_path, "--schedules", "1f1b", "--input", "15", "--shortest")["search"]
     by_most = {row["activations"]: row for row in rows}
     assert by_most[3]["shortest_b_whole"] == by_most[3]["with_as_many_1f1b"]
     assert by_most[3]["shortest_i_w_apart"] == by_most[3]["with_as_many_zb_h1"]

@@ -42,13 +42,19 @@ def test_passes_that_run_at_once_share_their_time() -> None:
 
 @pytest.mark.parametrize("name", ["interleaved", "zb-v", "dualpipe"])
 def test_a_picture_has_a_box_for_every_pass_and_says_what_colours_mean(name: str) -> None:
-    played = play(make_schedule(name, 4, 8), FB=3 if name == "dualpipe" else None)
+    chunks = 2 if name == "interleaved" else 1
+    played = play(make_schedule(name, 4, 8, chunks), FB=3 if name == "dualpipe" else None)
     figure = draw(played, "a title")
     (axes,) = figure.axes
     ops = [op for ops in played.schedule.operations for op in ops]
     assert len(axes.patches) == len(ops) + 4  # and what lies behind each row
     assert [patch.get_x() for patch in axes.patches if patch.get_y() < 0.4][1:] == [t[0] for t in played.times[0]]
     assert sorted(int(words.get_text()) for words in axes.texts) == sorted(op.microbatch for op in ops)
+    # Two that run at once have half of the row each; a later stage of a rank is paler.
+    assert len({patch.get_y() for patch in axes.patches if patch.get_y() < 0.4}) == (2 if name == "dualpipe" else 1)
+    first = played.schedule.operations[0]
+    colours = {op[:2]: patch.get_facecolor() for op, patch in zip(first, axes.patches[1:], strict=False)}
+    assert len(set(colours.values())) == len(colours) == len({op[:2] for op in first})
     (legend,) = figure.legends
     kinds = {op.kind for op in ops}
     assert {words.get_text()[0] for words in legend.get_texts()} == kinds

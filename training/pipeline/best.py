@@ -3,69 +3,89 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, product
 from typing import Any
 
 from training.pipeline.schedule import Op, Schedule
 
-Counts = tuple[tuple[int, ...], ...]  # for each rank, how many of its passes of each kind have ended
-Running = tuple[tuple[int, Any] | None, ...]  # for each rank, the kind of its pass and the time left, or None
+Pass = tuple[int, int]  # stage and kind; kinds are counted from F on
+Counts = tuple[tuple[int, ...], ...]  # for each stage, how many of its passes of each kind have ended
+Running = tuple[tuple[Pass, Any] | None, ...]  # for each rank, its pass and the time left, or None
 State = tuple[Counts, Running]
+Started = tuple[Pass | None, ...]  # by rank
 
 
 @dataclass(frozen=True)
 class _Search:
-    """What is searched: p stages, one a rank, m microbatches, and the time of each kind of pass, F first."""
+    """What is searched: ranks of stages, microbatches, the time of each kind of pass, and the most activations."""
 
-    p: int
+    holders: tuple[int, ...]
     m: int
     takes: tuple[Any, ...]
     limit: int
 
-    def can_start(self, counts: Counts, rank: int) -> Iterator[int]:
-        """Yield the kinds of passes that a rank could start now."""
-        own = counts[rank]
-        if own[0] < self.m and own[0] - own[-1] < self.limit and (rank == 0 or counts[rank - 1][0] > own[0]):
-            yield 0
-        if own[1] < own[0] and (rank == self.p - 1 or counts[rank + 1][1] > own[1]):
-            yield 1
-        if len(own) > 2 and own[2] < own[1]:
-            yield 2
+    @cached_property
+    def stages(self) -> list[list[int]]:
+        """The stages of each rank."""
+        return [[s for s, holder in enumerate(self.holders) if holder == r] for r in range(1 + max(self.holders))]
 
-    def after(self, state: State) -> Iterator[tuple[Any, State, tuple[int | None, ...]]]:
-        """Yield what can come next: the time to it, the state when the next pass ends, and the kinds started now."""
+    def can_start(self, counts: Counts, rank: int) -> Iterator[Pass]:
+        """Yield the passes that an idle rank could start now."""
+        kept = sum(counts[stage][0] - counts[stage][-1] for stage in self.stages[rank])
+        for stage in self.stages[rank]:
+            own = counts[stage]
+            if own[0] < self.m and kept < self.limit and (stage == 0 or counts[stage - 1][0] > own[0]):
+                yield stage, 0
+            if own[1] < own[0] and (stage == len(counts) - 1 or counts[stage + 1][1] > own[1]):
+                yield stage, 1
+            if len(own) > 2 and own[2] < own[1]:
+                yield stage, 2
+
+    def after(self, state: State) -> Iterator[tuple[Any, State, Started]]:
+        """Yield what can come next: the time to it, the state when the next pass ends, and the passes started now."""
         counts, running = state
-        options: list[list[int | None]] = [
-            [None] if running[rank] else [*self.can_start(counts, rank), None] for rank in range(self.p)
+        options: list[list[Pass | None]] = [
+            [None] if run else [*self.can_start(counts, rank), None] for rank, run in enumerate(running)
         ]
         for started in product(*options):
-            now = [(k, self.takes[k]) if k is not None else run for k, run in zip(started, running, strict=True)]
+            now = [(new, self.takes[new[1]]) if new else run for new, run in zip(started, running, strict=True)]
             step = min((left for _, left in filter(None, now)), default=None)
-            # A rank that idles although a pass would end before anything else does gains nothing.
-            idles = (rank for rank in range(self.p) if now[rank] is None)
-            if step is None or any(self.takes[k] <= step for rank in idles for k in options[rank] if k is not None):
+            idles = (rank for rank, run in enumerate(now) if run is None)
+            if step is None or any(self.is_idle(rank, options[rank], step) for rank in idles):
                 continue
-            ended = tuple(
-                tuple(n + (run is not None and run == (k, step)) for k, n in enumerate(own))
-                for own, run in zip(counts, now, strict=True)
-            )
+            ended = {run[0] for run in now if run and run[1] == step}
+            after = tuple(tuple(n + ((s, k) in ended) for k, n in enumerate(own)) for s, own in enumerate(counts))
             left = tuple((run[0], run[1] - step) if run and run[1] > step else None for run in now)
-            yield step, (ended, left), started
+            yield step, (after, left), started
+
+    def is_idle(self, rank: int, could: list[Pass | None], step: Any) -> bool:
+        """Return whether a rank gains nothing if it lets so much time pass without any pass that it could start.
+
+        One that ends within that time is in nobody's way. But an F takes memory, which a rank of several stages may
+        want for an F of another one.
+        """
+        alone = len(self.stages[rank]) == 1
+        return any(each and self.takes[each[1]] <= step and (each[1] or alone) for each in could)
 
     def least(self, state: State) -> Any:
         """Return a time that no schedule can do without from here."""
         counts, running = state
-        bounds = []
-        for rank, (own, run) in enumerate(zip(counts, running, strict=True)):
-            spent = self.takes[run[0]] - run[1] if run else 0
-            left = [(self.m - n) * time for n, time in zip(own, self.takes, strict=True)]
-            bounds.append(sum(left) - spent)
-            if own[1] < self.m:  # the last gradient still goes down to stage 0, whose weights wait for it
-                before = sum(left[:2]) - (spent if run and run[0] < 2 else 0)
-                bounds.append(before + rank * self.takes[1] + sum(self.takes[2:]))
-        return max(bounds)
+        spent = {run[0]: self.takes[run[0][1]] - run[1] for run in running if run}
+        left = [
+            [(self.m - n) * self.takes[k] - spent.get((s, k), 0) for k, n in enumerate(own)]
+            for s, own in enumerate(counts)
+        ]
+        work = [sum(sum(left[stage]) for stage in stages) for stages in self.stages]
+        # The last gradient still goes down to stage 0, whose weights wait for it.
+        way = [
+            left[s][0] + left[s][1] + s * self.takes[1] + sum(self.takes[2:])
+            for s, own in enumerate(counts)
+            if own[1] < self.m
+        ]
+        return max(work + way)
 
 
 def shortest_schedule(
@@ -77,9 +97,10 @@ def shortest_schedule(
     W: Any = 1,
     *,
     split: bool = True,
+    holders: Sequence[int] | None = None,
     most_states: int = 100_000,
 ) -> Schedule:
-    """Return a schedule of p stages on p ranks that is as short as any in which ranks keep so many activations at most.
+    """Return a schedule on p ranks that is as short as any in which ranks keep so many activations at most.
 
         play(shortest_schedule(3, 4, activations=2)).length  # 17
         play(shortest_schedule(3, 4, activations=3)).length  # 14, which is that of ZB-H1
@@ -88,17 +109,21 @@ def shortest_schedule(
     one that it serves. So only schedules that take them in order are searched, what promises most first (A*).
 
     split:        I and W may be apart; False: a backward pass is one B.
+    holders:      The rank of each stage, such as (0, 1, 1, 0) for a V of two ranks. None: stage s is on rank s.
     most_states:  A search that has seen so many states gives up.
-    Raises:       ValueError if the numbers make no schedule, or if the search gave up.
+    Raises:       ValueError if the numbers make no schedule, if there is none that keeps so few activations, or if the
+                  search gave up.
     """
-    if min(p, microbatches, activations) < 1 or min(F, I, W) < 0:
+    held = tuple(range(p)) if holders is None else tuple(holders)
+    if min(p, microbatches, activations) < 1 or min(F, I, W) < 0 or {*held} != {*range(p)}:
         raise ValueError(
-            f"shortest_schedule: got p={p}, microbatches={microbatches}, activations={activations} and times {F}, {I}, "
-            f"{W}, expected numbers from 1 up, and times from 0 up; remedy: leave room for one activation at least"
+            f"shortest_schedule: got p={p}, microbatches={microbatches}, activations={activations}, times {F}, {I}, "
+            f"{W} and stages on ranks {held}, expected numbers from 1 up, times from 0 up and a stage or more on each "
+            "rank; remedy: change what does not fit"
         )
-    search = _Search(p, microbatches, (F, I, W) if split else (F, I + W), activations)
-    start: State = (((0,) * len(search.takes),) * p, (None,) * p)
-    reached: dict[State, tuple[Any, State | None, tuple[int | None, ...]]] = {start: (0, None, ())}
+    search = _Search(held, microbatches, (F, I, W) if split else (F, I + W), activations)
+    start: State = (((0,) * len(search.takes),) * len(held), (None,) * p)
+    reached: dict[State, tuple[Any, State | None, Started]] = {start: (0, None, ())}
     numbers = count()  # so that equal promises are taken in order, the later state first
     ahead = [(search.least(start), 0, start)]
     while ahead:
@@ -107,28 +132,31 @@ def shortest_schedule(
         if promised > time + search.least(state):
             continue  # reached earlier since then
         if all(own[-1] == microbatches for own in state[0]):
-            return Schedule("shortest", p, p, microbatches, _orders(p, state, reached, "FIW" if split else "FB"))
+            orders = _orders(p, state, reached, "FIW" if split else "FB")
+            return Schedule("shortest", p, len(held), microbatches, orders)
         for step, following, started in search.after(state):
             if following not in reached or time + step < reached[following][0]:
                 reached[following] = (time + step, state, started)
                 heapq.heappush(ahead, (time + step + search.least(following), -next(numbers), following))
         if len(reached) > most_states:
-            break
+            raise ValueError(
+                f"shortest_schedule: got p={p} and microbatches={microbatches}, expected a search of at most "
+                f"{most_states} states; remedy: take fewer, or times with a smaller common denominator"
+            )
     raise ValueError(
-        f"shortest_schedule: got p={p} and microbatches={microbatches}, expected a search of at most {most_states} "
-        "states; remedy: take fewer, or times with a smaller common denominator"
+        f"shortest_schedule: got activations={activations}, expected at least the "
+        f"{max(map(held.count, held))} stages of a rank; remedy: allow more"
     )
 
 
 def _orders(p: int, state: State, reached: dict[State, Any], kinds: str) -> tuple[tuple[Op, ...], ...]:
     """Return the orders of the ranks on the way to a state."""
-    orders: list[list[int]] = [[] for _ in range(p)]
+    orders: list[list[Pass]] = [[] for _ in range(p)]
     while reached[state][1] is not None:
         _, state, started = reached[state]
-        for order, kind in zip(orders, started, strict=True):
-            if kind is not None:
-                order.append(kind)
+        for order, new in zip(orders, started, strict=True):
+            if new is not None:
+                order.insert(0, new)
     return tuple(
-        tuple(Op(kinds[kind], rank, order[: i + 1].count(kind) - 1) for i, kind in enumerate(order))
-        for rank, order in enumerate(each[::-1] for each in orders)
+        tuple(Op(kinds[new[1]], new[0], order[:i].count(new)) for i, new in enumerate(order)) for order in orders
     )
