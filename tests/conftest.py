@@ -1,4 +1,4 @@
-"""Numbers for tests that draw random programs by number; `make hunt` gives them others."""
+"""The order of the tests, and numbers for those that draw random programs by number; `make hunt` gives them others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import pytest
 
 def pytest_addoption(parser: Any) -> None:
     parser.addoption("--first-seed", type=int, default=0, help="number of the first random program (default: 0)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let notebooks come first: a test that takes long and begins last would leave the other workers without work."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
 
 
 @pytest.fixture

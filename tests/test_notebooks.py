@@ -22,6 +22,8 @@ SMALLER = {  # what is measured at length on the page, in cells with the tag
     '"barriers", "turns": 9': '"barriers", "turns": 1',
     '"allreduces", "sizes": [1 << 10, 1 << 16, 1 << 20], "turns": 7': '"allreduces", "sizes": [1 << 10], "turns": 1',
     '"ablations", "sizes": [1 << 16, 1 << 20], "turns": 7': '"ablations", "sizes": [1 << 16], "turns": 1',
+    '"--ranks",\n    "4",': '"--ranks",\n    "2",',
+    "real.launch(4, argv": "real.launch(2, argv",
     '"--max",\n    "1MiB"': '"--max",\n    "4KiB"',
 }
 ANSWER = re.compile(r"^answer = \.\.\.", re.MULTILINE)
