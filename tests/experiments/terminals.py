@@ -7,6 +7,7 @@ As a program it is that process: it reads a run from each line of its input, as 
 from __future__ import annotations
 
 import fcntl
+import gc
 import importlib
 import io
 import json
@@ -106,6 +107,7 @@ def serve() -> None:
     scripts: dict[str, Any] = {name: importlib.import_module(f"experiments.{name}") for name in names()}
     for library in ("rich.console", "rich.table", "rich.progress"):
         importlib.import_module(library)
+    gc.freeze()  # a collection in a fork would look at all that was imported, and so copy it
     for line in sys.stdin:
         job = json.loads(line)
         ended = run(scripts[job["script"]], job["argv"], Place(**job["place"]), job["folder"])
