@@ -56,8 +56,7 @@ class Sending(Finishing):
         if kind.is_buffered and not is_object:
             lane.kind = kind
         is_buffered = kind.is_buffered if mode == STANDARD else mode == BUFFERED
-        # The stage of a message that is not buffered is empty, by which its receiver knows that.
-        message = kind.free.pop() if kind.free and is_buffered else Message(kind)
+        message = kind.free.pop() if kind.free else Message(kind)
         message.lane = lane
         if is_buffered:
             message.stage.seek(0)

@@ -161,9 +161,8 @@ class Transfers(Sending, Receiving):
             message = operation.message
             kind = message.kind
         try:
-            is_fit = recvbuf.dtype is kind.dtype and recvbuf.nbytes >= kind.n_bytes
+            is_fit = recvbuf.dtype is kind.dtype and recvbuf.nbytes >= kind.n_bytes and message.data is None
             if is_fit and kind.n_bytes:
-                # Nothing is read where the data is still the sender's and not staged.
                 stage = message.stage
                 stage.seek(0)
                 is_fit = stage.readinto(recvbuf) == kind.n_bytes
