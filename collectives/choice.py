@@ -93,7 +93,7 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
     measured = machine.network if isinstance(machine.network, MeasuredNetwork) else None
     times: dict[str, int] = {}
     left_out: dict[str, str] = {}
-    rows = CATALOGUE[operation]
+    rows, preferred = CATALOGUE[operation], _preferred.get(operation)
     # What cannot win is not played, or not to its end, where that takes long: the likely ones come first.
     at_best_ps = dict.fromkeys(rows, 0)
     if machine.p > _MANY:
@@ -111,7 +111,8 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
             left_out[name] = "inside a node processors copy messages, and cannot reduce meanwhile"
             continue
         own_ps = measured.own_code_ps(row.function.__name__, n_items * itemsize) if measured else 0
-        limit_ps = min(times.values()) - own_ps if times and machine.p > _MANY else sys.maxsize
+        can_be_left_out = times and machine.p > _MANY and name != preferred
+        limit_ps = min(times.values()) - own_ps if can_be_left_out else sys.maxsize
         try:
             with giving_up_after(limit_ps):
                 give_up_if_past(at_best_ps[name])
@@ -124,7 +125,7 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
         else:
             times[name] = time_ps + own_ps
     # Of equally fast ones the first of the catalogue.
-    order, preferred = list(rows), _preferred.get(operation)
+    order = list(rows)
     candidates = sorted(times.items(), key=lambda entry: (entry[0] != preferred, entry[1], order.index(entry[0])))
     return Choice(operation, machine, n_items * itemsize, tuple(candidates), tuple(left_out.items()))
 

@@ -13,6 +13,7 @@ import collectives
 import ranks
 from claims import ORDERS, same
 from collectives import CATALOGUE, player, schedules
+from collectives.choice import preferring
 
 
 def call(comm: Any, operation: str, n: int, algorithm: str) -> Any:
@@ -159,6 +160,13 @@ def test_a_choice_among_1024_ranks_plays_few_rounds_and_messages(network: str, o
     ):
         collectives.choose(operation, collectives.Machine.of(ranks.presets[network], 1024), n, 4)
     assert len(turns) + len(messages) // 8 <= 800
+
+
+def test_what_is_preferred_is_not_given_up_among_many_ranks() -> None:
+    machine = collectives.Machine.of(ranks.presets["dgx-h100"], 72)
+    assert collectives.choose("allreduce", machine, 1000, 4).algorithm != "ring"
+    with preferring({"allreduce": "ring"}):
+        assert collectives.choose("allreduce", machine, 1000, 4).algorithm == "ring"
 
 
 @pytest.mark.parametrize("network", ["dgx-h100", "nvlink", "ethernet"])
