@@ -77,8 +77,8 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
 
 
 def at_most(value: float, limit: float) -> str:
-    """Return how a table says whether a ratio is as small as asked."""
-    return f"≤ {limit:g}: {'yes' if value <= limit else 'NO'}"
+    """Return how a table says whether a ratio, in the two decimals that it shows, is as small as asked."""
+    return f"≤ {limit:g}: {'yes' if round(value, 2) <= limit else 'NO'}"
 
 
 def simd() -> str:
