@@ -16,11 +16,17 @@ GROUND, INK = "#0d1117", "#c9d1d9"
 def image(figure: Any) -> Any:
     """Return a matplotlib Figure as a Pillow Image, pixel by pixel."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
 
     figure.set_facecolor(GROUND)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
+    return pixels(canvas)
+
+
+def pixels(canvas: Any) -> Any:
+    """Return what was drawn on matplotlib's canvas as a Pillow Image."""
+    from PIL import Image
+
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 

@@ -26,8 +26,7 @@ def flow(network: ComparatorNetwork, x: Array) -> tuple[list[Any], list[int]]:
     scene, images, times_ms = _Scene(network, x), [], []
     for places, lit, last_ms in _frames(network, list(x)):
         scene.show(places, lit)
-        images.append(gif.image(scene.figure))
-        scene.figure.set_layout_engine("none")  # laid out once
+        images.append(scene.image())
         times_ms.append(last_ms)
     return images, times_ms
 
@@ -100,6 +99,13 @@ class _Scene:
             dot = axes.plot([0], [0], marker="o", markersize=17, color=colour, zorder=4)[0]
             ink = look.ink_on(colour)
             self.tokens[value] = dot, axes.text(0, 0, f"{value:g}", ha="center", va="center", color=ink, zorder=5)
+        # What changes lies above all else, so that the rest is laid out and drawn once.
+        changing = [*self.joins.values(), *(artist for token in self.tokens.values() for artist in token)]
+        self.changing = sorted(changing, key=lambda artist: artist.get_zorder())
+        for artist in changing:
+            artist.set_animated(True)
+        gif.image(self.figure)
+        self.background = self.figure.canvas.copy_from_bbox(self.figure.bbox)
 
     def show(self, places: dict[Any, Any], lit: dict[Any, bool]) -> None:
         """Put each value in its place; light the comparators of the stage in which they are: orange if they swap."""
@@ -112,6 +118,13 @@ class _Scene:
             dot, text = self.tokens[value]
             dot.set_data([x], [y])
             text.set_position((x, y))
+
+    def image(self) -> Any:
+        """Return the scene as a Pillow Image."""
+        self.figure.canvas.restore_region(self.background)
+        for artist in self.changing:
+            artist.axes.draw_artist(artist)
+        return gif.pixels(self.figure.canvas)
 
 
 def split_picture(before: Sequence[float], after: Sequence[float]) -> Any:
