@@ -79,14 +79,19 @@ class Blocks:
         if len(self) == 1:
             return self.packed()
         if self.is_one_piece():
-            whole = Blocks(self.memory, self.datatype, [sum(self.counts)], self.displs[:1] or [0])
-            return whole.packed()
+            return self._as_one().packed()
         return np.concatenate([self.packed(block) for block in range(len(self))])
+
+    def _as_one(self) -> Blocks:
+        return Blocks(self.memory, self.datatype, [sum(self.counts)], self.displs[:1] or [0])
 
     def place_all(self, data: Array) -> None:
         """Write packed elements of all blocks, one after the other, to their places."""
         size, begin = self.layout.size, 0
         raw = data.reshape(-1).view(np.uint8)
+        if self.is_one_piece():
+            self._as_one().place(raw)
+            return
         for block, count in enumerate(self.counts):
             self.place(raw[begin : begin + count * size], block)
             begin += count * size

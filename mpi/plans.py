@@ -201,9 +201,13 @@ def _own(sendbuf: Any, received: Blocks | None, rank: int) -> Callable[[], Array
     return sent.packed
 
 
-def _place(received: Blocks, got: Any) -> None:
-    for block in range(len(received)):
-        received.place(got[block], block)
+def _place(received: Blocks, got: Array) -> None:
+    """Write what came from each rank to its block, which may have room for more."""
+    if got.nbytes == sum(received.sizes()):
+        received.place_all(got)
+    else:
+        for block, each in enumerate(got):
+            received.place(each, block)
 
 
 # -- reductions --------------------------------------------------------------------------------------------------------

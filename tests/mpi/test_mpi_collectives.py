@@ -172,3 +172,14 @@ def test_of_equal_values_the_lowest_location_wins(p, name, best):
     values = [best(r % 2 for r in range(p)), 7.0, best(-r for r in range(p))]
     at = [min(p - r for r in range(p) if r % 2 == values[0]), 1, p + values[2]]
     assert on(p, program) == [(values, at)] * p
+
+
+@pytest.mark.parametrize("p", [1, 3])
+@pytest.mark.parametrize("room", [2, 3])
+def test_blocks_may_have_room_for_more_than_comes(p, room):
+    def program(comm):
+        got = np.full(p * room, -1)
+        comm.Allgather(np.array([comm.rank, 9]), [got, room, MPI.LONG])
+        return got.reshape(p, room).tolist()
+
+    assert run(program, p).results == [[[r, 9] + [-1] * (room - 2) for r in range(p)]] * p
