@@ -110,7 +110,21 @@ def message(spec: Any, *, writable: bool, rank: Any = 0) -> Any:
         return spec
     if rank == PROC_NULL:
         return EMPTY
-    return simple(spec, writable=writable).piece()
+    piece = _counted(spec, writable) if type(spec) is list and len(spec) == 3 else None
+    return simple(spec, writable=writable).piece() if piece is None else piece
+
+
+def _counted(spec: list[Any], writable: bool) -> Array | None:
+    """Return what most programs mean by [data, count, datatype], as `simple` does; None if it is something else."""
+    data, count, datatype = spec
+    if type(count) is not int or count < 0 or data is None or isinstance(data, BottomType):
+        return None
+    if not isinstance(datatype, Datatype) or not datatype:
+        return None
+    layout = datatype._layout()
+    raw = memory_of(data, writable=writable)[0]
+    n_bytes = count * layout.size
+    return raw[:n_bytes].view(layout.dtype) if layout.is_flat and n_bytes <= raw.size else None
 
 
 def _parts(spec: Any, kinds: Any) -> tuple[Any, Any, Any, Any]:

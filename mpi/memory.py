@@ -22,15 +22,10 @@ def memory_of(data: Any, *, writable: bool) -> tuple[Raw, str]:
         return _raw(data, writable), data.dtype.char
     if data is None:
         return EMPTY, "B"
-    if hasattr(data, "__cuda_array_interface__") and not _exports(data):
-        return _of_interface(data.__cuda_array_interface__, writable)
-    if hasattr(data, "__dlpack__") and not _exports(data):
-        return _of_dlpack(data, writable)
-    if not _exports(data):
-        raise wrong(
-            WrongTypeError, f"a {type(data).__name__}", "a buffer", "send an array, bytes, or with lower-case send"
-        )
-    view = memoryview(data)
+    try:
+        view = memoryview(data)
+    except TypeError:
+        return _without_buffer(data, writable)
     if writable and view.readonly:
         raise wrong(WrongBufferError, "a read-only buffer", "a writable one to receive into", "receive into a copy")
     code = (view.format or "B").lstrip("@=<")
@@ -40,15 +35,13 @@ def memory_of(data: Any, *, writable: bool) -> tuple[Raw, str]:
     return raw, code
 
 
-def _exports(data: Any) -> bool:
-    """Return whether an object exports a buffer of Python."""
-    try:
-        memoryview(data)
-    except TypeError:
-        return False
-    except (ValueError, BufferError):  # NumPy says so of some dtypes, an array says so of its strides
-        return True
-    return True
+def _without_buffer(data: Any, writable: bool) -> tuple[Raw, str]:
+    """Return the memory and the code of an object that describes its memory in another way than by a buffer."""
+    if hasattr(data, "__cuda_array_interface__"):
+        return _of_interface(data.__cuda_array_interface__, writable)
+    if hasattr(data, "__dlpack__"):
+        return _of_dlpack(data, writable)
+    raise wrong(WrongTypeError, f"a {type(data).__name__}", "a buffer", "send an array, bytes, or with lower-case send")
 
 
 def _raw(array: NDArray[Any], writable: bool) -> Raw:

@@ -1,5 +1,8 @@
 """Point-to-point calls of mpi.MPI: messages, their datatypes, and what MPI lets pass."""
 
+import array
+import mmap
+
 import numpy as np
 import pytest
 
@@ -90,3 +93,24 @@ def test_wrong_calls_are_mpi_s_exception_with_its_class():
             assert caught.value.Get_error_class() == kind
 
     run(program, 2)
+
+
+@pytest.mark.parametrize("buffer", [
+    bytearray(range(12)), array.array("i", [3, 4, 5]), np.arange(3, dtype="i4"), mmap.mmap(-1, 12),
+])  # fmt: skip
+def test_a_buffer_of_any_kind_is_sent_by_count_and_datatype(buffer):
+    def program(comm):
+        got = np.full(3, -1, "i4")
+        comm.Sendrecv([buffer, 2, MPI.INT], 0, recvbuf=[got, 3, MPI.INT], source=0)
+        assert got.tolist() == [*np.frombuffer(buffer, "i4")[:2], -1]
+        assert got.tobytes()[:8] == bytes(memoryview(buffer).cast("B"))[:8]
+        comm.Sendrecv([buffer, 0, MPI.DATATYPE_NULL], 0, recvbuf=[None, 0, MPI.INT], source=0)
+        for wrong in ([buffer, -1, MPI.INT], [buffer, 4, MPI.INT], [None, 1, MPI.INT], [buffer, 1, MPI.DATATYPE_NULL]):
+            with pytest.raises((ValueError, MPI.Exception), match="expected"):
+                comm.Send(wrong, 0)
+        with pytest.raises(BufferError, match="read-only"):
+            comm.Recv([b"abcd", 1, MPI.INT])
+        with pytest.raises(TypeError, match="got a list, expected a buffer"):
+            comm.Send([[1], 1, MPI.INT], 0)
+
+    run(program, 1)
