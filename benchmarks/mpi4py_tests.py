@@ -113,7 +113,8 @@ def own_module(name: str) -> Any:
 
 def tests_of(module: Any) -> list[unittest.TestCase]:
     """Return the tests of a file one by one."""
-    tests, suites = [], [unittest.defaultTestLoader.loadTestsFromModule(module)]
+    tests: list[unittest.TestCase] = []
+    suites = [unittest.defaultTestLoader.loadTestsFromModule(module)]
     while suites:
         for each in suites.pop():
             (suites if isinstance(each, unittest.TestSuite) else tests).append(each)  # type: ignore[arg-type]
@@ -156,7 +157,7 @@ def on_mpich(name: str) -> None:
     from mpi4py import MPI
 
     own = {test.id(): result_of(test) for test in tests_of(own_module(name))}
-    found = MPI.COMM_WORLD.gather(own)
+    found = MPI.COMM_WORLD.gather(own) or []
     for test in own if found else ():
         tell(test, of_all([each[test] for each in found]))
 
@@ -180,11 +181,13 @@ def in_processes(folder: Path, name: str, size: int, world: str) -> Found:
     return found | ({f"{name} as a whole": ["failed", problem]} if problem else {})
 
 
-def counts(simulated: Found, mpich: Found) -> tuple[int, int]:
-    """Return how many tests pass here, of those that pass on MPICH; without it, of those that are not skipped here."""
-    kinds = ("passed",) if mpich else ("passed", "failed")
-    asked = [test for test, (kind, _) in (mpich or simulated).items() if kind in kinds]
-    return sum(simulated.get(test, [""])[0] == "passed" for test in asked), len(asked)
+def asked(simulated: Found, mpich: Found) -> list[str]:
+    """Return the tests that are not skipped here, of those that pass on MPICH if it has run them."""
+    known = {test: ["failed"] for test in mpich} | simulated  # what was not run here has not passed
+    return [
+        test for test, (kind, *_) in known.items()
+        if kind != "skipped" and (not mpich or mpich.get(test, ["passed"])[0] == "passed")
+    ]  # fmt: skip
 
 
 class Kept:
@@ -200,18 +203,29 @@ class Kept:
             self.found[f"{name} {size} mpich"] = in_processes(folder, name, size, "mpich")
         KEPT.write_text(json.dumps(self.found))
 
+    def of(self, name: str, size: int) -> tuple[Found, Found]:
+        """Return what became of the tests of a file here and on MPICH, as far as that is known."""
+        return self.found.get(f"{name} {size}", {}), self.found.get(f"{name} {size} mpich", {})
+
     def cell(self, names: Sequence[str], size: int) -> str:
         """Return how many tests of some files pass, of how many; a star tells that MPICH has not run them all."""
-        known = [name for name in names if f"{name} {size}" in self.found]
-        both = [counts(self.found[f"{name} {size}"], self.found.get(f"{name} {size} mpich", {})) for name in known]
-        star = "" if all(f"{name} {size} mpich" in self.found for name in known) else " *"
-        return f"{sum(n for n, _ in both)}/{sum(n for _, n in both)}{star}" if known else "-"
+        both = [self.of(name, size) for name in names if self.of(name, size)[0]]
+        n_asked = sum(len(asked(*each)) for each in both)
+        n_passed = sum(here.get(test, [""])[0] == "passed" for here, mpich in both for test in asked(here, mpich))
+        return f"{n_passed}/{n_asked}{'' if all(mpich for _, mpich in both) else ' *'}" if both else "-"
 
     def failed(self, name: str, size: int) -> dict[str, str]:
-        """Return the tracebacks of the tests of a file that fail here, and do not fail on MPICH."""
-        mpich = self.found.get(f"{name} {size} mpich", {})
-        here = self.found.get(f"{name} {size}", {}).items()
-        return {test: text for test, (kind, text) in here if kind == "failed" and mpich.get(test, [""])[0] != "failed"}
+        """Return the tracebacks of the tests of a file that fail here, of those that are asked."""
+        here, mpich = self.of(name, size)
+        known = {test: here.get(test, ["failed", "not run"]) for test in asked(here, mpich)}
+        return {test: text for test, (kind, text) in known.items() if kind == "failed"}
+
+    def n_skipped(self, names: Sequence[str]) -> int:
+        """Return how many tests of some files pass on MPICH with some number of ranks, and are skipped here."""
+        both = [self.of(name, size) for name in names for size in SIZES]
+        return len(
+            {t for here, mpich in both for t in mpich if mpich[t][0] == "passed" and here.get(t, [""])[0] == "skipped"}
+        )
 
 
 def page(kept: Kept, version: str) -> str:
@@ -238,8 +252,8 @@ skipped here, because MPICH has not run them. The tests were those of mpi4py {ve
 |---|{"---:|" * len(SIZES)}
 {chr(10).join([*rows, total])}
 
-Files, new processes, sessions and partitioned sends are [left out](../mpi/left_out.py), and so are their tests. These
-fail here, and do not on MPICH:
+Files, new processes, sessions and partitioned sends are [left out](../mpi/left_out.py): {kept.n_skipped(names)} tests
+that pass on MPICH are skipped here, and are not counted. These fail here, and do not on MPICH:
 
 {chr(10).join(lines) or "none"}
 """

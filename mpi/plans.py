@@ -201,7 +201,7 @@ def _own(sendbuf: Any, received: Blocks | None, rank: int) -> Callable[[], Array
     return sent.packed
 
 
-def _place(received: Blocks, got: Array) -> None:
+def _place(received: Blocks, got: Any) -> None:
     """Write what came from each rank to its block, which may have room for more."""
     if got.nbytes == sum(received.sizes()):
         received.place_all(got)
