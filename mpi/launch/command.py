@@ -38,8 +38,8 @@ def main(argv: Sequence[str], prog: str = "python -m mpi") -> int:
         if options.trace is not None and trace is not None:
             trace.to_chrome(options.trace)
         status = status_of(problem, prog)
-        if sites:  # the first ones: the runs that explain a hang have come after it
-            print(summary(options.size, sites[0], trace, sites[0].time_ps), file=sys.stderr)
+        if sites:
+            print(summary(options.size, sites[-1], trace, sites[-1].time_ps), file=sys.stderr)
     if status == CLOSED:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python may flush at its end
     return status

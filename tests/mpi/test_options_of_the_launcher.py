@@ -146,11 +146,14 @@ def test_examples_of_help_are_as_they_were_typed_and_its_replay_is_one(capsys):
     assert read_replay(text.partition("that --explore found, such as ")[2].split()[0]) == ("none", 1, [0, 1])
 
 
-@pytest.mark.parametrize(("last", "status", "problem"), [
-    ("comm.recv()", 3, "DeadlockError"), ("1 // 0", 1, "ZeroDivisionError"), ("comm.Abort(5)", 5, "called Abort(5)"),
+BOTH_SEND = "comm.Send(bytes(10**6), 1 - comm.rank); comm.Recv(bytearray(10**6)); comm.sendrecv('x', 1 - comm.rank)"
+
+
+@pytest.mark.parametrize(("last", "status", "problem", "n"), [
+    (BOTH_SEND, 3, "DeadlockError", 4), ("1 // 0", 1, "ZeroDivisionError", 2), ("comm.Abort(5)", 5, "Abort(5)", 2),
 ])  # fmt: skip
-def test_the_summary_of_a_program_that_fails_tells_how_far_it_came(launch, last, status, problem):
+def test_the_summary_of_a_program_that_fails_tells_how_far_it_came(launch, last, status, problem, n):
     done = launch(2, f"comm.sendrecv('x', 1 - comm.rank)\n{last}\n", "--summary")
     assert done.status == status
     assert problem in done.err
-    assert re.search(r"\n2 ranks, 2 messages, \d+ bytes, .* us\n\nrank .*\n.*main.py:4 +2 ", done.err, re.DOTALL)
+    assert re.search(rf"\n2 ranks, {n} messages, [\d,]+ bytes, .* us\n\nrank .*\n.*main.py:4 +2 ", done.err, re.DOTALL)
