@@ -72,6 +72,8 @@ class Case:
             given["k_segments"] = rng.integers(0, self.segments, (*lead, self.keys))
         if self.positions == "offset":
             given |= {"q_positions": 4, "k_positions": 2}
+        elif self.positions == "later keys":
+            given |= {"q_positions": 1, "k_positions": 3}
         elif self.positions == "shuffled":
             given |= {"q_positions": rng.permutation(self.queries), "k_positions": 2 * rng.permutation(self.keys)}
         return given
@@ -96,8 +98,8 @@ OPTIONS: dict[str, list[Any]] = {
     "batch": [1, 2], "queries": SIZES, "keys": SIZES, "kv_heads": [1, 2], "group": [1, 2, 3],
     "dim": [1, 2, 3, 4, 5], "v_dim": [1, 2, 3, 4, 5], "causal": [False, True],
     "masked": ["no", "pairs", "keys", "heads"], "segments": [0, 1, 2, 3],
-    "positions": ["natural", "offset", "shuffled"], "scale": [None, 0.3, -1.0, 0.0], "dtype": ["f4", "f8"],
-    "spread": [1.0, 1e-3, 30.0, 1000.0],
+    "positions": ["natural", "offset", "shuffled", "later keys"], "scale": [None, 0.3, -1.0, 0.0],
+    "dtype": ["f4", "f8"], "spread": [1.0, 1e-3, 30.0, 1000.0],
 }  # fmt: skip
 CASES = st.builds(
     Case, **{name: st.sampled_from(values) for name, values in OPTIONS.items()}, seed=st.integers(0, 2**20)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from attention_claims import (
     CASES,
+    OPTIONS,
     Case,
     assert_close,
     claim_backward,
@@ -23,6 +24,7 @@ from attention_claims import (
     every_pair,
     tolerances,
 )
+from covering import covering
 from parallel import (
     attention,
     attention_backward,
@@ -31,7 +33,7 @@ from parallel import (
     merge_attention,
 )
 from parallel.arguments import Sizes
-from parallel.attention import blockwise
+from parallel.attention import blockwise, together
 from parallel.attention import visibility as visibility_module
 from parallel.attention.visibility import Visibility, visibility
 
@@ -60,6 +62,16 @@ def test_equals_the_definition_for_every_pair_of_options() -> None:
             claim_forward(case, blockwise_attention)
             claim_backward(case, blockwise_attention, blockwise_attention_backward)
             claim_parts(case, 1 + turn % 4, blockwise_attention, blockwise_attention_backward)
+
+
+def test_short_sequences_equal_the_definition_however_many_heads_are_taken_at_once() -> None:
+    """All tokens in one tile: heads are worked on together, here one, some or all of them."""
+    options = OPTIONS | {"causal": [True], "masked": ["no", "heads"], "segments": [0, 2], "batch": [2, 3]}
+    for turn, chosen in enumerate(covering(options)):
+        case = Case(**chosen, seed=turn)
+        with mock.patch.object(together, "_SCORES", (1, 100, 1 << 16)[turn % 3]):
+            claim_forward(case, blockwise_attention)
+            claim_backward(case, blockwise_attention, blockwise_attention_backward)
 
 
 @pytest.mark.parametrize("causal", [False, True])
