@@ -98,11 +98,11 @@ def recursive_doubling_exscan_cost(machine: Machine, n_items: int, itemsize: int
     """Return the cost of `recursive_doubling_exscan` of n_items on each rank."""
     p, n_bytes = machine.p, n_items * itemsize
 
-    def moves(ranks: Array, number: int) -> Moves:
+    def moves(ranks: Array, number: Any) -> Moves:
         distance = 1 << number
         comes, sends = ranks >= distance, ranks + distance < p
         to, source = np.where(sends, ranks + distance, NOBODY), np.where(comes, ranks - distance, NOBODY)
         # What comes first is copied, and what nobody asks for any more is not reduced.
         return Moves([to], [n_bytes], [source], n_bytes, comes * ((distance > 1) + sends.astype(int)))
 
-    return cost_of_rounds(machine, Rounds(p, (p - 1).bit_length(), 1, moves, n_bytes))
+    return cost_of_rounds(machine, Rounds(p, (p - 1).bit_length(), 1, moves, n_bytes, together=True))

@@ -94,9 +94,9 @@ def recursive_doubling_scan_cost(machine: Machine, n_items: int, itemsize: int) 
     """Return the cost of `recursive_doubling_scan` of n_items on each rank."""
     p, n_bytes = machine.p, n_items * itemsize
 
-    def moves(ranks: Array, number: int) -> Moves:
+    def moves(ranks: Array, number: Any) -> Moves:
         comes, distance = ranks >= 1 << number, 1 << number
         to, source = np.where(ranks + distance < p, ranks + distance, NOBODY), np.where(comes, ranks - distance, NOBODY)
         return Moves([to], [n_bytes], [source], n_bytes * comes)
 
-    return cost_of_rounds(machine, Rounds(p, (p - 1).bit_length(), 1, moves, n_bytes))
+    return cost_of_rounds(machine, Rounds(p, (p - 1).bit_length(), 1, moves, n_bytes, together=True))
