@@ -208,11 +208,12 @@ class Kept:
         return self.found.get(f"{name} {size}", {}), self.found.get(f"{name} {size} mpich", {})
 
     def cell(self, names: Sequence[str], size: int) -> str:
-        """Return how many tests of some files pass, of how many; a star tells that MPICH has not run them all."""
+        """Return how many tests of some files pass, of how many; see `page` for the marks."""
         both = [self.of(name, size) for name in names if self.of(name, size)[0]]
         n_asked = sum(len(asked(*each)) for each in both)
         n_passed = sum(here.get(test, [""])[0] == "passed" for here, mpich in both for test in asked(here, mpich))
-        return f"{n_passed}/{n_asked}{'' if all(mpich for _, mpich in both) else ' *'}" if both else "-"
+        marks = " *" * (not all(mpich for _, mpich in both)) + " ..." * (len(both) < len(names))
+        return f"{n_passed}/{n_asked}{marks}" if both else "-"
 
     def failed(self, name: str, size: int) -> dict[str, str]:
         """Return the tracebacks of the tests of a file that fail here, of those that are asked."""
@@ -246,7 +247,8 @@ def page(kept: Kept, version: str) -> str:
 
 `make conformance` fetches the source of mpi4py with pip, runs its tests on simulated ranks and on MPICH, and writes
 this page. Each cell tells how many of the tests that pass on MPICH pass here; with a star, how many of all that are not
-skipped here, because MPICH has not run them. The tests were those of mpi4py {version}.
+skipped here, because MPICH has not run them; with dots, of those files that were run. The tests were those of mpi4py
+{version}.
 
 | tests about | {" | ".join(f"{size} rank{'s' * (size > 1)}" for size in SIZES)} |
 |---|{"---:|" * len(SIZES)}

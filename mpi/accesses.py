@@ -17,7 +17,7 @@ from mpi.constants import PROC_NULL
 from mpi.datatypes import as_datatype
 from mpi.errors import WrongValueError, wrong
 from mpi.memory import at_address
-from mpi.ops import NO_OP, REPLACE, SUM, Op
+from mpi.ops import NO_OP, REPLACE, SUM, Op, check_alike
 from mpi.requests import Request
 from mpi.window_base import WindowBase
 from ranks.messages.operation import Work
@@ -124,6 +124,8 @@ class Accesses(WindowBase):
 
     def Fetch_and_op(self, origin: Any, result: Any, target_rank: int, target_disp: int = 0, op: Op = SUM) -> None:
         """Reduce one element into a rank's memory, and return what that was before."""
+        if target_rank != PROC_NULL:
+            _single([simple(origin, writable=False), simple(result, writable=True)])
         self._accumulate(origin, result, target_rank, (target_disp, 1), op)
 
     def Compare_and_swap(self, origin: Any, compare: Any, result: Any, target_rank: int, target_disp: int = 0) -> None:
@@ -133,6 +135,7 @@ class Accesses(WindowBase):
         sent, wanted, before = (
             simple(each, writable=place == 2) for place, each in enumerate((origin, compare, result))
         )
+        _single([sent, wanted, before])
         rank = self._target(target_rank)
         into = self._blocks(sent, rank, (target_disp, 1))
         self._access(rank, sum(into.sizes()), comes_back=True)
@@ -162,3 +165,11 @@ class Accesses(WindowBase):
         work = Work(call, c._state, c._box, None)
         work.ready_ps = c._state.now if done_ps is None else done_ps
         return Request._of(c, c._open(work))
+
+
+def _single(buffers: list[Blocks]) -> None:
+    """Raise ValueError unless each buffer is one element, and all are of one datatype."""
+    for blocks in buffers:
+        if blocks.counts[0] != 1:
+            raise wrong(WrongValueError, f"{blocks.counts[0]} elements", "one", "give the count 1, or use Accumulate")
+        check_alike(buffers[0], blocks)

@@ -256,3 +256,20 @@ def test_edges_without_weights_where_there_are_some_are_refused_and_a_dynamic_wi
         return MPI.Get_address(window.tomemory()), MPI.Get_address(MPI.Alloc_mem(8)) > 0
 
     assert run(program, 1).results == [(0, True)]
+
+
+def test_atomic_accesses_are_of_one_element_of_one_datatype():
+    def program(comm):
+        window = MPI.Win.Allocate(8, comm=comm)
+        one, four, number = bytearray(1), bytearray(4), [bytearray(4), MPI.INT]
+        window.Lock(0)
+        window.Fetch_and_op(one, bytearray(1), 0)
+        for wrong in ((four, one), (one, four), (one, number)):
+            with pytest.raises(ValueError, match=r"got 4 elements, expected one|to send and .* to receive"):
+                window.Fetch_and_op(*wrong, 0)
+        for wrong in ((four, one, one), (one, four, one), (one, one, four), (one, number, one), (one, one, number)):
+            with pytest.raises(ValueError, match=r"got 4 elements, expected one|to send and .* to receive"):
+                window.Compare_and_swap(*wrong, 0)
+        window.Unlock(0)
+
+    run(program, 1)
