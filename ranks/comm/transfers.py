@@ -110,10 +110,8 @@ class Transfers(Sending, Receiving):
                 self._receive_matched(recvbuf, source, recvtag, status, sending=operation)
                 self._finish_send(operation)
                 return
-        try:
-            lane = self._from[source] if type(source) is int else None
-        except KeyError:
-            lane = None
+        # Not by an exception: that makes a frame an object, which would be a twentieth of what a parked rank holds.
+        lane = self._from.get(source) if type(source) is int else None
         if lane is None and source is not ANY_SOURCE:
             lane = self._lane_from(source, recvtag)
         if lane is None or not lane.direct:
