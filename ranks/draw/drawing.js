@@ -210,8 +210,9 @@ class Drawing { // the picture of a run, as much of it as is in view
     const apart = Math.max(1, roundUp(16 / this.row));
     for (let rank = Math.ceil(this.first / apart) * apart; rank <= this.last; rank += apart) {
       const y = this.y(rank) + half;
-      if (y > 4 && y < this.height - 2) context.fillText(rank, LEFT - 8, y + 4);
+      if (y > 0 && y < this.height - 2) context.fillText(rank, LEFT - 8, Math.max(y + 4, 9)); // whole, however thin its row
     }
+    context.fillText("rank", LEFT - 8, this.height + 31);
     context.textAlign = "left";
     const { marks } = this.data;
     for (let i = 0; i < marks.rank.length; i++) {

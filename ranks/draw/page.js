@@ -44,8 +44,9 @@ class Viewer extends Drawing {
     if (roles.has("core")) items.push(["core of the hang", "background: var(--core); opacity: 0.5"]);
     if (roles.has("behind")) items.push(["behind it", "background: var(--faint); opacity: 0.5"]);
     for (const [text, style] of items) {
-      this.make("i", parent).style.cssText = style;
-      parent.append(text);
+      const item = this.make("span", parent);
+      this.make("i", item).style.cssText = style;
+      item.append(text);
     }
   }
 

@@ -202,36 +202,38 @@ class Sites:
     """The sites of many calls, as `site_of(site_mark())` gives them: each is worked out once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], str] = {}
+        self._known: dict[tuple[int, int, int, int], str] = {}
         self._in_library: dict[int, bool] = {}
         self._codes: list[CodeType] = []  # so that no number of one is given to another
 
     def here(self, depth: int) -> str:
         """Return the site of the call that the running rank is in; `depth` frames below this one are the library's."""
         frame: FrameType | None = sys._getframe(depth)
-        path: list[int] = []
-        in_library = self._in_library
+        known = self._in_library
+        inner = outer = None
+        inner_number = outer_number = 0
         while frame is not None:
             number = id(frame.f_code)  # a code object takes long to hash
-            try:
-                is_program = not in_library[number]
-            except KeyError:
-                is_program = not self._classify(frame.f_code)
-            if is_program:
-                path += number, frame.f_lasti
-            elif path and frame.f_code.co_name == "body":
+            if number not in known:
+                self._classify(frame.f_code)
+            if not known[number]:
+                outer, outer_number = frame, number
+                if inner is None:
+                    inner, inner_number = frame, number
+            elif inner is not None and frame.f_code.co_name == "body":
                 break
             frame = frame.f_back
-        key = tuple(path)
+        if inner is None or outer is None:
+            return site_of(None)
+        key = inner_number, inner.f_lasti, outer_number, outer.f_lasti
         text = self._known.get(key)
         if text is None:
-            text = self._known[key] = site_of(site_mark())
+            text = self._known[key] = site_of((inner.f_code, inner.f_lasti, outer.f_code, outer.f_lasti))
         return text
 
-    def _classify(self, code: CodeType) -> bool:
+    def _classify(self, code: CodeType) -> None:
         self._codes.append(code)
         self._in_library[id(code)] = in_library(code)
-        return self._in_library[id(code)]
 
 
 def _line(code: CodeType, last: int) -> str:
