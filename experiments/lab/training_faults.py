@@ -16,6 +16,7 @@ from collectives import ring_allreduce
 from parallel import SequenceParallel
 from parallel.tensor import vocabulary
 from training import Batch, Plan, model, runner, text_batch
+from training.pipeline import Op
 from training.runner import Mail, Runner
 from training.states import UnitState
 from training.text import IGNORED
@@ -277,9 +278,9 @@ def sends_that_wait() -> AbstractContextManager[None]:
     """Each stage sends before it receives, and waits until its neighbour has taken the message."""
 
     def make(original: Any) -> Any:
-        def give(self: Mail, direction: int, stage: int, microbatch: int, x: Any) -> None:
-            original(self, direction, stage, microbatch, x)
-            self.settle(direction, stage, microbatch)
+        def give(self: Mail, reader: Op, x: Any) -> None:
+            original(self, reader, x)
+            self._settle(self.schedule.places[reader], self.schedule.turns[reader])
 
         return give
 
@@ -290,11 +291,12 @@ def weight_half_twice() -> AbstractContextManager[None]:
     """The input half already adds the weights' gradients, and the weight half adds them once more."""
 
     def make(original: Any) -> Any:
-        def weight(self: Runner, stage: int, microbatch: int) -> None:
-            waiting = [*self._waiting[stage, microbatch]]
-            original(self, stage, microbatch)
-            self._waiting[stage, microbatch] = waiting
-            original(self, stage, microbatch)
+        def weight(self: Runner, operation: Op) -> None:
+            place = operation.stage, operation.microbatch
+            waiting = [*self._waiting[place]]
+            original(self, operation)
+            self._waiting[place] = waiting
+            original(self, operation)
 
         return weight
 
