@@ -50,8 +50,7 @@ def attend_together_backward(
 ) -> None:  # fmt: skip
     """Add the gradients."""
     kv_heads = seen.sizes.kv_heads
-    # exp(score - base) is 0 for a query that sees nothing. Not inf: BLAS pads with zeros, and 0 inf is NaN.
-    base = np.where(np.isneginf(lse), np.finfo(q.dtype).max / 4, lse)
+    base = np.where(np.isneginf(lse), 0, lse)  # any number, where all scores are -inf
     queries = _stack(q, kv_heads, factor, beside=-base.swapaxes(1, 2))
     keys, values = _stack(k, kv_heads, beside=1), _stack(v, kv_heads, beside=1)
     d_outs = _stack(d_out, kv_heads, beside=-np.einsum("bshd,bshd->bhs", out, d_out))

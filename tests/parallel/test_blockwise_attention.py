@@ -66,7 +66,7 @@ def test_equals_the_definition_for_every_pair_of_options() -> None:
 
 def test_short_sequences_equal_the_definition_however_many_heads_are_taken_at_once() -> None:
     """All tokens in one tile: heads are worked on together, here one, some or all of them."""
-    options = OPTIONS | {"causal": [True], "masked": ["no", "heads"], "segments": [0, 2], "batch": [2, 3]}
+    options = OPTIONS | {"causal": [True], "masked": ["no", "heads"], "segments": [0, 3], "batch": [2, 3]}
     for turn, chosen in enumerate(covering(options)):
         case = Case(**chosen, seed=turn)
         with mock.patch.object(together, "_SCORES", (1, 100, 1 << 16)[turn % 3]):
@@ -298,6 +298,20 @@ def test_a_wrong_number_reaches_exactly_those_who_see_it(case: Case, rows: int, 
         for got, expected in ((dq, in_backward), (dk, keys_reached), (dv, keys_reached)):
             tokens = np.broadcast_to(expected.transpose(0, 2, 1)[..., None], got.shape)
             np.testing.assert_array_equal(np.isnan(got), tokens)
+
+
+def test_a_wrong_number_in_one_part_of_the_keys_leaves_alone_what_nobody_sees() -> None:
+    q, k, v, d_out = Case(queries=4, keys=3, group=1).arrays()
+    bad_k = k.copy()
+    bad_k[0, 0, 0, 0] = np.nan
+    total = blockwise_attention(q, bad_k[:, :1], v[:, :1], causal=True, k_positions=1)
+    positions = np.array([0, 5])  # of the other part: a key that all queries see, and one that none sees
+    blockwise_attention(q, k[:, 1:], v[:, 1:], causal=True, k_positions=positions, into=total)
+    dq, dk, dv = blockwise_attention_backward(q, k[:, 1:], v[:, 1:], *total, d_out, causal=True, k_positions=positions)
+    assert np.isnan(dq).any(axis=3).ravel().tolist() == [False, True, True, True]
+    for grad in (dk, dv):
+        assert np.isnan(grad[:, 0]).all()
+        assert not grad[:, 1].any()
 
 
 def test_a_wrong_number_in_one_part_of_the_keys_reaches_the_gradients_of_the_others() -> None:
