@@ -1,0 +1,212 @@
+"""Does a model learn the same, however its training is cut over ranks?
+
+A small GPT learns to say sums in words, once on one rank and then under every strategy: copies of the model with their
+own sequences, ZeRO's three stages, matrices cut by columns and rows, sequences cut by a ring and by Ulysses, layers cut
+into pipelines of six schedules, and all that together. Sums are taken in other orders, so losses differ in their last
+digits; more than that would be a fault. A strategy is there for what it saves in memory and time. So beside the loss
+stand the bytes that a rank sends in a step, the time for which it idles in a pipeline, and the most that it holds at
+once: by a formula, and counted.
+"""
+
+from __future__ import annotations
+
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
+import argparse
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from experiments.lab import cli, files, progress, tables
+from experiments.lab.limits import Need, afford
+from experiments.lab.options import Parser, count
+from experiments.lab.tables import Column, pair, time_column
+from experiments.lab.terminal import say, tell
+from experiments.lab.trainings import ITEM, Setting, Trained, train_under
+from experiments.lab.units import nice_bytes
+from experiments.lab.worlds import World
+from experiments.pictures.training import one_curve
+from training import GPTSizes, Plan
+from training.costs import step_memory, step_traffic
+from training.pipeline import costs, play
+
+SHOWS = "One loss curve for all strategies of training; bytes sent, bubbles and memory, by formulas and counted."
+TAKES = "1 min"
+EXAMPLES = {
+    "": "strategies on 4 ranks, compositions on 8",
+    "--plot curve.png": "the curve, and what ranks send and hold, drawn",
+    "--ranks 2 --steps 100 --ways data 1f1b zero-3": "some strategies for longer",
+    "--mpi --ranks 4": "on real processes, all that takes four",
+}
+STEP_S, ALLOWED = 0.004, 1e-9  # of a block, a microbatch and a step; of relative differences between losses
+_PIPELINES = ("gpipe", "1f1b", "interleaved", "zb-h1", "zb-v", "dualpipe-v")
+
+
+def ways(p: int) -> dict[str, Plan]:
+    """Return the plans: of p ranks those that cut one way, of 2p those that cut several."""
+    pipelines = {name: Plan(pp=p, schedule=name, microbatches=2 * p) for name in _PIPELINES if name != "interleaved"}
+    pipelines["interleaved"] = Plan(pp=p, schedule="interleaved", chunks=2, microbatches=2 * p)
+    return {
+        "data": Plan(dp=p),
+        "zero-1": Plan(dp=p, zero=1),
+        "zero-2": Plan(dp=p, zero=2),
+        "zero-3": Plan(dp=p, zero=3),
+        "tensor": Plan(tp=p),
+        "sequence": Plan(tp=p, sp=True),
+        "ring": Plan(cp=p),
+        "ulysses": Plan(cp=p, context="ulysses"),
+        **{name: pipelines[name] for name in _PIPELINES},
+        "data+pipeline": Plan(dp=2, pp=p, zero=1, microbatches=p),
+        "data+sequence": Plan(dp=2, tp=p, sp=True, zero=3),
+        "context+tensor": Plan(cp=2, tp=p),
+    }
+
+
+def model(p: int) -> tuple[GPTSizes, int]:
+    """Return a model that p ranks can share out in every way, and how many sequences each step has."""
+    heads = max(4, p)
+    of_model = {"hidden": 8 * heads, "heads": heads, "kv_heads": heads, "ffn": 32 * heads, "layers": 2 * p}
+    return GPTSizes(context=max(32, 2 * p), **of_model), 2 * p
+
+
+def bubble_of(plan: Plan) -> tuple[float | None, float | None]:
+    """Return for how long rank 0 idles in a step if F, I and W of a rank's layers take 1 each: by formula, and played.
+
+    bubble_of(Plan(pp=4, schedule="gpipe", microbatches=8))  # (9.0, 9.0)
+    """
+    if plan.pp == 1:
+        return None, None
+    schedule = plan.pipeline()
+    chunks = len(schedule.stages_of(0))
+    times = [Fraction(1, chunks)] * 3
+    expected = costs.bubble(plan.schedule, plan.pp, plan.microbatches, *times)
+    found = play(schedule, *times).bubbles[0]
+    assert expected in (None, found), f"{plan}: idles for {found}, expected {expected}"
+    return None if expected is None else float(expected), float(found)
+
+
+def experiment(world: World, args: argparse.Namespace, job: tuple[Setting, dict[str, Plan]]) -> None:
+    """Train under every plan, compare, print."""
+    setting, plans = job
+    if world.first:
+        introduce(world, setting, plans)
+    found = {
+        name: train_under(plan, setting, world)
+        for name, plan in progress.track([("one rank", Plan()), *plans.items()], "training")
+    }
+    if not world.first:
+        return
+    alone = found["one rank"].losses
+    shown = sorted({0, *range(0, setting.steps, max(1, setting.steps // 6)), setting.steps - 1})
+    say("Loss of one rank: " + ", ".join(f"{alone[step]:.3f} (step {step + 1})" for step in shown))
+    rows = []
+    for name, plan in [("one rank", Plan()), *plans.items()]:
+        each = found[name]
+        rows.append([name, plan.ranks, difference(name, each.losses, alone), *measures(plan, setting, each)])
+    tables.table(columns(world.real), rows)
+    tell(
+        "Bytes are those of the rank that sends or holds most; formulas are equal for every rank, and for memory after "
+        "every pass. A bubble is the time for which rank 0 idles if its layers take 1 each for F, I and W."
+    )
+    worst = max(row[2] for row in rows)
+    tell(f"All {len(rows)} curves are one: losses differ by at most {worst:.1e} of themselves.")
+    if args.plot:
+        losses = {name: each.losses for name, each in found.items()}
+        files.draw(args.plot, lambda: one_curve(losses, *bars(setting, plans, found)))
+
+
+def introduce(world: World, setting: Setting, plans: dict[str, Plan]) -> None:
+    """Print what is trained, and under which plans."""
+    say(f"Model: {setting.sizes.n_parameters:,} parameters in {setting.sizes.layers} blocks, float64")
+    say(f"Steps: {setting.steps}, each of {setting.batch} sequences of {setting.sizes.context} letters")
+    say(f"Ranks: {world.name if world.real else f'simulated, on {world.network.name}'}")
+    several = [f"{name}: {plan}" for name, plan in plans.items() if "+" in name or world.real]
+    if several:
+        say(f"Plans: {'; '.join(several)}")
+    say("Expected: one curve, but for rounding; bytes, bubbles and memory as formulas of plan and sizes say.\n")
+
+
+def difference(name: str, losses: list[float], alone: list[float]) -> float:
+    """Return by how much of itself a loss differs at most from that of one rank; assert that it is rounding."""
+    worst = max(abs(got / right - 1) for got, right in zip(losses, alone, strict=True))
+    assert worst <= ALLOWED, f"{name}: losses differ by {worst} from those of one rank"
+    return worst
+
+
+def measures(plan: Plan, setting: Setting, found: Trained) -> list[Any]:
+    """Return what stands beside the loss: bytes sent, bubble and memory, expected and counted, and time."""
+    sent = step_traffic(plan, setting.sizes, setting.batch, ITEM)
+    held = step_memory(plan, setting.sizes, setting.batch, ITEM)
+    return [
+        max(each.n_bytes for each in sent), *([] if found.sent is None else [max(found.sent)]), *bubble_of(plan),
+        max(each.peak_bytes for each in held), found.most_held(), *([] if found.sent is None else [found.time_ps]),
+    ]  # fmt: skip
+
+
+def columns(real: bool) -> list[Column]:
+    """Return the columns of the table; on real MPI nobody counts bytes sent."""
+    sent = pair("sent a step", nice_bytes, "bytes")
+    bubbles = pair("bubble", "{:g}".format)
+    memory = pair("memory", nice_bytes, "bytes")
+    first = [Column("way"), Column("ranks"), Column("loss differs", show="{:.0e}".format)]
+    times = [] if real else [time_column("messages", "time of")]
+    return [*first, *sent[: 1 if real else 2], *bubbles, *memory, *times]
+
+
+def bars(setting: Setting, plans: dict[str, Plan], found: dict[str, Trained]) -> list[Any]:
+    """Return for each plan what its busiest rank sends and holds, by kind, and what was counted in all."""
+    sent, held, marks_sent, marks_held = {}, {}, {}, {}
+    for name, plan in [("one rank", Plan()), *plans.items()]:
+        traffic = max(step_traffic(plan, setting.sizes, setting.batch, ITEM), key=lambda each: each.n_bytes)
+        memory = max(step_memory(plan, setting.sizes, setting.batch, ITEM), key=lambda each: each.peak_bytes)
+        sent[name], held[name] = traffic.bytes_of, memory.peak
+        counted = found[name].sent
+        marks_sent[name] = max(counted) if counted else None
+        marks_held[name] = found[name].most_held()
+    return [sent, marks_sent, held, marks_held]
+
+
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks("compositions take twice as many", default=4, network="infiniband", mpi=4, least=2)
+    made.add_argument("--steps", type=count, default=30, metavar="N", help="steps of training (default: 30)")
+    names = [*ways(4)]
+    made.add_argument(
+        "--ways", nargs="+", choices=names, default=names, metavar="NAME",
+        help=f"which: {', '.join(names)} (default: all)",
+    )  # fmt: skip
+    made.add_seed("parameters and sums")
+    made.add_plot("the curve, and what ranks send and hold", mpi=True)
+    return made
+
+
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: every rank has arrays of its own, and each microbatch goes through each block."""
+    p = args.ranks
+    numbers = 12 * (8 * max(4, p)) ** 2 * 2 * p
+    passes = 2 * p * 2 * p * args.steps * (1 + len(args.ways))
+    return Need(memory=2 * p * 8 * ITEM * numbers, seconds=STEP_S * passes * (1 + numbers / 1e6))
+
+
+def prepare(args: argparse.Namespace) -> tuple[Setting, dict[str, Plan]]:
+    """Return what is trained, and the plans; on real MPI those that take all processes."""
+    afford(args, need, ranks=1, steps=1)
+    sizes, batch = model(args.ranks)
+    plans = ways(args.ranks)
+    if args.mpi:
+        half = ways(args.ranks // 2) if args.ranks % 2 == 0 and args.ranks > 2 else {}
+        plans |= {name: plan for name, plan in half.items() if "+" in name}
+        plans = {name: plan for name, plan in plans.items() if plan.ranks == args.ranks}
+    chosen = {name: plan for name, plan in plans.items() if name in args.ways}
+    return Setting(sizes, batch, args.steps, args.seed), chosen
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

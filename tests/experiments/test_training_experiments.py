@@ -1,0 +1,69 @@
+"""Claims of the experiments about training: one curve, costs as by formula, and an end if they are not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import one_loss_curve, zero
+from experiments.lab import trainings
+from training import AdamW, Plan
+from training.costs import step_traffic
+
+FEW = ["--ranks", "2", "--steps", "2"]
+
+
+def tables(script: Any, tmp_path: Path, *argv: str) -> list[dict[str, Any]]:
+    """Return the rows of a run's table."""
+    kept = tmp_path / "kept.json"
+    assert script.main([script.__file__, *argv, "--json", str(kept)]) == 0
+    return json.loads(kept.read_text())["tables"][0]["rows"]
+
+
+def test_all_ways_have_one_curve_and_what_they_cost_is_counted(tmp_path, capsys):
+    rows = tables(one_loss_curve, tmp_path, *FEW, "--plot", str(tmp_path / "curve.svg"))
+    assert [row["way"] for row in rows] == ["one rank", *one_loss_curve.ways(2)]
+    assert all(row["loss_differs"] < 1e-12 for row in rows)
+    for row in rows:
+        for what in ("sent_a_step_{}_bytes", "memory_{}_bytes"):
+            assert row[what.format("expected")] == row[what.format("measured")], row
+    assert "All 18 curves are one" in capsys.readouterr().out
+    drawn = (tmp_path / "curve.svg").read_text()
+    assert all(name in drawn for name in ("one rank", "data+pipeline", "activations", "counted"))
+
+
+def test_every_way_fits_any_number_of_ranks():
+    for p in (2, 3, 4, 5, 7, 8):
+        sizes, batch = one_loss_curve.model(p)
+        for name, plan in one_loss_curve.ways(p).items():
+            plan.check(p * (1 + ("+" in name)), sizes, batch)
+
+
+def test_a_curve_that_is_another_ends_the_run(monkeypatch):
+    rates = iter([0.01] * 2 + [0.02] * 4)  # a rank begins twice: for no step, and for all
+    monkeypatch.setattr(trainings, "AdamW", lambda rate: AdamW(rate=next(rates)))
+    with pytest.raises(AssertionError, match="data: losses differ by"):
+        one_loss_curve.main(["x.py", *FEW, "--ways", "data"])
+
+
+def test_bytes_that_are_not_as_by_formula_end_the_run(monkeypatch):
+    monkeypatch.setattr(trainings, "step_traffic", lambda plan, *rest: step_traffic(Plan(dp=2, zero=1), *rest)[:1] * 2)
+    with pytest.raises(AssertionError, match=r"one rank: ranks send \[0\], expected"):
+        one_loss_curve.main(["x.py", *FEW, "--ways", "data"])
+
+
+def test_stages_of_zero_send_and_hold_what_the_formulas_say(tmp_path, capsys):
+    plot = tmp_path / "zero.svg"
+    rows = tables(zero, tmp_path, "--ranks", "3", "--microbatches", "2", "1", "--plot", str(plot))
+    factors = {(row["stage"], row["microbatches"]): row["sent_over_n_d_1_d_measured"] for row in rows}
+    assert [round(factors[stage, 1]) for stage in ("none", "ZeRO-1", "ZeRO-2", "ZeRO-3")] == [2, 2, 2, 3]
+    assert [round(factors[stage, 2]) for stage in ("none", "ZeRO-1", "ZeRO-2", "ZeRO-3")] == [2, 2, 3, 6]
+    lasting = [row["held_lasting_bytes"] for row in rows[:4]]
+    assert lasting == sorted(lasting, reverse=True)
+    said = capsys.readouterr().out
+    assert "120.0, 31.4, 16.6 and 1.9 GB a rank" in said
+    assert "With 2 of them ZeRO-2 sends 1.5" in said
+    assert "ZeRO-3, 2 microbatches" in plot.read_text()
