@@ -149,7 +149,7 @@ def columns(real: bool) -> list[Column]:
     sent = pair("sent a step", nice_bytes, "bytes")
     bubbles = pair("bubble", "{:g}".format)
     memory = pair("memory", nice_bytes, "bytes")
-    first = [Column("way"), Column("ranks"), Column("loss differs", show="{:.0e}".format)]
+    first = [Column("way"), Column("ranks"), Column("loss differs", show=lambda share: f"{share:.0e}" if share else "0")]
     times = [] if real else [time_column("messages", "time of")]
     return [*first, *sent[: 1 if real else 2], *bubbles, *memory, *times]
 
@@ -174,7 +174,7 @@ def parser() -> Parser:
     made.add_argument("--steps", type=count, default=30, metavar="N", help="steps of training (default: 30)")
     names = [*ways(4)]
     made.add_argument(
-        "--ways", nargs="+", choices=names, default=names, metavar="NAME",
+        "--ways", nargs="+", choices=sorted(names), default=names, metavar="NAME",
         help=f"which: {', '.join(names)} (default: all)",
     )  # fmt: skip
     made.add_seed("parameters and sums")

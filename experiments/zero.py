@@ -30,7 +30,7 @@ from training.costs import step_memory
 from training.ledger import Account
 
 SHOWS = "Memory and traffic of ZeRO's stages, by formulas and counted; where ZeRO-2 sends more, and ZeRO-3 how much."
-TAKES = "5 s"
+TAKES = "2 s"
 EXAMPLES = {
     "": "4 ranks, sequences at once and in 4 microbatches",
     "--ranks 8 --microbatches 1 2 8 --plot zero.png": "more ranks, and a picture",
@@ -44,8 +44,8 @@ Expected of a rank, n parameters, d ranks, g microbatches, T parameters of the t
   2       n + 3n/d      g+1, and g T/n since the table serves twice and has two gradients
   3       4n/d          3g, and g(2T-P)/n: the table is gathered three times, positions once
 """
-SIZES = GPTSizes(context=32, hidden=32, heads=4, kv_heads=4, ffn=128, layers=4)
-STEPS, STEP_S = 2, 0.05
+SIZES = GPTSizes(context=32, hidden=32, heads=4, kv_heads=4, ffn=128, layers=2)
+STEPS, STEP_S = 1, 0.05
 PAPER = 7_500_000_000, 64  # parameters and ranks
 STATE = ("parameters", "gradients", "optimiser")
 
