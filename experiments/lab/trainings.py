@@ -59,7 +59,7 @@ def train_under(plan: Plan, setting: Setting, world: World) -> Trained:
 def _program(comm: Any, plan: Plan, setting: Setting, steps: int) -> tuple[list[float], dict[str, int], list[Moment]]:
     """Train; return losses, and the most that this rank holds in the last step, and what after each operation."""
     trainer = Trainer(
-        comm, plan, sizes=setting.sizes, batch=setting.batch, seed=setting.seed, optimizer=AdamW(rate=0.01)
+        comm, plan, sizes=setting.sizes, batch=setting.batch, seed=setting.seed, optimizer=AdamW(rate=0.003)
     )
     ledger = Ledger()
     for left in reversed(range(steps)):

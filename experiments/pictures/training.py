@@ -52,8 +52,8 @@ def _differences(axes: Any, losses: Mapping[str, Sequence[float]]) -> None:
         shares = [max(abs(got / right - 1), _EQUAL) for got, right in zip(values, alone, strict=True)]
         axes.plot(shares, [place] * len(shares), "o", color=look.rank_colour(place), markersize=4, alpha=0.5)
     axes.set_xscale("log")
-    axes.set_xlim(_EQUAL / 3, 1e-7)
-    axes.set_xticks([_EQUAL, 1e-14, 1e-11, 1e-8], ["none", "1e-14", "1e-11", "1e-8"])
+    axes.set_xlim(_EQUAL / 3, 1e-9)
+    axes.set_xticks([_EQUAL, 1e-15, 1e-13, 1e-11, 1e-9], ["none", "1e-15", "1e-13", "1e-11", "1e-9"])
     axes.set_yticks(range(len(losses)), [*losses])
     axes.set_ylim(len(losses) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
