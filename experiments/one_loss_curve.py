@@ -120,7 +120,7 @@ def introduce(world: World, setting: Setting, plans: dict[str, Plan]) -> None:
     """Print what is trained, and under which plans."""
     say(f"Model: {setting.sizes.n_parameters:,} parameters in {setting.sizes.layers} blocks, float64")
     say(f"Steps: {setting.steps}, each of {setting.batch} sequences of {setting.sizes.context} letters")
-    say(f"Ranks: {world.name if world.real else f'simulated, on {world.network.name}'}")
+    say(f"Ranks: {f'{world.p} processes' if world.real else f'simulated, on {world.network.name}'}")
     several = [f"{name}: {plan}" for name, plan in plans.items() if "+" in name or world.real]
     if several:
         say(f"Plans: {'; '.join(several)}")

@@ -84,7 +84,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     if world.first:
         say(EXPECTED)
         say(f"Model: {SIZES.n_parameters:,} parameters of float64, AdamW")
-        say(f"Ranks: {world.name if world.real else f'{d} simulated'}, {max(args.microbatches)} sequences on each\n")
+        say(f"Ranks: {d} {'processes' if world.real else 'simulated'}, {max(args.microbatches)} sequences on each\n")
     setting = Setting(SIZES, d * max(args.microbatches), STEPS, args.seed)
     cases = [(g, zero) for g in args.microbatches for zero in range(4)]
     found = {}
