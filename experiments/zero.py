@@ -37,12 +37,14 @@ EXAMPLES = {
     "--mpi --ranks 2": "on real processes",
 }
 EXPECTED = """\
-Expected of a rank, n parameters, d ranks, g microbatches, T parameters of the table, P of positions:
+Expected of a rank, n parameters, d ranks, g microbatches:
   stage   it holds      it sends, over n(d-1)/d
   0       4n            2
   1       2n + 2n/d     2
-  2       n + 3n/d      g+1, and g T/n since the table serves twice and has two gradients
-  3       4n/d          3g, and g(2T-P)/n: the table is gathered three times, positions once
+  2       n + 3n/d      g+1, and g T/n
+  3       4n/d          3g, and g(2T-P)/n
+T and P are the tables of tokens and of positions. T serves twice: it has two gradients, and is gathered three times. P
+is gathered once.
 """
 SIZES = GPTSizes(context=32, hidden=32, heads=4, kv_heads=4, ffn=128, layers=2)
 STEPS, STEP_S = 1, 0.05

@@ -64,6 +64,19 @@ def test_a_step_of_another_model_costs_what_formulas_say(plan: Plan) -> None:
     claim_costs_are_as_predicted(plan, OTHER, "f8")
 
 
+# K/V heads that serve unequal numbers of a rank's query heads: each of these gets one of its own to attend with.
+UNEQUAL = GPTSizes(vocab=5, context=7, hidden=12, heads=6, kv_heads=3, ffn=7, layers=2)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [Plan(tp=2), Plan(cp=2, tp=2), Plan(cp=2, context="ulysses"), Plan(cp=2, tp=2, context="ulysses", sp=True)],
+    ids=str,
+)
+def test_a_step_with_groups_of_unequal_size_costs_what_formulas_say(plan: Plan) -> None:
+    claim_costs_are_as_predicted(plan, UNEQUAL, "f4")
+
+
 def test_the_second_step_holds_what_the_first_did() -> None:
     plan = Plan(pp=2, microbatches=3, schedule="zb-h1")
     once, twice = (ranks.run(step, 2, plan, SMALL, "f8", steps).results for steps in (1, 2))
