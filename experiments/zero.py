@@ -33,7 +33,7 @@ SHOWS = "Memory and traffic of ZeRO's stages, by formulas and counted; where ZeR
 TAKES = "2 s"
 EXAMPLES = {
     "": "4 ranks, sequences at once and in 4 microbatches",
-    "--ranks 8 --microbatches 1 2 8 --plot zero.png": "more ranks, and a picture",
+    "--ranks 8 --microbatches 8 --plot zero.png": "more ranks, and a picture",
     "--mpi --ranks 2": "on real processes",
 }
 EXPECTED = """\
@@ -86,9 +86,9 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     if world.first:
         say(EXPECTED)
         say(f"Model: {SIZES.n_parameters:,} parameters of float64, AdamW")
-        say(f"Ranks: {d} {'processes' if world.real else 'simulated'}, {max(args.microbatches)} sequences on each\n")
-    setting = Setting(SIZES, d * max(args.microbatches), STEPS, args.seed)
-    cases = [(g, zero) for g in args.microbatches for zero in range(4)]
+        say(f"Ranks: {d} {'processes' if world.real else 'simulated'}, {args.microbatches} sequences on each\n")
+    setting = Setting(SIZES, d * args.microbatches, STEPS, args.seed)
+    cases = [(g, zero) for g in dict.fromkeys([1, args.microbatches]) for zero in range(4)]
     found = {}
     for g, zero in progress.track(cases, "training"):
         found[g, zero] = train_under(Plan(dp=d, zero=zero, microbatches=g), setting, world)
@@ -108,9 +108,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
 
 def row(d: int, g: int, zero: int, setting: Setting, found: Trained) -> list[Any]:
     """Return a row of the table; assert that what was counted is as expected."""
-    memory = max(
-        step_memory(Plan(dp=d, zero=zero, microbatches=g), SIZES, setting.batch, ITEM), key=lambda each: each.peak_bytes
-    )
+    memory = fullest(d, g, zero, setting)
     lasting = sum(memory.peak[kind] for kind in STATE)
     least = state_bytes(SIZES.n_parameters, d, zero, parameter=ITEM, gradient=ITEM, optimiser=2 * ITEM)
     units = len(SIZES.units())
@@ -129,7 +127,7 @@ def fullest(d: int, g: int, zero: int, setting: Setting) -> Account:
     return max(every, key=lambda each: each.peak_bytes)
 
 
-def said(microbatches: Sequence[int]) -> list[str]:
+def said(g: int) -> list[str]:
     """Return what the table says, in sentences."""
     sentences = [
         f"ZeRO-3 sends {float(factor(3, 1) / 2):.2f} times as much as plain data parallelism does: half as much again, "
@@ -137,12 +135,9 @@ def said(microbatches: Sequence[int]) -> list[str]:
         "ZeRO-2 sends no more than ZeRO-1 if it reduces gradients once a step. Microbatches each reduce theirs, since "
         "nobody keeps the whole sum.",
     ]
-    for g in microbatches:
-        if g > 1:
-            two, three = (float(factor(zero, g) / 2) for zero in (2, 3))
-            sentences.append(
-                f"With {g} of them ZeRO-2 sends {two:.2f} times as much as ZeRO-1, ZeRO-3 {three:.2f} times."
-            )
+    if g > 1:
+        two, three = (float(factor(zero, g) / 2) for zero in (2, 3))
+        sentences.append(f"With {g} of them ZeRO-2 sends {two:.2f}, ZeRO-3 {three:.2f} times as much as ZeRO-1.")
     return sentences
 
 
@@ -174,9 +169,8 @@ def parser() -> Parser:
     made = Parser(__doc__, EXAMPLES)
     made.add_ranks("each has its own sequences", default=4, network="infiniband", mpi=2, least=2)
     made.add_argument(
-        "--microbatches", nargs="+", type=count, default=[1, 4], metavar="G",
-        help="into how many parts a rank's sequences are cut (default: 1 4)",
-    )  # fmt: skip
+        "--microbatches", type=count, default=4, metavar="M", help="that a batch is cut into (default: 4)"
+    )
     made.add_seed("parameters and sums")
     made.add_plot("what ranks send and hold at each stage", mpi=True)
     return made
@@ -184,19 +178,17 @@ def parser() -> Parser:
 
 def need(args: argparse.Namespace) -> Need:
     """Return what a run takes: every rank has arrays of its own, and a step goes through all sequences."""
-    sequences = max(args.microbatches)
-    passes = STEPS * 4 * len(args.microbatches)
+    sequences, passes = args.microbatches, STEPS * 8
     return Need(
         memory=args.ranks * (60 * ITEM * SIZES.n_parameters + 2e6 * sequences),
-        messages=passes * args.ranks**2 * 20 * max(args.microbatches),
+        messages=passes * args.ranks**2 * 20 * sequences,
         seconds=STEP_S * passes * args.ranks * sequences,
     )
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Check that the machine has what the ranks hold."""
-    args.microbatches = sorted({*args.microbatches})
-    afford(args, need, ranks=1)
+    afford(args, need, ranks=1, microbatches=1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -50,7 +50,7 @@ class Account:
     def change(self, kind: str, n_bytes: int) -> None:
         """Add bytes to a kind."""
         self.held[kind] += n_bytes
-        if n_bytes > 0 and sum(self.held.values()) > sum(self.peak.values()):
+        if sum(self.held.values()) > sum(self.peak.values()):
             self.peak = dict(self.held)
 
     def mark(self, operation: Op) -> None:

@@ -57,7 +57,7 @@ def test_bytes_that_are_not_as_by_formula_end_the_run(monkeypatch):
 
 def test_stages_of_zero_send_and_hold_what_the_formulas_say(tmp_path, capsys):
     plot = tmp_path / "zero.svg"
-    rows = tables(zero, tmp_path, "--ranks", "3", "--microbatches", "2", "1", "--plot", str(plot))
+    rows = tables(zero, tmp_path, "--ranks", "3", "--microbatches", "2", "--plot", str(plot))
     factors = {(row["stage"], row["microbatches"]): row["sent_over_n_d_1_d_measured"] for row in rows}
     assert [round(factors[stage, 1]) for stage in ("none", "ZeRO-1", "ZeRO-2", "ZeRO-3")] == [2, 2, 2, 3]
     assert [round(factors[stage, 2]) for stage in ("none", "ZeRO-1", "ZeRO-2", "ZeRO-3")] == [2, 2, 3, 6]
