@@ -37,7 +37,7 @@ class Words:
         for place, row in zip(np.ndindex(labels.shape), edges, strict=False):
             labels[place] = tokens[place] = min(row, self.vocab - 1)
         for rank in range(p):
-            logits[:, :, slice(*parallel.vocabulary_rows(self.vocab, p, rank))] += rank * self.apart
+            logits[:, :, slice(*parallel.vocabulary_rows(self.vocab, p, rank))] += (rank + 1) * self.apart
         return table, tokens.astype(self.labels), logits, labels.astype(self.labels)
 
 
@@ -78,7 +78,7 @@ def claim_vocabulary_of_one_rank(
     value, d_logits = loss(comm, mine, lo, labels, total)
     expected, d_expected = reference(logits, labels, total)
     # A difference of two logits is exact to an eps of the larger; the sum of exponentials to vocab of them.
-    allowed = 4 * float(np.finfo(case.dtype).eps) * (case.vocab + abs(case.apart) * comm.size)
+    allowed = 4 * float(np.finfo(case.dtype).eps) * (case.vocab + abs(case.apart) * (comm.size + 1))
     assert abs(value - expected) <= allowed * max(1, case.batch * case.n), f"off by {value - expected}: {allowed}"
     assert d_logits.dtype == mine.dtype
     np.testing.assert_allclose(d_logits, d_expected[:, :, lo:hi], atol=allowed, rtol=0, err_msg="off by")

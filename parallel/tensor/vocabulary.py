@@ -53,9 +53,9 @@ def embed_backward(n_rows: int, lo: int, tokens: Array, d_x: Array) -> Array:
     return d_table
 
 
-def _rows_here(n_rows: int, lo: int, tokens: Array, counted: Any = True) -> tuple[Array, Array]:
-    """Return which counted tokens have their row among n_rows from `lo` on, and these rows, counted from there."""
-    here = np.asarray((tokens >= lo) & (tokens < lo + n_rows) & counted)
+def _rows_here(n_rows: int, lo: int, tokens: Array) -> tuple[Array, Array]:
+    """Return which tokens have their row among n_rows from `lo` on, and these rows, counted from there."""
+    here = np.asarray((tokens >= lo) & (tokens < lo + n_rows))
     return here, tokens[here].astype(np.intp) - lo
 
 
@@ -82,7 +82,7 @@ def vocabulary_loss(
     if total < fewest:
         remedy = "pass count_tokens of all labels of the step"
         refuse(ValueError, "vocabulary_loss", f"total={total}", f"{fewest} or more", remedy)
-    here, rows = _rows_here(logits.shape[2], lo, labels, counted)
+    here, rows = _rows_here(logits.shape[2], lo, labels)
     label_places = (*np.nonzero(here), rows)
     largest, of_label = _over_ranks(comm, logits, here, label_places)
     missing = counted & np.isneginf(of_label)
@@ -99,7 +99,7 @@ def vocabulary_loss(
     losses = np.log(sums) - (of_label - largest)
     weight = np.asarray(counted / total, logits.dtype)
     d_logits *= (weight / sums)[..., None]
-    d_logits[label_places] -= weight[here]
+    d_logits[label_places] -= weight[here]  # 0 where a label is ignored
     return float(losses[counted].sum(dtype=np.float64) / total), d_logits
 
 

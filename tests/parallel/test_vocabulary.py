@@ -19,6 +19,15 @@ def test_vectors_loss_and_gradients_are_those_of_one_rank(p: int) -> None:
         ranks.run(claim_vocabulary_of_one_rank, p, case, buffering="none")
 
 
+def test_a_label_that_is_a_class_may_be_ignored() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((1, 5, 4)), np.array([[2, 0, 3, 2, 1]])
+    got = parallel.vocabulary_loss(None, logits, 0, labels, 3, ignored=2)
+    expected = parallel.vocabulary_loss(None, logits, 0, np.where(labels == 2, -1, labels), 3)
+    assert got[0] == expected[0]
+    np.testing.assert_array_equal(got[1], expected[1])
+
+
 @pytest.mark.parametrize("vocab", [0, 1, 4, 9])
 @pytest.mark.parametrize("p", [1, 3, 4, 7])
 def test_rows_are_cut_without_gap_or_overlap(vocab: int, p: int) -> None:
