@@ -125,6 +125,12 @@ def test_pictures_show_all_cells_all_heads_and_all_pairs():
     assert title == "plain: 1,928 in a row"  # 1.87 times 128 * 129 / 2 / 8
 
 
+def test_the_number_of_ranks_that_is_named_fills_its_nodes(monkeypatch, capsys):
+    assert call(ulysses, monkeypatch, "--ranks", 80_000) == 2
+    assert int(capsys.readouterr().err.split()[-1]) % ulysses.NODE == 0
+    assert [ulysses.full_nodes(p) for p in (2, 8, 9, 17)] == [2, 8, 8, 16]
+
+
 @pytest.mark.parametrize(
     ("script", "argv", "message"),
     [

@@ -104,3 +104,10 @@ def test_bad_input_is_one_clear_line_and_status_2(argv: list[str], says: str, mo
     err = capsys.readouterr().err
     assert says in err
     assert len(err.splitlines()) == 1
+
+
+def test_the_number_of_ranks_that_is_named_is_a_power_of_two(monkeypatch: Any, capsys: Any) -> None:
+    assert call(monkeypatch, "--ranks", 65536) == 2
+    p = int(re.findall(r"--ranks up to (\d+)", capsys.readouterr().err)[0])
+    assert p == stragglers.power_of_two(p)
+    assert [stragglers.power_of_two(n) for n in (0, 1, 7, 8, 9)] == [0, 1, 4, 8, 8]
