@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,6 +30,10 @@ from training.trainer import Trainer
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
+_NEEDED = {"files", "losses", "grad_norms"}
+_NAME = re.compile(r"step-(\d{8,})(?:-(\d+))?")
+# So much of a message travels to the other ranks.
+_MESSAGE_BYTES = 1024
 
 Box = tuple[slice, ...]
 
@@ -49,7 +54,8 @@ def save_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
     partial = Path(folder) / f".{name}.partial"
     _together(comm, who, lambda: _make_empty(partial) if comm.rank == 0 else None)
     # The same step once more, as after going on from an older one, gets a name of its own: nothing good is overwritten.
-    again = len([*Path(folder).glob(f"{name}*")]) if comm.rank == 0 else 0
+    step = len(trainer.history.losses)
+    again = max((number + 1 for of, number in _found(folder) if of == step), default=0) if comm.rank == 0 else 0
     again = int(ring_allgather(comm, np.array([again])).reshape(-1)[0])
     done = Path(folder) / (f"{name}-{again:02d}" if again else name)
     checksums: list[int] = []
@@ -60,6 +66,7 @@ def save_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
     def publish() -> None:
         files = {_file(rank): int(each) for rank, each in enumerate(every)}
         _write(partial / _MANIFEST, json.dumps(_manifest(trainer) | {"files": files}, indent=1).encode())
+        _sync(partial)
         os.rename(partial, done)
         _sync(done.parent)
 
@@ -69,8 +76,25 @@ def save_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
 
 def last_checkpoint(folder: str | Path) -> Path | None:
     """Return the newest complete checkpoint in `folder`, if there is one."""
-    found = sorted(Path(folder).glob("step-*"))
-    return found[-1] if found else None
+    found = _found(folder)
+    return found[max(found)] if found else None
+
+
+def newest_on_all(comm: Any, folder: str | Path) -> Path | None:
+    """Return the newest complete checkpoint in `folder`, if there is one; raise on all ranks if they see others."""
+    path = last_checkpoint(folder)
+    names = _said_by_all(comm, path.name if path else "")
+    for rank, name in enumerate(names):
+        if name != names[0]:
+            got = f"{names[0] or 'nothing'} in the folder on rank 0 and {name or 'nothing'} on rank {rank}"
+            refuse(CheckpointError, "load_checkpoint", got, "the same", "pass a folder that all ranks see")
+    return path
+
+
+def _found(folder: str | Path) -> dict[tuple[int, int], Path]:
+    """Return all complete checkpoints in a folder by their step, and which of this step each is."""
+    matches = [(_NAME.fullmatch(path.name), path) for path in Path(folder).glob("step-*")]
+    return {(int(match[1]), int(match[2] or 0)): path for match, path in matches if match}
 
 
 def load_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
@@ -82,17 +106,17 @@ def load_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
             another model, dtype, optimiser, batch or seed.
     """
     comm = trainer.comm
-    found: list[tuple[Path, dict[str, Any], dict[str, dict[str, dict[str, Array]]]]] = []
+    path = newest_on_all(comm, folder)
+    if path is None:
+        refuse(CheckpointError, "load_checkpoint", f"{folder} without a checkpoint", "step-...", "save one there")
+    found: list[tuple[dict[str, Any], dict[str, dict[str, dict[str, Array]]]]] = []
 
     def read() -> None:
-        path = last_checkpoint(folder)
-        if path is None:
-            refuse(CheckpointError, "load_checkpoint", f"{folder} without a checkpoint", "step-...", "save one there")
         manifest = _read_manifest(trainer, path)
-        found.append((path, manifest, _read_states(trainer, path, manifest)))
+        found.append((manifest, _read_states(trainer, path, manifest)))
 
     _together(comm, "load_checkpoint", read)
-    path, manifest, states = found[0]
+    manifest, states = found[0]
     for unit, kinds in states.items():
         for kind, values in kinds.items():
             trainer.states[unit].fill(values, kind)
@@ -232,7 +256,7 @@ def _read_manifest(trainer: Trainer, path: Path) -> dict[str, Any]:
         manifest = json.loads((path / _MANIFEST).read_text())
     except (OSError, ValueError) as problem:
         refuse(CheckpointError, who, f"{path}: {problem}", "a manifest", "take another checkpoint")
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT or not manifest.keys() >= _NEEDED:
         refuse(
             CheckpointError, who, f"{path / _MANIFEST}", f"a manifest of format {_FORMAT}", "take another checkpoint"
         )
@@ -289,17 +313,21 @@ def _whole(
 
 
 def _together(comm: Any, who: str, action: Callable[[], None]) -> None:
-    """Do something with files on every rank; raise CheckpointError on all if it fails on one."""
-    problem: Exception | None = None
+    """Do something with files on every rank; raise the same CheckpointError on all if it fails on one."""
+    problem = ""
     try:
         action()
-    except (OSError, CheckpointError) as error:
-        problem = error
-    failed = np.flatnonzero(ring_allgather(comm, np.array([problem is not None])).reshape(-1))
-    if isinstance(problem, CheckpointError):
-        raise problem
-    if problem is not None:
-        raise CheckpointError(f"{who}: got {problem}, expected to read and write files; remedy: free or allow it")
-    if failed.size:
-        got = f"a failure on rank {failed[0]}"
-        refuse(CheckpointError, who, got, "none on any rank", "see what that rank says")
+    except CheckpointError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{who}: got {error} on rank {comm.rank}, expected to read and write files; remedy: free or allow it"
+    for said in _said_by_all(comm, problem):
+        if said:
+            raise CheckpointError(said)
+
+
+def _said_by_all(comm: Any, text: str) -> list[str]:
+    """Return the text of each rank; all ranks call it."""
+    mine = np.array([text.encode()], f"S{_MESSAGE_BYTES}").view(np.uint8)
+    every = ring_allgather(comm, mine).reshape(comm.size, _MESSAGE_BYTES)
+    return [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in every]

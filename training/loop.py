@@ -9,12 +9,12 @@ import numpy as np
 
 from parallel import keep_freed_memory
 from parallel.arguments import refuse
-from training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
+from training.checkpoint import load_checkpoint, newest_on_all, save_checkpoint
 from training.optimizers import Optimizer
 from training.plan import Plan
 from training.sizes import GPTSizes
 from training.text import text_batch
-from training.trainer import Data, History, Trainer
+from training.trainer import Data, History, Trainer, check_alike
 
 
 def train(
@@ -37,7 +37,7 @@ def train(
         ranks.run(lambda comm: train(comm, plan, steps=3).losses, plan.ranks).results[0]
 
     batch:  sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
-    steps:  how many there are in the end, those of a checkpoint included.
+    steps:  how many there are in the end, those of a checkpoint included; a checkpoint of more is returned as it is.
     folder: of checkpoints; training goes on from the newest, whatever its plan was, and saves one at the end.
             save_every: and one after every so many steps.
 
@@ -45,6 +45,7 @@ def train(
             FloatingPointError on every rank if loss or gradient are not finite, before any parameter has changed;
             CheckpointError on every rank if a checkpoint cannot be read or written.
     """
+    check_alike(comm, (steps, save_every, folder is None))
     if type(steps) is not int or steps < 0 or type(save_every) is not int or save_every < 0:
         refuse(
             ValueError, "train", f"steps={steps!r}, save_every={save_every!r}", "whole numbers from 0 up", "change them"
@@ -55,7 +56,7 @@ def train(
         )
     keep_freed_memory()
     trainer = Trainer(comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data)
-    if folder is not None and last_checkpoint(folder) is not None:
+    if folder is not None and newest_on_all(comm, folder) is not None:
         load_checkpoint(trainer, folder)
     history = trainer.history
     for step in range(len(history.losses) + 1, steps + 1):

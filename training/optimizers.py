@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -123,6 +123,7 @@ class WarmupCosine:
     end: float = 0.0
 
     def __post_init__(self) -> None:
+        _check("WarmupCosine", 0.0, None, peak=self.peak, end=self.end)
         if not 0 <= self.warmup < self.steps:
             refuse(ValueError, "WarmupCosine", str(self), "0 <= warmup < steps", "change one")
 
@@ -144,10 +145,10 @@ def _shrink(x: Array, by: float, decayed: Sequence[slice]) -> None:
             x[part] *= 1 - by
 
 
-def _check(who: str, rate: Rate, clip: float | None, **numbers: float) -> None:
+def _check(who: str, rate: Any, clip: Any, **numbers: Any) -> None:
     """Raise unless all settings are numbers from 0 up, and clip, if given, above 0."""
     for name, value in {**numbers, "rate": 0.0 if callable(rate) else rate}.items():
-        if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        if not isinstance(value, (int, float, np.floating)) or not 0 <= value < math.inf:
             refuse(ValueError, who, f"{name}={value!r}", "a number from 0 up", f"change {name}")
-    if clip is not None and not clip > 0:
+    if clip is not None and not (isinstance(clip, (int, float, np.floating)) and clip > 0):
         refuse(ValueError, who, f"clip={clip!r}", "a number above 0, or None", "leave it out to clip nothing")

@@ -50,7 +50,7 @@ class Plan:
         choices = {"zero": (0, 1, 2, 3), "schedule": SCHEDULES, "context": CONTEXTS, "sp": (False, True)}
         for name, allowed in choices.items():
             value = getattr(self, name)
-            if value not in allowed:
+            if value not in allowed or type(value) is not type(allowed[0]):
                 expected = ", ".join(map(str, allowed))
                 refuse(ValueError, "Plan", f"{name}={value!r}", f"one of {expected}", "choose one of these")
         if self.ep > 1:

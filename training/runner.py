@@ -2,8 +2,8 @@
 
 Sends never wait, so a schedule that is causal cannot hang. Nothing is kept that no later operation reads: a saved
 activation goes with the input half, what waits with the weight half, and an array that was sent as soon as an answer
-shows that it has arrived. A message has a tag of its own for stage, microbatch and
-direction: under a schedule that goes back and forth two ranks have several on the way.
+shows that it has arrived. A message has a tag of its own for stage, microbatch and direction: under a schedule that
+goes back and forth two ranks have several on the way.
 """
 
 from __future__ import annotations

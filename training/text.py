@@ -1,13 +1,13 @@
 """Something to learn: sums in words, made on the spot, so that a batch is a function of seed and step alone.
 
 sums(np.random.default_rng(1), 60)
-# for example: "forty-two and seven make forty-nine. nine and six make fifteen."
+# 'twenty-three and twenty-five make forty-eight. thirty-seven and forty-seven make eighty-four. '
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,6 +85,22 @@ def text_batch(seed: int, step: int, sequences: int, context: int, vocab: int) -
         row[:] = [number[letter] for letter in sums(rng, begin + context + 1)[begin : begin + context + 1]]
     rows.flags.writeable = False
     return Batch(rows[:, :-1], rows[:, 1:])
+
+
+def checked_batch(batch: Any, step: int, shape: tuple[int, int], vocab: int) -> Batch:
+    """Return what a data function gave for a step; raise unless it is a pair of whole numbers of the right shape."""
+    if not isinstance(batch, tuple) or len(batch) != 2:
+        got = f"{type(batch).__name__} from data in step {step}"
+        refuse(TypeError, "train", got, "a Batch of tokens and labels", "return Batch(tokens, labels)")
+    for name, x, lowest in (("tokens", batch[0], 0), ("labels", batch[1], IGNORED)):
+        expected = f"integers from {lowest} to {vocab - 1} of shape {shape}"
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu" or x.shape != shape:
+            kind = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+            refuse(ValueError, "train", f"{name} {kind} from data in step {step}", expected, "return such an array")
+        if x.min() < lowest or x.max() >= vocab:
+            got = f"{name} from {x.min()} to {x.max()} from data in step {step}"
+            refuse(ValueError, "train", got, expected, "raise vocab of GPTSizes, or change the data")
+    return Batch(*batch)
 
 
 def spelled(tokens: Array) -> str:

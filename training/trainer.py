@@ -26,7 +26,7 @@ from training.plan import Plan
 from training.runner import Runner
 from training.sizes import GPTSizes
 from training.states import Arrays, UnitState
-from training.text import IGNORED, Batch, text_batch
+from training.text import IGNORED, Batch, checked_batch, text_batch
 
 # (seed, step, sequences, context, vocab) -> the batch of a step, the same on every rank.
 Data = Callable[[int, int, int, int, int], Batch]
@@ -60,13 +60,13 @@ class Trainer:
         dtype: Any = np.float64,
         data: Data = text_batch,
     ) -> None:
-        self.comm, self.plan, self.sizes = comm, plan or Plan(), sizes or GPTSizes()
+        check_alike(comm, (plan, sizes, batch, seed, optimizer, dtype))  # first: what is wrong is so on all ranks
+        self.comm, self.plan = comm, Plan() if plan is None else plan
+        self.sizes = GPTSizes() if sizes is None else sizes
         self.batch, self.seed, self.data = batch, seed, data
-        self.optimizer, self.dtype = optimizer or AdamW(), np.dtype(dtype)
-        if self.dtype not in (np.float32, np.float64):
-            refuse(TypeError, "train", f"dtype={dtype!r}", "float32 or float64", "pass np.float32")
+        self.optimizer, self.dtype = AdamW() if optimizer is None else optimizer, _checked_dtype(dtype)
+        _check_kinds(self.plan, self.sizes, self.optimizer, seed)
         self.plan.check(comm.size, self.sizes, batch)
-        _check_alike(comm, (self.plan, self.sizes, batch, seed, self.optimizer, self.dtype.name))
         self.history = History()
         self.ledger: Ledger | None = None
         self._place()
@@ -177,7 +177,8 @@ class Trainer:
     def _microbatches(self, step: int) -> tuple[list[Batch], int]:
         """Return this rank's share of a batch in microbatches, and how many tokens count in the whole of it."""
         plan, sizes = self.plan, self.sizes
-        whole = self.data(self.seed, step, self.batch, sizes.context, sizes.vocab)
+        made = self.data(self.seed, step, self.batch, sizes.context, sizes.vocab)
+        whole = checked_batch(made, step, (self.batch, sizes.context), sizes.vocab)
         total = int((whole.labels != IGNORED).sum())
         if not total:
             refuse(ValueError, "train", f"no token that counts in step {step}", "1 or more", "give some a label")
@@ -197,7 +198,29 @@ class Trainer:
         return float(total[0]), float(np.sqrt(total[1]))
 
 
-def _check_alike(comm: Any, settings: tuple[Any, ...]) -> None:
+def _checked_dtype(dtype: Any) -> np.dtype[Any]:
+    found: np.dtype[Any]
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found not in (np.float32, np.float64):
+        refuse(TypeError, "train", f"dtype={dtype!r}", "float32 or float64", "pass np.float32")
+    return found
+
+
+def _check_kinds(plan: Any, sizes: Any, optimizer: Any, seed: Any) -> None:
+    """Raise if an argument is not what its name says, such as a class where an object of it belongs."""
+    for name, value, kind in (("plan", plan, Plan), ("sizes", sizes, GPTSizes)):
+        if not isinstance(value, kind):
+            refuse(TypeError, "train", f"{name}={value!r}", f"a {kind.__name__}", f"pass {kind.__name__}(...)")
+    if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
+        refuse(TypeError, "train", f"optimizer={optimizer!r}", "an optimiser", "pass AdamW() or SGD()")
+    if type(seed) is not int or seed < 0:
+        refuse(ValueError, "train", f"seed={seed!r}", "a whole number from 0 up", "pass an int")
+
+
+def check_alike(comm: Any, settings: tuple[Any, ...]) -> None:
     """Raise on every rank if ranks were given different settings."""
     said = re.sub(r" at 0x[0-9a-f]+", "", repr(settings))  # where a function lies is each process's own
     digest = zlib.crc32(said.encode())
@@ -205,7 +228,7 @@ def _check_alike(comm: Any, settings: tuple[Any, ...]) -> None:
     others = [rank for rank, each in enumerate(every) if each != every[0]]
     if others:
         got = f"settings on rank{'s' * (len(others) > 1)} {', '.join(map(str, others))} unlike those of rank 0"
-        remedy = "pass the same plan, sizes, batch, seed and optimiser"
+        remedy = "pass the same arguments on every rank"
         refuse(ValueError, "train", got, "the same on all ranks", remedy)
 
 

@@ -132,6 +132,8 @@ def test_a_gradient_is_clipped_above_the_norm_and_not_at_it() -> None:
     [
         lambda: SGD(rate=-1), lambda: SGD(momentum=math.nan), lambda: AdamW(beta1=1.0), lambda: AdamW(epsilon=0),
         lambda: AdamW(clip=0), lambda: WarmupCosine(1, 5, 5), lambda: SGD(decay=math.inf),
+        lambda: SGD(clip="1"), lambda: SGD(rate=np.float32(-1)), lambda: WarmupCosine(-1, 0, 5),
+        lambda: WarmupCosine(1, 0, 5, end=math.nan),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(make: Any) -> None:
@@ -226,6 +228,8 @@ def test_a_plan_for_other_ranks_or_words_is_refused_on_every_rank_before_any_wor
         {"context": "star"},
         {"ep": 2},
         {"sp": 2},
+        {"sp": 1},
+        {"zero": True},
     ],
     ids=str,
 )
@@ -249,6 +253,21 @@ def test_ranks_that_were_told_different_things_all_get_the_same_error() -> None:
     assert len(set(ranks.run(program, 3).results)) == 1
 
 
+@pytest.mark.parametrize(
+    "differ",
+    [
+        lambda rank: {"plan": Plan(dp=2 + rank)}, lambda rank: {"steps": 1 + rank},
+        lambda rank: {"dtype": np.float16 if rank else np.float64}, lambda rank: {"folder": "unused" if rank else None},
+    ],
+)  # fmt: skip
+def test_whatever_ranks_were_told_differently_is_the_same_error_on_both(differ: Any) -> None:
+    def program(comm: Any) -> None:
+        with pytest.raises(ValueError, match="settings on rank 1 unlike those of rank 0"):
+            train(comm, **({"plan": Plan(dp=2), "sizes": SMALL, "batch": 2, "steps": 1} | differ(comm.rank)))
+
+    ranks.run(program, 2)
+
+
 def test_optimisers_made_by_each_rank_are_the_same_settings() -> None:
     def program(comm: Any) -> int:
         optimizer = AdamW(rate=lambda step: 0.1 / step)
@@ -257,10 +276,60 @@ def test_optimisers_made_by_each_rank_are_the_same_settings() -> None:
     assert ranks.run(program, 2).results == [1, 1]
 
 
-@pytest.mark.parametrize("wrong", [{"steps": -1}, {"steps": 1.0}, {"save_every": 2}, {"dtype": np.float16}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": -1}, {"steps": 1.0}, {"save_every": 2}, {"dtype": np.float16}, {"dtype": "f9"}, {"seed": -1},
+        {"seed": np.int64(3)}, {"plan": "dp=2"}, {"plan": SMALL}, {"sizes": {}}, {"optimizer": "adam"},
+        {"optimizer": AdamW},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_wrong_arguments_of_train_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError), match=r"train: got .* expected .* remedy"):
-        ranks.run(lambda comm: train(comm, sizes=SMALL, **wrong), 1)
+        ranks.run(lambda comm: train(comm, **({"sizes": SMALL} | wrong)), 1)
+
+
+def changed_batch(change: Any) -> Any:
+    """Return a data function that gives a changed text_batch."""
+    return lambda *about: change(text_batch(*about))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda b: None, "NoneType from data in step 1"),
+        (lambda b: Batch(b.tokens.tolist(), b.labels), "tokens list"),
+        (lambda b: Batch(b.tokens.astype(float), b.labels), "tokens float64"),
+        (lambda b: Batch(b.tokens[1:], b.labels), r"tokens int64 of shape \(1, 10\)"),
+        (lambda b: Batch(b.tokens, b.labels[:, 1:]), r"labels int64 of shape \(2, 9\)"),
+        (lambda b: Batch(b.tokens + SMALL.vocab, b.labels), "tokens from 1"),
+        (lambda b: Batch(b.tokens - 1, b.labels), "tokens from -1"),
+        (lambda b: Batch(b.tokens, b.labels - 2), "labels from -2"),
+        (lambda b: Batch(b.tokens, b.labels + SMALL.vocab), "labels from 1"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_an_error_on_every_rank(change: Any, said: str) -> None:
+    def program(comm: Any) -> None:
+        with pytest.raises((ValueError, TypeError), match=f"train: got {said}.* expected .* remedy"):
+            train(comm, Plan(dp=2), sizes=SMALL, batch=2, steps=1, data=changed_batch(change))
+
+    ranks.run(program, 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: (b.tokens.astype(np.int32), b.labels.astype(np.int16)),
+        lambda b: Batch(np.asfortranarray(b.tokens), b.labels.astype(np.uint8)),
+    ],
+)
+def test_a_batch_may_have_any_integers_and_layout(change: Any) -> None:
+    def losses(data: Any) -> Any:
+        keywords = {"sizes": SMALL, "batch": 3, "steps": 1, "data": data}
+        return ranks.run(lambda comm: train(comm, Plan(dp=2, tp=2), **keywords).losses, 4).results
+
+    assert losses(changed_batch(change)) == losses(text_batch)
 
 
 def test_a_batch_without_a_token_that_counts_is_an_error_on_every_rank() -> None:
