@@ -173,7 +173,7 @@ def in_processes(folder: Path, name: str, size: int, world: str) -> Found:
     environment = {**os.environ, "MPI4PY_TEST_SPAWN": "0"}  # no new processes: mpi/ leaves them out
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, env=environment)
-        out, problem = done.stdout, done.stderr if done.returncode else ""
+        out, problem = done.stdout, f"exit status {done.returncode}\n{done.stderr}" if done.returncode else ""
     except subprocess.TimeoutExpired as late:
         out, problem = (late.stdout or b"").decode(), f"not done after {TIME_LIMIT_S} s"
     lines = [json.loads(line) for line in out.splitlines() if line.startswith('["')]
