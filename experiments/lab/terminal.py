@@ -5,11 +5,11 @@ from __future__ import annotations
 import codecs
 import io
 import os
-import re
 import shutil
 import sys
-import textwrap
 import unicodedata
+
+from ranks.words.folding import folded as folded
 
 NARROWEST = 30  # columns; in fewer nothing can be laid out
 # For a terminal that knows ASCII only. What is not in the table loses its accents, or becomes a question mark.
@@ -37,25 +37,6 @@ def say(text: str = "") -> None:
 def tell(paragraph: str) -> None:
     """Print prose in lines that fit a page, however wide the output is."""
     print(folded(paragraph, min(width() or 100, 100)), flush=True)
-
-
-def folded(text: str, columns: int | None) -> str:
-    """Return text whose lines have at most so many columns; what is folded is set in below its first line or label.
-
-    folded("  ring   p-1 messages", 16)  # '  ring   p-1\n      messages'
-    """
-    return "\n".join(line for long in text.split("\n") for line in _fold(long, columns))
-
-
-def _fold(line: str, columns: int | None) -> list[str]:
-    if columns is None or len(line) <= columns:
-        return [line]
-    hanging = ""
-    if label := re.match(r"\w+: +", line):
-        hanging = " " * len(label[0])
-    elif indent := re.match(" +", line):
-        hanging = f"{indent[0]}    "
-    return textwrap.wrap(line, columns, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
 
 
 def speak_plainly() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ from mpi.running import in_terms_of_mpi
 from mpi.simulated import Simulated
 from ranks import real
 from ranks.messages.observer import Observer
+from ranks.words.folding import folded
 
 
 def main(argv: Sequence[str], prog: str = "python -m mpi") -> int:
@@ -80,5 +82,6 @@ def _explore(program: Program, options: argparse.Namespace) -> int:
         found = ranks.explore(
             launch.rank, options.size, network=options.network, max_runs=options.explore, comm_type=Simulated
         )
-    print(found)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(folded(str(found), columns))
     return HANGS if found.failures else 0

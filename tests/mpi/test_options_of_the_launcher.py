@@ -32,6 +32,16 @@ def test_explore_tells_outcomes_apart_by_what_ranks_print(launch):
     assert (done.status, done.lines[0].partition(",")[0]) == (3, "fails")
 
 
+def test_what_exploring_found_is_folded_to_a_terminal_and_to_nothing_else(launch, monkeypatch):
+    wide = launch(2, UNSAFE, "--explore", "50").lines
+    monkeypatch.setenv("COLUMNS", "50")
+    assert launch(2, UNSAFE, "--explore", "50").lines == wide
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    folded = launch(2, UNSAFE, "--explore", "50").lines
+    assert max(map(len, wide)) > 50 >= max(map(len, folded))
+    assert " ".join(folded).split() == " ".join(wide).split()
+
+
 def test_a_replay_makes_the_choices_of_a_schedule_again(launch):
     assert [launch(3, RACE, "--replay", f"none:{n}").lines for n in (0, 1)] == [["[1, 2]"], ["[2, 1]"]]
 
