@@ -30,7 +30,7 @@ from training.trainer import Trainer
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
-_NEEDED = {"files", "losses", "grad_norms"}
+_NEEDED = {"files": dict, "losses": list, "grad_norms": list}
 _NAME = re.compile(r"step-(\d{8,})(?:-(\d+))?")
 # So much of a message travels to the other ranks.
 _MESSAGE_BYTES = 1024
@@ -212,7 +212,11 @@ def _said(box: Box) -> str:
 
 
 def _write_pieces(path: Path, pieces: dict[str, Array]) -> int:
-    """Write the pieces of a rank; return the checksum of the file."""
+    """Write the pieces of a rank; return the checksum of the file. Training could not go on from what is not finite."""
+    for key, values in pieces.items():
+        if not np.isfinite(values).all():
+            got = f"{key} with numbers that are not finite"
+            refuse(CheckpointError, "save_checkpoint", got, "finite ones", "lower the rate; go on from the last one")
     with open(path, "wb") as file:
         np.savez(file, **pieces)  # type: ignore[arg-type]
         file.flush()
@@ -256,7 +260,8 @@ def _read_manifest(trainer: Trainer, path: Path) -> dict[str, Any]:
         manifest = json.loads((path / _MANIFEST).read_text())
     except (OSError, ValueError) as problem:
         refuse(CheckpointError, who, f"{path}: {problem}", "a manifest", "take another checkpoint")
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT or not manifest.keys() >= _NEEDED:
+    whole = isinstance(manifest, dict) and all(isinstance(manifest.get(name), kind) for name, kind in _NEEDED.items())
+    if not isinstance(manifest, dict) or not whole or manifest.get("format") != _FORMAT:
         refuse(
             CheckpointError, who, f"{path / _MANIFEST}", f"a manifest of format {_FORMAT}", "take another checkpoint"
         )

@@ -135,8 +135,13 @@ class WarmupCosine:
 
 
 def rate_at(rate: Rate, step: int) -> float:
-    """Return the learning rate of a step."""
-    return rate(step) if callable(rate) else rate
+    """Return the learning rate of a step; raise, before anything has changed, if a function gives none."""
+    value = rate(step) if callable(rate) else rate
+    if not _is_number(value):
+        refuse(
+            ValueError, "train", f"rate {value!r} in step {step}", "a number from 0 up", "change the rate's function"
+        )
+    return value
 
 
 def _shrink(x: Array, by: float, decayed: Sequence[slice]) -> None:
@@ -145,10 +150,15 @@ def _shrink(x: Array, by: float, decayed: Sequence[slice]) -> None:
             x[part] *= 1 - by
 
 
+def _is_number(value: Any) -> bool:
+    """Return whether a setting is a number from 0 up."""
+    return isinstance(value, (int, float, np.floating)) and 0 <= float(value) < math.inf
+
+
 def _check(who: str, rate: Any, clip: Any, **numbers: Any) -> None:
     """Raise unless all settings are numbers from 0 up, and clip, if given, above 0."""
     for name, value in {**numbers, "rate": 0.0 if callable(rate) else rate}.items():
-        if not isinstance(value, (int, float, np.floating)) or not 0 <= value < math.inf:
+        if not _is_number(value):
             refuse(ValueError, who, f"{name}={value!r}", "a number from 0 up", f"change {name}")
     if clip is not None and not (isinstance(clip, (int, float, np.floating)) and clip > 0):
         refuse(ValueError, who, f"clip={clip!r}", "a number above 0, or None", "leave it out to clip nothing")

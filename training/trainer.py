@@ -135,7 +135,7 @@ class Trainer:
 
     def step(self) -> None:
         """Do one step."""
-        step = self._next_step()
+        step = len(self.history.losses) + 1  # a checkpoint carries it on with the history
         batches, total = self._microbatches(step)
         for state in self.states.values():
             state.begin()
@@ -159,10 +159,6 @@ class Trainer:
             state.update(step, factor)
         self.history.losses.append(loss)
         self.history.grad_norms.append(norm)
-
-    def _next_step(self) -> int:
-        """Return the number of the step to do, from 1; a checkpoint carries it on with the history."""
-        return len(self.history.losses) + 1
 
     def _sum_ties(self) -> None:
         """Sum what several ranks of the pipeline have; it is summed over data-parallel ranks already."""

@@ -241,6 +241,11 @@ def manifest_without_files(path: Path) -> None:
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
+def manifest_with_a_list(path: Path) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"files": ["rank-0.npz"]}))
+
+
 def forget_file(path: Path) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
     del manifest["files"]["rank-1.npz"]
@@ -248,8 +253,12 @@ def forget_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [damage_file, remove_file, cut_manifest, foreign_manifest, manifest_without_files, forget_file]
-)
+    "damage",
+    [
+        damage_file, remove_file, cut_manifest, foreign_manifest, manifest_without_files, manifest_with_a_list,
+        forget_file,
+    ],
+)  # fmt: skip
 def test_a_damaged_checkpoint_is_an_error_on_every_rank(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     damage(save_after(tmp_path, Plan(tp=2)))
 
@@ -276,6 +285,20 @@ def test_a_folder_that_not_all_ranks_see_is_an_error_on_every_rank(tmp_path: Pat
             train(comm, Plan(dp=2), sizes=SIZES, batch=8, seed=3, optimizer=OPTIMIZER, folder=tmp_path / str(comm.rank))
 
     ranks.run(program, 2)
+
+
+def test_what_is_not_finite_is_not_saved(tmp_path: Path) -> None:
+    good = save_after(tmp_path, Plan(), steps=1)
+
+    def program(comm: Any) -> None:
+        trainer = trainer_of(comm, Plan(dp=2))
+        trainer.step()
+        trainer.states["norm"].x[0] = np.nan
+        with pytest.raises(CheckpointError, match=r"x/norm.gain/0:8 with numbers that are not finite"):
+            save_checkpoint(trainer, tmp_path)
+
+    ranks.run(program, 2)
+    assert last_checkpoint(tmp_path) == good
 
 
 def test_saving_a_step_again_keeps_what_is_there(tmp_path: Path) -> None:

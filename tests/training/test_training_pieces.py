@@ -332,6 +332,19 @@ def test_a_batch_may_have_any_integers_and_layout(change: Any) -> None:
     assert losses(changed_batch(change)) == losses(text_batch)
 
 
+@pytest.mark.parametrize("rate", [None, -1.0, math.nan, "fast"])
+def test_a_rate_that_is_no_number_is_an_error_before_anything_changes(rate: Any) -> None:
+    def program(comm: Any) -> None:
+        for make in (SGD, AdamW):
+            trainer = Trainer(comm, Plan(dp=2), sizes=SMALL, batch=2, optimizer=make(rate=lambda step: rate))
+            before = {unit: state.x.copy() for unit, state in trainer.states.items()}
+            with pytest.raises(ValueError, match=f"train: got rate {rate!r} in step 1, expected .* remedy"):
+                trainer.step()
+            assert all((state.x == before[unit]).all() for unit, state in trainer.states.items())
+
+    ranks.run(program, 2)
+
+
 def test_a_batch_without_a_token_that_counts_is_an_error_on_every_rank() -> None:
     def nothing(seed: int, step: int, sequences: int, context: int, vocab: int) -> Batch:
         batch = text_batch(seed, step, sequences, context, vocab)
