@@ -22,9 +22,11 @@ class Plan:
     dp:           data parallel: copies of the model, each with its share of the sequences.
     tp:           tensor parallel: each rank has some columns and rows of every matrix, and some of the vocabulary.
     sp:           beside tp, between matrices each rank has some tokens only (Megatron's sequence parallelism).
-    cp:           context parallel: each rank has some tokens of every sequence; `context` says how it attends.
-    pp:           pipeline parallel: each rank has some blocks, `chunks` stages of them under interleaved schedules.
-    ep:           expert parallel.
+    cp:           context parallel: each rank has some tokens of every sequence.
+    context:      how these attend to others: "ring" passes keys and values on, "ulysses" exchanges tokens for heads.
+    pp:           pipeline parallel: each rank has some blocks.
+    chunks:       how many stages each rank has under "interleaved" and "breadth-first".
+    ep:           expert parallel; only 1, since this model has no experts.
     zero:         what the dp * cp ranks share out: 0 nothing, 1 the optimiser's state, 2 gradients too, 3 parameters.
     schedule:     the order of a pipeline's operations, one of SCHEDULES.
     microbatches: into how many parts each rank cuts its share of a batch.

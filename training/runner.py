@@ -26,7 +26,7 @@ class Mail:
     def __init__(self, comm: Any, schedule: Schedule, ledger: Ledger | None) -> None:
         self.comm, self.schedule, self.ledger = comm, schedule, ledger
         self._here: dict[Op, Array] = {}
-        # By rank: when it will have received a message, by the turns of its operations, the request and the array.
+        # The sends to each rank that are not complete: which of its operations receives, the request and the array.
         self._sending: dict[int, list[tuple[int, Any, Array]]] = {}
 
     def give(self, reader: Op, x: Array) -> None:
@@ -59,7 +59,7 @@ class Mail:
             self._settle(rank, len(self.schedule.operations[rank]))
 
     def _settle(self, rank: int, turn: int) -> None:
-        """Complete the sends that `rank` has received, having come so far: none waits, and their arrays may go."""
+        """Complete the sends that `rank` has received by its operation `turn`; no Wait blocks, and arrays are freed."""
         left = []
         for sent in self._sending.get(rank, ()):
             if sent[0] <= turn:

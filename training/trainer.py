@@ -218,7 +218,7 @@ def _check_kinds(plan: Any, sizes: Any, optimizer: Any, seed: Any) -> None:
 
 def check_alike(comm: Any, settings: tuple[Any, ...]) -> None:
     """Raise on every rank if ranks were given different settings."""
-    said = re.sub(r" at 0x[0-9a-f]+", "", repr(settings))  # where a function lies is each process's own
+    said = re.sub(r" at 0x[0-9a-f]+", "", repr(settings))  # a function's address differs from process to process
     digest = zlib.crc32(said.encode())
     every = ring_allgather(comm, np.array([digest])).reshape(-1)
     others = [rank for rank, each in enumerate(every) if each != every[0]]
