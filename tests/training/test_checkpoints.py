@@ -287,6 +287,17 @@ def test_a_folder_that_not_all_ranks_see_is_an_error_on_every_rank(tmp_path: Pat
     ranks.run(program, 2)
 
 
+def test_a_folder_counts_only_when_the_names_in_it_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import checkpoint
+
+    said: list[str] = []
+    sync, rename = checkpoint._sync, os.rename
+    monkeypatch.setattr(checkpoint, "_sync", lambda folder: (said.append(folder.name), sync(folder)))
+    monkeypatch.setattr(checkpoint.os, "rename", lambda a, b: (said.append("rename"), rename(a, b)))
+    save_after(tmp_path, Plan(), steps=1)
+    assert said == [".step-00000001.partial", "rename", tmp_path.name]
+
+
 def test_what_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     good = save_after(tmp_path, Plan(), steps=1)
 
