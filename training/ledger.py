@@ -3,7 +3,9 @@
     ledger = Ledger()
     trainer.listen(ledger)
     trainer.step()
-    ledger.peak  # {"parameters": ..., "activations": ..., ...}: where the sum is largest
+    ledger.peak
+
+The peak is where the sum of all kinds is largest, and has the bytes of each:
 
     parameters   of this rank's units, or its shards of them
     gradients    their sums so far
