@@ -6,9 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from itertools import chain, islice
-from typing import Any, ClassVar, Self
-
-from mpi4py.futures import MPIPoolExecutor  # ours, by the name under which its classes pickle
+from typing import Any, Self
 
 __all__ = ["ApplyResult", "AsyncResult", "MapResult", "Pool", "ThreadPool"]
 
@@ -68,8 +66,6 @@ ApplyResult = MapResult = AsyncResult
 class Pool:
     """Workers that compute tasks; `with` closes it, and waits for them."""
 
-    Executor: ClassVar[Any] = MPIPoolExecutor
-
     def __init__(
         self, processes: int | None = None, initializer: Callable[..., Any] | None = None,
         initargs: tuple[Any, ...] = (), **options: Any,
@@ -82,7 +78,14 @@ class Pool:
             if options.pop(name, None) is not None:
                 warnings.warn(f"Pool: got {name}, which is not used", UserWarning, stacklevel=2)
         self._n_workers = processes or 4
-        self.executor = self.Executor(processes, initializer=initializer, initargs=initargs, **options)
+        self.executor = self._executor(processes, initializer=initializer, initargs=initargs, **options)
+
+    @staticmethod
+    def _executor(processes: int | None, **options: Any) -> Any:
+        """Return what computes the tasks."""
+        from mpi4py.futures import MPIPoolExecutor  # ours, by the name under which its classes pickle
+
+        return MPIPoolExecutor(processes, **options)
 
     def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: dict[str, Any] | None = None) -> Any:
         """Return func(*args, **kwds), which a worker computes."""
@@ -169,7 +172,10 @@ class Pool:
 class ThreadPool(Pool):
     """Threads of this rank that compute tasks."""
 
-    Executor = ThreadPoolExecutor
+    @staticmethod
+    def _executor(processes: int | None, **options: Any) -> Any:
+        """Return what computes the tasks."""
+        return ThreadPoolExecutor(processes, **options)
 
 
 def _each(func: Callable[..., Any], chunk: list[Any]) -> list[Any]:
