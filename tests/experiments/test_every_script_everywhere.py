@@ -63,7 +63,7 @@ def small(name: str) -> list[str]:
     for option in options(name):
         if option.metavar == "FILE" or (option.choices and option.nargs is None):
             continue
-        for value in [*option.choices][-1:] if option.choices else ("4", "8", "2", "1", "1KiB", "8MiB"):
+        for value in [*option.choices][-1:] if option.choices else ("2", "4", "8", "1", "1KiB", "8MiB"):
             try:
                 cli._start(script.parser(), script.prepare, [*given, option.option_strings[0], value])
             except UsageError:

@@ -10,7 +10,7 @@ from training_claims import plans
 PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "training_on_mpi.py"
 
 
-@pytest.mark.parametrize("p", [3, 4])
+@pytest.mark.parametrize("p", [4])
 def test_training_on_real_mpi(p: int, tmp_path: Path) -> None:
     run = launch(p, [str(PROGRAM), str(tmp_path)], timeout_s=240)
     assert run.returncode == 0, run.stderr
