@@ -57,6 +57,7 @@ bench-attention: $(STAMP)
 
 bench-training: $(STAMP)
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/training_ranks.py
 
 $(STAMP): pyproject.toml
 	@echo "Making the environment $(VENV) with all libraries, once: a minute or two"

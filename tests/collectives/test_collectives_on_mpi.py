@@ -12,7 +12,7 @@ from real_mpi import launch
 PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "collective_claims.py"
 
 
-@pytest.mark.parametrize("p", [1, 2, 3, 4])
+@pytest.mark.parametrize("p", [1, 2, 3])
 def test_every_claim_holds_on_real_mpi(p: int) -> None:
     run = launch(p, [str(PROGRAM)], timeout_s=240)
     assert run.returncode == 0, run.stderr
