@@ -331,3 +331,12 @@ def test_boxes_are_what_a_flat_range_covers() -> None:
                 for high in range(low, whole.size + 1):
                     found = [whole[box].reshape(-1) for box in boxes(whole.shape, low, high)]
                     assert np.concatenate([*found, whole.reshape(-1)[:0]]).tolist() == list(range(low, high))
+
+
+def test_what_a_crash_has_left_is_cleared_by_the_next_save_of_that_step(tmp_path: Path) -> None:
+    left = tmp_path / ".step-00000001.partial"
+    left.mkdir()
+    (left / "rank-7.npz").write_bytes(b"half")
+    saved = save_after(tmp_path, Plan(), steps=1)
+    assert sorted(path.name for path in saved.iterdir()) == ["manifest.json", "rank-0.npz"]
+    assert [path.name for path in tmp_path.iterdir()] == [saved.name]
