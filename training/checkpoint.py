@@ -50,11 +50,11 @@ def save_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
     Raises: CheckpointError on every rank if a rank could not write; then nothing has changed in `folder`.
     """
     comm, who = trainer.comm, "save_checkpoint"
-    name = f"step-{len(trainer.history.losses):08d}"
+    step = len(trainer.history.losses)
+    name = f"step-{step:08d}"
     partial = Path(folder) / f".{name}.partial"
     _together(comm, who, lambda: _make_empty(partial) if comm.rank == 0 else None)
     # The same step once more, as after going on from an older one, gets a name of its own: nothing good is overwritten.
-    step = len(trainer.history.losses)
     again = max((number + 1 for of, number in _found(folder) if of == step), default=0) if comm.rank == 0 else 0
     again = int(ring_allgather(comm, np.array([again])).reshape(-1)[0])
     done = Path(folder) / (f"{name}-{again:02d}" if again else name)
@@ -145,9 +145,8 @@ def _manifest(trainer: Trainer) -> dict[str, Any]:
 
 def _pieces(trainer: Trainer) -> Iterator[tuple[str, Array]]:
     """Yield the key and the values of every piece that this rank counts as its own."""
-    for unit, state in trainer.states.items():
-        tie = trainer.ties.get(unit)
-        if (tie is not None and tie.rank) or (state.zero == 0 and state.data.rank):
+    for unit, state in trainer.counted_states().items():
+        if not state.is_counted_here:
             continue
         for kind, flat in state.updated_arrays().items():
             for name, place in state.places.items():

@@ -150,6 +150,11 @@ class UnitState:
         begin = self.summed.start
         return self.gradient[self.updated.start - begin : self.updated.stop - begin]
 
+    @property
+    def is_counted_here(self) -> bool:
+        """Whether this rank counts what it updates: without shards all ranks of `data` have it, and the first does."""
+        return self.zero > 0 or self.data.rank == 0
+
     def own(self) -> Array:
         """Return for each number that this rank updates whether no tensor-parallel rank before it does."""
         flat = np.concatenate([part.is_own().reshape(-1) for part in self.parts.values()])
@@ -157,7 +162,7 @@ class UnitState:
 
     def square(self) -> float:
         """Return the sum of squares of the part of the gradient that only this rank counts."""
-        if self.zero == 0 and self.data.rank:
+        if not self.is_counted_here:
             return 0.0
         mine = self.sum[self._counted].astype(np.float64, copy=False)
         return float(mine @ mine)

@@ -80,13 +80,13 @@ class Trainer:
         self.context, self.of_data = self.mesh.along("cp"), self.mesh.along("dp", "cp")
         self.cut = make_cut(plan, sizes, self.context, self.tensor)
         self.schedule = plan.pipeline()
-        bounds = block_bounds(sizes.layers, self.schedule.stages)
-        self.stages: dict[int, list[Layer]] = {
-            stage: layers_of_stage(
-                self.cut, range(bounds[stage], bounds[stage + 1]), stage == 0, stage == self.schedule.stages - 1
-            )
-            for stage in self.schedule.stages_of(self.pipe.rank)
-        }
+        self.stages = {stage: self._layers(stage) for stage in self.schedule.stages_of(self.pipe.rank)}
+
+    def _layers(self, stage: int) -> list[Layer]:
+        """Return the layers of a stage, whoever has it."""
+        stages = self.schedule.stages
+        bounds = block_bounds(self.sizes.layers, stages)
+        return layers_of_stage(self.cut, range(bounds[stage], bounds[stage + 1]), stage == 0, stage == stages - 1)
 
     def _make_states(self) -> None:
         """Make the states of the units, and the communicators of those that several ranks of the pipeline have."""
@@ -111,12 +111,10 @@ class Trainer:
 
     def _holders(self) -> dict[str, tuple[int, ...]]:
         """Return which ranks of the pipeline have each unit: both ends the table, all copies of a stage its blocks."""
-        bounds = block_bounds(self.sizes.layers, self.schedule.stages)
         holders: dict[str, set[int]] = {unit: set() for unit in self.sizes.units()}
         for rank in range(self.plan.pp):
             for stage in self.schedule.stages_of(rank):
-                ends = stage == 0, stage == self.schedule.stages - 1
-                for layer in layers_of_stage(self.cut, range(bounds[stage], bounds[stage + 1]), *ends):
+                for layer in self._layers(stage):
                     for unit in layer.units:
                         holders[unit].add(rank)
         return {unit: tuple(sorted(ranks)) for unit, ranks in holders.items()}
@@ -126,6 +124,12 @@ class Trainer:
         if self.plan.sp and self.plan.tp > 1 and unit != "table":
             return sum_gradients(self.tensor, gradients)
         return gradients
+
+    def counted_states(self) -> dict[str, UnitState]:
+        """Return the states of the units that this rank counts as its own, of those that several stages have."""
+        return {
+            unit: state for unit, state in self.states.items() if unit not in self.ties or self.ties[unit].rank == 0
+        }
 
     def listen(self, ledger: Ledger) -> None:
         """Tell a ledger of every array of this rank, in all steps to come."""
@@ -186,9 +190,7 @@ class Trainer:
 
     def _loss_and_norm(self, loss: float) -> tuple[float, float]:
         """Return the loss and the gradient's norm of the whole step, from what each rank counts as its own."""
-        squares = sum(
-            state.square() for unit, state in self.states.items() if unit not in self.ties or self.ties[unit].rank == 0
-        )
+        squares = sum(state.square() for state in self.counted_states().values())
         shares = np.array([loss if self.tensor.rank == 0 else 0.0, squares])
         total = ring_allreduce(self.comm, shares)
         return float(total[0]), float(np.sqrt(total[1]))
@@ -234,13 +236,13 @@ def whole_parameters(trainer: Trainer) -> dict[str, Array]:
     Cost: an all-reduce of the model, for tests and small models: a checkpoint moves less.
     """
     found: dict[str, Array] = {}
+    counted = trainer.counted_states()
     for unit, shapes in trainer.sizes.units().items():
-        state = trainer.states.get(unit)
-        first = state is not None and (unit not in trainer.ties or trainer.ties[unit].rank == 0)
-        views = _own_views(state) if state is not None and first else {}
+        state = counted.get(unit)
+        views = _own_views(state) if state else {}
         for name, shape in shapes.items():
             whole = np.zeros(shape, trainer.dtype)
-            if state is not None and name in views:
+            if state:
                 part = state.parts[name]
                 where = tuple(part.places if axis == part.axis else slice(None) for axis in range(len(shape)))
                 whole[where] = views[name]
@@ -251,6 +253,6 @@ def whole_parameters(trainer: Trainer) -> dict[str, Array]:
 def _own_views(state: UnitState) -> Arrays:
     """Return the parameters of a unit that this rank counts, and zeros for those that others do."""
     flat = np.zeros(state.n, state.x.dtype)
-    if state.zero or state.data.rank == 0:
+    if state.is_counted_here:
         flat[state.updated] = np.where(state.own(), state.updated_arrays()["x"], 0)
     return state.views(flat)
