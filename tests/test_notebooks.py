@@ -26,7 +26,8 @@ SMALLER = {  # what is measured at length on the page, in cells with the tag
     "real.launch(4, argv": "real.launch(2, argv",
     '"--max",\n    "1MiB"': '"--max",\n    "4KiB"',
 }
-ANSWER = re.compile(r"^answer = \.\.\.", re.MULTILINE)
+# What the reader fills in: a value, or a function, which stands there empty or wrong.
+ANSWER = re.compile(r"^answer = \.\.\.|^def answer\(.*\n(?:[ \t].*(?:\n|\Z)|\n(?=[ \t\n]*[ \t]))+", re.MULTILINE)
 SECTIONS = ["A guess", "What this cannot show", "Sources", "Exercises"]
 LONGEST_FUNCTION = 12  # lines; longer ones belong into a module, where tests reach them
 # Numbers in prose: none of a few, of a name like 2D or p2, of a heading, or in code; formulas are for the reader.
@@ -47,11 +48,16 @@ def with_answers(notebook: Any, given: list[str]) -> Any:
             cell.source = cell.source.replace(long, short)
         cells.append(cell)
         if cell.cell_type == "code" and ANSWER.search(cell.source):
-            source = ANSWER.sub(lambda _: f"answer = {next(rest)}", cell.source)
+            source = ANSWER.sub(lambda _: filled_in(next(rest)), cell.source)
             cells.append(nbformat.v4.new_code_cell(source, id=f"{cell.id}-answered"))  # type: ignore[no-untyped-call]
     assert next(rest, None) is None, "an answer without an exercise"
     whole.cells = cells
     return whole
+
+
+def filled_in(answer: str) -> str:
+    """Return an answer as it is written into its cell: a function as it is, or else a value."""
+    return answer if answer.startswith("def answer(") else f"answer = {answer}"
 
 
 def is_measured(cell: Any) -> bool:
@@ -159,8 +165,8 @@ def test_what_is_measured_for_less_long_here_is_on_some_page(long):
     assert sum(long in cell.source for path in PATHS for cell in read(path).cells if is_measured(cell)) == 1
 
 
-def test_every_notebook_is_there():
-    assert [path.stem[:2] for path in PATHS] == [f"0{number}" for number in range(1, 8)]
+def test_every_notebook_has_answers_and_all_answers_have_one():
+    assert [path.stem for path in PATHS] == list(ANSWERS)
 
 
 def small_notebook(**changes: str) -> Any:
@@ -199,6 +205,24 @@ def test_a_good_notebook_has_no_faults():
 )
 def test_a_fault_of_a_notebook_is_found(change, found):
     assert [found in fault for fault in faults(small_notebook(**change))].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "answered"),
+    [
+        ("answer = ...  # a number\ncheck(answer, two)", "2", "answer = 2  # a number\ncheck(answer, two)"),
+        (
+            "def answer(comm):\n    x = 1\n\n    return x\n\n\njudge(answer)",
+            "def answer(comm):\n    return 2\n",
+            "def answer(comm):\n    return 2\n\n\njudge(answer)",
+        ),
+    ],
+)
+def test_an_answer_takes_the_place_of_what_the_reader_fills_in(source, answer, answered):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    assert [cell.source for cell in with_answers(notebook, [answer]).cells] == [source, answered]
+    with pytest.raises(AssertionError, match="without an exercise"):
+        with_answers(notebook, [answer, answer])
 
 
 def test_what_is_committed_is_compared_with_what_a_run_prints():

@@ -1,9 +1,20 @@
-"""Exercises at the end of a notebook: the reader answers, the machine works the answer out and compares."""
+"""Guesses and exercises of a notebook: the reader writes an answer or a program, and the machine judges it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+
+def yours(guess: Any, unit: str = "") -> str:
+    """Return what the reader guessed, as half a sentence; `...` stands for no guess.
+
+    yours(12, "rounds")  # 'you guessed 12 rounds'
+    """
+    if guess is ...:
+        return "you wrote down no guess"
+    number = f"{guess:,}" if isinstance(guess, (int, float)) and not isinstance(guess, bool) else str(guess)
+    return f"you guessed {number} {unit}".rstrip()
 
 
 def check(answer: Any, work_out: Callable[[], Any]) -> None:
@@ -22,6 +33,19 @@ def check(answer: Any, work_out: Callable[[], Any]) -> None:
         print(f"Right: {right}.")
     else:
         print(f"Not yet: it is not {answer!r}. Change it and run the cell again; the notebook above has what it takes.")
+
+
+def verdict(faults: Iterable[str], praise: str) -> bool:
+    """Print whether a program that the reader wrote is right: that is, whether nothing is wrong with it; return it.
+
+        verdict(["on 3 ranks rank 1 returned None, expected 6"], "equal sums")
+        # Not yet: on 3 ranks rank 1 returned None, expected 6.
+
+    faults: What is wrong, worst first; the first is printed, and the others are not even worked out.
+    """
+    fault = next(iter(faults), None)
+    print(f"Right: {praise}." if fault is None else f"Not yet: {fault}.")
+    return fault is None
 
 
 def _same(answer: Any, right: Any) -> bool:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.lab.exercises import check
+from experiments.lab.exercises import check, verdict, yours
+from experiments.lab.pages import table
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,28 @@ def test_a_wrong_answer_is_not_and_the_right_one_stays_hidden(capsys, answer, ri
 def test_without_an_answer_nothing_is_worked_out(capsys):
     check(..., lambda: pytest.fail("worked out"))
     assert capsys.readouterr().out.startswith("Not answered yet")
+
+
+def test_a_program_with_no_faults_is_right_and_the_worst_fault_is_said(capsys):
+    assert verdict([], "3 messages")
+    assert not verdict(iter(["rank 1 returned None", "too slow"]), "3 messages")
+    assert capsys.readouterr().out == "Right: 3 messages.\nNot yet: rank 1 returned None.\n"
+
+
+@pytest.mark.parametrize(
+    ("guess", "unit", "said"),
+    [
+        (..., "rounds", "you wrote down no guess"),
+        (1000, "rounds", "you guessed 1,000 rounds"),
+        (2.5, "", "you guessed 2.5"),
+        ("ring", "", "you guessed ring"),
+    ],
+)
+def test_a_guess_is_repeated_and_none_is_no_fault(guess, unit, said):
+    assert yours(guess, unit) == said
+
+
+def test_a_table_of_a_page_is_markdown():
+    assert table(["ranks", "time"], [[2, "1 µs"], [3, "2 µs"]]).data == (
+        "| ranks | time |\n| :-- | --: |\n| 2 | 1 µs |\n| 3 | 2 µs |"
+    )
