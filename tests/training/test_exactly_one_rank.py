@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import exact
 import ranks
+from experiments.lab import whole_numbers as exact
 from training import SGD, GPTSizes, Plan, Trainer, whole_parameters
 from training.pipeline import SCHEDULES
 from training_claims import plans
