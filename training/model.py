@@ -8,7 +8,7 @@ A layer asks the states of its units for parameters and gives them gradients. `c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,13 +23,20 @@ from training.text import Batch
 States = Mapping[str, UnitState]
 
 
+class Step(NamedTuple):
+    """What layers need to know of a step: its number, from 1 up, and how many tokens count in the whole of it."""
+
+    number: int
+    total: int
+
+
 class Layer(Protocol):
     """A layer of the model. `waiting` is what the weight half needs, which may run any time later."""
 
     units: tuple[str, ...]
 
-    def forward(self, states: States, batch: Batch, total: int, x: Array) -> tuple[Array, Any]:
-        """Return the layer's output, and what its backward needs; `total` tokens count in the whole step."""
+    def forward(self, states: States, batch: Batch, step: Step, x: Array) -> tuple[Array, Any]:
+        """Return the layer's output, and what its backward needs."""
 
     def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
         """Return the gradient of x, and what the weight half needs."""
@@ -46,7 +53,7 @@ class Embedding:
     def __init__(self, cut: Cut) -> None:
         self.cut = cut
 
-    def forward(self, states: States, batch: Batch, total: int, x: Array) -> tuple[Array, Any]:
+    def forward(self, states: States, batch: Batch, step: Step, x: Array) -> tuple[Array, Any]:
         """Return the vectors (sequences, tokens, hidden) of this rank's tokens; x is not used."""
         rows = embed(states["table"].parameters()["weight"], self.cut.first, batch.tokens)
         of_places = states["positions"].parameters()["weight"][self.cut.positions]
@@ -72,7 +79,7 @@ class Block:
         self.cut, self.unit = cut, f"block.{number}"
         self.units: tuple[str, ...] = (self.unit,)
 
-    def forward(self, states: States, batch: Batch, total: int, x: Array) -> tuple[Array, Any]:
+    def forward(self, states: States, batch: Batch, step: Step, x: Array) -> tuple[Array, Any]:
         """Return the block's output."""
         return block(self.cut.strategy, states[self.unit].parameters(), x)
 
@@ -93,12 +100,12 @@ class Head:
     def __init__(self, cut: Cut) -> None:
         self.cut = cut
 
-    def forward(self, states: States, batch: Batch, total: int, x: Array) -> tuple[Array, Any]:
+    def forward(self, states: States, batch: Batch, step: Step, x: Array) -> tuple[Array, Any]:
         """Return this microbatch's share of the step's loss, as an array of no axes."""
         norm, table = states["norm"].parameters(), states["table"].parameters()["weight"]
         normal, saved_norm = layer_norm(x, norm["gain"], norm["bias"])
         inside = self.cut.strategy.enter(normal)
-        share, d_logits = vocabulary_loss(self.cut.comm, inside @ table.T, self.cut.first, batch.labels, total)
+        share, d_logits = vocabulary_loss(self.cut.comm, inside @ table.T, self.cut.first, batch.labels, step.total)
         return np.asarray(share), (saved_norm, inside, d_logits)
 
     def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:

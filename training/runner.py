@@ -15,7 +15,7 @@ import numpy as np
 
 from collectives.arrays import Array
 from training.ledger import Ledger
-from training.model import Layer, States
+from training.model import Layer, States, Step
 from training.pipeline import Op, Schedule
 from training.text import Batch
 
@@ -77,11 +77,11 @@ class Runner:
 
     def __init__(
         self, comm: Any, schedule: Schedule, stages: Mapping[int, Sequence[Layer]], states: States,
-        batches: Sequence[Batch], total: int, shapes: Sequence[tuple[int, ...]], dtype: Any,
+        batches: Sequence[Batch], step: Step, shapes: Sequence[tuple[int, ...]], dtype: Any,
         ledger: Ledger | None = None,
     ) -> None:  # fmt: skip
         self.mail, self.schedule, self.stages = Mail(comm, schedule, ledger), schedule, stages
-        self.batches, self.total, self.shapes, self.dtype = batches, total, shapes, dtype
+        self.batches, self.step, self.shapes, self.dtype = batches, step, shapes, dtype
         self.states, self.ledger, self.operations = states, ledger, schedule.operations[comm.rank]
         self.loss = 0.0
         self._saved: dict[tuple[int, int], list[Any]] = {}
@@ -110,7 +110,7 @@ class Runner:
             x = self.mail.take(operation, writer, self.shapes[microbatch], self.dtype)
         saved: list[Any] = []
         for layer in self.stages[stage]:
-            x, kept = layer.forward(self.states, self.batches[microbatch], self.total, x)
+            x, kept = layer.forward(self.states, self.batches[microbatch], self.step, x)
             self._keep(saved, kept, "activations")
         self._saved[stage, microbatch] = saved
         if stage < self.schedule.stages - 1:

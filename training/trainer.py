@@ -19,7 +19,7 @@ from parallel.strategies import sum_gradients
 from training.cut import make_cut
 from training.ledger import Ledger
 from training.mesh import Mesh
-from training.model import Layer, layers_of_stage
+from training.model import Layer, Step, layers_of_stage
 from training.optimizers import AdamW, Optimizer
 from training.parts import initial, part_of
 from training.plan import Plan
@@ -147,7 +147,15 @@ class Trainer:
         if self.ledger:
             self.ledger.note("batch", batches)
         runner = Runner(
-            self.pipe, self.schedule, self.stages, self.states, batches, total, shapes, self.dtype, self.ledger
+            self.pipe,
+            self.schedule,
+            self.stages,
+            self.states,
+            batches,
+            Step(step, total),
+            shapes,
+            self.dtype,
+            self.ledger,
         )
         loss = runner.run()
         for state in self.states.values():
