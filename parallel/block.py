@@ -17,6 +17,7 @@ from collectives.arrays import Array
 from parallel.layers import (
     gelu,
     layer_norm,
+    layer_norm_again,
     layer_norm_backward,
     linear,
     linear_input_backward,
@@ -27,6 +28,19 @@ from parallel.parameters import Parameters
 from parallel.strategies import Strategy
 
 Result = tuple[Array, Any]
+
+
+class Selected(NamedTuple):
+    """What a block keeps under selective recomputation: all that takes a matrix product or a message to make again.
+
+    norm1, norm2: Each token with mean 0 and variance 1. attention: What attention needs, and its output. up: What goes
+    into GELU.
+    """
+
+    norm1: Any
+    attention: Any
+    norm2: Any
+    up: Array
 
 
 class Waiting(NamedTuple):
@@ -71,13 +85,14 @@ def attention_layer_backward(
     return strategy.enter_backward(linear_input_backward(parameters["w_qkv"], d_qkv))
 
 
-def mlp(strategy: Strategy, parameters: Parameters, x: Array) -> Result:
-    """Return the block's MLP, and what the backward needs."""
+def mlp(strategy: Strategy, parameters: Parameters, x: Array, selective: bool = False) -> Result:
+    """Return the block's MLP, and what the backward needs; if selective, only what goes into GELU."""
     whole = strategy.enter(x)
-    active, slope = gelu(linear(whole, parameters["w_up"], parameters["b_up"]))
+    up = linear(whole, parameters["w_up"], parameters["b_up"])
+    active, slope = gelu(up)
     y = strategy.leave(linear(active, parameters["w_down"]))
     y += parameters["b_down"]
-    return y, (whole if strategy.keep_gathered else x, slope, active)
+    return y, up if selective else (whole if strategy.keep_gathered else x, slope, active)
 
 
 def mlp_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array, waiting: Waiting) -> Array:
@@ -91,19 +106,33 @@ def mlp_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Ar
     return strategy.enter_backward(linear_input_backward(parameters["w_up"], d_up))
 
 
-def block(strategy: Strategy, parameters: Parameters, x: Array) -> Result:
+def block(strategy: Strategy, parameters: Parameters, x: Array, *, selective: bool = False) -> Result:
     """Return the block's output for this rank's tokens, and what the backward needs.
 
+    selective: keep less, from which `block_again` makes what the backward needs.
+
     Shape: x (batch, tokens, hidden) -> same.
-    Source: Xiong et al., arXiv 2002.04745 (norm first).
+    Source: Xiong et al., arXiv 2002.04745 (norm first); Korthikanti et al., arXiv 2205.05198 (selective recomputation).
     """
     normal1, saved_norm1 = layer_norm(x, parameters["norm1_gain"], parameters["norm1_bias"])
     middle, saved_attention = attention_layer(strategy, parameters, normal1)
     middle += x
     normal2, saved_norm2 = layer_norm(middle, parameters["norm2_gain"], parameters["norm2_bias"])
-    y, saved_mlp = mlp(strategy, parameters, normal2)
+    y, saved_mlp = mlp(strategy, parameters, normal2, selective)
     y += middle
+    if selective:
+        return y, Selected(saved_norm1, saved_attention[1:], saved_norm2, saved_mlp)
     return y, (saved_norm1, saved_attention, saved_norm2, saved_mlp)
+
+
+def block_again(strategy: Strategy, parameters: Parameters, saved: Selected) -> Any:
+    """Return what `block` keeps, from what it keeps if selective: both norms and GELU once more, no matrix product."""
+    kept = []
+    for name, norm in (("norm1", saved.norm1), ("norm2", saved.norm2)):
+        normal = layer_norm_again(norm, parameters[f"{name}_gain"], parameters[f"{name}_bias"])
+        kept.append(strategy.enter(normal) if strategy.keep_gathered else normal)
+    active, slope = gelu(saved.up)
+    return saved.norm1, (kept[0], *saved.attention), saved.norm2, (kept[1], slope, active)
 
 
 def block_input_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array) -> tuple[Array, Waiting]:

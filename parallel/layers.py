@@ -51,9 +51,15 @@ def layer_norm(x: Array, gain: Array, bias: Array) -> tuple[Array, tuple[Array, 
     normal = x - _mean(x)
     inverse = 1 / np.sqrt(np.vecdot(normal, normal)[..., None] / x.shape[2] + np.asarray(_EPSILON, x.dtype))
     normal *= inverse
-    y = normal * gain
+    saved = normal, inverse
+    return layer_norm_again(saved, gain, bias), saved
+
+
+def layer_norm_again(saved: tuple[Array, Array], gain: Array, bias: Array) -> Array:
+    """Return once more what `layer_norm` returned, from what its backward needs."""
+    y: Array = saved[0] * gain
     y += bias
-    return y, (normal, inverse)
+    return y
 
 
 def layer_norm_backward(saved: tuple[Array, Array], gain: Array, d_y: Array) -> tuple[Array, Array, Array]:

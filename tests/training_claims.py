@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from training import SGD, AdamW, GPTSizes, History, Plan, Trainer, whole_parameters
+from training.plan import RECOMPUTE
 
 # Nothing divides by 2 or 3 that need not: vocabulary, tokens, features of the MLP, blocks per stage.
 SMALL = GPTSizes(vocab=13, context=10, hidden=12, heads=6, kv_heads=2, ffn=19, layers=5)
@@ -83,6 +84,7 @@ def plans(ranks: int, sizes: GPTSizes = SMALL) -> list[Plan]:
                     dp=dp, tp=tp, cp=cp, pp=pp, sp=bool(tp > 1 and draw.integers(2)), zero=int(draw.integers(4)),
                     microbatches=int(draw.integers(1, 3)), context=("ring", "ulysses")[draw.integers(2)],
                     schedule=("gpipe", "1f1b", "zb-h1", "zb-h2")[draw.integers(4)],
+                    recompute=RECOMPUTE[draw.integers(3)],
                 )  # fmt: skip
                 for each in (plan, replace(plan, context="ring")):
                     try:

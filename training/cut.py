@@ -30,6 +30,7 @@ class Cut:
     """What all layers of a rank share.
 
     strategy:  how its blocks work with those of other ranks.
+    recompute: what its blocks make again in the backward, as the plan says.
     comm:      the ranks that share the vocabulary, or None.
     first:     this rank's first row of the table.
     rows:      how many rows it has.
@@ -38,6 +39,7 @@ class Cut:
     """
 
     strategy: Strategy
+    recompute: str
     comm: Any
     first: int
     rows: int
@@ -55,14 +57,14 @@ def make_cut(plan: Plan, sizes: GPTSizes, context: Any, tensor: Any) -> Cut:
     strategy: Strategy
     if plan.tp == 1:
         strategy = SequenceSharded(None, sizes.block, attention)
-        return Cut(strategy, None, first, end - first, tokens, tokens)
+        return Cut(strategy, plan.recompute, None, first, end - first, tokens, tokens)
     if not plan.sp:
         strategy = TensorParallel(tensor, sizes.block, attention)
-        return Cut(strategy, tensor, first, end - first, tokens, tokens)
+        return Cut(strategy, plan.recompute, tensor, first, end - first, tokens, tokens)
     shards = [tokens[low:high] for low, high in pairwise(block_bounds(len(tokens), plan.tp))]
     mine, lengths = shards[tensor.rank], [len(each) for each in shards]
     strategy = SequenceParallel(tensor, sizes.block, attention, tokens=len(mine), lengths=lengths)
-    return Cut(strategy, tensor, first, end - first, tokens, mine)
+    return Cut(strategy, plan.recompute, tensor, first, end - first, tokens, mine)
 
 
 def _attention(comm: Any, context: str, layout: str, lengths: list[int]) -> Attention:

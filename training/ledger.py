@@ -11,7 +11,7 @@ The peak is where the sum of all kinds is largest, and has the bytes of each:
     gradients    their sums so far
     optimiser    moments
     batch        token numbers and labels of all microbatches
-    activations  what the input half of a backward needs, from the forward on
+    activations  what the input half of a backward needs, from the forward on; during one call what it makes again
     waiting      what the weight half needs, from the input half on
     passing      what came from another stage, until a layer has taken it; what goes to one, until it has arrived
     gathered     under ZeRO-3 the parameters of a unit, during one call; under ZeRO-2 and 3 its gradient on the way

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from collectives.arrays import Array
-from parallel.block import block, block_input_backward, block_weight_backward
+from parallel.block import block, block_again, block_input_backward, block_weight_backward
 from parallel.layers import layer_norm, layer_norm_backward
 from parallel.tensor.vocabulary import embed, embed_backward, vocabulary_loss
 from training.cut import Cut
@@ -81,11 +81,22 @@ class Block:
 
     def forward(self, states: States, batch: Batch, step: Step, x: Array) -> tuple[Array, Any]:
         """Return the block's output."""
-        return block(self.cut.strategy, states[self.unit].parameters(), x)
+        recompute = self.cut.recompute
+        selective = recompute == "selective"
+        y, saved = block(self.cut.strategy, states[self.unit].parameters(), x, selective=selective)
+        return y, x if recompute == "full" else saved
 
     def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
         """Return the gradient of x."""
-        return block_input_backward(self.cut.strategy, states[self.unit].parameters(), saved, d_y)
+        state, strategy = states[self.unit], self.cut.strategy
+        parameters = state.parameters()
+        needed = saved
+        if self.cut.recompute == "selective":
+            needed = block_again(strategy, parameters, saved)
+        elif self.cut.recompute == "full":
+            _, needed = block(strategy, parameters, saved)
+        state.note("activations", needed)
+        return block_input_backward(strategy, parameters, needed, d_y)
 
     def weight_backward(self, states: States, waiting: Any) -> None:
         """Add the block's gradients."""

@@ -9,6 +9,7 @@ from training.pipeline import SCHEDULES, Schedule, make_schedule
 from training.sizes import GPTSizes
 
 CONTEXTS = ("ring", "ulysses")
+RECOMPUTE = ("none", "selective", "full")
 # MPI promises tags up to 32,767, and a message of the pipeline has one of its own for stage, microbatch and direction.
 _MESSAGES = 32_767 // 2
 
@@ -30,6 +31,8 @@ class Plan:
     zero:         what the dp * cp ranks share out: 0 nothing, 1 the optimiser's state, 2 gradients too, 3 parameters.
     schedule:     the order of a pipeline's operations, one of SCHEDULES.
     microbatches: into how many parts each rank cuts its share of a batch.
+    recompute:    what a block makes again in its backward instead of keeping it: "none"; "selective" norms and GELU,
+                  which take no matrix product; "full" everything, from the block's input.
     """
 
     dp: int = 1
@@ -43,6 +46,7 @@ class Plan:
     chunks: int = 1
     microbatches: int = 1
     context: str = "ring"
+    recompute: str = "none"
 
     def __post_init__(self) -> None:
         for name in ("dp", "tp", "cp", "pp", "ep", "chunks", "microbatches"):
@@ -50,6 +54,7 @@ class Plan:
             if type(value) is not int or value < 1:
                 refuse(ValueError, "Plan", f"{name}={value!r}", "a whole number from 1 up", f"change {name}")
         choices = {"zero": (0, 1, 2, 3), "schedule": SCHEDULES, "context": CONTEXTS, "sp": (False, True)}
+        choices |= {"recompute": RECOMPUTE}
         for name, allowed in choices.items():
             value = getattr(self, name)
             if value not in allowed or type(value) is not type(allowed[0]):

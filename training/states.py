@@ -65,9 +65,10 @@ class UnitState:
         """Tell a ledger of this unit's arrays, now and in all steps to come."""
         self.ledger = ledger
         for kind, lasting in (("parameters", self.x), ("gradients", self.gradient), ("optimiser", self.moments)):
-            self._note(kind, lasting)
+            self.note(kind, lasting)
 
-    def _note(self, kind: str, thing: Any) -> None:
+    def note(self, kind: str, thing: Any) -> None:
+        """Tell the ledger, if there is one, of arrays."""
         if self.ledger:
             self.ledger.note(kind, thing)
 
@@ -95,7 +96,7 @@ class UnitState:
             return self._parameters
         flat = np.empty(self.n, self.x.dtype)
         flat[self.held] = self.x
-        self._note("gathered", flat)
+        self.note("gathered", flat)
         ring_allgather(self.data, flat[self.held], counts=self.counts, out=flat)
         return self.views(flat)
 
@@ -120,7 +121,7 @@ class UnitState:
             return
         done = self.finish(dict(gradients))
         flat = np.concatenate([done[name].reshape(-1) for name in self.parts])
-        self._note("gathered", flat)
+        self.note("gathered", flat)
         self.gradient += ring_reduce_scatter(self.data, flat, counts=self.counts)
 
     def ready(self) -> None:

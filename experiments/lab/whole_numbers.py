@@ -33,6 +33,10 @@ def norm(x: Any, gain: Any, bias: Any) -> Any:
     return x * gain + bias, x
 
 
+def norm_again(saved: Any, gain: Any, bias: Any) -> Any:
+    return saved * gain + bias
+
+
 def norm_backward(saved: Any, gain: Any, d_y: Any) -> Any:
     return d_y * gain, (d_y * saved).sum((0, 1)), d_y.sum((0, 1))
 
@@ -113,7 +117,9 @@ def in_whole_numbers() -> Iterator[None]:
     """Have all trainers of this process compute in whole numbers."""
     layers = {"layer_norm": lambda _: norm, "layer_norm_backward": lambda _: norm_backward}
     with (
-        changed(import_module("parallel.block"), gelu=lambda _: ramp, **layers),
+        changed(
+            import_module("parallel.block"), gelu=lambda _: ramp, layer_norm_again=lambda _: norm_again, **layers
+        ),
         changed(training.model, vocabulary_loss=lambda _: loss, **layers),
         changed(training.trainer, checked_batch=lambda _: lambda batch, *about: batch),  # labels carry weights
         changed(

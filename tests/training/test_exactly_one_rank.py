@@ -12,6 +12,7 @@ import ranks
 from experiments.lab import whole_numbers as exact
 from training import SGD, GPTSizes, Plan, Trainer, whole_parameters
 from training.pipeline import SCHEDULES
+from training.plan import RECOMPUTE
 from training_claims import plans
 
 SIZES = GPTSizes(vocab=exact.VOCAB, context=7, hidden=8, heads=4, kv_heads=2, ffn=5, layers=4)
@@ -57,6 +58,7 @@ def test_each_token_counts_once_under_drawn_plans(data: st.DataObject) -> None:
         dp=draw(factor), tp=draw(factor), cp=draw(factor), pp=draw(factor), sp=draw(st.booleans()),
         zero=draw(st.integers(0, 3)), schedule=draw(st.sampled_from(SCHEDULES)), chunks=1,
         microbatches=draw(st.integers(1, 3)), context=draw(st.sampled_from(["ring", "ulysses"])),
+        recompute=draw(st.sampled_from(RECOMPUTE)),
     )  # fmt: skip
     assume(plan.ranks <= 12)
     sizes = GPTSizes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ EACH = [
     Plan(dp=2, pp=2, tp=2, microbatches=4, schedule="dualpipe-v", zero=2, sp=True),
     Plan(pp=4, microbatches=4, schedule="dualpipe", zero=1),
 ]  # fmt: skip
+AGAIN = [replace(plan, recompute=("selective", "full")[i % 2]) for i, plan in enumerate(EACH[1::2])]
 
 
 def step(comm: Any, plan: Plan, sizes: GPTSizes, dtype: str, steps: int) -> Ledger:
@@ -54,7 +56,7 @@ def claim_costs_are_as_predicted(plan: Plan, sizes: GPTSizes, dtype: str) -> Non
         assert ledger.peak == expected.peak
 
 
-@pytest.mark.parametrize("plan", EACH, ids=str)
+@pytest.mark.parametrize("plan", [*EACH, *AGAIN], ids=str)
 def test_a_step_costs_what_formulas_say(plan: Plan) -> None:
     claim_costs_are_as_predicted(plan, SMALL, "f4")
 

@@ -230,6 +230,8 @@ def test_a_plan_for_other_ranks_or_words_is_refused_on_every_rank_before_any_wor
         {"sp": 2},
         {"sp": 1},
         {"zero": True},
+        {"recompute": "all"},
+        {"recompute": False},
     ],
     ids=str,
 )

@@ -6,7 +6,8 @@ same but under sequence parallelism), h features, a heads of d, k K/V heads and 
     activations  2n(h+1) norms, 2nh inputs of matrices, N(a+2k)d q, k and v, N(ad+a) attention, 2Nf the MLP
     waiting      2nh + N(ad+f) inputs of the four matrices, N(a+2k)d + 2Nh + Nf gradients of their outputs
 
-Under Ulysses attention keeps q, k and v of all tokens with some heads, and its output both ways.
+Under Ulysses attention keeps q, k and v of all tokens with some heads, and its output both ways. Selective
+recomputation keeps 2nh + Nf fewer, and makes 2nh + 2Nf again; full recomputation keeps nh, and makes all again.
 """
 
 from __future__ import annotations
@@ -56,10 +57,13 @@ class _Walk:
     def _add(self, kind: str, numbers: int) -> None:
         self.account.change(kind, numbers * self.itemsize)
 
-    def _during(self, numbers: int) -> None:
-        """Hold a gathered unit for one call."""
-        self._add("gathered", numbers)
-        self._add("gathered", -numbers)
+    def _during(self, gathered: int, activations: int = 0) -> None:
+        """Hold a gathered unit, and activations that are made again, for one call."""
+        held = {"gathered": gathered, "activations": activations}
+        for kind, numbers in held.items():
+            self._add(kind, numbers)
+        for kind, numbers in held.items():
+            self._add(kind, -numbers)
 
     def _forward(self, operation: Op) -> None:
         share, (_, stage, microbatch) = self.share, operation
@@ -70,7 +74,7 @@ class _Walk:
                 self._during(_gathered_forward(share, layer))
             self._add("passing", -came)
             came = 0
-            self._add("activations", activations(share, layer, n))
+            self._add("activations", kept(share, layer, n))
         if stage < share.schedule.stages - 1:
             self._give(operation, Op("F", stage + 1, microbatch))
 
@@ -80,11 +84,11 @@ class _Walk:
         is_last = stage == schedule.stages - 1
         came = 0 if is_last else self._take(operation, schedule.backward(stage + 1, microbatch))
         for layer in reversed(share.layers(stage)):
-            if share.plan.zero == 3:
-                self._during(_gathered_backward(share, layer))
+            gathered = _gathered_backward(share, layer) if share.plan.zero == 3 else 0
+            self._during(gathered, made_again(share, layer, n))
             self._add("passing", -came)
             came = 0
-            self._add("activations", -activations(share, layer, n))
+            self._add("activations", -kept(share, layer, n))
             self._add("waiting", waiting(share, layer, n))
         if stage:
             self._give(operation, schedule.backward(stage - 1, microbatch))
@@ -126,15 +130,33 @@ class _Walk:
 # -- of a layer, in numbers ----------------------------------------------------------------------------------------
 
 
-def activations(share: Share, layer: str, sequences: int) -> int:
+def kept(share: Share, layer: str, sequences: int) -> int:
     """Return what a layer's forward leaves for its input half."""
+    if layer.startswith("block") and share.plan.recompute == "full":
+        return sequences * share.between * share.sizes.hidden
+    less = 0
+    if layer.startswith("block") and share.plan.recompute == "selective":
+        less = sequences * (2 * share.between * share.sizes.hidden + share.inside * share.ffn)
+    return activations(share, layer, sequences) - less
+
+
+def made_again(share: Share, layer: str, sequences: int) -> int:
+    """Return what a layer's input half makes once more, before anything else."""
+    if not layer.startswith("block") or share.plan.recompute == "none":
+        return 0
+    if share.plan.recompute == "full":
+        return activations(share, layer, sequences)
+    return 2 * sequences * (share.between * share.sizes.hidden + share.inside * share.ffn)
+
+
+def activations(share: Share, layer: str, sequences: int) -> int:
+    """Return what the input half of a layer's backward needs of its forward."""
     between, inside, h = sequences * share.between, sequences * share.inside, share.sizes.hidden
     if layer == "embedding":
         return 0  # token numbers, which are there all the time
     if layer == "head":
         return between * (h + 1) + inside * (h + share.rows)
-    kept = between if share.is_sp else inside
-    return 2 * between * (h + 1) + 2 * kept * h + _attention(share, sequences) + 2 * inside * share.ffn
+    return 2 * between * (2 * h + 1) + _attention(share, sequences) + 2 * inside * share.ffn
 
 
 def _attention(share: Share, sequences: int) -> int:
@@ -157,8 +179,7 @@ def waiting(share: Share, layer: str, sequences: int) -> int:
         return inside * h + (between * h if share.is_sp else 0)
     if layer == "head":
         return 2 * h + inside * (h + share.rows)
-    kept = between if share.is_sp else inside
-    inputs = 2 * kept * h + inside * (share.heads * share.head_dim + share.ffn)
+    inputs = 2 * between * h + inside * (share.heads * share.head_dim + share.ffn)
     gradients = inside * (share.qkv + 2 * h + share.ffn)
     return inputs + gradients + 6 * h + share.qkv + share.ffn  # the last three are those of norms and biases
 

@@ -134,14 +134,16 @@ def _tensor_parallel(share: Share, layer: str, sequences: int) -> Sent:
     """Return what a layer sends if every tensor-parallel rank has all tokens: f and g of Megatron are all-reduces."""
     tokens = sequences * share.inside
     whole = tokens * share.sizes.hidden
-    sizes = {"embedding": [whole], "head": [whole, 2 * tokens, tokens]}.get(layer, [whole] * 4)
+    of_block = [whole] * (2 * _forwards(share) + 2)
+    sizes = {"embedding": [whole], "head": [whole, 2 * tokens, tokens]}.get(layer, of_block)
     return allreduce(sizes, share.plan.tp, share.tp)
 
 
 def _sequence_parallel(share: Share, layer: str, sequences: int) -> Sent:
     """Return what a layer sends if each has some tokens: the all-reduces are cut in halves.
 
-    A block gathers its tokens twice forward and, for its weight gradients, twice again, and twice the gradient.
+    A block gathers its tokens twice forward and, for its weight gradients, twice again, and twice the gradient. With
+    full recomputation it goes forward twice.
     """
     tokens = sequences * share.inside
     blocks = [n * sequences * share.sizes.hidden for n in share.tensor_tokens]
@@ -150,19 +152,25 @@ def _sequence_parallel(share: Share, layer: str, sequences: int) -> Sent:
         return scatter.plus(gather)
     if layer == "head":
         return gather.plus(scatter).plus(allreduce([2 * tokens, tokens], share.plan.tp, share.tp))
-    return gather.times(6).plus(scatter.times(4))
+    forward = gather.plus(scatter).times(2)
+    return forward.times(_forwards(share)).plus(gather.times(4)).plus(scatter.times(2))
 
 
 def _context(share: Share) -> Sent:
     """Return what a block's attention sends for one sequence, forward and backward."""
-    p, lengths = share.plan.cp, share.context_tokens
+    p, lengths, times = share.plan.cp, share.context_tokens, _forwards(share)
     if p == 1:
         return NOTHING
     if share.plan.context == "ring":
         of_ring = ring_traffic(lengths, share.attending_kv, share.head_dim)
-        return Sent(3 * (p - 1), of_ring.forward[share.cp] + of_ring.backward[share.cp])
+        return Sent((times + 2) * (p - 1), times * of_ring.forward[share.cp] + of_ring.backward[share.cp])
     of_all = ulysses_traffic(lengths, share.heads, share.attending_kv, share.head_dim)
-    return Sent(4 * (p - 1), of_all.forward[share.cp] + of_all.backward[share.cp])
+    return Sent(2 * (times + 1) * (p - 1), times * of_all.forward[share.cp] + of_all.backward[share.cp])
+
+
+def _forwards(share: Share) -> int:
+    """Return how often a block runs its forward for each microbatch."""
+    return 2 if share.plan.recompute == "full" else 1
 
 
 # -- of each step --------------------------------------------------------------------------------------------------
