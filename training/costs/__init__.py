@@ -1,4 +1,4 @@
-"""What a step of training costs under any plan: messages and bytes sent, and memory, by formulas of plan and sizes.
+"""What a step of training costs under any plan: messages, bytes sent, memory and FLOPs, by formulas of plan and sizes.
 
     from training import GPTSizes, Plan
     from training.costs import step_memory, step_traffic
