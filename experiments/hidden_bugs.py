@@ -25,12 +25,12 @@ from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser, whole_from
 from experiments.lab.tables import Column
 from experiments.lab.terminal import say
-from experiments.lab.training_faults import FAULTS, RESUMED, Fault, unequal_batch
+from experiments.lab.training_faults import FAULTS, RESUMED, SETTINGS, Fault
 from ranks import look
-from training import SGD, AdamW, GPTSizes, Plan, text_batch, train
+from training import SGD, AdamW, GPTSizes, Plan, train
 from training.optimizers import Optimizer
 
-SHOWS = "Sixteen bugs of training code, under three optimisers: after how many steps the loss shows them, if ever."
+SHOWS = "Known bugs of training code, under three optimisers: after how many steps the loss shows them, if ever."
 TAKES = "2 min"
 EXAMPLES = {
     "": "a hundred steps with each bug under each optimiser",
@@ -58,10 +58,10 @@ class Curve:
     norms: Any
 
 
-def curve(plan: Plan, optimizer: Optimizer, steps: int, seed: int, unequal: bool) -> Curve:
+def curve(plan: Plan, optimizer: Optimizer, steps: int, seed: int, setting: str) -> Curve:
     """Return the curve of a training on simulated ranks."""
-    data = unequal_batch if unequal else text_batch
-    keywords: dict[str, Any] = {"sizes": SIZES, "batch": BATCH, "seed": seed, "optimizer": optimizer, "data": data}
+    keywords: dict[str, Any] = {"sizes": SIZES, "batch": BATCH, "seed": seed, "optimizer": optimizer}
+    keywords |= SETTINGS[setting]
     with np.errstate(over="ignore"):
         run = ranks.run(lambda comm: train(comm, plan, steps=steps, **keywords), plan.ranks)
     return Curve(np.array(run.results[0].losses), np.array(run.results[0].grad_norms))
@@ -93,10 +93,10 @@ def shown_from(losses: Any, healthy: Sequence[Any]) -> int | None:
 def experiment(world: None, args: argparse.Namespace, job: None) -> None:
     """Train with each bug, and tell who sees it."""
     faults = [FAULTS[name] for name in args.bugs]
-    kinds = [(name, unequal) for name in OPTIMIZERS for unequal in sorted({fault.unequal for fault in faults})]
+    kinds = [(name, setting) for name in OPTIMIZERS for setting in sorted({fault.setting for fault in faults})]
     healthy = {
-        (name, unequal): [curve(Plan(), OPTIMIZERS[name], args.steps, args.seed + i, unequal) for i in range(SEEDS)]
-        for name, unequal in progress.track(kinds, "training without bugs")
+        (name, setting): [curve(Plan(), OPTIMIZERS[name], args.steps, args.seed + i, setting) for i in range(SEEDS)]
+        for name, setting in progress.track(kinds, "training without bugs")
     }
     todo = [(fault, name) for fault in faults for name in OPTIMIZERS]
     found: dict[tuple[str, str], Curve] = {}
@@ -121,23 +121,23 @@ def experiment(world: None, args: argparse.Namespace, job: None) -> None:
 def with_fault(fault: Fault, optimizer: Optimizer, steps: int, seed: int) -> Curve:
     """Return the curve of a training with a bug."""
     with fault.present():
-        return curve(fault.plan, optimizer, steps, seed, fault.unequal)
+        return curve(fault.plan, optimizer, steps, seed, fault.setting)
 
 
-def row(fault: Fault, found: dict[tuple[str, str], Curve], healthy: dict[tuple[str, bool], list[Curve]]) -> list[Any]:
+def row(fault: Fault, found: dict[tuple[str, str], Curve], healthy: dict[tuple[str, str], list[Curve]]) -> list[Any]:
     """Return what is known of a bug."""
     name = "Adam, clipped"
-    norms, expected = found[fault.name, name].norms, healthy[name, fault.unequal][0].norms
+    norms, expected = found[fault.name, name].norms, healthy[name, fault.setting][0].norms
     differ = np.flatnonzero(abs(norms / expected - 1) > SAME)
     seen = [
-        shown_from(found[fault.name, name].losses, [each.losses for each in healthy[name, fault.unequal]])
+        shown_from(found[fault.name, name].losses, [each.losses for each in healthy[name, fault.setting]])
         for name in OPTIMIZERS
     ]
     return [fault.name, fault.wrong, int(differ[0]) + 1 if differ.size else None, *seen]
 
 
 def picture(
-    faults: list[Fault], found: dict[tuple[str, str], Curve], healthy: dict[tuple[str, bool], list[Curve]]
+    faults: list[Fault], found: dict[tuple[str, str], Curve], healthy: dict[tuple[str, str], list[Curve]]
 ) -> Any:
     """Return a Figure with a panel for each bug: its loss less that of the run without it, over the band of seeds."""
     columns = min(4, len(faults))
@@ -147,7 +147,7 @@ def picture(
         labels = {"xlabel": "step"} if place >= len(faults) - columns else {}
         labels |= {"ylabel": "loss less healthy one's"} if place % columns == 0 else {}
         axes = look.axes(figure, lines, columns, place + 1, title=fault.name, **labels)
-        bands = [[smooth(each.losses) for each in healthy[name, fault.unequal]] for name in OPTIMIZERS]
+        bands = [[smooth(each.losses) for each in healthy[name, fault.setting]] for name in OPTIMIZERS]
         steps = np.arange(1, len(bands[0][0]) + 1)
         low = np.min([each - band[0] for band in bands for each in band], 0)
         high = np.max([each - band[0] for band in bands for each in band], 0)

@@ -9,6 +9,7 @@ matrices, may run at any time later.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,14 @@ from parallel.parameters import Parameters
 from parallel.strategies import Strategy
 
 Result = tuple[Array, Any]
+# drop(0, y) is applied to what attention gives, drop(1, y) to what the MLP does, before it is added to the tokens; in
+# the backward, to the gradients. It must be the same each time, and return y or a new array.
+Drop = Callable[[int, Array], Array]
+
+
+def keep_all(place: int, y: Array) -> Array:
+    """Return y: no dropout."""
+    return y
 
 
 class Selected(NamedTuple):
@@ -106,19 +115,23 @@ def mlp_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Ar
     return strategy.enter_backward(linear_input_backward(parameters["w_up"], d_up))
 
 
-def block(strategy: Strategy, parameters: Parameters, x: Array, *, selective: bool = False) -> Result:
+def block(
+    strategy: Strategy, parameters: Parameters, x: Array, *, selective: bool = False, drop: Drop = keep_all
+) -> Result:
     """Return the block's output for this rank's tokens, and what the backward needs.
 
-    selective: keep less, from which `block_again` makes what the backward needs.
+    selective: keep less, from which `block_again` makes what the backward needs. drop: dropout.
 
     Shape: x (batch, tokens, hidden) -> same.
     Source: Xiong et al., arXiv 2002.04745 (norm first); Korthikanti et al., arXiv 2205.05198 (selective recomputation).
     """
     normal1, saved_norm1 = layer_norm(x, parameters["norm1_gain"], parameters["norm1_bias"])
-    middle, saved_attention = attention_layer(strategy, parameters, normal1)
+    y, saved_attention = attention_layer(strategy, parameters, normal1)
+    middle = drop(0, y)
     middle += x
     normal2, saved_norm2 = layer_norm(middle, parameters["norm2_gain"], parameters["norm2_bias"])
     y, saved_mlp = mlp(strategy, parameters, normal2, selective)
+    y = drop(1, y)
     y += middle
     if selective:
         return y, Selected(saved_norm1, saved_attention[1:], saved_norm2, saved_mlp)
@@ -135,17 +148,19 @@ def block_again(strategy: Strategy, parameters: Parameters, saved: Selected) -> 
     return saved.norm1, (kept[0], *saved.attention), saved.norm2, (kept[1], slope, active)
 
 
-def block_input_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array) -> tuple[Array, Waiting]:
+def block_input_backward(
+    strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array, drop: Drop = keep_all
+) -> tuple[Array, Waiting]:
     """Return the gradient of x for this rank's tokens, and what the weight half needs; `saved` may go then.
 
     Leave d_y as it is until the weight half has run: it may be part of what waits. The gradient of x is not.
     """
     saved_norm1, saved_attention, saved_norm2, saved_mlp = saved
     waiting = Waiting({}, {})
-    d_normal2 = mlp_backward(strategy, parameters, saved_mlp, d_y, waiting)
+    d_normal2 = mlp_backward(strategy, parameters, saved_mlp, drop(1, d_y), waiting)
     d_middle, *of_norm2 = layer_norm_backward(saved_norm2, parameters["norm2_gain"], d_normal2)
     d_middle += d_y
-    d_normal1 = attention_layer_backward(strategy, parameters, saved_attention, d_middle, waiting)
+    d_normal1 = attention_layer_backward(strategy, parameters, saved_attention, drop(0, d_middle), waiting)
     d_x, *of_norm1 = layer_norm_backward(saved_norm1, parameters["norm1_gain"], d_normal1)
     d_x += d_middle
     names = ("norm2_gain", "norm2_bias", "norm1_gain", "norm1_bias")

@@ -18,9 +18,11 @@ from parallel import (
     ulysses_attention_backward,
 )
 from parallel.attention.local import Attention
+from parallel.block import Drop, keep_all
 from parallel.sequence.ring import ring
 from parallel.strategies import Strategy
 from parallel.tensor.vocabulary import vocabulary_rows
+from training.dropout import Dropout
 from training.plan import Plan
 from training.sizes import GPTSizes
 
@@ -36,6 +38,7 @@ class Cut:
     rows:      how many rows it has.
     tokens:    the positions of the tokens that its tensor-parallel ranks have together.
     positions: the positions of those that it has between matrices: fewer under sequence parallelism.
+    dropout:   what drops some numbers of these; None if nothing does.
     """
 
     strategy: Strategy
@@ -45,26 +48,34 @@ class Cut:
     rows: int
     tokens: Array
     positions: Array
+    dropout: Dropout | None
+
+    def drop(self, step: int, first: int, place: int) -> Drop:
+        """Return dropout at a place of the model, and at those after it, of sequences from `first` on."""
+        dropout = self.dropout
+        if dropout is None:
+            return keep_all
+        return lambda after, x: dropout(step, first, place + after, x)
 
 
-def make_cut(plan: Plan, sizes: GPTSizes, context: Any, tensor: Any) -> Cut:
-    """Return the cut of this rank, given its communicators along "cp" and "tp"."""
+def make_cut(plan: Plan, sizes: GPTSizes, context: Any, tensor: Any, rate: float, seed: int) -> Cut:
+    """Return the cut of this rank, given its communicators along "cp" and "tp"; rate: of dropout."""
     layout = "zigzag" if plan.context == "ring" else "plain"
     every = token_positions(layout, sizes.context, plan.cp)
     tokens = every[context.rank]
     attention = _attention(context, plan.context, layout, [len(each) for each in every])
     first, end = vocabulary_rows(sizes.vocab, plan.tp, tensor.rank)
-    strategy: Strategy
-    if plan.tp == 1:
-        strategy = SequenceSharded(None, sizes.block, attention)
-        return Cut(strategy, plan.recompute, None, first, end - first, tokens, tokens)
-    if not plan.sp:
+    positions = tokens
+    strategy: Strategy = SequenceSharded(None, sizes.block, attention)
+    if plan.tp > 1 and not plan.sp:
         strategy = TensorParallel(tensor, sizes.block, attention)
-        return Cut(strategy, plan.recompute, tensor, first, end - first, tokens, tokens)
-    shards = [tokens[low:high] for low, high in pairwise(block_bounds(len(tokens), plan.tp))]
-    mine, lengths = shards[tensor.rank], [len(each) for each in shards]
-    strategy = SequenceParallel(tensor, sizes.block, attention, tokens=len(mine), lengths=lengths)
-    return Cut(strategy, plan.recompute, tensor, first, end - first, tokens, mine)
+    elif plan.tp > 1:
+        shards = [tokens[low:high] for low, high in pairwise(block_bounds(len(tokens), plan.tp))]
+        positions, lengths = shards[tensor.rank], [len(each) for each in shards]
+        strategy = SequenceParallel(tensor, sizes.block, attention, tokens=len(positions), lengths=lengths)
+    dropout = Dropout(rate, seed, sizes.context, positions) if rate else None
+    comm = tensor if plan.tp > 1 else None
+    return Cut(strategy, plan.recompute, comm, first, end - first, tokens, positions, dropout)
 
 
 def _attention(comm: Any, context: str, layout: str, lengths: list[int]) -> Attention:

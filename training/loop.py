@@ -28,6 +28,7 @@ def train(
     optimizer: Optimizer | None = None,
     dtype: Any = np.float64,
     data: Data = text_batch,
+    dropout: float = 0.0,
     folder: str | Path | None = None,
     save_every: int = 0,
 ) -> History:
@@ -37,6 +38,7 @@ def train(
         ranks.run(lambda comm: train(comm, plan, steps=3).losses, plan.ranks).results[0]
 
     batch:  sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
+    dropout: the share of numbers that become 0 behind the embedding, and behind attention and MLP of each block.
     steps:  how many there are in the end, those of a checkpoint included; a checkpoint of more is returned as it is.
     folder: of checkpoints; training goes on from the newest, whatever its plan was, and saves one at the end.
             save_every: and one after every so many steps.
@@ -55,7 +57,9 @@ def train(
             ValueError, "train", f"save_every={save_every} without a folder", "both", "name a folder, or leave it out"
         )
     keep_freed_memory()
-    trainer = Trainer(comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data)
+    trainer = Trainer(
+        comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data, dropout=dropout
+    )
     if folder is not None and newest_on_all(comm, folder) is not None:
         load_checkpoint(trainer, folder)
     history = trainer.history

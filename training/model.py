@@ -18,7 +18,6 @@ from parallel.layers import layer_norm, layer_norm_backward
 from parallel.tensor.vocabulary import embed, embed_backward, vocabulary_loss
 from training.cut import Cut
 from training.states import UnitState
-from training.text import Batch
 
 States = Mapping[str, UnitState]
 
@@ -30,12 +29,20 @@ class Step(NamedTuple):
     total: int
 
 
+class Microbatch(NamedTuple):
+    """A rank's tokens of some sequences, their labels, and the place of the first sequence in the step's batch."""
+
+    tokens: Array
+    labels: Array
+    first: int
+
+
 class Layer(Protocol):
     """A layer of the model. `waiting` is what the weight half needs, which may run any time later."""
 
     units: tuple[str, ...]
 
-    def forward(self, states: States, batch: Batch, step: Step, x: Array) -> tuple[Array, Any]:
+    def forward(self, states: States, batch: Microbatch, step: Step, x: Array) -> tuple[Array, Any]:
         """Return the layer's output, and what its backward needs."""
 
     def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
@@ -53,15 +60,18 @@ class Embedding:
     def __init__(self, cut: Cut) -> None:
         self.cut = cut
 
-    def forward(self, states: States, batch: Batch, step: Step, x: Array) -> tuple[Array, Any]:
+    def forward(self, states: States, batch: Microbatch, step: Step, x: Array) -> tuple[Array, Any]:
         """Return the vectors (sequences, tokens, hidden) of this rank's tokens; x is not used."""
         rows = embed(states["table"].parameters()["weight"], self.cut.first, batch.tokens)
         of_places = states["positions"].parameters()["weight"][self.cut.positions]
-        return self.cut.strategy.leave(rows) + of_places, batch.tokens
+        drop = self.cut.drop(step.number, batch.first, 0)
+        return drop(0, self.cut.strategy.leave(rows) + of_places), (batch.tokens, drop)
 
-    def input_backward(self, states: States, saved: Array, d_y: Array) -> tuple[Array, Any]:
+    def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
         """Return what waits; tokens have no gradient."""
-        return d_y, (saved, self.cut.strategy.leave_backward(d_y), d_y)
+        tokens, drop = saved
+        d_y = drop(0, d_y)
+        return d_y, (tokens, self.cut.strategy.leave_backward(d_y), d_y)
 
     def weight_backward(self, states: States, waiting: Any) -> None:
         """Add the gradients of the rows of both tables."""
@@ -76,27 +86,28 @@ class Block:
     """One transformer block."""
 
     def __init__(self, cut: Cut, number: int) -> None:
-        self.cut, self.unit = cut, f"block.{number}"
+        self.cut, self.unit, self.place = cut, f"block.{number}", 1 + 2 * number
         self.units: tuple[str, ...] = (self.unit,)
 
-    def forward(self, states: States, batch: Batch, step: Step, x: Array) -> tuple[Array, Any]:
+    def forward(self, states: States, batch: Microbatch, step: Step, x: Array) -> tuple[Array, Any]:
         """Return the block's output."""
-        recompute = self.cut.recompute
-        selective = recompute == "selective"
-        y, saved = block(self.cut.strategy, states[self.unit].parameters(), x, selective=selective)
-        return y, x if recompute == "full" else saved
+        recompute, drop = self.cut.recompute, self.cut.drop(step.number, batch.first, self.place)
+        parameters, selective = states[self.unit].parameters(), recompute == "selective"
+        y, saved = block(self.cut.strategy, parameters, x, selective=selective, drop=drop)
+        return y, (x if recompute == "full" else saved, drop)
 
     def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
         """Return the gradient of x."""
         state, strategy = states[self.unit], self.cut.strategy
         parameters = state.parameters()
-        needed = saved
+        kept, drop = saved
+        needed = kept
         if self.cut.recompute == "selective":
-            needed = block_again(strategy, parameters, saved)
+            needed = block_again(strategy, parameters, kept)
         elif self.cut.recompute == "full":
-            _, needed = block(strategy, parameters, saved)
+            _, needed = block(strategy, parameters, kept, drop=drop)
         state.note("activations", needed)
-        return block_input_backward(strategy, parameters, needed, d_y)
+        return block_input_backward(strategy, parameters, needed, d_y, drop)
 
     def weight_backward(self, states: States, waiting: Any) -> None:
         """Add the block's gradients."""
@@ -111,7 +122,7 @@ class Head:
     def __init__(self, cut: Cut) -> None:
         self.cut = cut
 
-    def forward(self, states: States, batch: Batch, step: Step, x: Array) -> tuple[Array, Any]:
+    def forward(self, states: States, batch: Microbatch, step: Step, x: Array) -> tuple[Array, Any]:
         """Return this microbatch's share of the step's loss, as an array of no axes."""
         norm, table = states["norm"].parameters(), states["table"].parameters()["weight"]
         normal, saved_norm = layer_norm(x, norm["gain"], norm["bias"])

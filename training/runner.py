@@ -15,9 +15,8 @@ import numpy as np
 
 from collectives.arrays import Array
 from training.ledger import Ledger
-from training.model import Layer, States, Step
+from training.model import Layer, Microbatch, States, Step
 from training.pipeline import Op, Schedule
-from training.text import Batch
 
 
 class Mail:
@@ -77,7 +76,7 @@ class Runner:
 
     def __init__(
         self, comm: Any, schedule: Schedule, stages: Mapping[int, Sequence[Layer]], states: States,
-        batches: Sequence[Batch], step: Step, shapes: Sequence[tuple[int, ...]], dtype: Any,
+        batches: Sequence[Microbatch], step: Step, shapes: Sequence[tuple[int, ...]], dtype: Any,
         ledger: Ledger | None = None,
     ) -> None:  # fmt: skip
         self.mail, self.schedule, self.stages = Mail(comm, schedule, ledger), schedule, stages

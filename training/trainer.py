@@ -19,7 +19,7 @@ from parallel.strategies import sum_gradients
 from training.cut import make_cut
 from training.ledger import Ledger
 from training.mesh import Mesh
-from training.model import Layer, Step, layers_of_stage
+from training.model import Layer, Microbatch, Step, layers_of_stage
 from training.optimizers import AdamW, Optimizer
 from training.parts import initial, part_of
 from training.plan import Plan
@@ -59,11 +59,14 @@ class Trainer:
         optimizer: Optimizer | None = None,
         dtype: Any = np.float64,
         data: Data = text_batch,
+        dropout: float = 0.0,
     ) -> None:
-        check_alike(comm, (plan, sizes, batch, seed, optimizer, dtype))  # first: what is wrong is so on all ranks
+        # First: what is wrong is so on all ranks.
+        check_alike(comm, (plan, sizes, batch, seed, optimizer, dtype, dropout))
         self.comm, self.plan = comm, Plan() if plan is None else plan
         self.sizes = GPTSizes() if sizes is None else sizes
         self.batch, self.seed, self.data = batch, seed, data
+        self.dropout = _checked_share("dropout", dropout)
         self.optimizer, self.dtype = AdamW() if optimizer is None else optimizer, _checked_dtype(dtype)
         _check_kinds(self.plan, self.sizes, self.optimizer, seed)
         self.plan.check(comm.size, self.sizes, batch)
@@ -78,7 +81,7 @@ class Trainer:
         self.mesh = Mesh(self.comm, pp=plan.pp, dp=plan.dp, cp=plan.cp, tp=plan.tp)
         self.pipe, self.tensor = self.mesh.along("pp"), self.mesh.along("tp")
         self.context, self.of_data = self.mesh.along("cp"), self.mesh.along("dp", "cp")
-        self.cut = make_cut(plan, sizes, self.context, self.tensor)
+        self.cut = make_cut(plan, sizes, self.context, self.tensor, self.dropout, self.seed)
         self.schedule = plan.pipeline()
         self.stages = {stage: self._layers(stage) for stage in self.schedule.stages_of(self.pipe.rank)}
 
@@ -182,7 +185,7 @@ class Trainer:
         clip = self.optimizer.clip
         return 1.0 if clip is None or norm <= clip else clip / norm
 
-    def _microbatches(self, step: int) -> tuple[list[Batch], int]:
+    def _microbatches(self, step: int) -> tuple[list[Microbatch], int]:
         """Return this rank's share of a batch in microbatches, and how many tokens count in the whole of it."""
         plan, sizes = self.plan, self.sizes
         made = self.data(self.seed, step, self.batch, sizes.context, sizes.vocab)
@@ -194,7 +197,7 @@ class Trainer:
         begin, end = bounds[self.mesh.at["dp"]], bounds[self.mesh.at["dp"] + 1]
         inner = [begin + each for each in block_bounds(end - begin, plan.microbatches)]
         take = [(slice(low, high), self.cut.tokens) for low, high in pairwise(inner)]
-        return [Batch(whole.tokens[place], whole.labels[place]) for place in take], total
+        return [Microbatch(whole.tokens[place], whole.labels[place], place[0].start) for place in take], total
 
     def _loss_and_norm(self, loss: float) -> tuple[float, float]:
         """Return the loss and the gradient's norm of the whole step, from what each rank counts as its own."""
@@ -213,6 +216,13 @@ def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     if found not in (np.float32, np.float64):
         refuse(TypeError, "train", f"dtype={dtype!r}", "float32 or float64", "pass np.float32")
     return found
+
+
+def _checked_share(name: str, share: Any) -> float:
+    """Return a share of what is trained; raise unless it is one that leaves something."""
+    if isinstance(share, bool) or not isinstance(share, (int, float, np.floating)) or not 0 <= share < 1:
+        refuse(ValueError, "train", f"{name}={share!r}", "a number from 0 up, below 1", f"change {name}")
+    return float(share)
 
 
 def _check_kinds(plan: Any, sizes: Any, optimizer: Any, seed: Any) -> None:

@@ -16,6 +16,7 @@ from collectives import ring_allreduce
 from parallel import SequenceParallel
 from parallel.tensor import vocabulary
 from training import Batch, Plan, model, runner, text_batch
+from training.cut import Cut
 from training.pipeline import Op
 from training.runner import Mail, Runner
 from training.states import UnitState
@@ -27,13 +28,13 @@ Present = Callable[[], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault: what is done wrong, the smallest plan that has it, how to put it in, and whether lengths must differ."""
+    """A fault: what is done wrong, the smallest plan that has it, how to put it in, and in which of SETTINGS."""
 
     name: str
     wrong: str
     plan: Plan
     present: Present
-    unequal: bool = False
+    setting: str = "plain"
 
 
 @contextmanager
@@ -303,7 +304,43 @@ def weight_half_twice() -> AbstractContextManager[None]:
     return changed(Runner, _weight=make)
 
 
+# -- dropout -----------------------------------------------------------------------------------------------------------
+
+
+def masks_alike() -> AbstractContextManager[None]:
+    """Each copy of the model numbers its own sequences from 0, and all copies drop the same."""
+    return changed(Cut, drop=lambda original: lambda self, step, first, place: original(self, step, 0, place))
+
+
+def masks_of_each_rank() -> AbstractContextManager[None]:
+    """Tensor-parallel ranks, which have the same tokens, draw different masks for them."""
+
+    def make(original: Any) -> Any:
+        return lambda self, step, first, place: original(self, step, first, place + 1000 * self.comm.rank)
+
+    return changed(Cut, drop=make)
+
+
+def masks_redrawn() -> AbstractContextManager[None]:
+    """A block that runs again for its backward draws new masks."""
+
+    def make(original: Any) -> Any:
+        def input_backward(self: Any, states: Any, saved: Any, d_y: Any) -> Any:
+            x, drop = saved
+            return original(self, states, (x, lambda after, y: drop(after + 1000, y)), d_y)
+
+        return input_backward
+
+    return changed(model.Block, input_backward=make)
+
+
 RESUMED = 10  # the step after which `restarted` goes on
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "unequal": {"data": unequal_batch},
+    "dropout": {"dropout": 0.1},
+}
 
 FAULTS = {
     fault.name: fault
@@ -312,7 +349,10 @@ FAULTS = {
         Fault("early-sum", "a bucket is sent while it is written", Plan(dp=2, microbatches=2), sum_too_early),
         Fault("undivided", "only the printed loss is divided", Plan(microbatches=4), only_the_printed_loss(4)),
         Fault("redivided", "each microbatch divides the sum again", Plan(microbatches=4), divide_each_time(4)),
-        Fault("mean-of-means", "each rank's mean weighs alike", Plan(dp=2, microbatches=2), mean_of_means(4), True),
+        Fault(
+            "mean-of-means", "each rank's mean weighs alike",
+            Plan(dp=2, microbatches=2), mean_of_means(4), "unequal",
+        ),
         Fault("bf16-sums", "microbatches add up in bfloat16", Plan(microbatches=4), bf16_sums),
         Fault("norm-of-copies", "the norm counts copies twice", Plan(tp=2), norm_counts_copies),
         Fault("norm-too-early", "the norm is of unsummed gradients", Plan(dp=2), norm_before_sum),
@@ -330,5 +370,8 @@ FAULTS = {
             "weights-twice", "both halves of the backward add them",
             Plan(pp=2, microbatches=2, schedule="zb-h1"), weight_half_twice,
         ),
+        Fault("masks-alike", "all copies of the model drop alike", Plan(dp=2), masks_alike, "dropout"),
+        Fault("masks-apart", "ranks drop unlike of the same tokens", Plan(tp=2), masks_of_each_rank, "dropout"),
+        Fault("masks-redrawn", "recomputation drops other numbers", Plan(recompute="full"), masks_redrawn, "dropout"),
     )
 }  # fmt: skip

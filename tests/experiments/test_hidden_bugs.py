@@ -40,7 +40,7 @@ def test_the_table_tells_a_loud_bug_from_a_silent_one(monkeypatch, capsys, tmp_p
 
 
 def test_bugs_are_gone_after_the_run(monkeypatch) -> None:
-    before = hidden_bugs.curve(hidden_bugs.Plan(), hidden_bugs.SGD(), 2, 0, False).losses
+    before = hidden_bugs.curve(hidden_bugs.Plan(), hidden_bugs.SGD(), 2, 0, "plain").losses
     with pytest.raises(ZeroDivisionError), hidden_bugs.FAULTS["undivided"].present():
         raise ZeroDivisionError
-    assert (hidden_bugs.curve(hidden_bugs.Plan(), hidden_bugs.SGD(), 2, 0, False).losses == before).all()
+    assert (hidden_bugs.curve(hidden_bugs.Plan(), hidden_bugs.SGD(), 2, 0, "plain").losses == before).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ranks
-from experiments.lab.training_faults import FAULTS, Fault, bf16, sends_that_wait, unequal_batch
+from experiments.lab.training_faults import FAULTS, SETTINGS, Fault, bf16, sends_that_wait
 from training import AdamW, GPTSizes, Plan, train
 
 SIZES = GPTSizes(vocab=13, context=9, hidden=8, heads=2, kv_heads=2, ffn=11, layers=2)
@@ -17,10 +17,10 @@ OPTIMIZER = AdamW(rate=0.05, decay=0.5, clip=0.1, epsilon=1e-3)
 
 def history(plan: Plan, fault: Fault, steps: int) -> Any:
     """Return losses and gradient norms."""
-    data = {"data": unequal_batch} if fault.unequal else {}
+    setting = SETTINGS[fault.setting]
     trained = ranks.run(
         lambda comm: train(
-            comm, plan, sizes=SIZES, batch=9, seed=5, optimizer=OPTIMIZER, steps=steps, dtype=np.float64, **data
+            comm, plan, sizes=SIZES, batch=9, seed=5, optimizer=OPTIMIZER, steps=steps, dtype=np.float64, **setting
         ),
         plan.ranks,
     ).results[0]
