@@ -3,7 +3,43 @@
 An answer is a value, for a cell with `answer = ...`, or a whole function, for one with `def answer(...):`.
 """
 
+import re
+
+# What the reader fills in: a value, or a function, which stands there empty or wrong.
+ANSWER = re.compile(r"^answer = \.\.\.|^def answer\(.*\n(?:[ \t].*(?:\n|\Z)|\n(?=[ \t\n]*[ \t]))+", re.MULTILINE)
+
+
+def filled_in(answer: str) -> str:
+    """Return an answer as it is written into its cell: a function as it is, or else a value."""
+    return answer if answer.startswith("def answer(") else f"answer = {answer}"
+
+
 ANSWERS: dict[str, list[str]] = {
+    "00_a_simulator_in_a_hundred_lines": [
+        "180",
+        "[0, 1, 2, 5, 6, 7]",
+        """\
+def answer(rank, p, gift):
+    have = 1  # ranks below this number have the gift
+    while have < p:
+        if rank < have and rank + have < p:
+            yield Send(gift, rank + have)
+        if have <= rank < 2 * have:
+            gift = yield Recv(rank - have)
+        have *= 2
+    return gift
+""",
+        """\
+def answer(rank, p):
+    left, right = (rank - 1) % p, (rank + 1) % p
+    yield Send(rank, right, tag=1)
+    yield Send(rank, left, tag=2)
+    from_left = yield Recv(left, tag=1)
+    from_right = yield Recv(right, tag=2)
+    return rank + from_left + from_right
+""",
+    ],
+    # ---
     "01_ring_allreduce": ["(10, 40_000)", "1", "[0, 1, 0]", "2**18"],
     # ---
     "02_dissemination_barrier": ["6", "(3, 4)", "4", "8.1"],

@@ -41,9 +41,13 @@ def verdict(faults: Iterable[str], praise: str) -> bool:
         verdict(["on 3 ranks rank 1 returned None, expected 6"], "equal sums")
         # Not yet: on 3 ranks rank 1 returned None, expected 6.
 
-    faults: What is wrong, worst first; the first is printed, and the others are not even worked out.
+    faults: What is wrong, worst first; the first is printed, and the others are not even worked out. An error that the
+            program raises while they are worked out is a fault.
     """
-    fault = next(iter(faults), None)
+    try:
+        fault = next(iter(faults), None)
+    except Exception as error:
+        fault = f"{type(error).__name__}: {error}".rstrip(".")
     print(f"Right: {praise}." if fault is None else f"Not yet: {fault}.")
     return fault is None
 

@@ -35,6 +35,11 @@ def test_a_program_with_no_faults_is_right_and_the_worst_fault_is_said(capsys):
     assert capsys.readouterr().out == "Right: 3 messages.\nNot yet: rank 1 returned None.\n"
 
 
+def test_what_a_program_raises_is_its_fault(capsys):
+    assert not verdict((1 // rank for rank in (0,)), "3 messages")
+    assert capsys.readouterr().out.startswith("Not yet: ZeroDivisionError: ")
+
+
 @pytest.mark.parametrize(
     ("guess", "unit", "said"),
     [
