@@ -15,6 +15,8 @@ from parallel.attention.blockwise import blockwise_attention, blockwise_attentio
 from parallel.attention.dense import attention, attention_backward
 from parallel.attention.local import local_attention
 from parallel.block import block, block_backward, block_input_backward, block_weight_backward
+from parallel.experts.layer import Experts
+from parallel.experts.routing import Routing
 from parallel.loss import count_tokens, mean_token_loss
 from parallel.memory import keep_freed_memory
 from parallel.parameters import BlockSizes, random_parameters, split_parameters
@@ -28,6 +30,8 @@ from parallel.tensor.vocabulary import embed, embed_backward, vocabulary_loss, v
 
 __all__ = [
     "BlockSizes",
+    "Experts",
+    "Routing",
     "SequenceParallel",
     "SequenceSharded",
     "TensorParallel",

@@ -2,6 +2,8 @@
 
     x -> norm -> enter, w_qkv, attention, w_out, leave -> + x -> norm -> enter, w_up, gelu, w_down, leave -> +
 
+Between the second `enter` and `leave` there may be experts, beside these matrices or in their place.
+
 `parameters.py` has the names, `strategies.py` what a strategy is. The backward has two halves. The input half returns
 the gradient of x, for which another rank may be waiting. The weight half, the four products with the gradients of the
 matrices, may run at any time later.
@@ -15,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from collectives.arrays import Array
+from parallel.experts.layer import Experts
 from parallel.layers import (
     gelu,
     layer_norm,
@@ -29,6 +32,8 @@ from parallel.parameters import Parameters
 from parallel.strategies import Strategy
 
 Result = tuple[Array, Any]
+# Matrices whose input is what `enter` returns.
+_ENTERS = ("w_qkv", "w_up", "w_router")
 # drop(0, y) is applied to what attention gives, drop(1, y) to what the MLP does, before it is added to the tokens; in
 # the backward, to the gradients. It must be the same each time, and return y or a new array.
 Drop = Callable[[int, Array], Array]
@@ -42,14 +47,14 @@ def keep_all(place: int, y: Array) -> Array:
 class Selected(NamedTuple):
     """What a block keeps under selective recomputation: all that takes a matrix product or a message to make again.
 
-    norm1, norm2: Each token with mean 0 and variance 1. attention: What attention needs, and its output. up: What goes
-    into GELU.
+    norm1, norm2: Each token with mean 0 and variance 1. attention: What attention needs, and its output. mlp: What goes
+    into GELU, of the MLP and of experts.
     """
 
     norm1: Any
     attention: Any
     norm2: Any
-    up: Array
+    mlp: Any
 
 
 class Waiting(NamedTuple):
@@ -94,32 +99,64 @@ def attention_layer_backward(
     return strategy.enter_backward(linear_input_backward(parameters["w_qkv"], d_qkv))
 
 
-def mlp(strategy: Strategy, parameters: Parameters, x: Array, selective: bool = False) -> Result:
-    """Return the block's MLP, and what the backward needs; if selective, only what goes into GELU."""
-    whole = strategy.enter(x)
-    up = linear(whole, parameters["w_up"], parameters["b_up"])
-    active, slope = gelu(up)
-    y = strategy.leave(linear(active, parameters["w_down"]))
-    y += parameters["b_down"]
-    return y, up if selective else (whole if strategy.keep_gathered else x, slope, active)
+def mlp(
+    strategy: Strategy, parameters: Parameters, x: Array, experts: Experts | None, selective: bool = False
+) -> Result:
+    """Return what the block's MLP and its experts make of x, and what the backward needs; if selective, less of it."""
+    whole, parts = strategy.enter(x), []
+    saved: Any = None
+    saved_experts: Any = None
+    if "w_up" in parameters:
+        saved = linear(whole, parameters["w_up"], parameters["b_up"])
+        active, slope = gelu(saved)
+        parts.append(linear(active, parameters["w_down"]))
+        if not selective:
+            saved = slope, active
+    if experts is not None:
+        of_experts, saved_experts = experts.forward(parameters, whole, selective)
+        parts.append(of_experts)
+    y = strategy.leave(_total(parts))
+    if "b_down" in parameters:
+        y += parameters["b_down"]
+    kept = whole if strategy.keep_gathered else x
+    return y, (None if selective else kept, saved, saved_experts)
 
 
-def mlp_backward(strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array, waiting: Waiting) -> Array:
+def mlp_backward(
+    strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array, experts: Experts | None, waiting: Waiting
+) -> Array:
     """Return the gradient of x; add to `waiting`."""
-    kept, slope, active = saved
+    kept, saved_mlp, saved_experts = saved
     d_whole = strategy.leave_backward(d_y)
-    d_up = linear_input_backward(parameters["w_down"], d_whole)
-    d_up *= slope
-    waiting.done.update(b_down=token_sum(d_y), b_up=token_sum(d_up))
-    waiting.products.update(w_down=(active, d_whole), w_up=(kept, d_up))
-    return strategy.enter_backward(linear_input_backward(parameters["w_up"], d_up))
+    parts = []
+    if saved_mlp is not None:
+        slope, active = saved_mlp
+        d_up = linear_input_backward(parameters["w_down"], d_whole)
+        d_up *= slope
+        waiting.done.update(b_down=token_sum(d_y), b_up=token_sum(d_up))
+        waiting.products.update(w_down=(active, d_whole), w_up=(kept, d_up))
+        parts.append(linear_input_backward(parameters["w_up"], d_up))
+    if experts is not None:
+        of_experts, products = experts.input_backward(parameters, saved_experts, kept, d_whole)
+        waiting.products.update(products)
+        parts.append(of_experts)
+    return strategy.enter_backward(_total(parts))
+
+
+def _total(parts: list[Array]) -> Array:
+    """Return the sum of the MLP's part and the experts', in the memory of the first."""
+    for each in parts[1:]:
+        parts[0] += each
+    return parts[0]
 
 
 def block(
-    strategy: Strategy, parameters: Parameters, x: Array, *, selective: bool = False, drop: Drop = keep_all
-) -> Result:
+    strategy: Strategy, parameters: Parameters, x: Array, *,
+    experts: Experts | None = None, selective: bool = False, drop: Drop = keep_all,
+) -> Result:  # fmt: skip
     """Return the block's output for this rank's tokens, and what the backward needs.
 
+    experts:   those of the block. Parameters without "w_up" have no MLP beside them, which every token goes through.
     selective: keep less, from which `block_again` makes what the backward needs. drop: dropout.
 
     Shape: x (batch, tokens, hidden) -> same.
@@ -130,7 +167,7 @@ def block(
     middle = drop(0, y)
     middle += x
     normal2, saved_norm2 = layer_norm(middle, parameters["norm2_gain"], parameters["norm2_bias"])
-    y, saved_mlp = mlp(strategy, parameters, normal2, selective)
+    y, saved_mlp = mlp(strategy, parameters, normal2, experts, selective)
     y = drop(1, y)
     y += middle
     if selective:
@@ -144,12 +181,21 @@ def block_again(strategy: Strategy, parameters: Parameters, saved: Selected) -> 
     for name, norm in (("norm1", saved.norm1), ("norm2", saved.norm2)):
         normal = layer_norm_again(norm, parameters[f"{name}_gain"], parameters[f"{name}_bias"])
         kept.append(strategy.enter(normal) if strategy.keep_gathered else normal)
-    active, slope = gelu(saved.up)
-    return saved.norm1, (kept[0], *saved.attention), saved.norm2, (kept[1], slope, active)
+    _, up, of_experts = saved.mlp
+    if up is not None:
+        active, slope = gelu(up)
+        up = slope, active
+    saved_mlp = kept[1], up, None if of_experts is None else of_experts.again()
+    return saved.norm1, (kept[0], *saved.attention), saved.norm2, saved_mlp
 
 
 def block_input_backward(
-    strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array, drop: Drop = keep_all
+    strategy: Strategy,
+    parameters: Parameters,
+    saved: Any,
+    d_y: Array,
+    drop: Drop = keep_all,
+    experts: Experts | None = None,
 ) -> tuple[Array, Waiting]:
     """Return the gradient of x for this rank's tokens, and what the weight half needs; `saved` may go then.
 
@@ -157,7 +203,7 @@ def block_input_backward(
     """
     saved_norm1, saved_attention, saved_norm2, saved_mlp = saved
     waiting = Waiting({}, {})
-    d_normal2 = mlp_backward(strategy, parameters, saved_mlp, drop(1, d_y), waiting)
+    d_normal2 = mlp_backward(strategy, parameters, saved_mlp, drop(1, d_y), experts, waiting)
     d_middle, *of_norm2 = layer_norm_backward(saved_norm2, parameters["norm2_gain"], d_normal2)
     d_middle += d_y
     d_normal1 = attention_layer_backward(strategy, parameters, saved_attention, drop(0, d_middle), waiting)
@@ -171,15 +217,20 @@ def block_input_backward(
 def block_weight_backward(strategy: Strategy, waiting: Waiting) -> dict[str, Array]:
     """Return the gradients of this rank's parameters for what it has computed; `strategy.finish` sums over ranks."""
     gradients = dict(waiting.done)
+    entered = whole = np.empty(0)
     for name, (x, d_y) in waiting.products.items():
-        enters = name in ("w_qkv", "w_up") and not strategy.keep_gathered
-        gradients[name] = linear_weight_backward(strategy.enter(x) if enters else x, d_y)
+        if name not in _ENTERS or strategy.keep_gathered:
+            gradients[name] = linear_weight_backward(x, d_y)
+            continue
+        if x is not entered:  # the same for w_up and w_router
+            entered, whole = x, strategy.enter(x)
+        gradients[name] = linear_weight_backward(whole, d_y)
     return gradients
 
 
 def block_backward(
-    strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array
+    strategy: Strategy, parameters: Parameters, saved: Any, d_y: Array, experts: Experts | None = None
 ) -> tuple[Array, dict[str, Array]]:
     """Return the gradients of x and of this rank's parameters, both halves at once; `strategy.finish` comes later."""
-    d_x, waiting = block_input_backward(strategy, parameters, saved, d_y)
+    d_x, waiting = block_input_backward(strategy, parameters, saved, d_y, experts=experts)
     return d_x, block_weight_backward(strategy, waiting)

@@ -36,8 +36,8 @@ class TensorParallel:
     Source:  Shoeybi et al., arXiv 1909.08053.
     """
 
-    # Parameters that all ranks have, but whose gradients are only for the tokens of one.
-    replicated: tuple[str, ...] = ()
+    # Parameters that all ranks have, but whose gradients are only for the tokens, or the features, of one.
+    replicated: tuple[str, ...] = ("w_router",)
     keep_gathered = True
 
     def __init__(self, comm: Any, sizes: BlockSizes, attention: Attention) -> None:
@@ -103,7 +103,7 @@ class SequenceParallel(TensorParallel):
     Source:  Korthikanti et al., arXiv 2205.05198.
     """
 
-    replicated = ("norm1_gain", "norm1_bias", "b_out", "norm2_gain", "norm2_bias", "b_down")
+    replicated = ("norm1_gain", "norm1_bias", "b_out", "norm2_gain", "norm2_bias", "b_down", "w_router")
 
     def __init__(
         self,
