@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from collectives.arrays import Array
+from parallel.precision import SIXTEEN
 
 
 class Sizes(NamedTuple):
@@ -32,11 +33,11 @@ def refuse(kind: type[Exception], who: str, got: str, expected: str, remedy: str
     raise kind(f"{who}: got {got}, expected {expected}; remedy: {remedy}")
 
 
-def check_array(who: str, name: str, x: Any, ndim: int) -> None:
-    """Raise unless `x` is an array of float32 or float64 with `ndim` axes."""
+def check_array(who: str, name: str, x: Any, ndim: int, *, sixteen: bool = False) -> None:
+    """Raise unless `x` is an array of float32 or float64 with `ndim` axes; sixteen: or of numbers of 16 bits."""
     if not isinstance(x, np.ndarray) or isinstance(x, np.ma.MaskedArray):
         refuse(TypeError, who, f"{name} of type {type(x).__name__}", "a numpy.ndarray", "pass np.asarray(...)")
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype not in (np.float32, np.float64) and not (sixteen and x.dtype in SIXTEEN):
         remedy = f"pass {name}.astype(np.float32)"
         refuse(TypeError, who, f"{name} with dtype {x.dtype}", "float32 or float64", remedy)
     if x.ndim != ndim:
@@ -44,10 +45,10 @@ def check_array(who: str, name: str, x: Any, ndim: int) -> None:
         refuse(ValueError, who, f"{name} with shape {x.shape}", axes, "reshape it")
 
 
-def check_qkv(who: str, q: Any, k: Any, v: Any) -> Sizes:
+def check_qkv(who: str, q: Any, k: Any, v: Any, *, sixteen: bool = False) -> Sizes:
     """Return the sizes of q, k and v; raise unless they go together."""
     for name, x in (("q", q), ("k", k), ("v", v)):
-        check_array(who, name, x, 4)
+        check_array(who, name, x, 4, sixteen=sixteen)
     if not q.dtype == k.dtype == v.dtype:
         got = f"q, k, v with dtypes {q.dtype}, {k.dtype}, {v.dtype}"
         refuse(TypeError, who, got, "one dtype", "convert them to one with astype")
@@ -89,7 +90,7 @@ def check_mask(who: str, mask: Any, sizes: Sizes) -> Array | None:
 
 def check_like(who: str, name: str, x: Any, shape: tuple[int, ...], dtype: np.dtype[Any], written: bool) -> None:
     """Raise unless `x` has the shape and dtype, and is writable if it is to be `written`."""
-    check_array(who, name, x, len(shape))
+    check_array(who, name, x, len(shape), sixteen=dtype in SIXTEEN)
     if x.shape != shape or x.dtype != dtype:
         got, expected = f"{name} {x.shape} {x.dtype}", f"{shape} {dtype}"
         refuse(ValueError, who, got, expected, "pass what belongs to the same q, k and v")

@@ -1,4 +1,8 @@
-"""The parts of a transformer block that treat every token by itself, each with its gradient."""
+"""The parts of a transformer block that treat every token by itself, each with its gradient.
+
+Arrays of 16 bits are computed with as `precision.py` says. Gradients of parameters, and a norm's inverse deviation,
+stay in float32 then.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
+from parallel.precision import rounded, wide
 
 _EPSILON = 1e-5
 _PIECE = 1 << 15  # elements that stay in the cache
@@ -15,21 +20,21 @@ _GELU, _CUBE = np.sqrt(2 / np.pi).item(), 0.044715
 
 def linear(x: Array, w: Array, b: Array | None = None) -> Array:
     """Return x @ w + b in a new array: (batch, tokens, n) with w (n, m) and b (m,) -> (batch, tokens, m)."""
-    y: Array = rows(x) @ w  # one product: a stack of small ones takes a tenth longer
+    y: Array = rows(wide(x)) @ wide(w)  # one product: a stack of small ones takes a tenth longer
     if b is not None:
-        y += b
-    return y.reshape(*x.shape[:2], w.shape[1])
+        y += wide(b)
+    return rounded(y, x.dtype).reshape(*x.shape[:2], w.shape[1])
 
 
 def linear_input_backward(w: Array, d_y: Array) -> Array:
     """Return the gradient of x, given that of linear(x, w)."""
-    d_x: Array = rows(d_y) @ w.T
-    return d_x.reshape(*d_y.shape[:2], w.shape[0])
+    d_x: Array = rows(wide(d_y)) @ wide(w).T
+    return rounded(d_x, d_y.dtype).reshape(*d_y.shape[:2], w.shape[0])
 
 
 def linear_weight_backward(x: Array, d_y: Array) -> Array:
     """Return the gradient of w, given that of linear(x, w)."""
-    d_w: Array = rows(x).T @ rows(d_y)
+    d_w: Array = rows(wide(x)).T @ rows(wide(d_y))
     return d_w
 
 
@@ -40,6 +45,7 @@ def rows(x: Array) -> Array:
 
 def token_sum(d_y: Array) -> Array:
     """Return the sum of d_y (batch, tokens, n) over all tokens: the gradient of a bias that was added to each."""
+    d_y = wide(d_y)
     return np.asarray(np.ones(d_y.shape[0] * d_y.shape[1], d_y.dtype) @ rows(d_y))  # half the time of a sum
 
 
@@ -48,29 +54,31 @@ def layer_norm(x: Array, gain: Array, bias: Array) -> tuple[Array, tuple[Array, 
 
     Source: Ba, Kiros, Hinton, arXiv 1607.06450.
     """
+    dtype, x = x.dtype, wide(x)
     normal = x - _mean(x)
     inverse = 1 / np.sqrt(np.vecdot(normal, normal)[..., None] / x.shape[2] + np.asarray(_EPSILON, x.dtype))
     normal *= inverse
-    saved = normal, inverse
+    saved = rounded(normal, dtype), inverse
     return layer_norm_again(saved, gain, bias), saved
 
 
 def layer_norm_again(saved: tuple[Array, Array], gain: Array, bias: Array) -> Array:
     """Return once more what `layer_norm` returned, from what its backward needs."""
-    y: Array = saved[0] * gain
-    y += bias
-    return y
+    y: Array = wide(saved[0]) * wide(gain)
+    y += wide(bias)
+    return rounded(y, saved[0].dtype)
 
 
 def layer_norm_backward(saved: tuple[Array, Array], gain: Array, d_y: Array) -> tuple[Array, Array, Array]:
     """Return the gradients of x, gain and bias."""
-    normal, inverse = saved
-    d_x = d_y * gain
+    normal, inverse = wide(saved[0]), saved[1]
+    dtype, d_y = d_y.dtype, wide(d_y)
+    d_x = d_y * wide(gain)
     along = np.vecdot(d_x, normal)[..., None] / d_y.shape[2]
     d_x -= _mean(d_x)
     d_x -= normal * along
     d_x *= inverse
-    return d_x, np.einsum("btn,btn->n", d_y, normal), token_sum(d_y)
+    return rounded(d_x, dtype), np.einsum("btn,btn->n", d_y, normal), token_sum(d_y)
 
 
 def _mean(x: Array) -> Array:
@@ -90,7 +98,12 @@ def gelu(x: Array) -> tuple[Array, Array]:
     flat = x.reshape(-1)
     for first in range(0, x.size, _PIECE):
         piece = slice(first, first + _PIECE)
-        _gelu(flat[piece], y[piece], slope[piece])
+        if x.dtype.itemsize > 2:
+            _gelu(flat[piece], y[piece], slope[piece])
+        else:
+            both = np.empty((2, y[piece].size), np.float32)
+            _gelu(wide(flat[piece]), *both)
+            y[piece], slope[piece] = both  # rounded
     return y.reshape(x.shape), slope.reshape(x.shape)
 
 

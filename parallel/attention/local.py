@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from collectives.arrays import Array
 from parallel.attention.blockwise import blockwise_attention, blockwise_attention_backward
+from parallel.precision import rounded, wide
 
 
 class Kernel(NamedTuple):
@@ -39,10 +40,12 @@ def local_attention(kernel: Kernel = BLOCKWISE, **where: Any) -> Attention:
     """
 
     def forward(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, ...]]:
-        out, lse = kernel.forward(q, k, v, **where)
+        out, lse = kernel.forward(wide(q), wide(k), wide(v), **where)
+        out = rounded(out, q.dtype)
         return out, (q, k, v, out, lse)
 
     def backward(saved: tuple[Array, ...], d_out: Array) -> tuple[Array, Array, Array]:
-        return kernel.backward(*saved, d_out, **where)
+        d_q, d_k, d_v = kernel.backward(*map(wide, saved), wide(d_out), **where)
+        return rounded(d_q, d_out.dtype), rounded(d_k, d_out.dtype), rounded(d_v, d_out.dtype)
 
     return Attention(forward, backward)

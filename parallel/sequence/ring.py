@@ -3,6 +3,9 @@
 Block b of K and V starts at rank b and travels right, so that in step s rank r attends to block r-s. The partial
 results are merged by their log-sum-exp. Going back, K and V travel again, and the gradient of a block follows it: it
 starts at the first rank that the block visits, so p-1 moves bring it home (common code starts it at home: p moves).
+
+Of 16 bits K and V travel as they are. Partial results and gradients stay in float32 until they are complete: a sum
+that was rounded on every rank would depend on how many there are.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from collectives.arrays import Array
 from parallel.arguments import check_like, check_scale, refuse
 from parallel.attention.local import BLOCKWISE, Attention, Kernel
+from parallel.precision import rounded, wide, wire
 from parallel.sequence.shards import agree, alike, check_shards, gather_tokens, held_positions
 from ranks import mpi_of
 
@@ -103,13 +107,14 @@ def ring_attention(
     seen = shards.seen_by(rank)
     here = _in_one_piece(k, v)
     so_far: tuple[Array, Array] | None = None
+    queries = wide(q)
     for step in range(p):
         block = (rank - step) % p
         moving = _Move(comm, here, lengths[block - 1], _KV, overlap) if step < p - 1 else None
-        so_far = kernel.forward(q, here[0], here[1], into=so_far, **seen[block])
+        so_far = kernel.forward(queries, *wide(here), into=so_far, **seen[block])
         here = moving.end() if moving else here
     assert so_far is not None  # p is at least 1
-    out, lse = so_far
+    out, lse = rounded(so_far[0], q.dtype), so_far[1]
     return out, SavedRing(q, k, v, out, lse, shards, kernel, overlap)
 
 
@@ -123,16 +128,16 @@ def ring_attention_backward(comm: Any, saved: SavedRing, d_out: Array) -> tuple[
     check_like("ring_attention_backward", "d_out", d_out, saved.out.shape, saved.out.dtype, written=False)
     p, rank, overlap = comm.size, comm.rank, saved.overlap
     lengths, seen = saved.shards.lengths, saved.shards.seen_by(rank)
-    here, d_q = _in_one_piece(saved.k, saved.v), np.zeros(saved.q.shape, saved.q.dtype)
+    here, dtype = _in_one_piece(saved.k, saved.v), saved.q.dtype
+    q, out, d_out = wide(saved.q), wide(saved.out), wide(d_out)
+    d_q = np.zeros(q.shape, q.dtype)
     moving_d: _Move | None = None
     for step in range(p):
         block = (rank - step) % p
         moving = _Move(comm, here, lengths[block - 1], _KV, overlap) if step < p - 1 else None
-        d_here = np.zeros_like(here)
-        saved.kernel.backward(
-            saved.q, here[0], here[1], saved.out, saved.lse, d_out, into=(d_q, d_here[0], d_here[1]),
-            **seen[block],
-        )  # fmt: skip
+        k_v = wide(here)
+        d_here = np.zeros_like(k_v)
+        saved.kernel.backward(q, *k_v, out, saved.lse, d_out, into=(d_q, *d_here), **seen[block])
         if step == 0:
             d_own = d_here
         else:
@@ -141,7 +146,7 @@ def ring_attention_backward(comm: Any, saved: SavedRing, d_out: Array) -> tuple[
             moving_d = _Move(comm, d_here, lengths[block - 1], _D_KV, overlap)
         here = moving.end() if moving else here
     d_own += moving_d.end() if moving_d else 0
-    return d_q, d_own[0], d_own[1]
+    return rounded(d_q, dtype), rounded(d_own[0], dtype), rounded(d_own[1], dtype)
 
 
 def _in_one_piece(k: Array, v: Array) -> Array:
@@ -158,9 +163,10 @@ class _Move:
         left, right = (comm.rank - 1) % comm.size, (comm.rank + 1) % comm.size
         self.came = np.empty((*sent.shape[:2], n_came, *sent.shape[3:]), sent.dtype)
         self.source, self.status = left, mpi_of(comm).Status()
-        self.receiving = comm.Irecv(self.came, left, tag) if overlap else None
-        self.sending = comm.Isend(sent, right, tag) if overlap else None
-        self.exchange = partial(comm.Sendrecv, sent, right, tag, self.came, left, tag, self.status)
+        coming, going = wire(self.came), wire(sent)
+        self.receiving = comm.Irecv(coming, left, tag) if overlap else None
+        self.sending = comm.Isend(going, right, tag) if overlap else None
+        self.exchange = partial(comm.Sendrecv, going, right, tag, coming, left, tag, self.status)
 
     def end(self) -> Array:
         """Return the block that came, when both are through."""

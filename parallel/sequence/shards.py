@@ -15,6 +15,7 @@ from parallel.arguments import Sizes, check_qkv, check_scale, refuse
 from ranks import announce
 
 LAYOUTS = ("plain", "striped", "zigzag")
+FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def token_positions(layout: str, n: int, p: int) -> list[Array]:
@@ -131,6 +132,8 @@ def _text(name: str, value: np.int64) -> str:
     """Return how a number of `alike` was written by the caller."""
     if name == "layout":
         return f"layout={LAYOUTS[value]!r}"
+    if name == "dtype":
+        return f"dtype={FLOATS[value]}"
     if name == "scale":
         return f"scale={value.view(np.float64):.6g}"
     return f"{name}={bool(value)}" if name in ("causal", "segments", "keep_gathered") else f"{name}={value}"
@@ -138,7 +141,7 @@ def _text(name: str, value: np.int64) -> str:
 
 def check_shards(who: str, q: Any, k: Any, v: Any, segments: Any) -> Sizes:
     """Return the sizes of this rank's q, k and v; raise unless they go together, one token of each per token."""
-    sizes = check_qkv(who, q, k, v)
+    sizes = check_qkv(who, q, k, v, sixteen=True)
     got = f"q {q.shape}, k {k.shape}, v {v.shape}"
     if sizes.queries != sizes.keys or sizes.dim != sizes.v_dim:
         refuse(ValueError, who, got, "q, k and v of the same tokens and head_dim", "project all three from one x")
@@ -165,7 +168,7 @@ def alike(
     factor = np.float64(check_scale(who, scale, sizes.dim))
     return {
         "batch": sizes.batch, "heads": sizes.heads, "kv_heads": sizes.kv_heads, "head_dim": sizes.dim,
-        "itemsize": dtype.itemsize, "causal": int(bool(causal)), "segments": int(segments is not None),
+        "dtype": FLOATS.index(dtype.name), "causal": int(bool(causal)), "segments": int(segments is not None),
         "layout": LAYOUTS.index(layout), "scale": int(factor.view(np.int64)),
     }  # fmt: skip
 

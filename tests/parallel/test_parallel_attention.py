@@ -77,7 +77,7 @@ FUNCTIONS = [
         ({"head_dim": 5}, r"rank 2: head_dim=5, scale=0.447214, expected head_dim=3, scale=0.57735 as"),
         ({"causal": True}, r"rank 2: causal=True, expected causal=False"),
         ({"scale": 1.0}, r"rank 2: scale=1, expected scale=0.57735"),
-        ({"dtype": "f4"}, r"rank 2: itemsize=4, expected itemsize=8"),
+        ({"dtype": "f4"}, r"rank 2: dtype=float32, expected dtype=float64"),
         ({"segments": True}, r"rank 2: segments=True, expected segments=False"),
     ],
     ids=lambda change: next(iter(change)) if isinstance(change, dict) else "",
