@@ -14,6 +14,7 @@ from training.ledger import Ledger
 from training.loop import train
 from training.optimizers import SGD, AdamW, WarmupCosine
 from training.plan import Plan
+from training.precision import DynamicScale
 from training.sizes import GPTSizes
 from training.text import Batch, spelled, text_batch
 from training.trainer import History, Trainer, whole_parameters
@@ -23,6 +24,7 @@ __all__ = [
     "AdamW",
     "Batch",
     "CheckpointError",
+    "DynamicScale",
     "GPTSizes",
     "History",
     "Ledger",

@@ -25,12 +25,15 @@ import numpy as np
 from collectives import ring_allgather
 from collectives.arrays import Array
 from parallel.arguments import refuse
+from parallel.precision import sum_dtype
 from training.parts import Part
+from training.precision import DynamicScale
 from training.trainer import Trainer
 
-_FORMAT = 1
+_FORMAT = 2
 _MANIFEST = "manifest.json"
-_NEEDED = {"files": dict, "losses": list, "grad_norms": list}
+_HISTORY = ("losses", "grad_norms", "scales", "skipped")
+_NEEDED = {"files": dict, **dict.fromkeys(_HISTORY, list)}
 _NAME = re.compile(r"step-(\d{8,})(?:-(\d+))?")
 # So much of a message travels to the other ranks.
 _MESSAGE_BYTES = 1024
@@ -100,7 +103,8 @@ def _found(folder: str | Path) -> dict[tuple[int, int], Path]:
 def load_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
     """Read the newest checkpoint of `folder` into a trainer, whatever its plan; return its folder. All ranks call it.
 
-    Training goes on as if nothing had happened: step, history and optimiser state are those of the checkpoint.
+    Training goes on as if nothing had happened: step, history and optimiser state are those of the checkpoint. float32,
+    bfloat16 and float16 may go on from each other, since all keep parameters and moments in float32.
 
     Raises: CheckpointError on every rank, with the trainer unchanged, if there is none, it is damaged, or it is of
             another model, dtype, optimiser, batch or seed.
@@ -120,8 +124,10 @@ def load_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
     for unit, kinds in states.items():
         for kind, values in kinds.items():
             trainer.states[unit].fill(values, kind)
-    trainer.history.losses[:] = manifest["losses"]
-    trainer.history.grad_norms[:] = manifest["grad_norms"]
+    for name in _HISTORY:
+        getattr(trainer.history, name)[:] = manifest[name]
+    if isinstance(trainer.scaling, DynamicScale) and manifest.get("next_scale"):
+        trainer.scale = manifest["next_scale"]
     return path
 
 
@@ -134,12 +140,13 @@ def _manifest(trainer: Trainer) -> dict[str, Any]:
         "format": _FORMAT,
         "sizes": asdict(trainer.sizes),
         "dtype": trainer.dtype.name,
+        "kept": sum_dtype(trainer.dtype).name,
         "moments": list(trainer.optimizer.moments),
         "batch": trainer.batch,
         "seed": trainer.seed,
         "plan": str(trainer.plan),
-        "losses": trainer.history.losses,
-        "grad_norms": trainer.history.grad_norms,
+        "next_scale": trainer.scale if isinstance(trainer.scaling, DynamicScale) else None,
+        **asdict(trainer.history),
     }
 
 
@@ -265,10 +272,16 @@ def _read_manifest(trainer: Trainer, path: Path) -> dict[str, Any]:
             CheckpointError, who, f"{path / _MANIFEST}", f"a manifest of format {_FORMAT}", "take another checkpoint"
         )
     ours = _manifest(trainer)
-    for name in ("sizes", "dtype", "moments", "batch", "seed"):
+    for name, said in {
+        "sizes": "sizes",
+        "kept": "dtype",
+        "moments": "moments",
+        "batch": "batch",
+        "seed": "seed",
+    }.items():
         if manifest.get(name) != ours[name]:
-            got, expected = f"{name} {manifest.get(name)} in {path}", f"{ours[name]}, as this trainer has"
-            refuse(CheckpointError, who, got, expected, f"make the trainer with the {name} of the checkpoint")
+            got, expected = f"{said} {manifest.get(name)} in {path}", f"{ours[name]}, as this trainer has"
+            refuse(CheckpointError, who, got, expected, f"make the trainer with the {said} of the checkpoint")
     return manifest
 
 
@@ -294,7 +307,7 @@ def _read_states(trainer: Trainer, path: Path, manifest: dict[str, Any]) -> dict
     return {
         unit: {
             kind: {
-                name: part.of(_whole(path, part.shape, by_array, f"{kind}/{unit}.{name}", trainer.dtype))
+                name: part.of(_whole(path, part.shape, by_array, f"{kind}/{unit}.{name}", sum_dtype(trainer.dtype)))
                 for name, part in state.parts.items()
             }
             for kind in state.updated_arrays()

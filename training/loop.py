@@ -12,6 +12,7 @@ from parallel.arguments import refuse
 from training.checkpoint import load_checkpoint, newest_on_all, save_checkpoint
 from training.optimizers import Optimizer
 from training.plan import Plan
+from training.precision import DynamicScale
 from training.sizes import GPTSizes
 from training.text import text_batch
 from training.trainer import Data, History, Trainer, check_alike
@@ -29,6 +30,7 @@ def train(
     dtype: Any = np.float64,
     data: Data = text_batch,
     dropout: float = 0.0,
+    loss_scale: float | DynamicScale | None = None,
     folder: str | Path | None = None,
     save_every: int = 0,
 ) -> History:
@@ -40,11 +42,15 @@ def train(
     batch:  sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
     dropout: the share of numbers that become 0 behind the embedding, and behind attention and MLP of each block.
     steps:  how many there are in the end, those of a checkpoint included; a checkpoint of more is returned as it is.
+    dtype:  float64, float32, or of mixed precision "bfloat16" or "float16": `precision.py` says what is computed in it
+            and what in float32. loss_scale: by what the loss is multiplied for the backward, so that small gradients
+            are not lost; None: a DynamicScale() with float16, and else 1.
     folder: of checkpoints; training goes on from the newest, whatever its plan was, and saves one at the end.
             save_every: and one after every so many steps.
 
     Raises: ValueError, TypeError on every rank, before any work, if something does not fit or ranks differ;
-            FloatingPointError on every rank if loss or gradient are not finite, before any parameter has changed;
+            FloatingPointError on every rank if loss or gradient are not finite, before any parameter has changed,
+            unless a dynamic loss scale can be lowered: then the step is skipped on every rank;
             CheckpointError on every rank if a checkpoint cannot be read or written.
     """
     check_alike(comm, (steps, save_every, folder is None))
@@ -58,8 +64,9 @@ def train(
         )
     keep_freed_memory()
     trainer = Trainer(
-        comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data, dropout=dropout
-    )
+        comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data, dropout=dropout,
+        loss_scale=loss_scale,
+    )  # fmt: skip
     if folder is not None and newest_on_all(comm, folder) is not None:
         load_checkpoint(trainer, folder)
     history = trainer.history

@@ -14,7 +14,14 @@ import numpy as np
 
 from collectives.arrays import Array
 from parallel.block import block, block_again, block_input_backward, block_weight_backward
-from parallel.layers import layer_norm, layer_norm_backward
+from parallel.layers import (
+    layer_norm,
+    layer_norm_backward,
+    linear,
+    linear_input_backward,
+    linear_weight_backward,
+)
+from parallel.precision import rounded, wide
 from parallel.tensor.vocabulary import embed, embed_backward, vocabulary_loss
 from training.cut import Cut
 from training.states import UnitState
@@ -23,10 +30,13 @@ States = Mapping[str, UnitState]
 
 
 class Step(NamedTuple):
-    """What layers need to know of a step: its number, from 1 up, and how many tokens count in the whole of it."""
+    """What layers need to know of a step: its number, from 1 up, how many tokens count in the whole of it, and by what
+    the gradient of the loss is multiplied.
+    """
 
     number: int
     total: int
+    scale: float = 1.0
 
 
 class Microbatch(NamedTuple):
@@ -76,6 +86,7 @@ class Embedding:
     def weight_backward(self, states: States, waiting: Any) -> None:
         """Add the gradients of the rows of both tables."""
         tokens, d_rows, d_y = waiting
+        d_rows, d_y = wide(d_rows), wide(d_y)
         d_positions = np.zeros((states["positions"].parts["weight"].here), d_y.dtype)
         d_positions[self.cut.positions] = d_y.sum(0)
         states["table"].add({"weight": embed_backward(self.cut.rows, self.cut.first, tokens, d_rows)})
@@ -127,22 +138,25 @@ class Head:
         norm, table = states["norm"].parameters(), states["table"].parameters()["weight"]
         normal, saved_norm = layer_norm(x, norm["gain"], norm["bias"])
         inside = self.cut.strategy.enter(normal)
-        share, d_logits = vocabulary_loss(self.cut.comm, inside @ table.T, self.cut.first, batch.labels, step.total)
-        return np.asarray(share), (saved_norm, inside, d_logits)
+        logits = wide(linear(inside, table.T))  # the loss is computed in float32
+        share, d_logits = vocabulary_loss(self.cut.comm, logits, self.cut.first, batch.labels, step.total)
+        if step.scale != 1:
+            d_logits *= step.scale
+        return np.asarray(share), (saved_norm, inside, rounded(d_logits, x.dtype))
 
     def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
         """Return the gradient of x."""
         saved_norm, inside, d_logits = saved
-        d_normal = self.cut.strategy.enter_backward(d_logits @ states["table"].parameters()["weight"])
+        table = states["table"].parameters()["weight"]
+        d_normal = self.cut.strategy.enter_backward(linear_input_backward(table.T, d_logits))
         d_x, d_gain, d_bias = layer_norm_backward(saved_norm, states["norm"].parameters()["gain"], d_normal)
         return d_x, (d_gain, d_bias, inside, d_logits)
 
     def weight_backward(self, states: States, waiting: Any) -> None:
         """Add the gradients of norm and table."""
         d_gain, d_bias, inside, d_logits = waiting
-        d_table = d_logits.reshape(-1, d_logits.shape[2]).T @ inside.reshape(-1, inside.shape[2])
         states["norm"].add({"gain": d_gain, "bias": d_bias})
-        states["table"].add({"weight": d_table})
+        states["table"].add({"weight": linear_weight_backward(d_logits, inside)})
 
 
 def layers_of_stage(cut: Cut, n_blocks: range, first: bool, last: bool) -> list[Layer]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
+from parallel.precision import wire
 from training.ledger import Ledger
 from training.model import Layer, Microbatch, States, Step
 from training.pipeline import Op, Schedule
@@ -35,7 +36,7 @@ class Mail:
             self._here[reader] = x
         else:
             x = np.ascontiguousarray(x)
-            request = self.comm.Isend(x, to, self._tag(reader))
+            request = self.comm.Isend(wire(x), to, self._tag(reader))
             self._sending.setdefault(to, []).append((self.schedule.turns[reader], request, x))
         if self.ledger:
             self.ledger.note("passing", x)
@@ -46,7 +47,7 @@ class Mail:
         if source == self.comm.rank:
             return self._here.pop(reader)
         came = np.empty(shape, dtype)
-        self.comm.Recv(came, source, self._tag(reader))
+        self.comm.Recv(wire(came), source, self._tag(reader))
         if self.ledger:
             self.ledger.note("passing", came)
         self._settle(source, self.schedule.turns[writer])

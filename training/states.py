@@ -6,6 +6,9 @@
     2     n           n/d        n/d       reduce-scatter each microbatch, all-gather   (g+1)n(d-1)/d
     3     n/d         n/d        n/d       two all-gathers and a reduce-scatter each microbatch   3gn(d-1)/d
 
+The state is the optimiser's: its moments and, beside parameters of 16 bits, their master copy in float32. Gradients are
+summed and travel in float32 then, parameters in 16 bits.
+
 Everything that one rank has of a unit lies in a row, so that it is one message, and a shard may begin and end inside of
 any parameter.
 
@@ -23,12 +26,16 @@ import numpy as np
 
 from collectives import ring_allgather, ring_allreduce, ring_reduce_scatter
 from collectives.arrays import Array, block_bounds, block_sizes
+from parallel.precision import SIXTEEN, sum_dtype
 from ranks import start
 from training.ledger import Ledger
 from training.optimizers import Optimizer
 from training.parts import Part
 
 Arrays = dict[str, Array]
+# Sums in the background, where `np.errstate` of the step does not reach: what overflows is found in the norm.
+_quietly = np.errstate(over="ignore", invalid="ignore")
+_sum, _scatter_sum = _quietly(ring_allreduce), _quietly(ring_reduce_scatter)
 # Sums over tensor-parallel ranks what only a part of them has computed: gradients -> gradients.
 Finish = Callable[[Arrays], Arrays]
 
@@ -53,9 +60,11 @@ class UnitState:
         self.summed = shard if zero >= 2 else everything
         self.updated = shard if zero >= 1 else everything
         self.x = np.empty(self.held.stop - self.held.start, dtype)
-        self.gradient = np.zeros(self.summed.stop - self.summed.start, dtype)
+        kept = sum_dtype(dtype)
+        self.gradient = np.zeros(self.summed.stop - self.summed.start, kept)
         n_updated = self.updated.stop - self.updated.start
-        self.moments = {name: np.zeros(n_updated, dtype) for name in optimizer.moments}
+        self.moments = {name: np.zeros(n_updated, kept) for name in optimizer.moments}
+        self.master = np.empty(n_updated, kept) if dtype in SIXTEEN else None
         self.ledger: Ledger | None = None
         self._parameters = self.views(self.x) if zero < 3 else {}
         self._gradients = self.views(self.gradient) if zero < 2 else {}
@@ -64,7 +73,8 @@ class UnitState:
     def listen(self, ledger: Ledger) -> None:
         """Tell a ledger of this unit's arrays, now and in all steps to come."""
         self.ledger = ledger
-        for kind, lasting in (("parameters", self.x), ("gradients", self.gradient), ("optimiser", self.moments)):
+        state = [self.master, self.moments]
+        for kind, lasting in (("parameters", self.x), ("gradients", self.gradient), ("optimiser", state)):
             self.note(kind, lasting)
 
     def note(self, kind: str, thing: Any) -> None:
@@ -76,16 +86,22 @@ class UnitState:
 
     def fill(self, values: Mapping[str, Array], kind: str = "x") -> None:
         """Set the parameters ("x") or a moment of the optimiser, given this rank's part by name."""
-        flat = np.concatenate([values[name].reshape(-1) for name in self.parts])
+        flat = np.concatenate([values[name].reshape(-1) for name in self.parts]).astype(self.gradient.dtype, copy=False)
         if kind == "x":
             self.x[:] = flat[self.held]
+            if self.master is not None:
+                self.master[:] = flat[self.updated]
         else:
             self.moments[kind][:] = flat[self.updated]
 
     def updated_arrays(self) -> Arrays:
-        """Return what this rank updates, flat: the parameters as "x", and the optimiser's moments."""
+        """Return what this rank updates, flat: the parameters as "x", or their master copy, and the moments."""
+        return {"x": self._updated_here() if self.master is None else self.master, **self.moments}
+
+    def _updated_here(self) -> Array:
+        """Return the parameters that this rank updates, as layers use them."""
         begin = self.held.start
-        return {"x": self.x[self.updated.start - begin : self.updated.stop - begin], **self.moments}
+        return self.x[self.updated.start - begin : self.updated.stop - begin]
 
     def parameters(self) -> Arrays:
         """Return this rank's part of every parameter; under zero=3 it comes from all and is dropped after use.
@@ -135,9 +151,9 @@ class UnitState:
         if self.data.size > 1:
             flat = self.gradient
             if self.zero:
-                self._going = start(ring_reduce_scatter, self.data, flat, counts=self.counts, out=flat[self.updated])
+                self._going = start(_scatter_sum, self.data, flat, counts=self.counts, out=flat[self.updated])
             else:
-                self._going = start(ring_allreduce, self.data, flat, out=flat)
+                self._going = start(_sum, self.data, flat, out=flat)
 
     def end(self) -> None:
         """Wait until the sum is complete."""
@@ -184,8 +200,10 @@ class UnitState:
         gradient = self.sum
         if factor != 1:
             gradient *= factor
-        x = self.updated_arrays()["x"]
-        self.optimizer.update(step, x, gradient, self.moments, self.decayed())
+        x = self._updated_here()
+        self.optimizer.update(step, self.updated_arrays()["x"], gradient, self.moments, self.decayed())
+        if self.master is not None:
+            x[:] = self.master
         if self.zero in (1, 2):
             ring_allgather(self.data, x, counts=self.counts, out=self.x)
 

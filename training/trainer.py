@@ -15,6 +15,7 @@ import numpy as np
 from collectives import ring_allgather, ring_allreduce
 from collectives.arrays import Array, block_bounds
 from parallel.arguments import refuse
+from parallel.precision import sum_dtype
 from parallel.strategies import sum_gradients
 from training.cut import make_cut
 from training.ledger import Ledger
@@ -23,6 +24,7 @@ from training.model import Layer, Microbatch, Step, layers_of_stage
 from training.optimizers import AdamW, Optimizer
 from training.parts import initial, part_of
 from training.plan import Plan
+from training.precision import DynamicScale, checked_dtype, checked_scale
 from training.runner import Runner
 from training.sizes import GPTSizes
 from training.states import Arrays, UnitState
@@ -34,10 +36,18 @@ Data = Callable[[int, int, int, int, int], Batch]
 
 @dataclass
 class History:
-    """What training has shown, step by step, the same on every rank: mean loss, and the gradient's norm unclipped."""
+    """What training has shown, step by step, the same on every rank.
+
+    losses:     The mean loss.
+    grad_norms: The gradient's norm, unscaled and unclipped; infinity where a gradient overflowed.
+    scales:     By what the loss was multiplied for the backward.
+    skipped:    The numbers of the steps in which a gradient overflowed, so that nothing was updated.
+    """
 
     losses: list[float] = field(default_factory=list)
     grad_norms: list[float] = field(default_factory=list)
+    scales: list[float] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
 
 
 class Trainer:
@@ -60,14 +70,17 @@ class Trainer:
         dtype: Any = np.float64,
         data: Data = text_batch,
         dropout: float = 0.0,
+        loss_scale: float | DynamicScale | None = None,
     ) -> None:
         # First: what is wrong is so on all ranks.
-        check_alike(comm, (plan, sizes, batch, seed, optimizer, dtype, dropout))
+        check_alike(comm, (plan, sizes, batch, seed, optimizer, dtype, dropout, loss_scale))
         self.comm, self.plan = comm, Plan() if plan is None else plan
         self.sizes = GPTSizes() if sizes is None else sizes
         self.batch, self.seed, self.data = batch, seed, data
         self.dropout = _checked_share("dropout", dropout)
-        self.optimizer, self.dtype = AdamW() if optimizer is None else optimizer, _checked_dtype(dtype)
+        self.optimizer, self.dtype = AdamW() if optimizer is None else optimizer, checked_dtype(dtype)
+        self.scaling = checked_scale(loss_scale, self.dtype)
+        self.scale = self.scaling.start if isinstance(self.scaling, DynamicScale) else self.scaling
         _check_kinds(self.plan, self.sizes, self.optimizer, seed)
         self.plan.check(comm.size, self.sizes, batch)
         self.history = History()
@@ -141,7 +154,7 @@ class Trainer:
             state.listen(ledger)
 
     def step(self) -> None:
-        """Do one step."""
+        """Do one step; where a gradient overflows under a dynamic loss scale, update nothing and lower the scale."""
         step = len(self.history.losses) + 1  # a checkpoint carries it on with the history
         batches, total = self._microbatches(step)
         for state in self.states.values():
@@ -155,25 +168,41 @@ class Trainer:
             self.stages,
             self.states,
             batches,
-            Step(step, total),
+            Step(step, total, self.scale),
             shapes,
             self.dtype,
             self.ledger,
         )
-        loss = runner.run()
-        for state in self.states.values():
-            state.end()
-        self._sum_ties()
-        loss, norm = self._loss_and_norm(loss)
-        if not (np.isfinite(loss) and np.isfinite(norm)):
-            got = f"loss {loss}, gradient norm {norm} in step {step}"
-            remedy = "lower the learning rate, or clip; parameters are as before the step"
-            refuse(FloatingPointError, "train", got, "finite numbers", remedy)
-        factor = self._clipping(norm)
-        for state in self.states.values():
-            state.update(step, factor)
-        self.history.losses.append(loss)
-        self.history.grad_norms.append(norm)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found below, on all ranks
+            loss = runner.run()
+            for state in self.states.values():
+                state.end()
+            self._sum_ties()
+            loss, norm = self._loss_and_norm(loss)
+        overflowed = self._has_overflowed(step, loss, norm)
+        history = self.history
+        if overflowed:
+            history.skipped.append(step)
+        else:
+            factor = self._clipping(norm) / self.scale
+            for state in self.states.values():
+                state.update(step - len(history.skipped), factor)
+        history.losses.append(loss)
+        history.grad_norms.append(np.inf if overflowed else norm)
+        history.scales.append(self.scale)
+        if isinstance(self.scaling, DynamicScale):
+            self.scale = self.scaling.after(history.scales, overflowed)
+
+    def _has_overflowed(self, step: int, loss: float, norm: float) -> bool:
+        """Return whether a gradient has overflowed, which all ranks know by the norm; raise if no scale can help."""
+        if np.isfinite(loss) and np.isfinite(norm):
+            return False
+        got, remedy = f"loss {loss}, gradient norm {norm} in step {step}", "lower the learning rate, or clip"
+        if self.scale > 1:
+            if np.isfinite(loss) and isinstance(self.scaling, DynamicScale):
+                return True
+            got, remedy = f"{got} with loss scale {self.scale:g}", f"{remedy}, or lower loss_scale"
+        refuse(FloatingPointError, "train", got, "finite numbers", f"{remedy}; parameters are as before the step")
 
     def _sum_ties(self) -> None:
         """Sum what several ranks of the pipeline have; it is summed over data-parallel ranks already."""
@@ -204,18 +233,7 @@ class Trainer:
         squares = sum(state.square() for state in self.counted_states().values())
         shares = np.array([loss if self.tensor.rank == 0 else 0.0, squares])
         total = ring_allreduce(self.comm, shares)
-        return float(total[0]), float(np.sqrt(total[1]))
-
-
-def _checked_dtype(dtype: Any) -> np.dtype[Any]:
-    found: np.dtype[Any]
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = np.dtype(object)
-    if found not in (np.float32, np.float64):
-        refuse(TypeError, "train", f"dtype={dtype!r}", "float32 or float64", "pass np.float32")
-    return found
+        return float(total[0]), float(np.sqrt(total[1])) / self.scale
 
 
 def _checked_share(name: str, share: Any) -> float:
@@ -251,6 +269,8 @@ def check_alike(comm: Any, settings: tuple[Any, ...]) -> None:
 def whole_parameters(trainer: Trainer) -> dict[str, Array]:
     """Return every parameter in whole, by unit and name: "block.0.w_up"; all ranks call it and get it.
 
+    Of parameters of 16 bits it is the master copy.
+
     Cost: an all-reduce of the model, for tests and small models: a checkpoint moves less.
     """
     found: dict[str, Array] = {}
@@ -259,7 +279,7 @@ def whole_parameters(trainer: Trainer) -> dict[str, Array]:
         state = counted.get(unit)
         views = _own_views(state) if state else {}
         for name, shape in shapes.items():
-            whole = np.zeros(shape, trainer.dtype)
+            whole = np.zeros(shape, sum_dtype(trainer.dtype))
             if state:
                 part = state.parts[name]
                 where = tuple(part.places if axis == part.axis else slice(None) for axis in range(len(shape)))
@@ -270,7 +290,8 @@ def whole_parameters(trainer: Trainer) -> dict[str, Array]:
 
 def _own_views(state: UnitState) -> Arrays:
     """Return the parameters of a unit that this rank counts, and zeros for those that others do."""
-    flat = np.zeros(state.n, state.x.dtype)
+    x = state.updated_arrays()["x"]
+    flat = np.zeros(state.n, x.dtype)
     if state.is_counted_here:
-        flat[state.updated] = np.where(state.own(), state.updated_arrays()["x"], 0)
+        flat[state.updated] = np.where(state.own(), x, 0)
     return state.views(flat)
