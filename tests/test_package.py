@@ -1,4 +1,4 @@
-"""The wheel holds all modules and works where nothing but NumPy and greenlet is installed; what is missing is named."""
+"""The wheel holds all modules and works where nothing but our three needs is installed; what is missing is named."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import greenlet
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -49,7 +50,7 @@ def wheel(tmp_path_factory: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: Any) -> Path:
-    """Return the scripts of a new environment into which pip has installed the wheel; it also sees our two needs."""
+    """Return the scripts of a new environment into which pip has installed the wheel; it also sees our three needs."""
     folder = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", "--without-pip", "env", cwd=folder)
     python = folder / "env" / "bin" / "python"
@@ -57,7 +58,7 @@ def installed(wheel: Path, tmp_path_factory: Any) -> Path:
     run(*pip, "install", "--no-deps", "--no-index", "--no-compile", wheel, cwd=folder)
     needs = folder / "needs"
     needs.mkdir()
-    for package in map(Path, (np.__path__[0], f"{np.__path__[0]}.libs", greenlet.__path__[0])):
+    for package in map(Path, (np.__path__[0], f"{np.__path__[0]}.libs", ml_dtypes.__path__[0], greenlet.__path__[0])):
         if package.exists():
             (needs / package.name).symlink_to(package)
     [site] = (folder / "env").glob("lib/python3*/site-packages")

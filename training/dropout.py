@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from collectives.arrays import Array
+from parallel.precision import rounded, sum_dtype, wide
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
@@ -44,10 +45,10 @@ class Dropout(NamedTuple):
         tokens = sequences[:, None] * self.context + self.positions
         key = np.random.SeedSequence([self.seed, step, place]).generate_state(1, np.uint64)
         numbers = random_numbers(key, tokens, x.shape[2])
-        factors = (numbers >= np.uint32(self.rate * 2**32)).astype(x.dtype)
-        factors *= x.dtype.type(1 / (1 - self.rate))
-        factors *= x
-        return factors
+        factors = (numbers >= np.uint32(self.rate * 2**32)).astype(sum_dtype(x.dtype))
+        factors *= factors.dtype.type(1 / (1 - self.rate))
+        factors *= wide(x)
+        return rounded(factors, x.dtype)
 
 
 def random_numbers(key: Array, tokens: Array, n: int) -> Array:

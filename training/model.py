@@ -147,8 +147,9 @@ class Head:
     def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
         """Return the gradient of x."""
         saved_norm, inside, d_logits = saved
-        table = states["table"].parameters()["weight"]
-        d_normal = self.cut.strategy.enter_backward(linear_input_backward(table.T, d_logits))
+        # No name for the table: under ZeRO-3 it is gathered, and would stay while the norm is.
+        d_normal = linear_input_backward(states["table"].parameters()["weight"].T, d_logits)
+        d_normal = self.cut.strategy.enter_backward(d_normal)
         d_x, d_gain, d_bias = layer_norm_backward(saved_norm, states["norm"].parameters()["gain"], d_normal)
         return d_x, (d_gain, d_bias, inside, d_logits)
 

@@ -58,11 +58,20 @@ class DynamicScale:
 
 
 class Widths(NamedTuple):
-    """Bytes of a number: as layers compute with it, as a sum of gradients, and in the master copy, if there is one."""
+    """Bytes of a number: as layers compute with it, as a sum of gradients, and of what the optimiser keeps.
+
+    sums:   Also of statistics, such as the logarithms of attention's sums.
+    master: Of the master copy, 0 if there is none. moment: of each moment.
+    """
 
     compute: int
     sums: int
     master: int
+    moment: int
+
+
+# With these, formulas of bytes give numbers.
+NUMBERS = Widths(1, 1, 0, 1)
 
 
 def checked_dtype(dtype: Any) -> np.dtype[Any]:
@@ -91,12 +100,17 @@ def checked_scale(loss_scale: Any, dtype: np.dtype[Any]) -> float | DynamicScale
 
 
 def widths_of(dtype: Any) -> Widths:
-    """Return the bytes of a number in a training of this dtype.
+    """Return the bytes of a number in a training of this dtype; of Widths, themselves, and of a number, all as wide.
 
-    widths_of("bfloat16")  # Widths(compute=2, sums=4, master=4)
+    widths_of("bfloat16")  # Widths(compute=2, sums=4, master=4, moment=4)
     """
+    if isinstance(dtype, Widths):
+        return dtype
+    if isinstance(dtype, int):
+        return Widths(dtype, dtype, 0, dtype)
     checked = checked_dtype(dtype)
-    return Widths(checked.itemsize, sum_dtype(checked).itemsize, 4 if checked in SIXTEEN else 0)
+    kept = sum_dtype(checked).itemsize
+    return Widths(checked.itemsize, kept, kept if checked in SIXTEEN else 0, kept)
 
 
 def _is_scale(value: Any) -> bool:

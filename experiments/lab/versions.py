@@ -15,7 +15,7 @@ import ranks
 from ranks import real
 from ranks.words.extras import how_to_install
 
-LIBRARIES = ("greenlet", "matplotlib", "rich", "mpi4py")
+LIBRARIES = ("greenlet", "ml_dtypes", "matplotlib", "rich", "mpi4py")
 PATIENCE_S = 20  # for the child that loads MPI
 
 

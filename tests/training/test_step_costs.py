@@ -37,7 +37,7 @@ def step(comm: Any, plan: Plan, sizes: GPTSizes, dtype: str, steps: int) -> Ledg
     """Train for some steps; return what this rank held in the last one."""
     # Dropout neither sends nor keeps anything.
     dropout = 0.3 if plan.recompute != "none" else 0.0
-    trainer = Trainer(comm, plan, sizes=sizes, batch=BATCH, dtype=np.dtype(dtype), dropout=dropout)
+    trainer = Trainer(comm, plan, sizes=sizes, batch=BATCH, dtype=dtype, dropout=dropout)
     ledger = Ledger()
     for _ in range(steps):
         trainer.listen(ledger := Ledger())
@@ -48,11 +48,10 @@ def step(comm: Any, plan: Plan, sizes: GPTSizes, dtype: str, steps: int) -> Ledg
 def claim_costs_are_as_predicted(plan: Plan, sizes: GPTSizes, dtype: str) -> None:
     """Messages, bytes and memory of every rank, after every operation, are those of the formulas."""
     before, after = (ranks.run(step, plan.ranks, plan, sizes, dtype, steps) for steps in (0, 1))
-    itemsize = np.dtype(dtype).itemsize
-    sent = step_traffic(plan, sizes, BATCH, itemsize)
+    sent = step_traffic(plan, sizes, BATCH, dtype)
     assert [b - a for a, b in zip(before.sends, after.sends, strict=True)] == [each.messages for each in sent]
     assert [b - a for a, b in zip(before.bytes_sent, after.bytes_sent, strict=True)] == [each.n_bytes for each in sent]
-    for ledger, expected in zip(after.results, step_memory(plan, sizes, BATCH, itemsize), strict=True):
+    for ledger, expected in zip(after.results, step_memory(plan, sizes, BATCH, dtype), strict=True):
         for counted, predicted in zip(ledger.moments, expected.moments, strict=True):
             assert counted == predicted
         assert ledger.peak == expected.peak
@@ -60,7 +59,7 @@ def claim_costs_are_as_predicted(plan: Plan, sizes: GPTSizes, dtype: str) -> Non
 
 @pytest.mark.parametrize("plan", [*EACH, *AGAIN], ids=str)
 def test_a_step_costs_what_formulas_say(plan: Plan) -> None:
-    claim_costs_are_as_predicted(plan, SMALL, "f4")
+    claim_costs_are_as_predicted(plan, SMALL, "bfloat16")
 
 
 @pytest.mark.parametrize("plan", [*plans(4, OTHER), *plans(6, OTHER)][::3], ids=str)

@@ -13,6 +13,7 @@ from training import (
     SGD,
     AdamW,
     Batch,
+    DynamicScale,
     GPTSizes,
     Plan,
     Trainer,
@@ -281,9 +282,10 @@ def test_optimisers_made_by_each_rank_are_the_same_settings() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"steps": -1}, {"steps": 1.0}, {"save_every": 2}, {"dtype": np.float16}, {"dtype": "f9"}, {"seed": -1},
+        {"steps": -1}, {"steps": 1.0}, {"save_every": 2}, {"dtype": np.longdouble}, {"dtype": "f9"}, {"seed": -1},
         {"seed": np.int64(3)}, {"plan": "dp=2"}, {"plan": SMALL}, {"sizes": {}}, {"optimizer": "adam"},
-        {"optimizer": AdamW},
+        {"optimizer": AdamW}, {"loss_scale": 0}, {"loss_scale": "dynamic"}, {"loss_scale": np.inf},
+        {"loss_scale": DynamicScale},
     ],
     ids=str,
 )  # fmt: skip

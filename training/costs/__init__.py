@@ -3,7 +3,7 @@
     from training import GPTSizes, Plan
     from training.costs import step_memory, step_traffic
 
-    traffic = step_traffic(Plan(dp=2, tp=2), GPTSizes(), batch=8, itemsize=8)
+    traffic = step_traffic(Plan(dp=2, tp=2), GPTSizes(), batch=8, dtype="float64")
     traffic[0].n_bytes  # what rank 0 sends in each step, equal to what it is counted to send
 
 No formula runs or asks the code that trains: the tests hold one to the other, rank by rank and number by number.

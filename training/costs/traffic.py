@@ -6,36 +6,49 @@ pipeline  activations to the next stage, their gradients to the one before
 data      gradients summed over the ranks with other tokens; parameters gathered under ZeRO
 shared    gradients summed of what several tensor-parallel ranks or several stages have
 loss      the loss and the norm of the gradient, over all ranks
+
+With numbers of 16 bits, sums of gradients of parameters travel in float32, those of K and V round a ring, and what the
+loss sums over a vocabulary. All else travels in 16 bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from collectives.arrays import block_sizes
 from parallel.costs import ring_traffic, ulysses_traffic
 from training.costs.share import Share, units_of
 from training.plan import Plan
+from training.precision import Widths, widths_of
 from training.sizes import GPTSizes
 
 KINDS = ("tensor", "context", "pipeline", "data", "shared", "loss")
 
 
 class Sent(NamedTuple):
-    """Messages, and the numbers in them."""
+    """Messages, and the numbers in them: those that layers compute with, and sums that stay in float32."""
 
     messages: int
     numbers: int
+    sums: int = 0
 
     def plus(self, other: Sent) -> Sent:
         """Return both together."""
-        return Sent(self.messages + other.messages, self.numbers + other.numbers)
+        return Sent(*(a + b for a, b in zip(self, other, strict=True)))
 
     def times(self, factor: int) -> Sent:
         """Return `factor` times as many of the same messages."""
-        return Sent(self.messages * factor, self.numbers * factor)
+        return Sent(*(factor * each for each in self))
+
+    def as_sums(self) -> Sent:
+        """Return the same messages if all their numbers are sums."""
+        return Sent(self.messages, 0, self.numbers + self.sums)
+
+    def n_bytes(self, widths: Widths) -> int:
+        """Return the bytes of the messages."""
+        return self.numbers * widths.compute + self.sums * widths.sums
 
 
 NOTHING = Sent(0, 0)
@@ -59,19 +72,21 @@ class Traffic:
         return sum(self.bytes_of.values())
 
 
-def step_traffic(plan: Plan, sizes: GPTSizes, batch: int, itemsize: int) -> list[Traffic]:
-    """Return what each rank sends in every step; itemsize: the bytes of a parameter.
+def step_traffic(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any) -> list[Traffic]:
+    """Return what each rank sends in every step.
 
-        step_traffic(Plan(dp=4), GPTSizes(), 8, 8)[0].bytes_of["data"]  # 2472192: 2 * 3/4 of 1648128
+        step_traffic(Plan(dp=4), GPTSizes(), 8, "float64")[0].bytes_of["data"]  # 2472192: 2 * 3/4 of 1648128
+
+    dtype: that of `train`; or Widths, or the bytes of every number.
 
     Raises: ValueError if the plan does not fit.
     """
     plan.check(plan.ranks, sizes, batch)
-    schedule = plan.pipeline()
-    return [_traffic(Share.of(plan, sizes, batch, rank, schedule), rank, itemsize) for rank in range(plan.ranks)]
+    schedule, widths = plan.pipeline(), widths_of(dtype)
+    return [_traffic(Share.of(plan, sizes, batch, rank, schedule), rank, widths) for rank in range(plan.ranks)]
 
 
-def _traffic(share: Share, rank: int, itemsize: int) -> Traffic:
+def _traffic(share: Share, rank: int, widths: Widths) -> Traffic:
     sent = {"tensor": NOTHING, "context": NOTHING, "pipeline": NOTHING}
     for operation in share.schedule.operations[share.pp]:
         if operation.kind == "F":  # of each stage and microbatch there is one, and its backward is on the same rank
@@ -79,7 +94,7 @@ def _traffic(share: Share, rank: int, itemsize: int) -> Traffic:
                 sent[kind] = sent[kind].plus(more)
     sent["data"], sent["shared"] = _data(share), _shared(share)
     messages = {kind: each.messages for kind, each in sent.items()}
-    n_bytes = {kind: each.numbers * itemsize for kind, each in sent.items()}
+    n_bytes = {kind: each.n_bytes(widths) for kind, each in sent.items()}
     loss = allreduce([2], share.plan.ranks, rank)
     return Traffic(messages | {"loss": loss.messages}, n_bytes | {"loss": loss.numbers * 8})
 
@@ -125,7 +140,7 @@ def _of_a_microbatch(share: Share, stage: int, microbatch: int) -> dict[str, Sen
     others = sum(share.schedule.rank_of(each, microbatch) != share.pp for each in neighbours)
     return {
         "tensor": tensor,
-        "context": Sent(context.messages, context.numbers * sequences),
+        "context": Sent(context.messages, context.numbers * sequences, context.sums * sequences),
         "pipeline": Sent(others, others * activations),
     }
 
@@ -134,9 +149,14 @@ def _tensor_parallel(share: Share, layer: str, sequences: int) -> Sent:
     """Return what a layer sends if every tensor-parallel rank has all tokens: f and g of Megatron are all-reduces."""
     tokens = sequences * share.inside
     whole = tokens * share.sizes.hidden
-    of_block = [whole] * (2 * _forwards(share) + 2)
-    sizes = {"embedding": [whole], "head": [whole, 2 * tokens, tokens]}.get(layer, of_block)
-    return allreduce(sizes, share.plan.tp, share.tp)
+    times = {"embedding": 1, "head": 1}.get(layer, 2 * _forwards(share) + 2)
+    sent = allreduce([whole] * times, share.plan.tp, share.tp)
+    return sent.plus(_loss(share, tokens)) if layer == "head" else sent
+
+
+def _loss(share: Share, tokens: int) -> Sent:
+    """Return what a loss over a vocabulary in parts sends: the largest logit and the label's, and a sum."""
+    return allreduce([2 * tokens, tokens], share.plan.tp, share.tp).as_sums()
 
 
 def _sequence_parallel(share: Share, layer: str, sequences: int) -> Sent:
@@ -151,7 +171,7 @@ def _sequence_parallel(share: Share, layer: str, sequences: int) -> Sent:
     if layer == "embedding":
         return scatter.plus(gather)
     if layer == "head":
-        return gather.plus(scatter).plus(allreduce([2 * tokens, tokens], share.plan.tp, share.tp))
+        return gather.plus(scatter).plus(_loss(share, tokens))
     forward = gather.plus(scatter).times(2)
     return forward.times(_forwards(share)).plus(gather.times(4)).plus(scatter.times(2))
 
@@ -163,7 +183,8 @@ def _context(share: Share) -> Sent:
         return NOTHING
     if share.plan.context == "ring":
         of_ring = ring_traffic(lengths, share.attending_kv, share.head_dim)
-        return Sent((times + 2) * (p - 1), times * of_ring.forward[share.cp] + of_ring.backward[share.cp])
+        k_and_v = of_ring.forward[share.cp]  # go round once more in the backward, beside their gradients
+        return Sent((times + 2) * (p - 1), (times + 1) * k_and_v, of_ring.backward[share.cp] - k_and_v)
     of_all = ulysses_traffic(lengths, share.heads, share.attending_kv, share.head_dim)
     return Sent(2 * (times + 1) * (p - 1), times * of_all.forward[share.cp] + of_all.backward[share.cp])
 
@@ -182,7 +203,9 @@ def _data(share: Share) -> Sent:
     place, total, passes = share.dp * share.plan.cp + share.cp, NOTHING, _passes(share)
     for unit in share.units(share.pp):
         blocks = block_sizes(share.numbers(unit), d)
-        gather, scatter = allgather(blocks, place), reduce_scatter(blocks, place)
+        gather, scatter = allgather(blocks, place), reduce_scatter(blocks, place).as_sums()
+        if not zero:
+            gather = gather.as_sums()  # the other half of an all-reduce
         gathered = scattered = 1
         if zero >= 2:
             scattered = sum(unit in units_of(layer) for layer in passes)
@@ -218,7 +241,7 @@ def _shared(share: Share) -> Sent:
         if len(holders) > 1:
             n = share.shard(unit) if plan.zero else share.numbers(unit)
             total = total.plus(allreduce([n], len(holders), holders.index(share.pp)))
-    return total
+    return total.as_sums()
 
 
 def _summed_over_tensor(share: Share, unit: str) -> int:
