@@ -84,7 +84,7 @@ class Setting:
 
 def written(number: Any) -> str:
     """Return a number with as many digits as it needs, up to two behind the point."""
-    return f"{number:,.2f}".rstrip("0").rstrip(".")
+    return f"{float(number):,.2f}".rstrip("0").rstrip(".")
 
 
 def table(columns: Sequence[Column], rows: list[list[Any]], name: str) -> None:

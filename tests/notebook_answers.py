@@ -64,4 +64,18 @@ def answer(rank, p):
     # ---
     "07_honest_speed_up": ["1.15 / 1.05", "8", "False", "99"],
     # ---
+    "09_pipeline_bubbles": [
+        "64",
+        "2 * 8 * (4 * 4 - 1)",
+        '"zb-v"',
+        "def answer(rank, p):\n    return 2 * (p - 1 - rank)\n",
+        """def answer():
+    return [
+        "F0 F1 I0 W0 F2 I1 W1 F3 I2 W2 I3 W3",
+        "F0 F1 I0 W0 I1 W1 F2 F3 I2 W2 I3 W3",
+        "F0 I0 W0 F1 I1 W1 F2 I2 F3 I3 W2 W3",
+    ]
+""",
+    ],
+    # ---
 }
