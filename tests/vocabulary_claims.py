@@ -17,7 +17,10 @@ HIDDEN = 3
 
 @dataclass(frozen=True)
 class Words:
-    """A vocabulary and tokens in it; apart: how far the logits of each rank lie above those of the rank before."""
+    """A vocabulary and tokens in it; apart: how far the logits of each rank lie above those of the rank before.
+
+    smoothing: of labels.
+    """
 
     vocab: int
     n: int
@@ -25,6 +28,7 @@ class Words:
     apart: float = 0.0
     dtype: str = "f8"
     labels: str = "i8"
+    smoothing: float = 0.0
 
     def make(self, p: int) -> tuple[np.ndarray, ...]:
         """Return table, tokens, logits, labels: the first and last row of each rank, ignored ones, and at random."""
@@ -48,17 +52,19 @@ def words() -> Iterator[Words]:
     yield Words(11, 6, apart=1e4)
     yield Words(11, 6, apart=-1e4)
     yield Words(9, 4, dtype="f4", labels="i2")
+    yield Words(7, 5, smoothing=0.25)
+    yield Words(2, 5, smoothing=0.9, apart=10.0)
 
 
-def reference(logits: np.ndarray, labels: np.ndarray, total: int) -> tuple[float, np.ndarray]:
+def reference(logits: np.ndarray, labels: np.ndarray, total: int, smoothing: float) -> tuple[float, np.ndarray]:
     """Return the loss and the gradient of all logits by the definition, in extended precision."""
     wide, counted = logits.astype(np.longdouble), labels >= 0
     chances = np.exp(wide - wide.max(-1, keepdims=True, initial=-np.inf))
     chances /= chances.sum(-1, keepdims=True)
-    onehot = np.arange(logits.shape[2]) == labels[..., None]
+    target = (np.arange(logits.shape[2]) == labels[..., None]) * (1 - smoothing) + smoothing / logits.shape[2]
     shifted = wide - wide.max(-1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(-1)) - (shifted * onehot).sum(-1)
-    return float(losses[counted].sum() / total), ((chances - onehot) * counted[..., None] / total).astype(float)
+    losses = np.log(np.exp(shifted).sum(-1)) - (shifted * target).sum(-1)
+    return float(losses[counted].sum() / total), ((chances - target) * counted[..., None] / total).astype(float)
 
 
 def claim_vocabulary_of_one_rank(
@@ -75,8 +81,9 @@ def claim_vocabulary_of_one_rank(
     np.testing.assert_array_equal(vectors, table[tokens])
 
     total = int((labels >= 0).sum()) + 3  # three more in other microbatches
-    value, d_logits = loss(comm, mine, lo, labels, total)
-    expected, d_expected = reference(logits, labels, total)
+    smoothing = {"smoothing": case.smoothing} if case.smoothing else {}
+    value, d_logits = loss(comm, mine, lo, labels, total, **smoothing)
+    expected, d_expected = reference(logits, labels, total, case.smoothing)
     # A difference of two logits is exact to an eps of the larger; the sum of exponentials to vocab of them.
     allowed = 4 * float(np.finfo(case.dtype).eps) * (case.vocab + abs(case.apart) * (comm.size + 1))
     assert abs(value - expected) <= allowed * max(1, case.batch * case.n), f"off by {value - expected}: {allowed}"

@@ -60,7 +60,7 @@ def _rows_here(n_rows: int, lo: int, tokens: Array) -> tuple[Array, Array]:
 
 
 def vocabulary_loss(
-    comm: Any, logits: Array, lo: int, labels: Array, total: int, *, ignored: int = -1
+    comm: Any, logits: Array, lo: int, labels: Array, total: int, *, ignored: int = -1, smoothing: float = 0.0
 ) -> tuple[float, Array]:
     """Return the cross entropies of these tokens over `total`, summed, and the gradient of this rank's logits.
 
@@ -69,19 +69,23 @@ def vocabulary_loss(
 
     comm: the ranks that share the vocabulary, with the same tokens each; None if this rank has all of it. lo: the first
     row of this rank. total: how many tokens count (`count_tokens`) in the whole step, over all ranks and microbatches:
-    their shares add up to the mean. ignored: tokens with this label do not count.
+    their shares add up to the mean. ignored: tokens with this label do not count. smoothing: how much of each token's
+    target goes to all classes of the whole vocabulary alike, and is taken from its label.
 
     Shape:   logits (batch, tokens, rows), labels (batch, tokens) of integers -> float, (batch, tokens, rows).
-    Cost:    all-reduces of 2 * tokens and of tokens numbers; the backward sends nothing.
-    Raises:  TypeError, ValueError if arrays do not fit, total is too small, or no rank has the row of a label: the same
-             on all ranks of comm.
-    Source:  Shoeybi et al., arXiv 1909.08053, with two of its three all-reduces in one.
+    Cost:    all-reduces of 2 * tokens and of tokens numbers, with smoothing 2 * tokens + 1; the backward sends nothing.
+    Raises:  TypeError, ValueError if arrays do not fit, total is too small, smoothing is not from 0 up and below 1, or
+             no rank has the row of a label: the same on all ranks of comm.
+    Source:  Shoeybi et al., arXiv 1909.08053, with two of its three all-reduces in one; label smoothing: Szegedy et
+             al., arXiv 1512.00567.
     """
     counted = check_labels("vocabulary_loss", logits, labels, ignored)
     fewest = max(1, int(np.count_nonzero(counted)))
     if total < fewest:
         remedy = "pass count_tokens of all labels of the step"
         refuse(ValueError, "vocabulary_loss", f"total={total}", f"{fewest} or more", remedy)
+    if not 0 <= smoothing < 1:
+        refuse(ValueError, "vocabulary_loss", f"smoothing={smoothing}", "a number from 0 up, below 1", "change it")
     here, rows = _rows_here(logits.shape[2], lo, labels)
     label_places = (*np.nonzero(here), rows)
     largest, of_label = _over_ranks(comm, logits, here, label_places)
@@ -92,15 +96,33 @@ def vocabulary_loss(
             ValueError, "vocabulary_loss", got, f"a row of some rank, or {ignored}", "check labels, and each rank's lo"
         )
     d_logits = logits - largest[..., None]
+    all_logits = d_logits.sum(-1) if smoothing else None
     np.exp(d_logits, out=d_logits)
-    sums = d_logits.sum(-1)
-    if comm is not None:
-        sums = ring_allreduce(comm, sums)
-    losses = np.log(sums) - (of_label - largest)
+    sums, mean, classes = _sums_over_ranks(comm, d_logits.sum(-1), all_logits, logits.shape[2])
+    aim = np.where(counted, of_label - largest, 0)
     weight = np.asarray(counted / total, logits.dtype)
     d_logits *= (weight / sums)[..., None]
-    d_logits[label_places] -= weight[here]  # 0 where a label is ignored
+    if smoothing:
+        aim += smoothing * (mean - aim)
+        d_logits -= (smoothing / classes * weight)[..., None]
+    d_logits[label_places] -= (1 - smoothing) * weight[here]  # 0 where a label is ignored
+    losses = np.log(sums) - aim
     return float(losses[counted].sum(dtype=np.float64) / total), d_logits
+
+
+def _sums_over_ranks(comm: Any, sums: Array, all_logits: Array | None, classes: int) -> tuple[Array, Any, int]:
+    """Return, over all ranks, sums of exponentials, means of logits if asked for, and the number of classes.
+
+    That is one all-reduce. The number of classes goes with it, since ranks have unequal numbers of rows.
+    """
+    if all_logits is None:
+        return sums if comm is None else ring_allreduce(comm, sums), 0, classes
+    flat = np.concatenate([sums.reshape(-1), all_logits.reshape(-1), np.array([classes], sums.dtype)])
+    if comm is not None:
+        flat = ring_allreduce(comm, flat)
+    whole = int(flat[-1])
+    exponentials, logits = flat[:-1].reshape(2, *sums.shape)
+    return exponentials, logits / whole, whole
 
 
 def _over_ranks(comm: Any, logits: Array, here: Array, label_places: tuple[Array, ...]) -> Array:

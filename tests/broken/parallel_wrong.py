@@ -285,10 +285,10 @@ def both_halves_add(so_far: Any, more: Any) -> Any:
 # -- vocabularies: loss, embed, embed_backward -------------------------------------------------------------------------
 
 
-def largest_of_this_rank(comm: Any, logits: Any, lo: int, labels: Any, total: int) -> Any:
+def largest_of_this_rank(comm: Any, logits: Any, lo: int, labels: Any, total: int, **more: Any) -> Any:
     """Subtracts the largest logit of this rank's rows, whatever the others subtract."""
-    loss, d_logits = parallel.vocabulary_loss(comm, logits, lo, labels, total)
-    if comm is None or comm.size == 1:
+    loss, d_logits = parallel.vocabulary_loss(comm, logits, lo, labels, total, **more)
+    if comm is None or comm.size == 1 or more:
         return loss, d_logits
     largest = logits.max(-1, initial=-np.inf)
     sums = collectives.ring_allreduce(comm, np.exp(logits - largest[..., None]).sum(-1))
@@ -299,23 +299,37 @@ def largest_of_this_rank(comm: Any, logits: Any, lo: int, labels: Any, total: in
     return losses[labels >= 0].sum() / total, d_logits
 
 
-def softmax_of_this_rank(comm: Any, logits: Any, lo: int, labels: Any, total: int) -> Any:
+def softmax_of_this_rank(comm: Any, logits: Any, lo: int, labels: Any, total: int, **more: Any) -> Any:
     """The loss is right; its gradient is that of a softmax over this rank's rows."""
-    loss, d_logits = parallel.vocabulary_loss(comm, logits, lo, labels, total)
+    loss, d_logits = parallel.vocabulary_loss(comm, logits, lo, labels, total, **more)
     if logits.shape[2]:
         here = np.where((labels >= lo) & (labels < lo + logits.shape[2]), labels - lo, -1)
-        d_logits = parallel.vocabulary_loss(None, logits, 0, here, total)[1]
+        d_logits = parallel.vocabulary_loss(None, logits, 0, here, total, **more)[1]
     return loss, d_logits
 
 
-def rows_as_if_even(comm: Any, logits: Any, lo: int, labels: Any, total: int) -> Any:
+def rows_as_if_even(comm: Any, logits: Any, lo: int, labels: Any, total: int, **more: Any) -> Any:
     """Takes every rank to have as many rows as this one."""
-    return parallel.vocabulary_loss(comm, logits, comm.rank * logits.shape[2], labels, total)
+    return parallel.vocabulary_loss(comm, logits, comm.rank * logits.shape[2], labels, total, **more)
 
 
-def mean_of_these_tokens(comm: Any, logits: Any, lo: int, labels: Any, total: int) -> Any:
+def mean_of_these_tokens(comm: Any, logits: Any, lo: int, labels: Any, total: int, **more: Any) -> Any:
     """Each microbatch is divided by its own tokens."""
-    return parallel.vocabulary_loss(comm, logits, lo, labels, max(1, int((labels >= 0).sum())))
+    return parallel.vocabulary_loss(comm, logits, lo, labels, max(1, int((labels >= 0).sum())), **more)
+
+
+def smoothed_over_this_rank(
+    comm: Any, logits: Any, lo: int, labels: Any, total: int, smoothing: float = 0.0
+) -> tuple[float, Any]:
+    """What smoothing takes from a label goes to the classes of this rank."""
+    loss, d_logits = parallel.vocabulary_loss(comm, logits, lo, labels, total)
+    here = (labels >= 0)[..., None] * (np.arange(lo, lo + logits.shape[2]) == labels[..., None])
+    d_here = (labels >= 0)[..., None] / max(logits.shape[2], 1) - here
+    of_label = (here * logits).sum(-1)
+    means = logits.sum(-1) / max(logits.shape[2], 1)
+    if comm is not None:
+        of_label = collectives.ring_allreduce(comm, of_label)
+    return loss + smoothing * (of_label - means)[labels >= 0].sum() / total, d_logits - smoothing * d_here / total
 
 
 def rows_from_the_end(table: Any, lo: int, tokens: Any) -> Any:
@@ -338,6 +352,7 @@ def last_token_of_a_row(n_rows: int, lo: int, tokens: Any, d_x: Any) -> Any:
 VOCABULARY: list[dict[str, Any]] = [
     {"loss": largest_of_this_rank},
     {"loss": softmax_of_this_rank},
+    {"loss": smoothed_over_this_rank},
     {"loss": rows_as_if_even},
     {"loss": mean_of_these_tokens},
     {"embed": rows_from_the_end},

@@ -42,9 +42,21 @@ def loss(logits: np.ndarray) -> Any:
     return np.float64(value), (d_logits,)
 
 
+def smoothed_loss(logits: np.ndarray) -> Any:
+    value, d_logits = parallel.vocabulary_loss(None, logits, 0, LABELS, 7, smoothing=0.3)
+    return np.float64(value), (d_logits,)
+
+
 @pytest.mark.parametrize(
     ("piece", "inputs"),
-    [(norm, (X, GAIN, BIAS)), (linear, (X, W, BIAS)), (gelu, (3 * X,)), (embed, (W,)), (loss, (5 * X,))],
+    [
+        (norm, (X, GAIN, BIAS)),
+        (linear, (X, W, BIAS)),
+        (gelu, (3 * X,)),
+        (embed, (W,)),
+        (loss, (5 * X,)),
+        (smoothed_loss, (5 * X,)),
+    ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
 def test_gradients_of_a_piece_are_finite_differences(piece: Callable[..., Any], inputs: tuple[np.ndarray, ...]) -> None:

@@ -53,6 +53,25 @@ def test_the_loss_sends_two_all_reduces_of_three_numbers_a_token_and_nothing_bac
         assert run.bytes_sent == [in_all // p] * p
 
 
+def test_smoothing_sends_one_number_a_token_and_one_more() -> None:
+    case, p = Words(5, 4, batch=1), 3
+
+    def program(comm: Any) -> None:
+        _, _, logits, labels = case.make(p)
+        lo, hi = parallel.vocabulary_rows(case.vocab, p, comm.rank)
+        parallel.vocabulary_loss(comm, logits[:, :, lo:hi], lo, labels, 4, smoothing=0.1)
+
+    run = ranks.run(program, p)
+    assert run.sends == [4 * (p - 1)] * p
+    assert sum(run.bytes_sent) == 2 * (p - 1) * (2 * 4 + 2 * 4 + 1) * 8
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, np.nan])
+def test_smoothing_that_makes_no_sense_is_refused(smoothing: float) -> None:
+    with pytest.raises(ValueError, match=r"vocabulary_loss: got smoothing=.* expected .* remedy"):
+        parallel.vocabulary_loss(None, np.zeros((1, 1, 2)), 0, np.zeros((1, 1), int), 1, smoothing=smoothing)
+
+
 def told(program: Any, p: int) -> set[str]:
     """Return what ranks are told when each of them calls the program."""
 
