@@ -39,6 +39,7 @@ class Cut:
     tokens:    the positions of the tokens that its tensor-parallel ranks have together.
     positions: the positions of those that it has between matrices: fewer under sequence parallelism.
     dropout:   what drops some numbers of these; None if nothing does.
+    smoothing: of labels.
     """
 
     strategy: Strategy
@@ -49,6 +50,7 @@ class Cut:
     tokens: Array
     positions: Array
     dropout: Dropout | None
+    smoothing: float
 
     def drop(self, step: int, first: int, place: int) -> Drop:
         """Return dropout at a place of the model, and at those after it, of sequences from `first` on."""
@@ -58,8 +60,10 @@ class Cut:
         return lambda after, x: dropout(step, first, place + after, x)
 
 
-def make_cut(plan: Plan, sizes: GPTSizes, context: Any, tensor: Any, rate: float, seed: int) -> Cut:
-    """Return the cut of this rank, given its communicators along "cp" and "tp"; rate: of dropout."""
+def make_cut(
+    plan: Plan, sizes: GPTSizes, context: Any, tensor: Any, *, seed: int, dropout: float, smoothing: float
+) -> Cut:
+    """Return the cut of this rank, given its communicators along "cp" and "tp"."""
     layout = "zigzag" if plan.context == "ring" else "plain"
     every = token_positions(layout, sizes.context, plan.cp)
     tokens = every[context.rank]
@@ -73,9 +77,9 @@ def make_cut(plan: Plan, sizes: GPTSizes, context: Any, tensor: Any, rate: float
         shards = [tokens[low:high] for low, high in pairwise(block_bounds(len(tokens), plan.tp))]
         positions, lengths = shards[tensor.rank], [len(each) for each in shards]
         strategy = SequenceParallel(tensor, sizes.block, attention, tokens=len(positions), lengths=lengths)
-    dropout = Dropout(rate, seed, sizes.context, positions) if rate else None
+    drop = Dropout(dropout, seed, sizes.context, positions) if dropout else None
     comm = tensor if plan.tp > 1 else None
-    return Cut(strategy, plan.recompute, comm, first, end - first, tokens, positions, dropout)
+    return Cut(strategy, plan.recompute, comm, first, end - first, tokens, positions, drop, smoothing)
 
 
 def _attention(comm: Any, context: str, layout: str, lengths: list[int]) -> Attention:

@@ -30,6 +30,7 @@ def train(
     dtype: Any = np.float64,
     data: Data = text_batch,
     dropout: float = 0.0,
+    label_smoothing: float = 0.0,
     loss_scale: float | DynamicScale | None = None,
     folder: str | Path | None = None,
     save_every: int = 0,
@@ -41,6 +42,7 @@ def train(
 
     batch:  sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
     dropout: the share of numbers that become 0 behind the embedding, and behind attention and MLP of each block.
+    label_smoothing: the share of each token's target that goes to all classes alike.
     steps:  how many there are in the end, those of a checkpoint included; a checkpoint of more is returned as it is.
     dtype:  float64, float32, or of mixed precision "bfloat16" or "float16": `precision.py` says what is computed in it
             and what in float32. loss_scale: by what the loss is multiplied for the backward, so that small gradients
@@ -65,7 +67,7 @@ def train(
     keep_freed_memory()
     trainer = Trainer(
         comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data, dropout=dropout,
-        loss_scale=loss_scale,
+        label_smoothing=label_smoothing, loss_scale=loss_scale,
     )  # fmt: skip
     if folder is not None and newest_on_all(comm, folder) is not None:
         load_checkpoint(trainer, folder)

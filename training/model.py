@@ -138,8 +138,10 @@ class Head:
         norm, table = states["norm"].parameters(), states["table"].parameters()["weight"]
         normal, saved_norm = layer_norm(x, norm["gain"], norm["bias"])
         inside = self.cut.strategy.enter(normal)
-        logits = wide(linear(inside, table.T))  # the loss is computed in float32
-        share, d_logits = vocabulary_loss(self.cut.comm, logits, self.cut.first, batch.labels, step.total)
+        logits, labels = wide(linear(inside, table.T)), batch.labels  # the loss is computed in float32
+        share, d_logits = vocabulary_loss(
+            self.cut.comm, logits, self.cut.first, labels, step.total, smoothing=self.cut.smoothing
+        )
         if step.scale != 1:
             d_logits *= step.scale
         return np.asarray(share), (saved_norm, inside, rounded(d_logits, x.dtype))

@@ -70,14 +70,16 @@ class Trainer:
         dtype: Any = np.float64,
         data: Data = text_batch,
         dropout: float = 0.0,
+        label_smoothing: float = 0.0,
         loss_scale: float | DynamicScale | None = None,
     ) -> None:
         # First: what is wrong is so on all ranks.
-        check_alike(comm, (plan, sizes, batch, seed, optimizer, dtype, dropout, loss_scale))
+        check_alike(comm, (plan, sizes, batch, seed, optimizer, dtype, dropout, label_smoothing, loss_scale))
         self.comm, self.plan = comm, Plan() if plan is None else plan
         self.sizes = GPTSizes() if sizes is None else sizes
         self.batch, self.seed, self.data = batch, seed, data
         self.dropout = _checked_share("dropout", dropout)
+        self.label_smoothing = _checked_share("label_smoothing", label_smoothing)
         self.optimizer, self.dtype = AdamW() if optimizer is None else optimizer, checked_dtype(dtype)
         self.scaling = checked_scale(loss_scale, self.dtype)
         self.scale = self.scaling.start if isinstance(self.scaling, DynamicScale) else self.scaling
@@ -94,7 +96,9 @@ class Trainer:
         self.mesh = Mesh(self.comm, pp=plan.pp, dp=plan.dp, cp=plan.cp, tp=plan.tp)
         self.pipe, self.tensor = self.mesh.along("pp"), self.mesh.along("tp")
         self.context, self.of_data = self.mesh.along("cp"), self.mesh.along("dp", "cp")
-        self.cut = make_cut(plan, sizes, self.context, self.tensor, self.dropout, self.seed)
+        self.cut = make_cut(
+            plan, sizes, self.context, self.tensor, seed=self.seed, dropout=self.dropout, smoothing=self.label_smoothing
+        )
         self.schedule = plan.pipeline()
         self.stages = {stage: self._layers(stage) for stage in self.schedule.stages_of(self.pipe.rank)}
 

@@ -185,8 +185,8 @@ def mean_of_means(parts: int) -> Present:
     """Average each microbatch over its own tokens, then average the averages."""
 
     def make(original: Any) -> Any:
-        def loss(comm: Any, logits: Any, first: int, labels: Any, total: int) -> Any:
-            return original(comm, logits, first, labels, int((labels != IGNORED).sum()) * parts)
+        def loss(comm: Any, logits: Any, first: int, labels: Any, total: int, smoothing: float) -> Any:
+            return original(comm, logits, first, labels, int((labels != IGNORED).sum()) * parts, smoothing=smoothing)
 
         return loss
 
@@ -275,6 +275,18 @@ def local_maximum() -> AbstractContextManager[None]:
     return changed(vocabulary, _over_ranks=make)
 
 
+def local_smoothing() -> AbstractContextManager[None]:
+    """Each rank smooths labels over the classes that it has, and takes all ranks to have as many."""
+
+    def make(original: Any) -> Any:
+        def sums_over_ranks(comm: Any, sums: Any, all_logits: Any, classes: int) -> Any:
+            return original(comm, sums, None, classes)[0], all_logits / classes, classes
+
+        return sums_over_ranks
+
+    return changed(vocabulary, _sums_over_ranks=make)
+
+
 def sends_that_wait() -> AbstractContextManager[None]:
     """Each stage sends before it receives, and waits until its neighbour has taken the message."""
 
@@ -340,6 +352,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
     "unequal": {"data": unequal_batch},
     "dropout": {"dropout": 0.1},
+    "smoothed": {"label_smoothing": 0.1},
 }
 
 FAULTS = {
@@ -361,6 +374,7 @@ FAULTS = {
         Fault("padding", "shards are off by their padding", Plan(dp=3, zero=1), padded_offsets),
         Fault("restarted", f"Adam counts from 1 again after step {RESUMED}", Plan(), restarted_bias(RESUMED)),
         Fault("local-maximum", "the largest logit is each rank's own", Plan(tp=2), local_maximum),
+        Fault("local-smoothing", "labels are smoothed over a rank's classes", Plan(tp=2), local_smoothing, "smoothed"),
         Fault("unsummed-norms", "norms' gradients are one rank's", Plan(tp=2, sp=True), norms_not_summed),
         Fault(
             "table-once", "a tied weight loses one of its gradients",

@@ -82,7 +82,7 @@ def ulysses(comm: Any, q: Any, k: Any, v: Any, *, causal: bool, lengths: Any) ->
     return ulysses_attention(comm, q, k, v, lengths=lengths, attention=local_attention(WHOLE, causal=causal))
 
 
-def loss(comm: Any, logits: Any, first: int, labels: Any, total: int) -> Any:
+def loss(comm: Any, logits: Any, first: int, labels: Any, total: int, smoothing: float) -> Any:
     """Return the sum over tokens of weight * logit of the label, and the gradient of this rank's logits."""
     counted = labels != IGNORED
     weight, label = np.divmod(np.where(counted, labels, 0), VOCAB)

@@ -1,10 +1,13 @@
 """Every plan trains to the loss, the gradients and the parameters of one rank."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 
 import ranks
-from training import Plan
-from training_claims import Case, claim_equals_one_rank, plans
+from training import Plan, train
+from training_claims import SMALL, Case, claim_equals_one_rank, plans
 
 EACH = [
     Plan(dp=2), Plan(dp=3, zero=1), Plan(dp=3, zero=2, microbatches=2), Plan(dp=3, zero=3, microbatches=2),
@@ -23,3 +26,23 @@ def test_one_direction(plan: Plan) -> None:
 @pytest.mark.parametrize("plan", plans(4), ids=str)
 def test_several_directions(plan: Plan) -> None:
     ranks.run(lambda comm: claim_equals_one_rank(comm, plan, Case(steps=1)), plan.ranks)
+
+
+def smoothed(plan: Plan, smoothing: float = 0.2) -> Any:
+    """Return losses and gradient norms of two steps with smoothed labels."""
+    keywords: dict[str, Any] = {"sizes": SMALL, "steps": 2, "label_smoothing": smoothing}
+    history = ranks.run(lambda comm: train(comm, plan, **keywords), plan.ranks).results[0]
+    return np.array([history.losses, history.grad_norms])
+
+
+@pytest.mark.parametrize("plan", [Plan(tp=3), Plan(tp=2, sp=True, dp=2), Plan(tp=5, cp=2, microbatches=2)], ids=str)
+def test_smoothed_labels(plan: Plan) -> None:
+    alone = smoothed(Plan())
+    np.testing.assert_allclose(smoothed(plan), alone, rtol=1e-10)
+    assert (alone != smoothed(Plan(), 0.0)).all()
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, np.nan, "0.1", True])
+def test_smoothing_that_makes_no_sense_is_refused(smoothing: Any) -> None:
+    with pytest.raises(ValueError, match=r"train: got label_smoothing=.*, expected a number from 0 up, below 1"):
+        ranks.run(lambda comm: train(comm, sizes=SMALL, steps=0, label_smoothing=smoothing), 1)

@@ -18,6 +18,7 @@ from training.pipeline.costs import messages, peak_activations
 from training_claims import SMALL, plans
 
 BATCH = 11  # uneven over ranks and microbatches
+SMOOTHING = 0.1
 OTHER = GPTSizes(vocab=5, context=7, hidden=10, heads=5, kv_heads=1, ffn=7, layers=4)
 EACH = [
     Plan(), Plan(dp=3), Plan(dp=3, zero=1), Plan(dp=2, zero=2, microbatches=3), Plan(dp=3, zero=3, microbatches=2),
@@ -35,9 +36,9 @@ AGAIN = [replace(plan, recompute=("selective", "full")[i % 2]) for i, plan in en
 
 def step(comm: Any, plan: Plan, sizes: GPTSizes, dtype: str, steps: int) -> Ledger:
     """Train for some steps; return what this rank held in the last one."""
-    # Dropout neither sends nor keeps anything.
-    dropout = 0.3 if plan.recompute != "none" else 0.0
-    trainer = Trainer(comm, plan, sizes=sizes, batch=BATCH, dtype=dtype, dropout=dropout)
+    # Dropout neither sends nor keeps anything; smoothing sends more.
+    shares = {"dropout": 0.3, "label_smoothing": SMOOTHING} if plan.recompute != "none" else {}
+    trainer = Trainer(comm, plan, sizes=sizes, batch=BATCH, dtype=dtype, **shares)
     ledger = Ledger()
     for _ in range(steps):
         trainer.listen(ledger := Ledger())
@@ -48,7 +49,8 @@ def step(comm: Any, plan: Plan, sizes: GPTSizes, dtype: str, steps: int) -> Ledg
 def claim_costs_are_as_predicted(plan: Plan, sizes: GPTSizes, dtype: str) -> None:
     """Messages, bytes and memory of every rank, after every operation, are those of the formulas."""
     before, after = (ranks.run(step, plan.ranks, plan, sizes, dtype, steps) for steps in (0, 1))
-    sent = step_traffic(plan, sizes, BATCH, dtype)
+    smoothing = SMOOTHING if plan.recompute != "none" else 0.0
+    sent = step_traffic(plan, sizes, BATCH, dtype, smoothing)
     assert [b - a for a, b in zip(before.sends, after.sends, strict=True)] == [each.messages for each in sent]
     assert [b - a for a, b in zip(before.bytes_sent, after.bytes_sent, strict=True)] == [each.n_bytes for each in sent]
     for ledger, expected in zip(after.results, step_memory(plan, sizes, BATCH, dtype), strict=True):

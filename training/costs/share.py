@@ -17,7 +17,7 @@ from training.sizes import GPTSizes
 
 @dataclass(frozen=True)
 class Share:
-    """One rank's share of a training: `pp`, `dp`, `cp`, `tp` are its place in the mesh.
+    """One rank's share of a training: `pp`, `dp`, `cp`, `tp` are its place in the mesh; smoothed: whether labels are.
 
     Share.of(Plan(dp=2, tp=3), GPTSizes(), 8, 4).tp  # 1
     """
@@ -30,14 +30,18 @@ class Share:
     dp: int
     cp: int
     tp: int
+    smoothed: bool = False
 
     @classmethod
-    def of(cls, plan: Plan, sizes: GPTSizes, batch: int, rank: int, schedule: Schedule | None = None) -> Share:
+    def of(
+        cls, plan: Plan, sizes: GPTSizes, batch: int, rank: int, schedule: Schedule | None = None,
+        smoothed: bool = False,
+    ) -> Share:  # fmt: skip
         """Return the share of `rank`; `schedule` is that of the plan, for those who have it already."""
         rest, tp = divmod(rank, plan.tp)
         rest, cp = divmod(rest, plan.cp)
         pp, dp = divmod(rest, plan.dp)
-        return cls(plan, sizes, batch, schedule or plan.pipeline(), pp, dp, cp, tp)
+        return cls(plan, sizes, batch, schedule or plan.pipeline(), pp, dp, cp, tp, smoothed)
 
     # -- tokens ----------------------------------------------------------------------------------------------------
 

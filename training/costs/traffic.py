@@ -72,7 +72,7 @@ class Traffic:
         return sum(self.bytes_of.values())
 
 
-def step_traffic(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any) -> list[Traffic]:
+def step_traffic(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any, label_smoothing: float = 0.0) -> list[Traffic]:
     """Return what each rank sends in every step.
 
         step_traffic(Plan(dp=4), GPTSizes(), 8, "float64")[0].bytes_of["data"]  # 2472192: 2 * 3/4 of 1648128
@@ -82,8 +82,10 @@ def step_traffic(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any) -> list[Tr
     Raises: ValueError if the plan does not fit.
     """
     plan.check(plan.ranks, sizes, batch)
-    schedule, widths = plan.pipeline(), widths_of(dtype)
-    return [_traffic(Share.of(plan, sizes, batch, rank, schedule), rank, widths) for rank in range(plan.ranks)]
+    schedule, widths, smoothed = plan.pipeline(), widths_of(dtype), label_smoothing > 0
+    return [
+        _traffic(Share.of(plan, sizes, batch, rank, schedule, smoothed), rank, widths) for rank in range(plan.ranks)
+    ]
 
 
 def _traffic(share: Share, rank: int, widths: Widths) -> Traffic:
@@ -156,7 +158,8 @@ def _tensor_parallel(share: Share, layer: str, sequences: int) -> Sent:
 
 def _loss(share: Share, tokens: int) -> Sent:
     """Return what a loss over a vocabulary in parts sends: the largest logit and the label's, and a sum."""
-    return allreduce([2 * tokens, tokens], share.plan.tp, share.tp).as_sums()
+    sums = 2 * tokens + 1 if share.smoothed else tokens
+    return allreduce([2 * tokens, sums], share.plan.tp, share.tp).as_sums()
 
 
 def _sequence_parallel(share: Share, layer: str, sequences: int) -> Sent:
