@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from training import GPTSizes, Plan, train
 from training.dropout import Dropout, random_numbers
 from training_claims import SMALL, plans
 
+DTYPES = [np.dtype(each) for each in ("f4", "f8", "f2", ml_dtypes.bfloat16)]
 WHOLE = Dropout(0.25, 7, 5, np.arange(5))
 
 
@@ -47,7 +49,7 @@ def test_a_training_that_goes_on_draws_the_masks_of_the_next_step(tmp_path: Path
 def test_a_part_of_the_tokens_has_its_part_of_the_mask(data: st.DataObject) -> None:
     positions = np.array(data.draw(st.lists(st.integers(0, 4), unique=True)), np.int64)
     begin, end = sorted(data.draw(st.tuples(st.integers(0, 6), st.integers(0, 6))))
-    features, dtype = data.draw(st.integers(0, 9)), data.draw(st.sampled_from(["f4", "f8"]))
+    features, dtype = data.draw(st.integers(0, 9)), data.draw(st.sampled_from(DTYPES))
     x = np.random.default_rng(0).standard_normal((6, 5, features)).astype(dtype)
     whole = WHOLE(3, 0, 2, x)
     part = np.asfortranarray(x[begin:end, positions])
@@ -56,7 +58,8 @@ def test_a_part_of_the_tokens_has_its_part_of_the_mask(data: st.DataObject) -> N
     assert found.dtype == dtype
     assert (found == whole[begin:end][:, positions]).all()
     assert (part == kept).all()
-    assert ((whole == 0) | np.isclose(whole, x / 0.75)).all()
+    exact = x.astype(np.float64 if dtype == "f8" else np.float32) / 0.75
+    assert ((whole == 0) | np.isclose(whole.astype(float), exact, rtol=float(ml_dtypes.finfo(dtype).eps))).all()
 
 
 @pytest.mark.parametrize("rate", [1e-4, 0.1, 0.5, 0.9, 1 - 2**-52])
