@@ -59,10 +59,10 @@ def claim_equals_one_rank(comm: Any, plan: Plan, case: Case, expected: Any = Non
     of_one, parameters_of_one = expected or alone(case)
     # Sums of up to some thousand terms, in another order; a step of Adam divides by the size of the gradient itself.
     allowed = 1e5 * float(np.finfo(case.dtype).eps)
-    for name in ("losses", "grad_norms"):
+    for name in ("losses", "grad_norms", "auxiliary"):
         got, wanted = np.array(getattr(history, name)), np.array(getattr(of_one, name))
         assert got.shape == wanted.shape == (case.steps,)
-        error = float(abs(got / wanted - 1).max())
+        error = float((abs(got - wanted) / np.maximum(abs(wanted), 1e-9)).max())
         assert error <= allowed, f"{plan}: {name} {got}, expected {wanted}"
     assert parameters.keys() == parameters_of_one.keys()
     for name, wanted in parameters_of_one.items():

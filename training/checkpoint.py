@@ -32,7 +32,7 @@ from training.trainer import Trainer
 
 _FORMAT = 2
 _MANIFEST = "manifest.json"
-_HISTORY = ("losses", "grad_norms", "scales", "skipped")
+_HISTORY = ("losses", "grad_norms", "auxiliary", "scales", "skipped")
 _NEEDED = {"files": dict, **dict.fromkeys(_HISTORY, list)}
 _NAME = re.compile(r"step-(\d{8,})(?:-(\d+))?")
 # So much of a message travels to the other ranks.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -9,6 +10,7 @@ from typing import Any
 
 from collectives.arrays import Array, block_bounds
 from parallel import (
+    Experts,
     SequenceParallel,
     SequenceSharded,
     TensorParallel,
@@ -40,6 +42,7 @@ class Cut:
     positions: the positions of those that it has between matrices: fewer under sequence parallelism.
     dropout:   what drops some numbers of these; None if nothing does.
     smoothing: of labels.
+    experts:   makes those of a block; None if blocks have none.
     """
 
     strategy: Strategy
@@ -51,6 +54,7 @@ class Cut:
     positions: Array
     dropout: Dropout | None
     smoothing: float
+    experts: Callable[[], Experts] | None
 
     def drop(self, step: int, first: int, place: int) -> Drop:
         """Return dropout at a place of the model, and at those after it, of sequences from `first` on."""
@@ -61,9 +65,10 @@ class Cut:
 
 
 def make_cut(
-    plan: Plan, sizes: GPTSizes, context: Any, tensor: Any, *, seed: int, dropout: float, smoothing: float
-) -> Cut:
-    """Return the cut of this rank, given its communicators along "cp" and "tp"."""
+    plan: Plan, sizes: GPTSizes, context: Any, tensor: Any, *,
+    seed: int, dropout: float, smoothing: float, batch: int, expert: Any = None,
+) -> Cut:  # fmt: skip
+    """Return the cut of this rank, given its communicators along "cp" and "tp", and along "ep", if there is that."""
     layout = "zigzag" if plan.context == "ring" else "plain"
     every = token_positions(layout, sizes.context, plan.cp)
     tokens = every[context.rank]
@@ -79,7 +84,11 @@ def make_cut(
         strategy = SequenceParallel(tensor, sizes.block, attention, tokens=len(positions), lengths=lengths)
     drop = Dropout(dropout, seed, sizes.context, positions) if dropout else None
     comm = tensor if plan.tp > 1 else None
-    return Cut(strategy, plan.recompute, comm, first, end - first, tokens, positions, drop, smoothing)
+    experts = None
+    if sizes.experts:
+        total, leads = batch * sizes.context, tensor.rank == 0
+        experts = partial(Experts, sizes.routing, every, total, comm=expert, context=context, leads=leads)
+    return Cut(strategy, plan.recompute, comm, first, end - first, tokens, positions, drop, smoothing, experts)
 
 
 def _attention(comm: Any, context: str, layout: str, lengths: list[int]) -> Attention:

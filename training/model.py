@@ -24,6 +24,7 @@ from parallel.layers import (
 from parallel.precision import rounded, wide
 from parallel.tensor.vocabulary import embed, embed_backward, vocabulary_loss
 from training.cut import Cut
+from training.sizes import experts_of, is_of_experts
 from training.states import UnitState
 
 States = Mapping[str, UnitState]
@@ -98,31 +99,37 @@ class Block:
 
     def __init__(self, cut: Cut, number: int) -> None:
         self.cut, self.unit, self.place = cut, f"block.{number}", 1 + 2 * number
-        self.units: tuple[str, ...] = (self.unit,)
+        self.experts = None if cut.experts is None else cut.experts()
+        self.units: tuple[str, ...] = (self.unit,) if self.experts is None else (self.unit, experts_of(self.unit))
+
+    def _parameters(self, states: States) -> dict[str, Array]:
+        return {name: each for unit in self.units for name, each in states[unit].parameters().items()}
 
     def forward(self, states: States, batch: Microbatch, step: Step, x: Array) -> tuple[Array, Any]:
         """Return the block's output."""
         recompute, drop = self.cut.recompute, self.cut.drop(step.number, batch.first, self.place)
-        parameters, selective = states[self.unit].parameters(), recompute == "selective"
-        y, saved = block(self.cut.strategy, parameters, x, selective=selective, drop=drop)
+        parameters, selective = self._parameters(states), recompute == "selective"
+        y, saved = block(self.cut.strategy, parameters, x, experts=self.experts, selective=selective, drop=drop)
         return y, (x if recompute == "full" else saved, drop)
 
     def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
         """Return the gradient of x."""
-        state, strategy = states[self.unit], self.cut.strategy
-        parameters = state.parameters()
+        strategy, parameters = self.cut.strategy, self._parameters(states)
         kept, drop = saved
         needed = kept
         if self.cut.recompute == "selective":
             needed = block_again(strategy, parameters, kept)
         elif self.cut.recompute == "full":
-            _, needed = block(strategy, parameters, kept, drop=drop)
-        state.note("activations", needed)
-        return block_input_backward(strategy, parameters, needed, d_y, drop)
+            _, needed = block(strategy, parameters, kept, experts=self.experts, drop=drop)
+        states[self.unit].note("activations", needed)
+        return block_input_backward(strategy, parameters, needed, d_y, drop, self.experts)
 
     def weight_backward(self, states: States, waiting: Any) -> None:
         """Add the block's gradients."""
-        states[self.unit].add(block_weight_backward(self.cut.strategy, waiting))
+        gradients = block_weight_backward(self.cut.strategy, waiting)
+        for unit in self.units:
+            of_experts = is_of_experts(unit)
+            states[unit].add({name: each for name, each in gradients.items() if ("." in name) == of_experts})
 
 
 class Head:

@@ -11,7 +11,7 @@ from collectives.arrays import Array
 from parallel.attention.heads import split_heads
 from parallel.parameters import feature_columns
 from parallel.tensor.vocabulary import vocabulary_rows
-from training.sizes import GPTSizes
+from training.sizes import GPTSizes, is_of_experts
 
 _COLUMNS = {"w_qkv": "qkv", "b_qkv": "qkv", "w_up": "up", "b_up": "up"}
 _ROWS = {"w_out": "out", "w_down": "up"}
@@ -50,14 +50,17 @@ class Part(NamedTuple):
 
 def part_of(sizes: GPTSizes, unit: str, name: str, p: int, rank: int) -> Part:
     """Return the part of a parameter that `rank` of p tensor-parallel ranks has."""
-    shape = sizes.units()[unit][name]
+    shape, name = sizes.units()[unit][name], _in_block(name)
     kind = _COLUMNS.get(name) or _ROWS.get(name)
     if unit == "table":
         places = np.arange(*vocabulary_rows(sizes.vocab, p, rank))
         return Part(shape, 0, places, np.ones(len(places), np.bool_))
     if kind is None or p == 1:
         return Part(shape, None, np.empty(0, np.int64), np.asarray(rank == 0))
-    places = feature_columns(sizes.block, p, rank)[kind]
+    if is_of_experts(unit):
+        places = np.arange(*vocabulary_rows(sizes.ffn, p, rank))
+    else:
+        places = feature_columns(sizes.block, p, rank)[kind]
     own = _first_has_it(sizes, p, rank) if kind == "qkv" else np.ones(len(places), np.bool_)
     return Part(shape, 0 if name in _ROWS else len(shape) - 1, places, own)
 
@@ -74,9 +77,14 @@ def initial(sizes: GPTSizes, unit: str, name: str, seed: int) -> Array:
         return np.ones(shape)
     if len(shape) == 1:
         return np.zeros(shape)
-    deviation = 0.02 / np.sqrt(2 * sizes.layers) if name in _ROWS else 0.02
+    deviation = 0.02 / np.sqrt(2 * sizes.layers) if _in_block(name) in _ROWS else 0.02
     rng = np.random.default_rng([seed, zlib.crc32(f"{unit}.{name}".encode())])
     return rng.standard_normal(shape) * deviation
+
+
+def _in_block(name: str) -> str:
+    """Return a parameter's name without the number of its expert: "w_up" of "3.w_up"."""
+    return name.rpartition(".")[2]
 
 
 def _first_has_it(sizes: GPTSizes, p: int, rank: int) -> Array:

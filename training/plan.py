@@ -27,7 +27,7 @@ class Plan:
     context:      how these attend to others: "ring" passes keys and values on, "ulysses" exchanges tokens for heads.
     pp:           pipeline parallel: each rank has some blocks.
     chunks:       how many stages each rank has under "interleaved" and "breadth-first".
-    ep:           expert parallel; only 1, since this model has no experts.
+    ep:           expert parallel: of dp ranks each ep in a row share out the experts, which have the tokens of all.
     zero:         what the dp * cp ranks share out: 0 nothing, 1 the optimiser's state, 2 gradients too, 3 parameters.
     schedule:     the order of a pipeline's operations, one of SCHEDULES.
     microbatches: into how many parts each rank cuts its share of a batch.
@@ -60,8 +60,8 @@ class Plan:
             if value not in allowed or type(value) is not type(allowed[0]):
                 expected = ", ".join(map(str, allowed))
                 refuse(ValueError, "Plan", f"{name}={value!r}", f"one of {expected}", "choose one of these")
-        if self.ep > 1:
-            refuse(ValueError, "Plan", f"ep={self.ep}", "ep=1: this model has no experts", "leave ep out")
+        if self.dp % self.ep:
+            refuse(ValueError, "Plan", f"ep={self.ep} for dp={self.dp}", "ep that divides dp", "change ep or dp")
 
     @property
     def ranks(self) -> int:
@@ -90,6 +90,11 @@ class Plan:
             refuse(ValueError, who, f"tp={self.tp} for ffn={sizes.ffn}", "a feature for each rank", "lower tp")
         if self.tp > sizes.vocab:
             refuse(ValueError, who, f"tp={self.tp} for vocab={sizes.vocab}", "a class for each rank", "lower tp")
+        if self.ep > 1 and not sizes.experts:
+            refuse(ValueError, who, f"ep={self.ep} for a model without experts", "ep=1", "leave ep out, or set experts")
+        if self.ep > max(sizes.experts, 1):
+            got = f"ep={self.ep} for {sizes.experts} experts"
+            refuse(ValueError, who, got, "an expert for each rank", "lower ep, or take more experts")
         shards = self.cp * (self.tp if self.sp else 1)
         if shards > sizes.context:
             got = f"{shards} shards of sequences of {sizes.context} tokens"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -15,18 +15,19 @@ import numpy as np
 from collectives import ring_allgather, ring_allreduce
 from collectives.arrays import Array, block_bounds
 from parallel.arguments import refuse
+from parallel.experts.layer import Experts, Load
 from parallel.precision import sum_dtype
 from parallel.strategies import sum_gradients
 from training.cut import make_cut
 from training.ledger import Ledger
 from training.mesh import Mesh
-from training.model import Layer, Microbatch, Step, layers_of_stage
+from training.model import Block, Layer, Microbatch, Step, layers_of_stage
 from training.optimizers import AdamW, Optimizer
 from training.parts import initial, part_of
 from training.plan import Plan
 from training.precision import DynamicScale, checked_dtype, checked_scale
 from training.runner import Runner
-from training.sizes import GPTSizes
+from training.sizes import GPTSizes, is_of_experts
 from training.states import Arrays, UnitState
 from training.text import IGNORED, Batch, checked_batch, text_batch
 
@@ -38,7 +39,8 @@ Data = Callable[[int, int, int, int, int], Batch]
 class History:
     """What training has shown, step by step, the same on every rank.
 
-    losses:     The mean loss.
+    losses:     The mean cross entropy.
+    auxiliary:  What the losses of experts' routers add to it, each with its weight; the gradient is that of the sum.
     grad_norms: The gradient's norm, unscaled and unclipped; infinity where a gradient overflowed.
     scales:     By what the loss was multiplied for the backward.
     skipped:    The numbers of the steps in which a gradient overflowed, so that nothing was updated.
@@ -46,6 +48,7 @@ class History:
 
     losses: list[float] = field(default_factory=list)
     grad_norms: list[float] = field(default_factory=list)
+    auxiliary: list[float] = field(default_factory=list)
     scales: list[float] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
 
@@ -93,12 +96,16 @@ class Trainer:
     def _place(self) -> None:
         """Find this rank's place in the mesh, its tokens and its layers."""
         plan, sizes = self.plan, self.sizes
-        self.mesh = Mesh(self.comm, pp=plan.pp, dp=plan.dp, cp=plan.cp, tp=plan.tp)
+        self.mesh = Mesh(self.comm, pp=plan.pp, copies=plan.dp // plan.ep, ep=plan.ep, cp=plan.cp, tp=plan.tp)
         self.pipe, self.tensor = self.mesh.along("pp"), self.mesh.along("tp")
-        self.context, self.of_data = self.mesh.along("cp"), self.mesh.along("dp", "cp")
+        self.context, self.of_data = self.mesh.along("cp"), self.mesh.along("copies", "ep", "cp")
+        expert = self.mesh.along("ep") if plan.ep > 1 else None
+        # The ranks that have the same experts.
+        self.of_experts = self.mesh.along("copies", "cp") if plan.ep > 1 else self.of_data
         self.cut = make_cut(
-            plan, sizes, self.context, self.tensor, seed=self.seed, dropout=self.dropout, smoothing=self.label_smoothing
-        )
+            plan, sizes, self.context, self.tensor, expert=expert, batch=self.batch,
+            seed=self.seed, dropout=self.dropout, smoothing=self.label_smoothing,
+        )  # fmt: skip
         self.schedule = plan.pipeline()
         self.stages = {stage: self._layers(stage) for stage in self.schedule.stages_of(self.pipe.rank)}
 
@@ -115,9 +122,11 @@ class Trainer:
         self.states: dict[str, UnitState] = {}
         for unit, shapes in sizes.units().items():
             if unit in mine:
-                parts = {name: part_of(sizes, unit, name, plan.tp, self.tensor.rank) for name in shapes}
+                here = self._experts_here(shapes) if is_of_experts(unit) else shapes
+                parts = {name: part_of(sizes, unit, name, plan.tp, self.tensor.rank) for name in here}
                 finish = strategy.finish if unit.startswith("block") else partial(self._finish, unit)
-                state = UnitState(parts, self.of_data, plan.zero, self.optimizer, self.dtype, finish)
+                data = self.of_experts if is_of_experts(unit) else self.of_data
+                state = UnitState(parts, data, plan.zero, self.optimizer, self.dtype, finish)
                 state.fill({name: part.of(initial(sizes, unit, name, self.seed)) for name, part in parts.items()})
                 self.states[unit] = state
         self.ties: dict[str, Any] = {}
@@ -128,6 +137,12 @@ class Trainer:
                     groups[holders] = self.pipe.Split(int(self.pipe.rank in holders), self.pipe.rank)
                 if self.pipe.rank in holders:
                     self.ties[unit] = groups[holders]
+
+    def _experts_here(self, names: Iterable[str]) -> list[str]:
+        """Return the parameters of the experts that this rank has."""
+        bounds = block_bounds(self.sizes.experts, self.plan.ep)
+        here = range(bounds[self.mesh.at["ep"]], bounds[self.mesh.at["ep"] + 1])
+        return [name for name in names if int(name.partition(".")[0]) in here]
 
     def _holders(self) -> dict[str, tuple[int, ...]]:
         """Return which ranks of the pipeline have each unit: both ends the table, all copies of a stage its blocks."""
@@ -163,6 +178,8 @@ class Trainer:
         batches, total = self._microbatches(step)
         for state in self.states.values():
             state.begin()
+        for experts in self.experts().values():
+            experts.begin(self.scale)
         shapes = [(len(each.tokens), len(self.cut.positions), self.sizes.hidden) for each in batches]
         if self.ledger:
             self.ledger.note("batch", batches)
@@ -182,7 +199,7 @@ class Trainer:
             for state in self.states.values():
                 state.end()
             self._sum_ties()
-            loss, norm = self._loss_and_norm(loss)
+            loss, norm, auxiliary = self._loss_and_norm(loss)
         overflowed = self._has_overflowed(step, loss, norm)
         history = self.history
         if overflowed:
@@ -192,6 +209,7 @@ class Trainer:
             for state in self.states.values():
                 state.update(step - len(history.skipped), factor)
         history.losses.append(loss)
+        history.auxiliary.append(auxiliary)
         history.grad_norms.append(np.inf if overflowed else norm)
         history.scales.append(self.scale)
         if isinstance(self.scaling, DynamicScale):
@@ -227,17 +245,28 @@ class Trainer:
         if not total:
             refuse(ValueError, "train", f"no token that counts in step {step}", "1 or more", "give some a label")
         bounds = block_bounds(self.batch, plan.dp)
-        begin, end = bounds[self.mesh.at["dp"]], bounds[self.mesh.at["dp"] + 1]
+        place = self.mesh.at["copies"] * plan.ep + self.mesh.at["ep"]
+        begin, end = bounds[place], bounds[place + 1]
         inner = [begin + each for each in block_bounds(end - begin, plan.microbatches)]
         take = [(slice(low, high), self.cut.tokens) for low, high in pairwise(inner)]
-        return [Microbatch(whole.tokens[place], whole.labels[place], place[0].start) for place in take], total
+        return [Microbatch(whole.tokens[each], whole.labels[each], each[0].start) for each in take], total
 
-    def _loss_and_norm(self, loss: float) -> tuple[float, float]:
-        """Return the loss and the gradient's norm of the whole step, from what each rank counts as its own."""
+    def _loss_and_norm(self, loss: float) -> tuple[float, float, float]:
+        """Return loss, gradient's norm and routers' losses of the step, from what each rank counts as its own."""
         squares = sum(state.square() for state in self.counted_states().values())
-        shares = np.array([loss if self.tensor.rank == 0 else 0.0, squares])
+        auxiliary = sum(load.balance + load.z_loss for loads in self.loads().values() for load in loads)
+        shares = np.array([loss if self.tensor.rank == 0 else 0.0, squares, auxiliary])
         total = ring_allreduce(self.comm, shares)
-        return float(total[0]), float(np.sqrt(total[1])) / self.scale
+        return float(total[0]), float(np.sqrt(total[1])) / self.scale, float(total[2])
+
+    def experts(self) -> dict[str, Experts]:
+        """Return the experts of this rank's blocks."""
+        layers = [layer for stage in self.stages.values() for layer in stage]
+        return {each.unit: each.experts for each in layers if isinstance(each, Block) and each.experts is not None}
+
+    def loads(self) -> dict[str, list[Load]]:
+        """Return, block by block, what each microbatch of the last step asked of experts, in the backward's order."""
+        return {unit: experts.loads for unit, experts in self.experts().items()}
 
 
 def _checked_share(name: str, share: Any) -> float:
@@ -284,7 +313,7 @@ def whole_parameters(trainer: Trainer) -> dict[str, Array]:
         views = _own_views(state) if state else {}
         for name, shape in shapes.items():
             whole = np.zeros(shape, sum_dtype(trainer.dtype))
-            if state:
+            if state and name in views:
                 part = state.parts[name]
                 where = tuple(part.places if axis == part.axis else slice(None) for axis in range(len(shape)))
                 whole[where] = views[name]

@@ -8,6 +8,7 @@ import numpy as np
 
 from collectives import alltoallv
 from collectives.arrays import Array, block_bounds, block_sizes
+from parallel.precision import wire
 
 
 class Exchange:
@@ -68,4 +69,5 @@ class Exchange:
 
     def _move(self, rows: Array, to: Array, come: Array) -> Array:
         n = rows.shape[1]
-        return alltoallv(self.comm, rows.reshape(-1), (to * n).tolist(), (come * n).tolist()).reshape(-1, n)
+        came = alltoallv(self.comm, wire(rows).reshape(-1), (to * n).tolist(), (come * n).tolist())
+        return came.view(rows.dtype).reshape(-1, n)

@@ -21,6 +21,7 @@ from parallel.experts.exchange import Exchange
 from parallel.experts.routing import Choice, Routing, losses, route, route_backward
 from parallel.layers import gelu, linear, linear_input_backward, rows
 from parallel.parameters import Parameters
+from parallel.precision import rounded, wide
 
 Products = dict[str, tuple[Array, Array]]
 
@@ -64,7 +65,7 @@ class Experts:
     comm:    the ranks among which experts are shared out, each with tokens of its own; None if this rank has all.
     context: the ranks that have other tokens of the same sequences, or None.
     leads:   whether this rank counts these losses: of ranks with the same tokens one does.
-    loads:   of each input half since they were last cleared.
+    loads:   of each input half since the step began.
     """
 
     def __init__(
@@ -79,6 +80,11 @@ class Experts:
         self.tokens = sum(map(len, positions))
         bounds = block_bounds(routing.experts, p)
         self.here = range(bounds[rank], bounds[rank + 1])
+        self.begin()
+
+    def begin(self, scale: float = 1.0) -> None:
+        """Begin a step. scale: by what gradients of the model's own loss are multiplied."""
+        self.scale = scale
         self.loads: list[Load] = []
 
     def forward(self, parameters: Parameters, x: Array, selective: bool = False) -> tuple[Array, Saved]:
@@ -90,17 +96,18 @@ class Experts:
         Cost:  with `comm` two all-to-alls of the vectors of tokens, and one of counts; with `context` see `route`.
         """
         flat = rows(x)
-        choice = route(self.routing, flat @ parameters["w_router"], len(x), self.context, self.positions)
+        logits = wide(flat) @ wide(parameters["w_router"])
+        choice = route(self.routing, logits, len(x), self.context, self.positions)
         exchange = Exchange(self.comm, self.routing.experts, choice.chosen, choice.kept)
         came = exchange.go(exchange.rows(flat))
         parts = self._parts(exchange)
         up = self._each("w_up", parameters, came, parts, linear)
         active, slope = gelu(up)
         returned = exchange.back(self._each("w_down", parameters, active, parts, linear))
-        y = np.zeros_like(flat)
-        exchange.add(returned * _gates(choice, exchange), y)
+        y = np.zeros(flat.shape, logits.dtype)
+        exchange.add(wide(returned) * _gates(choice, exchange), y)
         saved = Saved(choice, exchange, came, active, slope, returned)
-        return y.reshape(x.shape), saved._replace(active=up, slope=None) if selective else saved
+        return rounded(y, x.dtype).reshape(x.shape), saved._replace(active=up, slope=None) if selective else saved
 
     def input_backward(self, parameters: Parameters, saved: Saved, x: Array, d_y: Array) -> tuple[Array, Products]:
         """Return the gradient of x, and for each matrix its input and the gradient of its output.
@@ -112,21 +119,22 @@ class Experts:
         choice, exchange, came, active, slope, returned = saved
         flat = rows(d_y)
         of_rows, parts = exchange.rows(flat), self._parts(exchange)
-        d_gates = np.zeros(choice.gates.shape, d_y.dtype)
-        d_gates.reshape(-1)[exchange.slots] = np.vecdot(of_rows, returned)
-        d_down = exchange.go(of_rows * _gates(choice, exchange))
+        d_gates = np.zeros_like(choice.gates)
+        d_gates.reshape(-1)[exchange.slots] = np.vecdot(wide(of_rows), wide(returned))
+        d_down = exchange.go(rounded(wide(of_rows) * _gates(choice, exchange), d_y.dtype))
         d_up = self._each("w_down", parameters, d_down, parts, _input_backward)
         d_up *= slope
-        d_x = np.zeros_like(flat)
-        exchange.add(exchange.back(self._each("w_up", parameters, d_up, parts, _input_backward)), d_x)
-        d_logits = route_backward(self.routing, choice, d_gates, self.tokens, self.total, self.leads)
-        d_x += d_logits @ parameters["w_router"].T
+        d_rows = exchange.back(self._each("w_up", parameters, d_up, parts, _input_backward))
+        weight = self.scale if self.leads else 0.0
+        d_logits = route_backward(self.routing, choice, d_gates, self.tokens, self.total, weight)
+        d_x: Array = d_logits @ wide(parameters["w_router"]).T
+        exchange.add(wide(d_rows), d_x)
         self._note(choice)
         products: Products = {"w_router": (x, d_logits.reshape(*d_y.shape[:2], d_logits.shape[1]))}
         for e, part in zip(self.here, parts, strict=True):
             products[f"{e}.w_up"] = came[None, part], d_up[None, part]
             products[f"{e}.w_down"] = active[None, part], d_down[None, part]
-        return d_x.reshape(d_y.shape), products
+        return rounded(d_x, d_y.dtype).reshape(d_y.shape), products
 
     def _note(self, choice: Choice) -> None:
         slots = choice.chosen.reshape(-1), choice.chosen[choice.kept]

@@ -170,19 +170,19 @@ def losses(routing: Routing, choice: Choice, tokens: int, total: int) -> tuple[f
     return float(balance), float(choice.norms @ choice.norms) * routing.z_loss / total
 
 
-def route_backward(routing: Routing, choice: Choice, d_gates: Array, tokens: int, total: int, leads: bool) -> Array:
-    """Return the gradient of the logits; the two losses, which all ranks of a group know, count on the one that leads.
+def route_backward(routing: Routing, choice: Choice, d_gates: Array, tokens: int, total: int, weight: float) -> Array:
+    """Return the gradient of the logits; those of the two losses times `weight`: 0 if another rank counts them.
 
     Counts have no gradient: they are whole numbers.
     """
     d = np.zeros_like(choice.probabilities)
     np.put_along_axis(d, choice.chosen, d_gates, 1)
-    if leads and routing.balance:
+    if weight and routing.balance:
         by_sequence = _by_sequence(d, len(choice.asked))
-        by_sequence += (choice.asked * _balance_weight(routing, tokens, total))[:, None].astype(d.dtype)
+        by_sequence += (choice.asked * (weight * _balance_weight(routing, tokens, total)))[:, None].astype(d.dtype)
     d_logits = softmax_backward(choice.probabilities, d)
-    if leads and routing.z_loss:
-        d_logits += choice.probabilities * (choice.norms * (2 * routing.z_loss / total))[:, None]
+    if weight and routing.z_loss:
+        d_logits += choice.probabilities * (choice.norms * (2 * weight * routing.z_loss / total))[:, None]
     return d_logits
 
 

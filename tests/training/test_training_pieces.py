@@ -375,9 +375,16 @@ def test_training_learns() -> None:
     assert losses[-1] < 2.1
 
 
-def test_gradients_are_those_of_finite_differences() -> None:
+DENSE = GPTSizes(vocab=7, context=5, hidden=6, heads=2, kv_heads=1, ffn=7, layers=2)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [DENSE, replace(DENSE, experts=3, shared_experts=1, capacity_factor=0.8, balance=0.5, z_loss=0.1)],
+    ids=["dense", "experts"],
+)
+def test_gradients_are_those_of_finite_differences(sizes: GPTSizes) -> None:
     """Of some numbers of each parameter: by how much the loss changes when one is moved a little each way."""
-    sizes = GPTSizes(vocab=7, context=5, hidden=6, heads=2, kv_heads=1, ffn=7, layers=2)
     step, rng = 1e-5, np.random.default_rng(0)
 
     def loss_with(unit: str, place: int, by: float) -> float:
@@ -385,7 +392,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
             trainer = Trainer(comm, sizes=sizes, batch=2, optimizer=SGD(rate=0.0))
             trainer.states[unit].x[place] += by
             trainer.step()
-            return trainer.history.losses[0]
+            return trainer.history.losses[0] + trainer.history.auxiliary[0]
 
         return ranks.run(program, 1).results[0]
 

@@ -97,7 +97,7 @@ def _traffic(share: Share, rank: int, widths: Widths) -> Traffic:
     sent["data"], sent["shared"] = _data(share), _shared(share)
     messages = {kind: each.messages for kind, each in sent.items()}
     n_bytes = {kind: each.n_bytes(widths) for kind, each in sent.items()}
-    loss = allreduce([2], share.plan.ranks, rank)
+    loss = allreduce([3], share.plan.ranks, rank)
     return Traffic(messages | {"loss": loss.messages}, n_bytes | {"loss": loss.numbers * 8})
 
 
