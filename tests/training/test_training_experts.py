@@ -18,7 +18,8 @@ ALL = replace(DROPLESS, experts=2, balance=0.0)
 EACH = [
     Plan(microbatches=3), Plan(dp=3), Plan(dp=2, ep=2), Plan(dp=4, ep=2, zero=1),
     Plan(dp=3, ep=3, zero=2, microbatches=2), Plan(dp=4, ep=2, zero=3, microbatches=2), Plan(tp=3),
-    Plan(tp=2, sp=True), Plan(cp=3), Plan(cp=2, context="ulysses"), Plan(pp=2, microbatches=3, schedule="zb-h2"), Plan(dp=2, ep=2, cp=2, zero=3),
+    Plan(tp=2, sp=True), Plan(cp=3), Plan(cp=2, context="ulysses"),
+    Plan(pp=2, microbatches=3, schedule="zb-h2"), Plan(dp=2, ep=2, cp=2, zero=3),
     Plan(dp=2, ep=2, tp=2, sp=True, zero=1), Plan(dp=2, ep=2, pp=2, microbatches=4, schedule="zb-v", zero=2),
     Plan(dp=2, ep=2, pp=2, microbatches=4, schedule="dualpipe"), Plan(dp=2, ep=2, tp=2, recompute="full"),
     Plan(dp=2, ep=2, tp=2, sp=True, recompute="selective"), Plan(dp=2, ep=2, cp=2, tp=2, microbatches=2),
