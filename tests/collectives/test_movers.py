@@ -56,7 +56,7 @@ def test_claim_of_movers_holds_for_every_dtype_layout_and_out(claim: str) -> Non
     ranks.run(all_cases, 3, check=True)
 
 
-@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("p", [1, 3])
 def test_every_claim_of_movers_holds_on_real_mpi(p: int) -> None:
     run = launch(p, [str(MPI_PROGRAM)], timeout_s=240)
     assert run.returncode == 0, run.stderr

@@ -22,7 +22,6 @@ from experiments.lab.options import size
 from terminals import Ended, Place, Scripts
 
 PLACES = {
-    "60 columns": Place(60),
     "80 columns": Place(80),
     "120 columns, no colour": Place(120, settings={"NO_COLOR": "1"}),
     "60 columns of ASCII": Place(60, encoding="ascii"),

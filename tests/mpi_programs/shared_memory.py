@@ -63,8 +63,8 @@ def barrier_holds():
     """No rank leaves a barrier before all have entered, which each says in memory that all see."""
     for barrier in (collectives.flag_barrier, collectives.dissemination_barrier):
         entered = ranks.shared_array(comm, 8, int)  # a line of its own
-        for turn in range(1, 2000):
-            if turn % 200 == rank:
+        for turn in range(1, 600):
+            if turn % 60 == rank:
                 sum(range(20_000))
             entered.local[0] = turn
             barrier(comm)
@@ -84,7 +84,7 @@ def barriers_of_several():
                     barrier(each)
             with ranks.checked(ring) as child:
                 barrier(child)
-        for _ in range(2500):  # more than MPICH has room for at a time
+        for _ in range(2100):  # more than MPICH has room for at a time
             child = comm.Dup()
             for _ in range(3):
                 barrier(child)

@@ -82,7 +82,7 @@ def test_every_bit_is_kept_where_one_rank_alone_has_special_values(name: str, sp
     assert np.array_equal(np.concatenate(run.results).view(integers), bitonic_sort(x.ravel()).view(integers))
 
 
-@pytest.mark.parametrize("p", [1, 2, 3, 4])
+@pytest.mark.parametrize("p", [1, 2, 3])
 def test_every_claim_holds_on_real_mpi(p: int) -> None:
     run = launch(p, [str(PROGRAM)], timeout_s=240)
     assert run.returncode == 0, run.stderr
