@@ -9,12 +9,14 @@
 A `Plan` says how the model, the sequences and the work are cut; `train` runs on simulated ranks and on real MPI alike.
 """
 
-from training.checkpoint import CheckpointError, last_checkpoint, load_checkpoint, save_checkpoint
+from training.checkpoint import CheckpointError, last_checkpoint
 from training.ledger import Ledger
+from training.loading import load_checkpoint
 from training.loop import train
 from training.optimizers import SGD, AdamW, WarmupCosine
 from training.plan import Plan
 from training.precision import DynamicScale
+from training.saving import save_checkpoint
 from training.sizes import GPTSizes
 from training.text import Batch, spelled, text_batch
 from training.trainer import History, Trainer, whole_parameters

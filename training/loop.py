@@ -9,10 +9,12 @@ import numpy as np
 
 from parallel import keep_freed_memory
 from parallel.arguments import refuse
-from training.checkpoint import load_checkpoint, newest_on_all, save_checkpoint
+from training.checkpoint import newest_on_all
+from training.loading import load_checkpoint
 from training.optimizers import Optimizer
 from training.plan import Plan
 from training.precision import DynamicScale
+from training.saving import save_checkpoint
 from training.sizes import GPTSizes
 from training.text import text_batch
 from training.trainer import Data, History, Trainer, check_alike

@@ -201,12 +201,13 @@ class UnitState:
         if factor != 1:
             gradient *= factor
         x = self._updated_here()
-        self.optimizer.update(step, self.updated_arrays()["x"], gradient, self.moments, self.decayed())
+        self.optimizer.update(step, self.updated_arrays()["x"], gradient, self.moments, self.decayed)
         if self.master is not None:
             x[:] = self.master
         if self.zero in (1, 2):
             ring_allgather(self.data, x, counts=self.counts, out=self.x)
 
+    @cached_property
     def decayed(self) -> list[slice]:
         """Return which parts of what this rank updates decay: those of matrices."""
         begin, end = self.updated.start, self.updated.stop

@@ -77,7 +77,8 @@ class Trainer:
         loss_scale: float | DynamicScale | None = None,
     ) -> None:
         # First: what is wrong is so on all ranks.
-        check_alike(comm, (plan, sizes, batch, seed, optimizer, dtype, dropout, label_smoothing, loss_scale))
+        settings = plan, sizes, batch, seed, optimizer, dtype, dropout, label_smoothing, loss_scale
+        check_alike(comm, (*settings, getattr(data, "__qualname__", data)))
         self.comm, self.plan = comm, Plan() if plan is None else plan
         self.sizes = GPTSizes() if sizes is None else sizes
         self.batch, self.seed, self.data = batch, seed, data

@@ -233,7 +233,8 @@ def nothing_clipped() -> AbstractContextManager[None]:
 
 def everything_decays() -> AbstractContextManager[None]:
     """A flat shard forgets which of its parameters decay."""
-    return changed(UnitState, decayed=lambda original: lambda self: [slice(0, self.updated.stop - self.updated.start)])
+    everything = property(lambda self: [slice(0, self.updated.stop - self.updated.start)])
+    return changed(UnitState, decayed=lambda original: everything)
 
 
 def padded_offsets() -> AbstractContextManager[None]:

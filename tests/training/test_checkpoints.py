@@ -19,12 +19,13 @@ from training import (
     GPTSizes,
     Plan,
     Trainer,
+    WarmupCosine,
     last_checkpoint,
     load_checkpoint,
     save_checkpoint,
     train,
 )
-from training.checkpoint import boxes
+from training.saving import boxes
 
 SIZES = GPTSizes(vocab=7, context=6, hidden=8, heads=4, kv_heads=2, ffn=9, layers=4)
 PLANS = [
@@ -146,17 +147,17 @@ def test_a_rank_killed_at_any_moment_of_a_save_leaves_the_last_good_one(
 
         return call
 
-    from training import checkpoint
+    from training import saving
 
     for name in names:
-        monkeypatch.setattr(checkpoint.os, name, before(name))
-    write = checkpoint._write_pieces
+        monkeypatch.setattr(saving.os, name, before(name))
+    write = saving._write_pieces
 
     def write_pieces(path: Path, pieces: Any) -> int:
         rank[0] = int(path.stem.split("-")[1])
         return write(path, pieces)
 
-    monkeypatch.setattr(checkpoint, "_write_pieces", write_pieces)
+    monkeypatch.setattr(saving, "_write_pieces", write_pieces)
     for moment in range(10):
         folder = tmp_path / str(moment)
         shutil.copytree(tmp_path / "good", folder)
@@ -174,17 +175,17 @@ def test_a_rank_killed_at_any_moment_of_a_save_leaves_the_last_good_one(
 
 
 def test_a_rank_that_cannot_write_is_an_error_on_every_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import checkpoint
+    from training import saving
 
     good = save_after(tmp_path, Plan(), steps=1)
-    write = checkpoint._write_pieces
+    write = saving._write_pieces
 
     def full_on_rank_1(path: Path, pieces: Any) -> int:
         if path.stem == "rank-1":
             raise OSError(28, "No space left on device")
         return write(path, pieces)
 
-    monkeypatch.setattr(checkpoint, "_write_pieces", full_on_rank_1)
+    monkeypatch.setattr(saving, "_write_pieces", full_on_rank_1)
 
     def program(comm: Any) -> str:
         trainer = trainer_of(comm, Plan(dp=3))
@@ -204,7 +205,8 @@ def test_a_rank_that_cannot_write_is_an_error_on_every_rank(tmp_path: Path, monk
     [
         ({"sizes": GPTSizes(vocab=8, context=6, hidden=8, heads=4, kv_heads=2, ffn=9, layers=4)}, "sizes"),
         ({"dtype": np.float32}, "dtype"),
-        ({"optimizer": SGD()}, "moments"),
+        ({"optimizer": SGD(momentum=0.9)}, "optimizer"),
+        ({"optimizer": type("AdamW", (SGD,), {})()}, "moments"),
         ({"batch": 9}, "batch"),
         ({"seed": 4}, "seed"),
     ],
@@ -213,6 +215,18 @@ def test_a_rank_that_cannot_write_is_an_error_on_every_rank(tmp_path: Path, monk
 def test_a_checkpoint_of_another_training_is_refused(saved: list[Path], changed: dict[str, Any], said: str) -> None:
     with pytest.raises(CheckpointError, match=f"load_checkpoint: got {said} .* expected .* remedy"):
         ranks.run(lambda comm: load_checkpoint(trainer_of(comm, Plan(), **changed), saved[0]), 1)
+
+
+def test_settings_of_the_optimiser_may_change_on_the_way(saved: list[Path]) -> None:
+    optimizer = AdamW(rate=WarmupCosine(0.02, 1, 9), decay=0.0, clip=None)
+
+    def program(comm: Any) -> float:
+        trainer = trainer_of(comm, Plan(), optimizer=optimizer)
+        load_checkpoint(trainer, saved[0])
+        trainer.step()
+        return float(trainer.history.grad_norms[2])
+
+    assert ranks.run(program, 1).results[0] == pytest.approx(uninterrupted()[1][2], rel=1e-10)
 
 
 def damage_file(path: Path) -> None:
@@ -288,12 +302,12 @@ def test_a_folder_that_not_all_ranks_see_is_an_error_on_every_rank(tmp_path: Pat
 
 
 def test_a_folder_counts_only_when_the_names_in_it_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import checkpoint
+    from training import saving
 
     said: list[str] = []
-    sync, rename = checkpoint._sync, os.rename
-    monkeypatch.setattr(checkpoint, "_sync", lambda folder: (said.append(folder.name), sync(folder)))
-    monkeypatch.setattr(checkpoint.os, "rename", lambda a, b: (said.append("rename"), rename(a, b)))
+    sync, rename = saving._sync, os.rename
+    monkeypatch.setattr(saving, "_sync", lambda folder: (said.append(folder.name), sync(folder)))
+    monkeypatch.setattr(saving.os, "rename", lambda a, b: (said.append("rename"), rename(a, b)))
     save_after(tmp_path, Plan(), steps=1)
     assert said == [".step-00000001.partial", "rename", tmp_path.name]
 

@@ -261,6 +261,7 @@ def test_ranks_that_were_told_different_things_all_get_the_same_error() -> None:
     [
         lambda rank: {"plan": Plan(dp=2 + rank)}, lambda rank: {"steps": 1 + rank},
         lambda rank: {"dtype": np.float16 if rank else np.float64}, lambda rank: {"folder": "unused" if rank else None},
+        lambda rank: {"data": changed_batch if rank else text_batch},
     ],
 )  # fmt: skip
 def test_whatever_ranks_were_told_differently_is_the_same_error_on_both(differ: Any) -> None:

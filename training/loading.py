@@ -1,0 +1,116 @@
+"""Reading a checkpoint: every rank takes its part of each array out of the pieces of all files."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from collectives.arrays import Array
+from parallel.arguments import refuse
+from parallel.precision import sum_dtype
+from training.checkpoint import FORMAT, MANIFEST, Box, CheckpointError, manifest_of, newest_on_all, together
+from training.precision import DynamicScale
+from training.trainer import Trainer
+
+_HISTORY = ("losses", "grad_norms", "auxiliary", "scales", "skipped")
+_NEEDED = {"files": dict, **dict.fromkeys(_HISTORY, list)}
+
+
+def load_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
+    """Read the newest checkpoint of `folder` into a trainer, whatever its plan; return its folder. All ranks call it.
+
+    Training goes on as if nothing had happened: step, history and optimiser state are those of the checkpoint. float32,
+    bfloat16 and float16 may go on from each other, since all keep parameters and moments in float32. Settings of the
+    optimiser, dropout, smoothing and data are the trainer's: a rate may change on the way, the kind of optimiser not.
+
+    Raises: CheckpointError on every rank, with the trainer unchanged, if there is none, it is damaged, or it is of
+            another model, dtype, optimiser, batch or seed.
+    """
+    comm = trainer.comm
+    path = newest_on_all(comm, folder)
+    if path is None:
+        refuse(CheckpointError, "load_checkpoint", f"{folder} without a checkpoint", "step-...", "save one there")
+    found: list[tuple[dict[str, Any], dict[str, dict[str, dict[str, Array]]]]] = []
+
+    def read() -> None:
+        manifest = _read_manifest(trainer, path)
+        found.append((manifest, _read_states(trainer, path, manifest)))
+
+    together(comm, "load_checkpoint", read)
+    manifest, states = found[0]
+    for unit, kinds in states.items():
+        for kind, values in kinds.items():
+            trainer.states[unit].fill(values, kind)
+    for name in _HISTORY:
+        getattr(trainer.history, name)[:] = manifest[name]
+    if isinstance(trainer.scaling, DynamicScale) and manifest.get("next_scale"):
+        trainer.scale = manifest["next_scale"]
+    return path
+
+
+def _read_manifest(trainer: Trainer, path: Path) -> dict[str, Any]:
+    """Return the manifest; raise unless it is of this training."""
+    who = "load_checkpoint"
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError) as problem:
+        refuse(CheckpointError, who, f"{path}: {problem}", "a manifest", "take another checkpoint")
+    whole = isinstance(manifest, dict) and all(isinstance(manifest.get(name), kind) for name, kind in _NEEDED.items())
+    if not isinstance(manifest, dict) or not whole or manifest.get("format") != FORMAT:
+        refuse(CheckpointError, who, f"{path / MANIFEST}", f"a manifest of format {FORMAT}", "take another checkpoint")
+    ours = manifest_of(trainer)
+    for name in ("sizes", "kept", "optimizer", "moments", "batch", "seed"):
+        said = "dtype" if name == "kept" else name
+        if manifest.get(name) != ours[name]:
+            got, expected = f"{said} {manifest.get(name)} in {path}", f"{ours[name]}, as this trainer has"
+            refuse(CheckpointError, who, got, expected, f"make the trainer with the {said} of the checkpoint")
+    return manifest
+
+
+def _read_states(trainer: Trainer, path: Path, manifest: dict[str, Any]) -> dict[str, dict[str, dict[str, Array]]]:
+    """Return this rank's part of every array: unit -> "x" or a moment -> name -> values."""
+    who, found = "load_checkpoint", {}
+    for file, checksum in manifest["files"].items():
+        try:
+            data = (path / file).read_bytes()
+        except OSError as problem:
+            refuse(CheckpointError, who, f"{path / file}: {problem.strerror}", "a file", "take another checkpoint")
+        if zlib.crc32(data) != checksum:
+            got = f"{path / file} with checksum {zlib.crc32(data)}"
+            refuse(CheckpointError, who, got, f"{checksum}: the file is damaged", "take another checkpoint")
+        with np.load(io.BytesIO(data)) as pieces:
+            for key in pieces.files:
+                found[key] = pieces[key]
+    by_array: dict[str, list[tuple[Box, Array]]] = {}
+    for key, values in found.items():
+        kind, name, place = key.split("/")
+        box = tuple(slice(*map(int, each.split(":"))) for each in place.split(","))
+        by_array.setdefault(f"{kind}/{name}", []).append((box, values))
+    return {
+        unit: {
+            kind: {
+                name: part.of(_whole(path, part.shape, by_array, f"{kind}/{unit}.{name}", sum_dtype(trainer.dtype)))
+                for name, part in state.parts.items()
+            }
+            for kind in state.updated_arrays()
+        }
+        for unit, state in trainer.states.items()
+    }
+
+
+def _whole(
+    path: Path, shape: tuple[int, ...], by_array: dict[str, list[tuple[Box, Array]]], name: str, dtype: Any
+) -> Array:
+    """Return an array from its pieces; raise if a part of it is missing."""
+    whole, filled = np.empty(shape, dtype), np.zeros(shape, np.bool_)
+    for box, values in by_array.get(name, []):
+        whole[box], filled[box] = values, True
+    if not filled.all():
+        got = f"{path}: {int((~filled).sum())} of {filled.size} numbers of {name} missing"
+        refuse(CheckpointError, "load_checkpoint", got, "all of them", "take another checkpoint")
+    return whole
