@@ -26,7 +26,7 @@ import numpy as np
 
 from collectives import ring_allgather, ring_allreduce, ring_reduce_scatter
 from collectives.arrays import Array, block_bounds, block_sizes
-from parallel.precision import SIXTEEN, sum_dtype
+from parallel.precision import SIXTEEN, rounded, sum_dtype
 from ranks import start
 from training.ledger import Ledger
 from training.optimizers import Optimizer
@@ -203,7 +203,7 @@ class UnitState:
         x = self._updated_here()
         self.optimizer.update(step, self.updated_arrays()["x"], gradient, self.moments, self.decayed)
         if self.master is not None:
-            x[:] = self.master
+            x[:] = rounded(self.master, x.dtype)
         if self.zero in (1, 2):
             ring_allgather(self.data, x, counts=self.counts, out=self.x)
 

@@ -23,6 +23,7 @@ from collectives import ring_allreduce
 from experiments.lab.training_faults import changed
 from parallel import local_attention, ulysses_attention
 from parallel.attention.local import Kernel
+from parallel.precision import wide
 from training import Batch
 from training.text import IGNORED
 
@@ -38,7 +39,7 @@ def norm_again(saved: Any, gain: Any, bias: Any) -> Any:
 
 
 def norm_backward(saved: Any, gain: Any, d_y: Any) -> Any:
-    return d_y * gain, (d_y * saved).sum((0, 1)), d_y.sum((0, 1))
+    return d_y * gain, (wide(d_y) * wide(saved)).sum((0, 1)), wide(d_y).sum((0, 1))
 
 
 def ramp(x: Any) -> Any:
