@@ -220,11 +220,12 @@ class Trainer:
         """Return whether a gradient has overflowed, which all ranks know by the norm; raise if no scale can help."""
         if np.isfinite(loss) and np.isfinite(norm):
             return False
-        got, remedy = f"loss {loss}, gradient norm {norm} in step {step}", "lower the learning rate, or clip"
-        if self.scale > 1:
-            if np.isfinite(loss) and isinstance(self.scaling, DynamicScale):
+        remedy = "lower the learning rate, or clip"
+        if np.isfinite(loss) and self.scale > 1:
+            if isinstance(self.scaling, DynamicScale):
                 return True
-            got, remedy = f"{got} with loss scale {self.scale:g}", f"{remedy}, or lower loss_scale"
+            remedy = f"lower loss_scale, which is {self.scale:g}"
+        got = f"loss {loss}, gradient norm {norm} in step {step}"
         refuse(FloatingPointError, "train", got, "finite numbers", f"{remedy}; parameters are as before the step")
 
     def _sum_ties(self) -> None:
