@@ -14,8 +14,9 @@ import numpy as np
 
 from collectives import ring_allreduce
 from parallel import SequenceParallel
+from parallel.precision import BFLOAT16, rounded, wide
 from parallel.tensor import vocabulary
-from training import Batch, Plan, model, runner, text_batch
+from training import Batch, DynamicScale, Plan, model, runner, text_batch
 from training.cut import Cut
 from training.pipeline import Op
 from training.runner import Mail, Runner
@@ -65,13 +66,6 @@ def unequal_batch(seed: int, step: int, sequences: int, context: int, vocab: int
     batch = text_batch(seed, step, sequences, context, vocab)
     lengths = np.random.default_rng([seed, step, sequences]).integers(1, context + 1, (sequences, 1))
     return Batch(batch.tokens, np.where(np.arange(context) < lengths, batch.labels, IGNORED))
-
-
-def bf16(x: Any) -> Any:
-    """Return numbers rounded to the eight bits of a bfloat16's significand, to nearest, ties to even."""
-    bits = np.asarray(x, np.float32).view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
-    return rounded.view(np.float32)
 
 
 # -- what is summed, and when ------------------------------------------------------------------------------------------
@@ -199,7 +193,7 @@ def bf16_sums() -> AbstractContextManager[None]:
     def make(original: Any) -> Any:
         def add(self: UnitState, gradients: Any) -> None:
             original(self, gradients)
-            self.gradient[:] = bf16(self.gradient)
+            self.gradient[:] = wide(rounded(self.gradient.astype(np.float32), BFLOAT16))
 
         return add
 
@@ -347,12 +341,29 @@ def masks_redrawn() -> AbstractContextManager[None]:
     return changed(model.Block, input_backward=make)
 
 
+def scaler_of_each_unit() -> AbstractContextManager[None]:
+    """Where a gradient overflows, units whose own gradients are finite are updated all the same."""
+
+    def make(original: Any) -> Any:
+        def has_overflowed(self: Trainer, step: int, loss: float, norm: float) -> bool:
+            overflowed: bool = original(self, step, loss, norm)
+            for state in self.states.values() if overflowed else ():
+                if np.isfinite(state.sum).all():
+                    state.update(step, 1 / self.scale)
+            return overflowed
+
+        return has_overflowed
+
+    return changed(Trainer, _has_overflowed=make)
+
+
 RESUMED = 10  # the step after which `restarted` goes on
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
     "unequal": {"data": unequal_batch},
     "dropout": {"dropout": 0.1},
+    "float16": {"dtype": "float16", "loss_scale": DynamicScale(2.0**24)},
     "smoothed": {"label_smoothing": 0.1},
 }
 
@@ -388,5 +399,6 @@ FAULTS = {
         Fault("masks-alike", "all copies of the model drop alike", Plan(dp=2), masks_alike, "dropout"),
         Fault("masks-apart", "ranks drop unlike of the same tokens", Plan(tp=2), masks_of_each_rank, "dropout"),
         Fault("masks-redrawn", "recomputation drops other numbers", Plan(recompute="full"), masks_redrawn, "dropout"),
+        Fault("own-scaler", "an overflow skips some units only", Plan(pp=2), scaler_of_each_unit, "float16"),
     )
 }  # fmt: skip

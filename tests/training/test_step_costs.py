@@ -11,10 +11,11 @@ import pytest
 import ranks
 from parallel.costs import saved_elements
 from training import SGD, GPTSizes, Ledger, Plan, Trainer
-from training.costs import step_memory, step_traffic
+from training.costs import model_state, step_memory, step_traffic
 from training.costs.memory import activations
 from training.costs.share import Share
 from training.pipeline.costs import messages, peak_activations
+from training.precision import Widths, widths_of
 from training_claims import SMALL, plans
 
 BATCH = 11  # uneven over ranks and microbatches
@@ -129,6 +130,26 @@ def test_a_rank_keeps_as_many_activations_as_its_schedule_says(name: str, p: int
     for rank in range(p - 1):  # the last one has the head too
         most = max(each.held["activations"] for each in memory[rank].moments)
         assert most == peak_activations(name, p, 8, chunks)[rank] * of_stage
+
+
+def test_bytes_of_model_state_are_those_of_the_paper() -> None:
+    n, d, of_paper = 7.5e9, 64, Widths(compute=2, sums=2, master=4, moment=4)
+
+    def in_gb(dtype: Any) -> list[float]:
+        return [sum(model_state(n, n / d, zero, dtype).values()) / 1e9 for zero in range(4)]
+
+    assert [round(each, 1) for each in in_gb(of_paper)] == [120.0, 31.4, 16.6, 1.9]
+    for got, bytes_ in zip(in_gb("bfloat16"), (18, 6 + 12 / d, 2 + 16 / d, 18 / d), strict=True):
+        assert got == pytest.approx(n * bytes_ / 1e9)
+    assert in_gb("float32") == pytest.approx([n * bytes_ / 1e9 for bytes_ in (16, 8 + 8 / d, 4 + 12 / d, 16 / d)])
+
+
+def test_activations_take_half_in_16_bits_but_for_statistics() -> None:
+    share = Share.of(Plan(), EVEN, 3, 0)
+    for layer, in_float32 in (("embedding", 0), ("block.0", 2 + EVEN.heads), ("head", 1)):
+        numbers = activations(share, layer, 3)
+        statistics = in_float32 * 3 * EVEN.context
+        assert activations(share, layer, 3, widths_of("float16")) == 2 * numbers + 2 * statistics
 
 
 def test_model_state_by_stage_of_zero() -> None:

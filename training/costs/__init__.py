@@ -9,7 +9,7 @@
 No formula runs or asks the code that trains: the tests hold one to the other, rank by rank and number by number.
 """
 
-from training.costs.memory import step_memory
+from training.costs.memory import model_state, step_memory
 from training.costs.traffic import Traffic, step_traffic
 
-__all__ = ["Traffic", "step_memory", "step_traffic"]
+__all__ = ["Traffic", "model_state", "step_memory", "step_traffic"]

@@ -43,6 +43,23 @@ def step_memory(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any, moments: in
     return [_Walk(share, widths, moments).account for share in shares]
 
 
+def model_state(whole: float, shard: float, zero: int, dtype: Any = "bfloat16", moments: int = 2) -> dict[str, float]:
+    """Return the bytes of parameters, gradients and optimiser state on a rank.
+
+        sum(model_state(7.5e9, 7.5e9 / 64, 1).values())  # 46406250000.0: 6 + 12/64 bytes a parameter
+
+    whole: how many parameters there are on a rank without ZeRO. shard: how many of them with it.
+
+    Source: Rajbhandari et al., arXiv 1910.02054, where gradients have 2 bytes: Widths(2, 2, 4, 4).
+    """
+    widths = widths_of(dtype)
+    return {
+        "parameters": widths.compute * (shard if zero == 3 else whole),
+        "gradients": widths.sums * (shard if zero >= 2 else whole),
+        "optimiser": (widths.master + moments * widths.moment) * (shard if zero else whole),
+    }
+
+
 class _Walk:
     """A rank's operations in order, and what each leaves in memory."""
 
@@ -50,11 +67,10 @@ class _Walk:
         self.share, self.widths, self.account = share, widths, Account()
         # Per rank of the pipeline: after which of its operations a message has arrived there, and its bytes.
         self._sent: dict[int, list[tuple[int, int]]] = {}
-        zero, units = share.plan.zero, share.units(share.pp)
+        units = share.units(share.pp)
         whole, shards = (sum(map(count, units)) for count in (share.numbers, share.shard))
-        self._add("parameters", widths.compute * (shards if zero == 3 else whole))
-        self._add("gradients", widths.sums * (shards if zero >= 2 else whole))
-        self._add("optimiser", (widths.master + moments * widths.moment) * (shards if zero else whole))
+        for kind, n_bytes in model_state(whole, shards, share.plan.zero, widths, moments).items():
+            self._add(kind, int(n_bytes))
         self._add("batch", 2 * _TOKEN_BYTES * share.inside * sum(share.sequences))
         passes = {"F": [self._forward], "I": [self._input], "W": [self._weight], "B": [self._input, self._weight]}
         for operation in share.schedule.operations[share.pp]:
