@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test hunt notebooks lint types bench bench-mpi bench-costs bench-sorting bench-attention bench-training conformance
+.PHONY: demo test hunt notebooks site lint types bench bench-mpi bench-costs bench-sorting bench-attention bench-training conformance
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
@@ -22,6 +22,13 @@ hunt: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+# All pages and notebooks as a site, and a look at it in a browser: open build/site/index.html
+site: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[site]"
+	rm -rf build/site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --fresh-env --conf-dir docs/site . build/site
+	$(BIN)/python -m pytest --numprocesses=0 docs/site
 
 lint: $(STAMP)
 	$(BIN)/ruff check

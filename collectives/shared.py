@@ -101,6 +101,7 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
 
     Piece by piece, each rank copies its x into memory shared by all, and reduces what all have put there: all of a
     small piece, or with more than two ranks its own block of a large one, of which it then copies the others'.
+
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    a sync for each piece, two where blocks are reduced; (p-1) n (G + gamma) where all is reduced, else
              (p-1)/p n (2G + gamma). No bytes are sent.

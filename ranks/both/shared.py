@@ -67,6 +67,7 @@ def shared_array(comm: Any, shape: int | tuple[int, ...], dtype: DTypeLike = flo
 
     All ranks must call it, with the same shape and dtype, and all must be on one node. A read of what another rank
     wrote, or a write to what another rank read, must have a sync in between.
+
     Cost:    sync sends p-1 messages of 0 bytes a rank, buffered: max(2(p-1) o, L + p o). On real MPI it sends none.
     Raises:  ValueError on every rank if ranks are on several nodes, differ in shape or dtype, or the system gives no
              memory; TypeError if dtype holds objects; CollectiveMismatchError if simulated ranks differ.

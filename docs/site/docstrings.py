@@ -1,0 +1,88 @@
+"""Docstrings in the project's style as reStructuredText: indented examples, and labelled lines such as "Cost: ..."."""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from textwrap import dedent, indent
+from typing import Any
+
+NAMES = r"\*{0,2}[A-Za-z_]\w*(?:, \*{0,2}\w+)*"
+LABEL = re.compile(rf"({NAMES}):\s+(\S.*)")
+EXAMPLE = re.compile(r"(?:from|import) \w|[A-Za-z_]\w*[.(].*  # ")
+
+
+def paragraphs(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the paragraphs; indented ones that follow each other are one, with its empty lines."""
+    found: list[str] = []
+    gap = False
+    for line in [*lines, "end"]:
+        if not line.strip():
+            gap = True
+            continue
+        if gap and found and not (found[0].startswith("    ") and line.startswith("    ")):
+            yield found
+            found = []
+        found += ["", line] if gap and found else [line]
+        gap = False
+    if found[:-1]:
+        yield found[:-1]
+
+
+def is_python(code: str) -> bool:
+    """Return whether this is Python."""
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return False
+    return True
+
+
+def literal(lines: list[str]) -> list[str]:
+    """Return a block of code."""
+    code = dedent("\n".join(lines))
+    return [f".. code-block:: {'python' if is_python(code) else 'none'}", "", *indent(code, "   ").splitlines(), ""]
+
+
+def text(line: str) -> str:
+    """Return a line of prose: what stands in backticks is code, and a name of the page a link; no mark-up else."""
+
+    def marked(found: re.Match[str]) -> str:
+        code = found[1]
+        return f":py:obj:`{code}`" if re.fullmatch(r"[A-Za-z_][\w.]*", code) else f"``{code}``"
+
+    pieces = re.split(r"(`[^`]+`)", line)
+    return "".join(re.sub("`([^`]+)`", marked, p) if p[:1] == "`" else re.sub(r"([\\*_|])", r"\\\1", p) for p in pieces)
+
+
+def labelled(lines: list[str]) -> list[str]:
+    """Return labelled lines as a list of terms, each with what belongs to it."""
+    made = [".. rst-class:: labels", ""]
+    for line in lines:
+        for piece in re.split(rf"(?<=\.) (?={NAMES}: )", line.strip()):
+            label = LABEL.match(piece)
+            made += [text(label[1]), f"   {text(label[2])}"] if label else [f"   {text(piece)}"]
+    return [*made, ""]
+
+
+def as_rst(lines: list[str]) -> list[str]:
+    """Return a docstring as reStructuredText."""
+    made = []
+    for block in paragraphs(lines):
+        if block[0].startswith("    ") or all(map(EXAMPLE.match, block)):
+            made += literal(block)
+        elif LABEL.match(block[0]):
+            made += labelled(block)
+        else:
+            made += [*map(text, block), ""]
+    return made
+
+
+def rewrite(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Rewrite a docstring that autodoc has read."""
+    lines[:] = as_rst(lines)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Enter the extension."""
+    app.connect("autodoc-process-docstring", rewrite)
+    return {"parallel_read_safe": True}
