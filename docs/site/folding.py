@@ -5,14 +5,12 @@ what it has printed or drawn stays with the part in between.
 """
 
 import ast
-import copy
 import json
-import re
 from typing import Any
 
-from notebook_answers import ANSWERS
+from notebook_answers import ANSWER, ANSWERS, filled_in
 
-ANSWER = re.compile(r"^answer = \.\.\.", re.MULTILINE)
+HIDDEN = "hide-input"  # tag of a cell whose code is folded as a whole
 
 
 def parts(source: str) -> tuple[str, str, str]:
@@ -38,6 +36,8 @@ def parts(source: str) -> tuple[str, str, str]:
 
 def folded(cell: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a code cell as cells, of which those that only import or only assert are folded."""
+    if HIDDEN in cell["metadata"].get("tags", []):
+        return [fold(cell, "Code")]
     imports, code, assertions = parts("".join(cell["source"]))
     pieces = [("Imports", imports), ("", code), ("What is asserted", assertions)]
     pieces = [(name, source) for name, source in pieces if source]
@@ -45,26 +45,23 @@ def folded(cell: dict[str, Any]) -> list[dict[str, Any]]:
     owner = next((index for index, (name, _) in enumerate(pieces) if not name), len(pieces) - 1)
     made = []
     for index, (name, source) in enumerate(pieces):
-        piece = copy.deepcopy(cell) | {"source": source, "id": f"{cell['id']}-{index}"}
+        piece = cell | {"source": source, "id": f"{cell['id']}-{index}"}
         if index != owner:
             piece["outputs"] = []
-        if name:
-            fold(piece, name)
-        made.append(piece)
+        made.append(fold(piece, name) if name else piece)
     return made
 
 
-def fold(cell: dict[str, Any], name: str) -> None:
-    """Hide a cell's code behind a name to click on."""
-    cell["metadata"].setdefault("tags", []).append("hide-input")
-    cell["metadata"]["mystnb"] = {"code_prompt_show": name, "code_prompt_hide": name}
+def fold(cell: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a cell whose code is hidden behind a name to click on."""
+    tags = [*cell["metadata"].get("tags", []), HIDDEN]
+    prompt = {"code_prompt_show": name, "code_prompt_hide": name}
+    return cell | {"metadata": cell["metadata"] | {"tags": sorted({*tags}), "mystnb": prompt}}
 
 
 def solution(cell: dict[str, Any], answer: str) -> dict[str, Any]:
     """Return a folded cell with the answer to an exercise."""
-    made = copy.deepcopy(cell) | {"source": f"answer = {answer}", "id": f"{cell['id']}-solved", "outputs": []}
-    fold(made, "Solution")
-    return made
+    return fold(cell | {"source": filled_in(answer), "id": f"{cell['id']}-solved", "outputs": []}, "Solution")
 
 
 def read_notebook(app: Any, name: str, source: list[str]) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from docstrings import as_rst
-from folding import ANSWER, folded, parts, read_notebook
+from folding import folded, parts, read_notebook
 
-from notebook_answers import ANSWERS
+from notebook_answers import ANSWER, ANSWERS, filled_in
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
@@ -35,7 +35,7 @@ def test_nothing_of_a_notebook_is_lost_and_answers_stand_below_their_exercises(p
     original = json.loads(path.read_text(encoding="utf-8"))["cells"]
     cells = shown(path)
     solutions = [cell for cell in cells if cell["id"].endswith("-solved")]
-    assert [cell["source"] for cell in solutions] == [f"answer = {answer}" for answer in ANSWERS[path.stem]]
+    assert [cell["source"] for cell in solutions] == [*map(filled_in, ANSWERS[path.stem])]
     assert all(is_folded(cell) for cell in solutions)
     for solution in solutions:
         assert ANSWER.search("".join(cells[cells.index(solution) - 1]["source"]))
@@ -73,6 +73,12 @@ def test_what_was_printed_stays_with_the_code() -> None:
     ]  # fmt: skip
     assert folded(cell | {"source": ["assert True"]})[0]["outputs"] == ["one"]
     assert cell["metadata"]["tags"] == ["measured"]
+
+
+def test_a_cell_that_is_tagged_is_folded_as_a_whole() -> None:
+    cell = {"id": "a", "metadata": {"tags": ["hide-input"]}, "outputs": [], "source": "import a\nprint(1)"}
+    [made] = folded(cell)
+    assert (made["source"], made["metadata"]["tags"]) == (cell["source"], ["hide-input"])
 
 
 def test_a_docstring_has_its_example_its_labels_and_no_mark_up_by_accident() -> None:
