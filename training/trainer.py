@@ -256,7 +256,7 @@ class Trainer:
     def _loss_and_norm(self, loss: float) -> tuple[float, float, float]:
         """Return loss, gradient's norm and routers' losses of the step, from what each rank counts as its own."""
         squares = sum(state.square() for state in self.counted_states().values())
-        auxiliary = sum(load.balance + load.z_loss for loads in self.loads().values() for load in loads)
+        auxiliary = sum(load.balance + load.z_loss for load in self.loads().values())
         shares = np.array([loss if self.tensor.rank == 0 else 0.0, squares, auxiliary])
         total = ring_allreduce(self.comm, shares)
         return float(total[0]), float(np.sqrt(total[1])) / self.scale, float(total[2])
@@ -266,9 +266,19 @@ class Trainer:
         layers = [layer for stage in self.stages.values() for layer in stage]
         return {each.unit: each.experts for each in layers if isinstance(each, Block) and each.experts is not None}
 
-    def loads(self) -> dict[str, list[Load]]:
-        """Return, block by block, what each microbatch of the last step asked of experts, in the backward's order."""
-        return {unit: experts.loads for unit, experts in self.experts().items()}
+    def loads(self) -> dict[tuple[str, int], Load]:
+        """Return, by block and microbatch, what this rank's tokens asked of experts in the last step."""
+        found = {}
+        turns = {unit: iter(experts.loads) for unit, experts in self.experts().items()}
+        for kind, stage, microbatch in self.schedule.operations[self.pipe.rank]:
+            for layer in self.stages[stage] if kind in "BI" else ():
+                for unit in turns.keys() & {*layer.units}:
+                    found[unit, microbatch] = next(turns[unit])
+        return found
+
+    def routed(self) -> dict[tuple[str, int], Array]:
+        """Return, by block and microbatch, how many tokens this rank sent to each expert in the last step."""
+        return {place: load.kept for place, load in self.loads().items()}
 
 
 def _checked_share(name: str, share: Any) -> float:

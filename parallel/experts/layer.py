@@ -76,7 +76,7 @@ class Experts:
         if p > routing.experts:
             refuse(ValueError, "Experts", f"{routing.experts} experts for {p} ranks", "1 or more each", "lower ep")
         self.routing, self.positions, self.total = routing, positions, total
-        self.comm, self.context, self.leads = comm, context, leads
+        self.comm, self.context, self.leads = comm if p > 1 else None, context, leads
         self.tokens = sum(map(len, positions))
         bounds = block_bounds(routing.experts, p)
         self.here = range(bounds[rank], bounds[rank + 1])
@@ -99,11 +99,11 @@ class Experts:
         logits = wide(flat) @ wide(parameters["w_router"])
         choice = route(self.routing, logits, len(x), self.context, self.positions)
         exchange = Exchange(self.comm, self.routing.experts, choice.chosen, choice.kept)
-        came = exchange.go(exchange.rows(flat))
+        came = exchange.go(self.comm, exchange.rows(flat))
         parts = self._parts(exchange)
         up = self._each("w_up", parameters, came, parts, linear)
         active, slope = gelu(up)
-        returned = exchange.back(self._each("w_down", parameters, active, parts, linear))
+        returned = exchange.back(self.comm, self._each("w_down", parameters, active, parts, linear))
         y = np.zeros(flat.shape, logits.dtype)
         exchange.add(wide(returned) * _gates(choice, exchange), y)
         saved = Saved(choice, exchange, came, active, slope, returned)
@@ -121,10 +121,10 @@ class Experts:
         of_rows, parts = exchange.rows(flat), self._parts(exchange)
         d_gates = np.zeros_like(choice.gates)
         d_gates.reshape(-1)[exchange.slots] = np.vecdot(wide(of_rows), wide(returned))
-        d_down = exchange.go(rounded(wide(of_rows) * _gates(choice, exchange), d_y.dtype))
+        d_down = exchange.go(self.comm, rounded(wide(of_rows) * _gates(choice, exchange), d_y.dtype))
         d_up = self._each("w_down", parameters, d_down, parts, _input_backward)
         d_up *= slope
-        d_rows = exchange.back(self._each("w_up", parameters, d_up, parts, _input_backward))
+        d_rows = exchange.back(self.comm, self._each("w_up", parameters, d_up, parts, _input_backward))
         weight = self.scale if self.leads else 0.0
         d_logits = route_backward(self.routing, choice, d_gates, self.tokens, self.total, weight)
         d_x: Array = d_logits @ wide(parameters["w_router"]).T

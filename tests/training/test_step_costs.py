@@ -35,8 +35,8 @@ EACH = [
 AGAIN = [replace(plan, recompute=("selective", "full")[i % 2]) for i, plan in enumerate(EACH[1::2])]
 
 
-def step(comm: Any, plan: Plan, sizes: GPTSizes, dtype: str, steps: int) -> Ledger:
-    """Train for some steps; return what this rank held in the last one."""
+def step(comm: Any, plan: Plan, sizes: GPTSizes, dtype: str, steps: int) -> tuple[Ledger, Any]:
+    """Train for some steps; return what this rank held in the last one, and what it sent to experts."""
     # Dropout neither sends nor keeps anything; smoothing sends more.
     shares = {"dropout": 0.3, "label_smoothing": SMOOTHING} if plan.recompute != "none" else {}
     trainer = Trainer(comm, plan, sizes=sizes, batch=BATCH, dtype=dtype, **shares)
@@ -44,17 +44,18 @@ def step(comm: Any, plan: Plan, sizes: GPTSizes, dtype: str, steps: int) -> Ledg
     for _ in range(steps):
         trainer.listen(ledger := Ledger())
         trainer.step()
-    return ledger
+    return ledger, trainer.routed() if steps else None
 
 
 def claim_costs_are_as_predicted(plan: Plan, sizes: GPTSizes, dtype: str) -> None:
     """Messages, bytes and memory of every rank, after every operation, are those of the formulas."""
     before, after = (ranks.run(step, plan.ranks, plan, sizes, dtype, steps) for steps in (0, 1))
     smoothing = SMOOTHING if plan.recompute != "none" else 0.0
-    sent = step_traffic(plan, sizes, BATCH, dtype, smoothing)
+    ledgers, routed = zip(*after.results, strict=True)
+    sent = step_traffic(plan, sizes, BATCH, dtype, smoothing, routed)
     assert [b - a for a, b in zip(before.sends, after.sends, strict=True)] == [each.messages for each in sent]
     assert [b - a for a, b in zip(before.bytes_sent, after.bytes_sent, strict=True)] == [each.n_bytes for each in sent]
-    for ledger, expected in zip(after.results, step_memory(plan, sizes, BATCH, dtype), strict=True):
+    for ledger, expected in zip(ledgers, step_memory(plan, sizes, BATCH, dtype, routed=routed), strict=True):
         for counted, predicted in zip(ledger.moments, expected.moments, strict=True):
             assert counted == predicted
         assert ledger.peak == expected.peak
@@ -83,10 +84,46 @@ def test_a_step_with_groups_of_unequal_size_costs_what_formulas_say(plan: Plan) 
     claim_costs_are_as_predicted(plan, UNEQUAL, "f4")
 
 
+EXPERTS = replace(SMALL, layers=4, experts=5, capacity_factor=0.8)
+SHARED = replace(SMALL, layers=4, experts=3, shared_experts=2, ffn=7, balance=0.0)
+OF_EXPERTS = [
+    Plan(), Plan(dp=2, ep=2), Plan(dp=4, ep=2, zero=1), Plan(dp=3, ep=3, zero=2, microbatches=2),
+    Plan(dp=4, ep=2, zero=3, microbatches=2), Plan(cp=3), Plan(dp=2, ep=2, cp=2, zero=3), Plan(cp=2, context="ulysses"),
+    Plan(dp=2, ep=2, tp=3, zero=2), Plan(dp=2, ep=2, tp=2, sp=True, recompute="selective"),
+    Plan(dp=2, ep=2, cp=2, recompute="full"), Plan(dp=2, ep=2, pp=2, microbatches=3, schedule="zb-h2", zero=3),
+    Plan(dp=2, ep=2, pp=2, microbatches=4, schedule="dualpipe"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("plan", OF_EXPERTS, ids=str)
+def test_a_step_with_experts_costs_what_formulas_say_of_what_was_routed(plan: Plan) -> None:
+    claim_costs_are_as_predicted(plan, EXPERTS, "bfloat16")
+    claim_costs_are_as_predicted(plan, SHARED, "f8")
+
+
+def test_experts_that_are_asked_for_alike_need_no_counting() -> None:
+    sizes, plan = replace(EXPERTS, experts=3, top_k=3, capacity_factor=None), Plan(dp=3, ep=3, cp=2, microbatches=2)
+    routed = [routed for _, routed in ranks.run(step, 6, plan, sizes, "f8", 1).results]
+    assert step_traffic(plan, sizes, BATCH, "f8") == step_traffic(plan, sizes, BATCH, "f8", 0.0, routed)
+    held, counted = (step_memory(plan, sizes, BATCH, "f8", routed=each) for each in (None, routed))
+    assert [each.moments for each in held] == [each.moments for each in counted]
+
+
+@pytest.mark.parametrize(("ep", "factor"), [(2, None), (4, None), (4, 1.25), (8, 0.5)])
+def test_all_to_alls_of_balanced_experts_send_what_papers_say(ep: int, factor: float | None) -> None:
+    k, n, h, layers = 2, 16, 16, 8
+    sizes = replace(EVEN, experts=8, top_k=k, capacity_factor=factor, balance=0.0)
+    for each in step_traffic(Plan(dp=ep, ep=ep), sizes, ep, 4):
+        rows = min(k * n, 8 * sizes.routing.capacity(n)) if factor else k * n  # of a sequence, over all experts
+        counts = 8 * (8 - 8 // ep)
+        assert each.bytes_of["experts"] == layers * (4 * rows * h * (ep - 1) // ep * 4 + counts)
+        assert each.messages_of["experts"] == layers * 5 * (ep - 1)
+
+
 def test_the_second_step_holds_what_the_first_did() -> None:
     plan = Plan(pp=2, microbatches=3, schedule="zb-h1")
     once, twice = (ranks.run(step, 2, plan, SMALL, "f8", steps).results for steps in (1, 2))
-    assert [each.moments for each in once] == [each.moments for each in twice]
+    assert [each.moments for each, _ in once] == [each.moments for each, _ in twice]
 
 
 # -- formulas against those of papers -------------------------------------------------------------------------------

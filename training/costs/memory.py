@@ -9,6 +9,8 @@ same but under sequence parallelism), h features, a heads of d, k K/V heads and 
 Under Ulysses attention keeps q, k and v of all tokens with some heads, and its output both ways. Selective
 recomputation keeps 2nh + Nf fewer, and makes 2nh + 2Nf again; full recomputation keeps nh, and makes all again.
 
+`experts.py` has what experts add; without an MLP beside them f is 0, and of the waiting gradients Nh and a bias less.
+
 With numbers of 16 bits, 2n of the norms, Na of attention and gradients of parameters stay in float32.
 """
 
@@ -17,7 +19,8 @@ from __future__ import annotations
 from typing import Any
 
 from parallel.attention.heads import split_heads
-from training.costs.share import Share, attending_kv, units_of
+from training.costs.experts import OfExperts, Routed, of_experts, rows_of
+from training.costs.share import Share, attending_kv
 from training.ledger import Account
 from training.pipeline import Op
 from training.plan import Plan
@@ -27,12 +30,15 @@ from training.sizes import GPTSizes
 _TOKEN_BYTES = 8  # of a token number
 
 
-def step_memory(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any, moments: int = 2) -> list[Account]:
+def step_memory(
+    plan: Plan, sizes: GPTSizes, batch: int, dtype: Any, moments: int = 2, routed: Routed | None = None
+) -> list[Account]:
     """Return what each rank holds during a step; moments: arrays that the optimiser keeps for each parameter.
 
         step_memory(Plan(), GPTSizes(), 8, "float64")[0].peak["parameters"]  # 1648128: 8 bytes a parameter
 
-    dtype: that of `train`; or Widths, or the bytes of every number.
+    dtype:  that of `train`; or Widths, or the bytes of every number.
+    routed: for each rank what its `Trainer.routed` says of the step; None: experts are asked for alike.
 
     Raises: ValueError if the plan does not fit.
     """
@@ -40,7 +46,7 @@ def step_memory(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any, moments: in
     schedule = plan.pipeline()
     shares = [Share.of(plan, sizes, batch, rank, schedule) for rank in range(plan.ranks)]
     widths = widths_of(dtype)
-    return [_Walk(share, widths, moments).account for share in shares]
+    return [_Walk(share, widths, moments, routed).account for share in shares]
 
 
 def model_state(whole: float, shard: float, zero: int, dtype: Any = "bfloat16", moments: int = 2) -> dict[str, float]:
@@ -63,8 +69,8 @@ def model_state(whole: float, shard: float, zero: int, dtype: Any = "bfloat16", 
 class _Walk:
     """A rank's operations in order, and what each leaves in memory."""
 
-    def __init__(self, share: Share, widths: Widths, moments: int) -> None:
-        self.share, self.widths, self.account = share, widths, Account()
+    def __init__(self, share: Share, widths: Widths, moments: int, routed: Routed | None) -> None:
+        self.share, self.widths, self.routed, self.account = share, widths, routed, Account()
         # Per rank of the pipeline: after which of its operations a message has arrived there, and its bytes.
         self._sent: dict[int, list[tuple[int, int]]] = {}
         units = share.units(share.pp)
@@ -98,7 +104,7 @@ class _Walk:
                 self._during(self.widths.compute * _gathered_forward(share, layer))
             self._add("passing", -came)
             came = 0
-            self._add("activations", kept(share, layer, n, self.widths))
+            self._add("activations", kept(share, layer, n, self.widths) + self._experts(layer, microbatch).kept)
         if stage < share.schedule.stages - 1:
             self._give(operation, Op("F", stage + 1, microbatch))
 
@@ -109,20 +115,28 @@ class _Walk:
         came = 0 if is_last else self._take(operation, schedule.backward(stage + 1, microbatch))
         for layer in reversed(share.layers(stage)):
             gathered = self.widths.compute * _gathered_backward(share, layer) if share.plan.zero == 3 else 0
-            self._during(gathered, made_again(share, layer, n, self.widths))
+            of_experts = self._experts(layer, microbatch)
+            self._during(gathered, made_again(share, layer, n, self.widths) + of_experts.made_again)
             self._add("passing", -came)
             came = 0
-            self._add("activations", -kept(share, layer, n, self.widths))
-            self._add("waiting", waiting(share, layer, n, self.widths))
+            self._add("activations", -kept(share, layer, n, self.widths) - of_experts.kept)
+            self._add("waiting", waiting(share, layer, n, self.widths) + of_experts.waiting)
         if stage:
             self._give(operation, schedule.backward(stage - 1, microbatch))
 
     def _weight(self, operation: Op) -> None:
-        share = self.share
+        share, microbatch = self.share, operation.microbatch
         for layer in reversed(share.layers(operation.stage)):
             if share.plan.zero >= 2:
-                self._during(self.widths.sums * max(map(share.numbers, units_of(layer))))
-            self._add("waiting", -waiting(share, layer, share.sequences[operation.microbatch], self.widths))
+                self._during(self.widths.sums * max(map(share.numbers, share.units_of(layer))))
+            n_bytes = waiting(share, layer, share.sequences[microbatch], self.widths)
+            self._add("waiting", -n_bytes - self._experts(layer, microbatch).waiting)
+
+    def _experts(self, layer: str, microbatch: int) -> OfExperts:
+        """Return what the experts of a layer keep and make again."""
+        if not self.share.sizes.experts or not layer.startswith("block"):
+            return OfExperts(0, 0, 0)
+        return of_experts(self.share, rows_of(self.share, self.routed, layer, microbatch), microbatch, self.widths)
 
     # -- from stage to stage ---------------------------------------------------------------------------------------
 
@@ -208,17 +222,18 @@ def waiting(share: Share, layer: str, sequences: int, widths: Widths = NUMBERS) 
     if layer == "head":
         return widths.sums * 2 * h + widths.compute * inside * (h + share.rows)
     inputs = 2 * between * h + inside * (share.heads * share.head_dim + share.ffn)
-    gradients = inside * (share.qkv + 2 * h + share.ffn)
-    of_norms_and_biases = 6 * h + share.qkv + share.ffn
+    gradients = inside * (share.qkv + (2 * h if share.ffn else h) + share.ffn)
+    of_norms_and_biases = share.vectors * h + share.qkv + share.ffn
     return widths.compute * (inputs + gradients) + widths.sums * of_norms_and_biases
 
 
 def _gathered_forward(share: Share, layer: str) -> int:
-    """Return the most numbers of whole units that a forward has at once: a head needs its table and its norm."""
-    sizes = [share.numbers(unit) for unit in units_of(layer)]
-    return sum(sizes) if layer == "head" else max(sizes)
+    """Return the most numbers of whole units that a forward has at once: the tables of vectors one after the other."""
+    sizes = [share.numbers(unit) for unit in share.units_of(layer)]
+    return max(sizes) if layer == "embedding" else sum(sizes)
 
 
 def _gathered_backward(share: Share, layer: str) -> int:
-    """Return the same for an input half: one unit after the other, none for vectors that were looked up."""
-    return 0 if layer == "embedding" else max(share.numbers(unit) for unit in units_of(layer))
+    """Return the same for an input half: of a head one after the other, none for vectors that were looked up."""
+    sizes = [share.numbers(unit) for unit in share.units_of(layer)]
+    return {"embedding": 0, "head": max(sizes)}.get(layer, sum(sizes))

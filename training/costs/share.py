@@ -7,12 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
-from collectives.arrays import block_sizes
+from collectives.arrays import Array, block_sizes
 from parallel.attention.heads import Heads, split_heads
 from parallel.sequence.shards import token_positions
 from training.pipeline import Schedule
 from training.plan import Plan
-from training.sizes import GPTSizes
+from training.sizes import GPTSizes, experts_of, is_of_experts
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,19 @@ class Share:
         return block_sizes(block_sizes(self.batch, self.plan.dp)[self.dp], self.plan.microbatches)
 
     @cached_property
+    def runs(self) -> list[int]:
+        """The runs of tokens in a row that each context-parallel rank has of a sequence."""
+        return [int((np.diff(each) > 1).sum()) + (len(each) > 0) for each in self._positions]
+
+    @cached_property
     def context_tokens(self) -> list[int]:
         """The tokens of a sequence that each context-parallel rank has."""
+        return [len(each) for each in self._positions]
+
+    @cached_property
+    def _positions(self) -> list[Array]:
         layout = "zigzag" if self.plan.context == "ring" else "plain"
-        return [len(each) for each in token_positions(layout, self.sizes.context, self.plan.cp)]
+        return token_positions(layout, self.sizes.context, self.plan.cp)
 
     @property
     def inside(self) -> int:
@@ -110,8 +119,18 @@ class Share:
 
     @property
     def ffn(self) -> int:
-        """Features inside of the MLP."""
+        """Features inside of the MLP for all tokens."""
+        return block_sizes(self.sizes.dense_ffn, self.plan.tp)[self.tp]
+
+    @property
+    def expert_ffn(self) -> int:
+        """Features inside of an expert."""
         return block_sizes(self.sizes.ffn, self.plan.tp)[self.tp]
+
+    @property
+    def vectors(self) -> int:
+        """The vectors of `hidden` numbers that a block has: of both norms, and biases behind a sum."""
+        return 6 if self.sizes.dense_ffn else 5
 
     @property
     def rows(self) -> int:
@@ -122,15 +141,28 @@ class Share:
 
     def numbers(self, unit: str) -> int:
         """Return how many numbers of a unit are learnt on this rank or its data-parallel peers."""
-        h = self.sizes.hidden
+        h, ep = self.sizes.hidden, self.plan.ep
+        if is_of_experts(unit):
+            return block_sizes(self.sizes.experts, ep)[self.dp % ep] * 2 * h * self.expert_ffn
         if unit.startswith("block"):
-            matrices = self.qkv + self.heads * self.head_dim + 2 * self.ffn
-            return h * matrices + self.qkv + self.ffn + 6 * h
+            matrices = self.qkv + self.heads * self.head_dim + 2 * self.ffn + self.sizes.experts
+            return h * matrices + self.qkv + self.ffn + self.vectors * h
         return {"table": self.rows * h, "positions": self.sizes.context * h, "norm": 2 * h}[unit]
 
+    def peers(self, unit: str) -> tuple[int, int]:
+        """Return how many ranks have the same part of a unit but other tokens, and which of them this is."""
+        ep = self.plan.ep if is_of_experts(unit) else 1
+        return self.plan.dp // ep * self.plan.cp, self.dp // ep * self.plan.cp + self.cp
+
     def shard(self, unit: str) -> int:
-        """Return how many of these are left to this rank if its data-parallel peers share them out."""
-        return block_sizes(self.numbers(unit), self.plan.data)[self.dp * self.plan.cp + self.cp]
+        """Return how many numbers of a unit are left to this rank if its peers share them out."""
+        n, place = self.peers(unit)
+        return block_sizes(self.numbers(unit), n)[place]
+
+    def units_of(self, layer: str) -> tuple[str, ...]:
+        """Return the units of a layer, that of its experts included."""
+        has_experts = self.sizes.experts and layer.startswith("block")
+        return (layer, experts_of(layer)) if has_experts else units_of(layer)
 
     def layers(self, stage: int) -> list[str]:
         """Return the layers of a stage in order: "embedding", "block.0", ..., "head"."""
@@ -143,7 +175,7 @@ class Share:
     def units(self, pp: int) -> list[str]:
         """Return the units that the ranks at place `pp` of the pipeline have."""
         layers = [layer for stage in self.schedule.stages_of(pp) for layer in self.layers(stage)]
-        return list(dict.fromkeys(unit for layer in layers for unit in units_of(layer)))
+        return list(dict.fromkeys(unit for layer in layers for unit in self.units_of(layer)))
 
     def holders(self, unit: str) -> list[int]:
         """Return the places of the pipeline at which a unit is."""
@@ -151,7 +183,7 @@ class Share:
 
 
 def units_of(layer: str) -> tuple[str, ...]:
-    """Return the units whose parameters a layer uses and for which it gives gradients."""
+    """Return the units whose parameters a layer uses and for which it gives gradients, without those of experts."""
     return {"embedding": ("table", "positions"), "head": ("norm", "table")}.get(layer, (layer,))
 
 

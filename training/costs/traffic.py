@@ -1,6 +1,7 @@
 """Messages and bytes that each rank sends in one step of training, by what they are for.
 
 tensor    sums over features, and tokens gathered and scattered, around each pair of matrices; vocabulary
+experts   tokens to the ranks of their experts and back, and how many; what tokens of the same sequences ask for
 context   K and V on their way round the ring, or heads for tokens
 pipeline  activations to the next stage, their gradients to the one before
 data      gradients summed over the ranks with other tokens; parameters gathered under ZeRO
@@ -19,20 +20,22 @@ from typing import Any, NamedTuple
 
 from collectives.arrays import block_sizes
 from parallel.costs import ring_traffic, ulysses_traffic
-from training.costs.share import Share, units_of
+from training.costs.experts import Routed, exchanged, rows_of
+from training.costs.share import Share
 from training.plan import Plan
 from training.precision import Widths, widths_of
-from training.sizes import GPTSizes
+from training.sizes import GPTSizes, is_of_experts
 
-KINDS = ("tensor", "context", "pipeline", "data", "shared", "loss")
+KINDS = ("tensor", "experts", "context", "pipeline", "data", "shared", "loss")
 
 
 class Sent(NamedTuple):
-    """Messages, and the numbers in them: those that layers compute with, and sums that stay in float32."""
+    """Messages, and the numbers in them: those that layers compute with, sums that stay in float32, and counts."""
 
     messages: int
     numbers: int
     sums: int = 0
+    counts: int = 0
 
     def plus(self, other: Sent) -> Sent:
         """Return both together."""
@@ -44,11 +47,11 @@ class Sent(NamedTuple):
 
     def as_sums(self) -> Sent:
         """Return the same messages if all their numbers are sums."""
-        return Sent(self.messages, 0, self.numbers + self.sums)
+        return Sent(self.messages, 0, self.numbers + self.sums, self.counts)
 
     def n_bytes(self, widths: Widths) -> int:
         """Return the bytes of the messages."""
-        return self.numbers * widths.compute + self.sums * widths.sums
+        return self.numbers * widths.compute + self.sums * widths.sums + self.counts * 8
 
 
 NOTHING = Sent(0, 0)
@@ -72,28 +75,33 @@ class Traffic:
         return sum(self.bytes_of.values())
 
 
-def step_traffic(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any, label_smoothing: float = 0.0) -> list[Traffic]:
+def step_traffic(
+    plan: Plan, sizes: GPTSizes, batch: int, dtype: Any, label_smoothing: float = 0.0, routed: Routed | None = None
+) -> list[Traffic]:
     """Return what each rank sends in every step.
 
         step_traffic(Plan(dp=4), GPTSizes(), 8, "float64")[0].bytes_of["data"]  # 2472192: 2 * 3/4 of 1648128
 
-    dtype: that of `train`; or Widths, or the bytes of every number.
+    dtype:  that of `train`; or Widths, or the bytes of every number.
+    routed: for each rank what its `Trainer.routed` says of the step; None: experts are asked for alike.
 
     Raises: ValueError if the plan does not fit.
     """
     plan.check(plan.ranks, sizes, batch)
     schedule, widths, smoothed = plan.pipeline(), widths_of(dtype), label_smoothing > 0
-    return [
-        _traffic(Share.of(plan, sizes, batch, rank, schedule, smoothed), rank, widths) for rank in range(plan.ranks)
-    ]
+    shares = [Share.of(plan, sizes, batch, rank, schedule, smoothed) for rank in range(plan.ranks)]
+    return [_traffic(share, rank, widths, routed) for rank, share in enumerate(shares)]
 
 
-def _traffic(share: Share, rank: int, widths: Widths) -> Traffic:
-    sent = {"tensor": NOTHING, "context": NOTHING, "pipeline": NOTHING}
+def _traffic(share: Share, rank: int, widths: Widths, routed: Routed | None) -> Traffic:
+    sent = dict.fromkeys(("tensor", "experts", "context", "pipeline"), NOTHING)
     for operation in share.schedule.operations[share.pp]:
         if operation.kind == "F":  # of each stage and microbatch there is one, and its backward is on the same rank
             for kind, more in _of_a_microbatch(share, operation.stage, operation.microbatch).items():
                 sent[kind] = sent[kind].plus(more)
+            if share.sizes.experts:
+                more = _experts(share, routed, operation.stage, operation.microbatch)
+                sent["experts"] = sent["experts"].plus(more)
     sent["data"], sent["shared"] = _data(share), _shared(share)
     messages = {kind: each.messages for kind, each in sent.items()}
     n_bytes = {kind: each.n_bytes(widths) for kind, each in sent.items()}
@@ -179,6 +187,17 @@ def _sequence_parallel(share: Share, layer: str, sequences: int) -> Sent:
     return forward.times(_forwards(share)).plus(gather.times(4)).plus(scatter.times(2))
 
 
+def _experts(share: Share, routed: Routed | None, stage: int, microbatch: int) -> Sent:
+    """Return what the experts of a stage send for one microbatch."""
+    total = NOTHING
+    for layer in share.layers(stage):
+        if layer.startswith("block"):
+            rows = rows_of(share, routed, layer, microbatch)
+            messages, numbers, counts = exchanged(share, rows, microbatch, _forwards(share))
+            total = total.plus(Sent(messages, numbers, 0, counts))
+    return total
+
+
 def _context(share: Share) -> Sent:
     """Return what a block's attention sends for one sequence, forward and backward."""
     p, lengths, times = share.plan.cp, share.context_tokens, _forwards(share)
@@ -202,18 +221,18 @@ def _forwards(share: Share) -> int:
 
 def _data(share: Share) -> Sent:
     """Return what the ranks with the same parameters and other tokens send."""
-    d, zero = share.plan.data, share.plan.zero
-    place, total, passes = share.dp * share.plan.cp + share.cp, NOTHING, _passes(share)
+    zero, total, passes = share.plan.zero, NOTHING, _passes(share)
     for unit in share.units(share.pp):
+        d, place = share.peers(unit)
         blocks = block_sizes(share.numbers(unit), d)
         gather, scatter = allgather(blocks, place), reduce_scatter(blocks, place).as_sums()
         if not zero:
             gather = gather.as_sums()  # the other half of an all-reduce
         gathered = scattered = 1
         if zero >= 2:
-            scattered = sum(unit in units_of(layer) for layer in passes)
+            scattered = sum(unit in share.units_of(layer) for layer in passes)
         if zero == 3:
-            gathered = sum(_gathers(layer).count(unit) for layer in passes)
+            gathered = sum(_gathers(share, layer).count(unit) for layer in passes)
         total = total.plus(gather.times(gathered)).plus(scatter.times(scattered))
     return total
 
@@ -224,12 +243,12 @@ def _passes(share: Share) -> list[str]:
     return [layer for each in forwards for layer in share.layers(each.stage)]
 
 
-def _gathers(layer: str) -> tuple[str, ...]:
+def _gathers(share: Share, layer: str) -> tuple[str, ...]:
     """Return the units that a layer gathers for each microbatch under ZeRO-3: for the forward and for the input half.
 
     The vectors of tokens and positions are looked up once, and their backward needs no parameters.
     """
-    return units_of(layer) if layer == "embedding" else units_of(layer) * 2
+    return share.units_of(layer) * (1 if layer == "embedding" else 2)
 
 
 def _shared(share: Share) -> Sent:
@@ -238,7 +257,7 @@ def _shared(share: Share) -> Sent:
     for unit in share.units(share.pp):
         summed = _summed_over_tensor(share, unit)
         if summed:
-            times = sum(unit in units_of(layer) for layer in passes) if plan.zero >= 2 else 1
+            times = sum(unit in share.units_of(layer) for layer in passes) if plan.zero >= 2 else 1
             total = total.plus(allreduce([summed], plan.tp, share.tp).times(times))
         holders = share.holders(unit)
         if len(holders) > 1:
@@ -250,13 +269,15 @@ def _shared(share: Share) -> Sent:
 def _summed_over_tensor(share: Share, unit: str) -> int:
     """Return of how many numbers of a unit the gradient is a sum over tensor-parallel ranks.
 
-    Under sequence parallelism these are norms, biases behind a sum and positions, since each rank has seen other
-    tokens; and whenever a K/V head is on several ranks, all K/V heads with their biases.
+    These are those of a router, since each rank has some features of the experts. Under sequence parallelism these are
+    norms, biases behind a sum and positions, since each rank has seen other tokens; and whenever a K/V head is on
+    several ranks, all K/V heads with their biases.
     """
-    if share.plan.tp == 1:
+    if share.plan.tp == 1 or is_of_experts(unit):
         return 0
     h = share.sizes.hidden
     if not unit.startswith("block"):
         return share.numbers(unit) if share.is_sp and unit != "table" else 0
     copies = sum(each.kv_hi - each.kv_lo for each in share.every_heads) > share.sizes.kv_heads
-    return share.is_sp * 6 * h + copies * (h + 1) * 2 * share.sizes.kv_heads * share.head_dim
+    of_kv = copies * (h + 1) * 2 * share.sizes.kv_heads * share.head_dim
+    return h * share.sizes.experts + share.is_sp * share.vectors * h + of_kv
