@@ -75,9 +75,9 @@ def state_bytes(n: int, d: int, zero: int, *, parameter: int = 2, gradient: int 
 
 
 def counted_factor(sent: list[int]) -> Fraction:
-    """Return what ranks have sent, without the two numbers of loss and norm, over n(d-1)/d, on their average."""
+    """Return what ranks have sent, without the three numbers of losses and norm, over n(d-1)/d, on their average."""
     d = len(sent)
-    return Fraction(sum(sent) - 2 * (d - 1) * 2 * ITEM, (d - 1) * ITEM * SIZES.n_parameters)
+    return Fraction(sum(sent) - 2 * (d - 1) * 3 * ITEM, (d - 1) * ITEM * SIZES.n_parameters)
 
 
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:

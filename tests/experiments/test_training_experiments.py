@@ -30,7 +30,7 @@ def test_all_ways_have_one_curve_and_what_they_cost_is_counted(tmp_path, capsys)
     for row in rows:
         for what in ("sent_a_step_{}_bytes", "memory_{}_bytes"):
             assert row[what.format("expected")] == row[what.format("measured")], row
-    assert "All 18 curves are one" in capsys.readouterr().out
+    assert "All 20 curves are one" in capsys.readouterr().out
     drawn = (tmp_path / "curve.svg").read_text()
     assert all(name in drawn for name in ("one rank", "data+pipeline", "activations", "counted"))
 
