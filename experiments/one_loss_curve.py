@@ -112,8 +112,8 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Setting, dict[
     tables.table(columns(world.real), rows)
     tell(
         "Bytes are those of the rank that sends or holds most. On every rank counts are as the formulas say, those of "
-        "memory after every pass. A bubble is the time for which rank 0 idles if its layers take 1 each for F, I and W, "
-        "and 2 for I where blocks run again."
+        "memory after every pass. A bubble is the time for which rank 0 idles if its layers take 1 each for F, I and "
+        "W, and 2 for I where blocks run again."
     )
     worst = max(row[2] for row in rows)
     tell(f"All {len(rows)} curves are one: losses differ by at most {worst:.1e} of themselves.")
