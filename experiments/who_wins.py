@@ -173,7 +173,7 @@ def picture(
         axes = look.axes(figure, lines, columns, index + 1, title=f"{operation}, {network.name}")
         diagram = diagrams[operation, network.name]
         colours = colours_of(operation, [diagrams[operation, each.name] for each in networks])
-        letters = {name: chr(ord("A") + place) for place, name in enumerate(colours)}
+        letters = {name: chr(ord("A") + place) for place, name in enumerate(CATALOGUE[operation])}
         along = columns_of(diagram)
         picture = [[colours[diagram[p, n_bytes].predicted] for n_bytes in along] for p in sizes]
         axes.imshow([[to_rgb(each) for each in line] for line in picture], origin="lower", aspect="auto")

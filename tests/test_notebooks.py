@@ -25,6 +25,8 @@ SMALLER = {  # what is measured at length on the page, in cells with the tag
     '"--ranks",\n    "4",': '"--ranks",\n    "2",',
     "real.launch(4, argv": "real.launch(2, argv",
     '"--max",\n    "1MiB"': '"--max",\n    "4KiB"',
+    "ranks.calibrate(ranks.real.world())": "ranks.calibrate(ranks.real.world(), repeats=1)",
+    '"2", "--operations", "allreduce"]': '"2", "--operations", "broadcast"]',
 }
 SECTIONS = ["A guess", "What this cannot show", "Sources", "Exercises"]
 LONGEST_FUNCTION = 12  # lines; longer ones belong into a module, where tests reach them
