@@ -25,7 +25,7 @@ from experiments.lab.limits import Need, afford
 from experiments.lab.options import Parser, whole_from
 from experiments.lab.tables import Column
 from experiments.lab.terminal import say
-from experiments.lab.training_faults import FAULTS, RESUMED, SETTINGS, Fault
+from experiments.lab.training_faults import FAULTS, RESUMED, Fault, keywords
 from ranks import look
 from training import SGD, AdamW, GPTSizes, Plan, train
 from training.optimizers import Optimizer
@@ -60,10 +60,9 @@ class Curve:
 
 def curve(plan: Plan, optimizer: Optimizer, steps: int, seed: int, setting: str) -> Curve:
     """Return the curve of a training on simulated ranks."""
-    keywords: dict[str, Any] = {"sizes": SIZES, "batch": BATCH, "seed": seed, "optimizer": optimizer}
-    keywords |= SETTINGS[setting]
+    told = {"batch": BATCH, "seed": seed, "optimizer": optimizer, **keywords(setting, SIZES)}
     with np.errstate(over="ignore"):
-        run = ranks.run(lambda comm: train(comm, plan, steps=steps, **keywords), plan.ranks)
+        run = ranks.run(lambda comm: train(comm, plan, steps=steps, **told), plan.ranks)
     return Curve(np.array(run.results[0].losses), np.array(run.results[0].grad_norms))
 
 

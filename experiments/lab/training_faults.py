@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from collectives import ring_allreduce
 from parallel import SequenceParallel
+from parallel.experts import layer as expert_layer
 from parallel.precision import BFLOAT16, rounded, wide
 from parallel.tensor import vocabulary
-from training import Batch, DynamicScale, Plan, model, runner, text_batch
+from training import Batch, DynamicScale, GPTSizes, Plan, model, runner, text_batch
 from training.cut import Cut
 from training.pipeline import Op
 from training.runner import Mail, Runner
@@ -282,6 +283,28 @@ def local_smoothing() -> AbstractContextManager[None]:
     return changed(vocabulary, _sums_over_ranks=make)
 
 
+def experts_times_ep(ep: int) -> Present:
+    """Gradients of experts, which have the tokens of ep ranks, are multiplied by ep, as for a mean over ranks."""
+
+    def make(original: Any) -> Any:
+        def add(self: UnitState, gradients: Any) -> None:
+            factor = ep if any("." in name for name in gradients) else 1
+            original(self, {name: each * factor for name, each in gradients.items()})
+
+        return add
+
+    return lambda: changed(UnitState, add=make)
+
+
+def balance_weighs(factor: float) -> Present:
+    """The losses of the router are shown, but their gradient counts `factor` times."""
+
+    def make(original: Any) -> Any:
+        return lambda *args: original(*args[:-1], factor * args[-1])
+
+    return lambda: changed(expert_layer, route_backward=make)
+
+
 def sends_that_wait() -> AbstractContextManager[None]:
     """Each stage sends before it receives, and waits until its neighbour has taken the message."""
 
@@ -365,7 +388,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dropout": {"dropout": 0.1},
     "float16": {"dtype": "float16", "loss_scale": DynamicScale(2.0**24)},
     "smoothed": {"label_smoothing": 0.1},
+    "experts": {},
 }
+
+
+def keywords(setting: str, sizes: GPTSizes) -> dict[str, Any]:
+    """Return what `train` is told in a setting: the model of these sizes, or one with experts, and the rest."""
+    changed = {"experts": 3, "balance": 0.1} if setting == "experts" else {}
+    return {"sizes": replace(sizes, **changed), **SETTINGS[setting]}
+
 
 FAULTS = {
     fault.name: fault
@@ -396,6 +427,9 @@ FAULTS = {
             "weights-twice", "both halves of the backward add them",
             Plan(pp=2, microbatches=2, schedule="zb-h1"), weight_half_twice,
         ),
+        Fault("experts-times-ep", "experts' gradients times ep", Plan(dp=2, ep=2), experts_times_ep(2), "experts"),
+        Fault("unbalanced", "the balance loss has no gradient", Plan(), balance_weighs(0), "experts"),
+        Fault("balance-over-dp", "its gradient is divided by dp", Plan(dp=2), balance_weighs(1 / 2), "experts"),
         Fault("masks-alike", "all copies of the model drop alike", Plan(dp=2), masks_alike, "dropout"),
         Fault("masks-apart", "ranks drop unlike of the same tokens", Plan(tp=2), masks_of_each_rank, "dropout"),
         Fault("masks-redrawn", "recomputation drops other numbers", Plan(recompute="full"), masks_redrawn, "dropout"),

@@ -1,9 +1,9 @@
 """A GPT in whole numbers: sums of them are the same in every order, so that plans can be compared to the last bit.
 
-Norms become gain * x + bias, GELU a ramp, attention the sum of q_i + k_j + v_j over the keys that a query sees, and
-the loss the sum of weight * logit of the label. The weight of a token stands in its label, as label + vocab * weight.
-Each is drawn at random, so that a gradient in which any token's share is missing, doubled or scaled differs from the
-right one, but for a chance of one in a thousand. All else is the product's own.
+Norms become gain * x + bias, GELU a ramp, attention the sum of q_i + k_j + v_j over the keys that a query sees, the
+probability of an expert 1 or 2, and the loss the sum of weight * logit of the label. The weight of a token stands in
+its label, as label + vocab * weight. Each is drawn at random, so that a gradient in which any token's share is missing,
+doubled or scaled differs from the right one, but for a chance of one in a thousand. All else is the product's own.
 """
 
 from __future__ import annotations
@@ -96,6 +96,11 @@ def loss(comm: Any, logits: Any, first: int, labels: Any, total: int, smoothing:
     return float(share[0] if comm is None else ring_allreduce(comm, share)[0]), d_logits
 
 
+def chances(logits: Any) -> Any:
+    """Return 1 for even logits, 2 for odd ones, and nothing for the z-loss."""
+    return 1 + np.abs(logits) % 2, np.zeros(len(logits), logits.dtype)
+
+
 VOCAB = 7
 
 
@@ -120,6 +125,11 @@ def in_whole_numbers() -> Iterator[None]:
     with (
         changed(
             import_module("parallel.block"), gelu=lambda _: ramp, layer_norm_again=lambda _: norm_again, **layers
+        ),
+        changed(import_module("parallel.experts.layer"), gelu=lambda _: ramp),
+        changed(
+            import_module("parallel.experts.routing"), softmax=lambda _: chances,
+            softmax_backward=lambda _: lambda probabilities, d: d, _balance_weight=lambda _: lambda *about: 3.0,
         ),
         changed(training.model, vocabulary_loss=lambda _: loss, **layers),
         changed(training.trainer, checked_batch=lambda _: lambda batch, *about: batch),  # labels carry weights

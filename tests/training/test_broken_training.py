@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ranks
-from experiments.lab.training_faults import FAULTS, SETTINGS, Fault, sends_that_wait
+from experiments.lab.training_faults import FAULTS, Fault, keywords, sends_that_wait
 from training import AdamW, GPTSizes, Plan, train
 
 SIZES = GPTSizes(vocab=13, context=9, hidden=8, heads=2, kv_heads=2, ffn=11, layers=2)
@@ -17,10 +17,9 @@ OPTIMIZER = AdamW(rate=0.05, decay=0.5, clip=0.1, epsilon=1e-3)
 
 def history(plan: Plan, fault: Fault, steps: int) -> Any:
     """Return losses and gradient norms."""
-    setting = SETTINGS[fault.setting]
+    setting = keywords(fault.setting, SIZES)
     trained = ranks.run(
-        lambda comm: train(comm, plan, sizes=SIZES, batch=9, seed=5, optimizer=OPTIMIZER, steps=steps, **setting),
-        plan.ranks,
+        lambda comm: train(comm, plan, batch=9, seed=5, optimizer=OPTIMIZER, steps=steps, **setting), plan.ranks
     ).results[0]
     return np.array([trained.losses, trained.grad_norms])
 
