@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 
 import ranks
 from collectives.choice import preferring
 from mpi.launch.compute import MeasuredCompute
-from mpi.launch.endings import CLOSED, HANGS, leaks_in_a_line, status_of
+from mpi.launch.endings import CLOSED, HANGS, fitting, leaks_in_a_line, status_alone, status_of
 from mpi.launch.options import parse, real_arguments
 from mpi.launch.programs import Program, UsageError
 from mpi.launch.running import Launch
@@ -20,7 +19,6 @@ from mpi.running import in_terms_of_mpi
 from mpi.simulated import Simulated
 from ranks import real
 from ranks.messages.observer import Observer
-from ranks.words.folding import folded
 
 
 def main(argv: Sequence[str], prog: str = "python -m mpi") -> int:
@@ -82,6 +80,6 @@ def _explore(program: Program, options: argparse.Namespace) -> int:
         found = ranks.explore(
             launch.rank, options.size, network=options.network, max_runs=options.explore, comm_type=Simulated
         )
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(folded(str(found), columns))
-    return HANGS if found.failures else 0
+    print(fitting(str(found), sys.stdout))
+    ways = [status_alone(outcome.failure) for outcome in found.failures if outcome.failure is not None]
+    return HANGS if HANGS in ways else next(iter(ways), 0)

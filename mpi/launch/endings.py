@@ -11,6 +11,7 @@ n    A rank called sys.exit(n) or Abort(n); of n, the last eight bits count.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import traceback
 import warnings
@@ -23,25 +24,47 @@ from mpi.launch.programs import UsageError
 from mpi.launch.streams import ClosedOutputError
 from ranks import AbortError, CollectiveMismatchError, DeadlockError, RankExitError, RanksError
 from ranks.words.errors import ProgramWarning
+from ranks.words.folding import folded
 
 HANGS, INTERRUPTED, CLOSED = 3, 130, 141  # the last two as a shell has them
 
 
 def status_of(problem: BaseException, name: str) -> int:
     """Tell the user what has ended a program, and return the exit status."""
+    text: str | None = None
     if isinstance(problem, KeyboardInterrupt):
-        return _tell("interrupted", INTERRUPTED)
-    if isinstance(problem, ClosedOutputError):
-        return CLOSED
+        text = "interrupted"
+    elif isinstance(problem, AbortError):
+        text = f"rank {problem.rank} called Abort({problem.errorcode})"
+    elif isinstance(problem, UsageError):
+        text = f"{name}: {problem}"
+    elif isinstance(problem, (DeadlockError, CollectiveMismatchError)):
+        text = fitting(hang_report(problem), sys.stderr)
+    elif not isinstance(problem, (ClosedOutputError, RankExitError)):
+        text = "".join(users_traceback(problem)).rstrip("\n")
+    if text is not None:
+        print(text, file=sys.stderr, flush=True)
+    return status_alone(problem)
+
+
+def status_alone(problem: BaseException) -> int:
+    """Return the exit status of a program that has ended so."""
     if isinstance(problem, RankExitError):
         return problem.code & 0xFF if isinstance(problem.code, int) else 1
     if isinstance(problem, AbortError):
-        return _tell(f"rank {problem.rank} called Abort({problem.errorcode})", int(problem.errorcode) & 0xFF)
-    if isinstance(problem, UsageError):
-        return _tell(f"{name}: {problem}", 2)
-    if isinstance(problem, (DeadlockError, CollectiveMismatchError)):
-        return _tell(hang_report(problem), HANGS)
-    return _tell("".join(users_traceback(problem)).rstrip("\n"), 1)
+        return int(problem.errorcode) & 0xFF
+    statuses: dict[type[BaseException] | tuple[type[BaseException], ...], int] = {
+        KeyboardInterrupt: INTERRUPTED,
+        ClosedOutputError: CLOSED,
+        UsageError: 2,
+        (DeadlockError, CollectiveMismatchError): HANGS,
+    }
+    return next((status for kinds, status in statuses.items() if isinstance(problem, kinds)), 1)
+
+
+def fitting(text: str, output: Any) -> str:
+    """Return text with its long lines folded to the width of a terminal; as it is where the output is none."""
+    return folded(text, shutil.get_terminal_size().columns if output and output.isatty() else None)
 
 
 @contextmanager
@@ -65,11 +88,6 @@ def hang_report(hang: RanksError) -> str:
     """Return the report of a hang, without the call of `ranks.run` that shows it again: that is no command."""
     lines = [line for line in str(hang).splitlines() if not line.startswith("  replay:")]
     return "\n".join([*lines, *getattr(hang, "__notes__", ())])
-
-
-def _tell(text: str, status: int) -> int:
-    print(text, file=sys.stderr, flush=True)
-    return status
 
 
 def users_traceback(problem: BaseException) -> list[str]:

@@ -42,6 +42,41 @@ def test_what_exploring_found_is_folded_to_a_terminal_and_to_nothing_else(launch
     assert " ".join(folded).split() == " ".join(wide).split()
 
 
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("1 / comm.rank", 1),
+        ("sys.exit(7 * comm.rank)", 7),
+        ("comm.Abort(5)", 5),
+        ("if comm.rank: 1 / comm.recv()\nelse: comm.recv()", 3),
+        ("print(comm.rank)", 0),
+    ],
+)
+def test_exploring_ends_with_the_status_of_what_it_found(launch, text, status):
+    assert launch(2, f"import sys\n{text}", "--explore").status == status
+
+
+def test_of_several_failures_a_hang_decides_the_status(launch):
+    text = """
+    if comm.rank:
+        comm.send(comm.rank, 0)
+    else:
+        1 / (comm.recv() - 1)
+        [comm.recv() for _ in range(2)]
+    """
+    assert launch(3, text, "--explore").status == 3
+
+
+def test_the_report_of_a_hang_is_folded_to_a_terminal_and_to_nothing_else(launch, monkeypatch):
+    wide = launch(2, UNSAFE, "--buffering", "none").err.splitlines()
+    monkeypatch.setenv("COLUMNS", "60")
+    assert launch(2, UNSAFE, "--buffering", "none").err.splitlines() == wide
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    folded = launch(2, UNSAFE, "--buffering", "none").err.splitlines()
+    assert max(map(len, wide)) > 60 >= max(map(len, folded))
+    assert " ".join(folded).split() == " ".join(wide).split()
+
+
 def test_a_replay_makes_the_choices_of_a_schedule_again(launch):
     assert [launch(3, RACE, "--replay", f"none:{n}").lines for n in (0, 1)] == [["[1, 2]"], ["[2, 1]"]]
 
