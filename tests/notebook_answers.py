@@ -44,7 +44,35 @@ def answer(rank, p):
     # ---
     "02_dissemination_barrier": ["6", "(3, 4)", "4", "8.1"],
     # ---
-    "03_bitonic_sort": ["20", "(1, 2)", "False", "[4, 8]"],
+    "03a_bitonic_sort": [
+        "(1, 2)",
+        "32 * 31 + 2",
+        """\
+def answer():  # Batcher's odd-even merge of 8 wires, without the last wire
+    halves = [(0, 4), (1, 5), (2, 6), (0, 2), (1, 3), (4, 6), (2, 4), (3, 5)]
+    return halves + [(0, 1), (2, 3), (4, 5), (1, 4), (3, 6), (1, 2), (3, 4), (5, 6)]
+""",
+    ],
+    # ---
+    "03b_a_missing_comparator": [
+        "False",
+        "58",
+        """\
+def answer():
+    return [(6, 5, 0, 2, 7, 4, 3, 1), (6, 5, 7, 4, 2, 0, 3, 1)]
+""",
+    ],
+    # ---
+    "03c_how_fast_is_a_network": [
+        "20",
+        "[4, 8]",
+        """\
+def answer(comm, block):
+    for low, high in [(0, 1), (2, 3), (0, 2), (1, 3), (1, 2)]:
+        block = split(comm, block, low, high)
+    return block
+""",
+    ],
     # ---
     "04_ulysses": [
         "4 * 2**20 * (40 * 128) * 7 // 8**2",

@@ -149,14 +149,15 @@ def split_picture(before: Sequence[float], after: Sequence[float]) -> Any:
     return figure
 
 
-def need_picture(network: ComparatorNetwork, needed: dict[tuple[int, tuple[int, int]], int]) -> Any:
+def need_picture(network: ComparatorNetwork, needed: dict[tuple[int, tuple[int, int]], int], title: str = "") -> Any:
     """Return a Figure of `network` in which each comparator says how many inputs would come out unsorted without it.
 
-    needed: as experiments.lab.networks.needed_by gives it. The fewer, the redder, and the harder to miss by testing.
+    needed: as experiments.lab.networks.needed_by gives it, or counted on other inputs, which the title then says.
+            Where hardly an input notices that a comparator is missing, the comparator is orange.
     """
     length, most = list(_places(network))[-1][1], max(needed.values())
     figure = look.figure(8, 0.42 * network.n + 0.7)
-    title = f"Of all {2**network.n} inputs of 0 and 1, so many come out unsorted without that comparator"
+    title = title or f"Of all {2**network.n} inputs of 0 and 1, so many come out unsorted without that comparator"
     axes = look.axes(figure, bare=True, title=title)
     axes.hlines(range(network.n), 0, length, color=look.FAINT, linewidth=0.8, zorder=1)
     for number, (_, _, at) in enumerate(_places(network)):
