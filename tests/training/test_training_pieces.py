@@ -380,17 +380,21 @@ DENSE = GPTSizes(vocab=7, context=5, hidden=6, heads=2, kv_heads=1, ffn=7, layer
 
 
 @pytest.mark.parametrize(
-    "sizes",
-    [DENSE, replace(DENSE, experts=3, shared_experts=1, capacity_factor=0.8, balance=0.5, z_loss=0.1)],
-    ids=["dense", "experts"],
+    ("sizes", "shares"),
+    [
+        (DENSE, {}),
+        (DENSE, {"dropout": 0.3, "label_smoothing": 0.2}),
+        (replace(DENSE, experts=3, shared_experts=1, capacity_factor=0.8, balance=0.5, z_loss=0.1), {}),
+    ],
+    ids=["dense", "dropped and smoothed", "experts"],
 )
-def test_gradients_are_those_of_finite_differences(sizes: GPTSizes) -> None:
+def test_gradients_are_those_of_finite_differences(sizes: GPTSizes, shares: dict[str, float]) -> None:
     """Of some numbers of each parameter: by how much the loss changes when one is moved a little each way."""
     step, rng = 1e-5, np.random.default_rng(0)
 
     def loss_with(unit: str, place: int, by: float) -> float:
         def program(comm: Any) -> float:
-            trainer = Trainer(comm, sizes=sizes, batch=2, optimizer=SGD(rate=0.0))
+            trainer = Trainer(comm, sizes=sizes, batch=2, optimizer=SGD(rate=0.0), **shares)
             trainer.states[unit].x[place] += by
             trainer.step()
             return trainer.history.losses[0] + trainer.history.auxiliary[0]
@@ -398,7 +402,7 @@ def test_gradients_are_those_of_finite_differences(sizes: GPTSizes) -> None:
         return ranks.run(program, 1).results[0]
 
     def gradients(comm: Any) -> dict[str, np.ndarray]:
-        trainer = Trainer(comm, sizes=sizes, batch=2, optimizer=SGD(rate=0.0))
+        trainer = Trainer(comm, sizes=sizes, batch=2, optimizer=SGD(rate=0.0), **shares)
         trainer.step()
         norms = sum(float(state.gradient @ state.gradient) for state in trainer.states.values())
         assert trainer.history.grad_norms[0] == pytest.approx(math.sqrt(norms))

@@ -82,7 +82,8 @@ def step_traffic(
 
         step_traffic(Plan(dp=4), GPTSizes(), 8, "float64")[0].bytes_of["data"]  # 2472192: 2 * 3/4 of 1648128
 
-    dtype:  that of `train`; or Widths, or the bytes of every number.
+    dtype:  that of `train`; or Widths, or the bytes of every number. label_smoothing: that of `train`; with it the loss
+            over a vocabulary in parts sends one number more a token.
     routed: for each rank what its `Trainer.routed` says of the step; None: experts are asked for alike.
 
     Raises: ValueError if the plan does not fit.
