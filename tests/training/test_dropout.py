@@ -1,5 +1,6 @@
 """A token's mask is the same whoever has it, and independent of those of other tokens, steps, places and seeds."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ranks
+from experiments.lab.training_faults import changed
 from training import GPTSizes, Plan, train
 from training.dropout import Dropout, random_numbers
 from training_claims import SMALL, plans
@@ -69,6 +71,22 @@ def test_the_share_that_is_dropped_is_the_rate(rate: float) -> None:
     dropped = n - np.count_nonzero(mask)
     assert abs(dropped - n * rate) <= 5 * np.sqrt(n * rate * (1 - rate)) + 1e-3
     assert {*np.unique(mask)} <= {0.0, 1 / (1 - rate)}
+
+
+def test_each_place_of_the_model_draws_a_mask_of_its_own_forward_and_backward() -> None:
+    drawn: Counter[tuple[int, int, int]] = Counter()
+
+    def recording(original: Any) -> Any:
+        def drop(self: Dropout, step: int, first: int, place: int, x: Any) -> Any:
+            drawn[step, first, place] += 1
+            return original(self, step, first, place, x)
+
+        return drop
+
+    with changed(Dropout, __call__=recording):
+        losses(Plan(microbatches=2), batch=5)
+    places = range(1 + 2 * SMALL.layers)  # behind the embedding; in each block behind attention and MLP
+    assert drawn == {(step, first, place): 2 for step in (1, 2) for first in (0, 3) for place in places}
 
 
 def signs(dropout: Dropout, step: int = 1, first: int = 0, place: int = 0) -> Any:
