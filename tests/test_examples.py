@@ -1,4 +1,4 @@
-"""Every example of the README, of the guide and of the docstrings gives the answer that stands beside it."""
+"""Every example of README, guide, tutorial and docstrings gives the answer that stands beside it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ import sorting
 import training
 
 ROOT = Path(__file__).parents[1]
-README, GUIDE = (ROOT / "README.md").read_text(), (ROOT / "docs" / "guide.md").read_text()
+README, GUIDE, TUTORIAL = ((ROOT / name).read_text() for name in ("README.md", "docs/guide.md", "docs/tutorial.md"))
 
 
 def shown_answers(block: str) -> list[tuple[str, str]]:
@@ -137,7 +137,7 @@ def run_page(page: str) -> int:
         try:
             with contextlib.redirect_stdout(said):
                 n_shown += check(code, names, file[0] if file else "example.py")
-        except ranks.DeadlockError as error:
+        except ranks.RanksError as error:
             print(error, file=said)
         assert said.getvalue().strip() == output.strip()
         n_shown += output != ""
@@ -149,7 +149,11 @@ def test_the_readme_shows_a_program_whose_answers_are_true() -> None:
 
 
 def test_all_code_of_the_guide_gives_what_is_shown() -> None:
-    assert run_page(GUIDE) == 16
+    assert run_page(GUIDE) == 13
+
+
+def test_all_code_of_the_tutorial_gives_what_is_shown() -> None:
+    assert run_page(TUTORIAL) == 17
 
 
 def test_every_call_that_the_guide_lists_is_there() -> None:
@@ -160,23 +164,36 @@ def test_every_call_that_the_guide_lists_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong"),
+    ("page", "right", "wrong"),
     [
-        ("# 20640000", "# 20640001"),
-        ("import collectives\n", ""),
-        ("after 2 runs", "after 3 runs"),
-        ("for rank 1 to receive", "for rank 1 to send"),
+        (GUIDE, "# 20640000", "# 20640001"),
+        (GUIDE, "import collectives\n", ""),
+        (GUIDE, "after 2 runs", "after 3 runs"),
+        (TUTORIAL, "for rank 1 to receive", "for rank 1 to send"),
+        (TUTORIAL, "# 26400000", "# 26400001"),
     ],
+    ids=range(5),
 )
-def test_a_page_that_shows_something_else_is_found(right: str, wrong: str) -> None:
-    assert right in GUIDE
+def test_a_page_that_shows_something_else_is_found(page: str, right: str, wrong: str) -> None:
+    assert right in page
     with pytest.raises((AssertionError, NameError)):
-        run_page(GUIDE.replace(right, wrong, 1))
+        run_page(page.replace(right, wrong, 1))
 
 
-def test_the_tests_in_the_guide_pass_and_report_a_mistake_as_shown(tmp_path: Path) -> None:
-    [code] = [code for code, _ in blocks(GUIDE) if "def test_" in code]
-    report = re.search(r"divided by `(.*?)`, the report would say:\n\n```\n(.*?)```", GUIDE, re.DOTALL)
+def test_the_program_for_both_worlds_prints_in_each_what_the_tutorial_shows(tmp_path: Path) -> None:
+    [code] = [code for code, _ in blocks(TUTORIAL) if code.startswith("# both.py\n")]
+    (tmp_path / "both.py").write_text(code)
+    [shown] = re.findall(r"```console\n(\$ python both.py\n.*?)```", TUTORIAL, re.DOTALL)
+    simulated, real = (part.split("\n", 1) for part in shown.split("$ ")[1:])
+    assert (simulated[0], real[0]) == ("python both.py", "mpiexec -n 2 python -m mpi4py both.py")
+    run = subprocess.run([sys.executable, "both.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout == simulated[1]
+    assert ranks.real.launch(2, [str(tmp_path / "both.py")]).stdout == real[1]
+
+
+def test_the_tests_in_the_tutorial_pass_and_report_a_mistake_as_shown(tmp_path: Path) -> None:
+    [code] = [code for code, _ in blocks(TUTORIAL) if "def test_" in code]
+    report = re.search(r"divided by `(.*?)`, the report would say:\n\n```\n(.*?)```", TUTORIAL, re.DOTALL)
     assert report is not None
     printed = []
     for text in (code, code.replace("comm.size", report[1], 1)):

@@ -17,6 +17,7 @@ PAGES = [
     "docs/performance.md",
     "docs/running.md",
     "docs/testing.md",
+    "docs/tutorial.md",
     "examples/README.md",
     "examples/mpi/README.md",
     "notebooks/README.md",

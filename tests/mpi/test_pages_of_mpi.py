@@ -1,4 +1,4 @@
-"""Every block of docs/running.md and docs/testing.md, and the first of the README, does what it says."""
+"""Every block of docs/running.md and docs/testing.md, and of a section of README and tutorial, does what it says."""
 
 import re
 import shlex
@@ -24,13 +24,16 @@ def blocks(text):
 
 FILES, COMMANDS = blocks((ROOT / "docs" / "running.md").read_text())
 FIRST_FILES, FIRST_COMMANDS = blocks((ROOT / "README.md").read_text().split("\n## Your own ")[1])
+SCRIPTS, SCRIPT_COMMANDS = blocks(
+    (ROOT / "docs" / "tutorial.md").read_text().split("\n## Your own mpi4py script\n")[1].split("\n## ")[0]
+)
 TESTS, RUNS = blocks((ROOT / "docs" / "testing.md").read_text())
 
 
-@pytest.mark.parametrize(("command", "output"), COMMANDS + FIRST_COMMANDS)
+@pytest.mark.parametrize(("command", "output"), COMMANDS + FIRST_COMMANDS + SCRIPT_COMMANDS)
 def test_a_program_prints_what_the_page_shows(command, output, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name, text in (FILES | FIRST_FILES).items():
+    for name, text in (FILES | FIRST_FILES | SCRIPTS).items():
         (tmp_path / name).write_text(text)
     words = shlex.split(command)
     assert words[:3] == ["python", "-m", "mpi"]
