@@ -2,12 +2,11 @@
 
     flops_per_token(GPTSizes())  # 1289088.0
 
-That is 6N + 6Lhs: a multiplication and an addition for each number, in three passes. A
-product of (m, k) and (k, n) takes 2mnk. Each matrix takes part in three: forward, gradient of the input, gradient of the
-weights. So a step takes 6N a token, N being the numbers in matrices. The table counts once, as the head: in the
-beginning it is looked up. Attention of one layer adds 12hs a token if each token attends to all s of its sequence, and
-half of that under a causal mask. The backward here makes the scores again instead of keeping them: 14hs.
-"""
+That is 6N + 6Lhs: a multiplication and an addition for each number, in three passes. A product of (m, k) and (k, n)
+takes 2mnk. Each matrix takes part in three: forward, gradient of the input, gradient of the weights. So a step takes
+6N a token, N being the numbers in matrices. The table counts once, as the head: in the beginning it is looked up.
+Attention of one layer adds 12hs a token if each token attends to all s of its sequence, and half of that under a
+causal mask. The backward here makes the scores again instead of keeping them: 14hs."""
 
 from __future__ import annotations
 
