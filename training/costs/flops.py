@@ -6,7 +6,8 @@ That is 6N + 6Lhs: a multiplication and an addition for each number, in three pa
 takes 2mnk. Each matrix takes part in three: forward, gradient of the input, gradient of the weights. So a step takes
 6N a token, N being the numbers in matrices. The table counts once, as the head: in the beginning it is looked up.
 Attention of one layer adds 12hs a token if each token attends to all s of its sequence, and half of that under a
-causal mask. The backward here makes the scores again instead of keeping them: 14hs."""
+causal mask. The backward here makes the scores again instead of keeping them: 14hs.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ def flops_per_token(sizes: GPTSizes, *, causal: bool = True, recompute: str = "n
 def utilisation(tokens_per_s: float, sizes: GPTSizes, peak_flops_per_s: float, *, causal: bool = True) -> float:
     """Return the MFU: the part of the peak of all devices that the model's own FLOPs are; recomputing does not count.
 
-        utilisation(1e6, GPTSizes(), 1e13)  # 0.1288704
+        utilisation(1e6, GPTSizes(), 1e13)  # 0.1289088
 
     Source: Chowdhery et al., PaLM, arXiv 2204.02311, appendix B.
     """
