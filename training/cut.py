@@ -19,7 +19,7 @@ from parallel import (
     ulysses_attention,
     ulysses_attention_backward,
 )
-from parallel.attention.local import Attention
+from parallel.attention.local import BLOCKWISE, Attention, Kernel
 from parallel.block import Drop, keep_all
 from parallel.sequence.ring import ring
 from parallel.strategies import Strategy
@@ -66,13 +66,16 @@ class Cut:
 
 def make_cut(
     plan: Plan, sizes: GPTSizes, context: Any, tensor: Any, *,
-    seed: int, dropout: float, smoothing: float, batch: int, expert: Any = None,
+    seed: int, dropout: float, smoothing: float, batch: int, expert: Any = None, kernel: Kernel = BLOCKWISE,
 ) -> Cut:  # fmt: skip
-    """Return the cut of this rank, given its communicators along "cp" and "tp", and along "ep", if there is that."""
+    """Return the cut of this rank, given its communicators along "cp" and "tp", and along "ep", if there is that.
+
+    kernel: computes attention.
+    """
     layout = "zigzag" if plan.context == "ring" else "plain"
     every = token_positions(layout, sizes.context, plan.cp)
     tokens = every[context.rank]
-    attention = _attention(context, plan.context, layout, [len(each) for each in every])
+    attention = _attention(context, plan.context, layout, [len(each) for each in every], kernel)
     first, end = vocabulary_rows(sizes.vocab, plan.tp, tensor.rank)
     positions = tokens
     strategy: Strategy = SequenceSharded(None, sizes.block, attention)
@@ -91,11 +94,12 @@ def make_cut(
     return Cut(strategy, plan.recompute, comm, first, end - first, tokens, positions, drop, smoothing, experts)
 
 
-def _attention(comm: Any, context: str, layout: str, lengths: list[int]) -> Attention:
+def _attention(comm: Any, context: str, layout: str, lengths: list[int], kernel: Kernel) -> Attention:
     """Return how a rank attends over the tokens of all ranks of `comm`."""
     if comm.size == 1:
-        return local_attention(causal=True)
+        return local_attention(kernel, causal=True)
     if context == "ring":
-        return ring(comm, causal=True, layout=layout, lengths=lengths)
-    forward = partial(ulysses_attention, comm, causal=True, lengths=lengths)
+        return ring(comm, causal=True, layout=layout, lengths=lengths, kernel=kernel)
+    alone = local_attention(kernel, causal=True)
+    forward = partial(ulysses_attention, comm, attention=alone, lengths=lengths)
     return Attention(forward, partial(ulysses_attention_backward, comm))

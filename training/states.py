@@ -155,6 +155,16 @@ class UnitState:
             else:
                 self._going = start(_sum, self.data, flat, out=flat)
 
+    @property
+    def is_summing(self) -> bool:
+        """Whether a sum over the data-parallel ranks is under way."""
+        return self._going is not None
+
+    def progress(self) -> None:
+        """Let the sum go on, if one is under way."""
+        if self._going is not None and self._going.Test():
+            self._going = None
+
     def end(self) -> None:
         """Wait until the sum is complete."""
         if self._going is not None:

@@ -14,10 +14,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from parallel.arguments import refuse
+from training.plan import RECOMPUTE
 from training.sizes import GPTSizes
-
-# How often a block's forward is computed in a step: all of it, and the attention between its matrices.
-FORWARDS = {"none": (1, 1), "selective": (1, 2), "full": (2, 2)}
 
 
 class Passes(NamedTuple):
@@ -49,18 +47,17 @@ def flops_per_token(sizes: GPTSizes, *, causal: bool = True, recompute: str = "n
         flops_per_token(GPTSizes(), causal=False) - flops_per_token(GPTSizes())  # 98304.0: 6Lhs
 
     causal:    Whether half of the attention is left out, since nobody sees it.
-    recompute: "full" computes each block's forward twice: of the blocks 8N, and 16Lhs. "selective" does that with
-               attention only.
+    recompute: As in a plan. "full" computes each block's forward twice: of the blocks 8N, and 16Lhs. "selective" makes
+               no product again.
 
     Source: Chowdhery et al., PaLM, arXiv 2204.02311, appendix B; Narayanan et al., arXiv 2104.04473.
     """
-    if recompute not in FORWARDS:
-        expected = f"one of {', '.join(FORWARDS)}"
+    if recompute not in RECOMPUTE:
+        expected = f"one of {', '.join(RECOMPUTE)}"
         refuse(ValueError, "flops_per_token", f"recompute={recompute!r}", expected, "choose one of these")
-    all_again, attention_again = (forwards - 1 for forwards in FORWARDS[recompute])
-    head = sizes.vocab * sizes.hidden
-    of_blocks = (6 + 2 * all_again) * (matrix_numbers(sizes) - head)
-    attention = (12 + 4 * attention_again) * sizes.layers * sizes.hidden * sizes.context
+    again, head = recompute == "full", sizes.vocab * sizes.hidden
+    of_blocks = (6 + 2 * again) * (matrix_numbers(sizes) - head)
+    attention = (12 + 4 * again) * sizes.layers * sizes.hidden * sizes.context
     return of_blocks + 6 * head + attention / (2 if causal else 1)
 
 
@@ -82,10 +79,9 @@ def block_passes(tokens: float, matrices: float, pairs: float, width: float, rec
     tokens:   For how many the matrices work. matrices: Numbers in them.
     pairs:    Of a query and a key that it sees. width: Features of all query heads.
     """
-    all_again, attention_again = (forwards - 1 for forwards in FORWARDS[recompute])
     product, scores = 2 * tokens * matrices, 2 * pairs * width
-    again = all_again * product + attention_again * 2 * scores
-    return Passes(product + 2 * scores, product + 5 * scores + again, product)
+    forward = product + 2 * scores
+    return Passes(forward, product + 5 * scores + (forward if recompute == "full" else 0), product)
 
 
 def products_of_step(sizes: GPTSizes, sequences: int) -> dict[str, int]:

@@ -256,7 +256,7 @@ def _shared(share: Share) -> Sent:
     """Return what is sent for gradients that tensor-parallel ranks, or both ends of the pipeline, have in parts."""
     plan, total, passes = share.plan, NOTHING, _passes(share)
     for unit in share.units(share.pp):
-        summed = _summed_over_tensor(share, unit)
+        summed = summed_over_tensor(share, unit)
         if summed:
             times = sum(unit in share.units_of(layer) for layer in passes) if plan.zero >= 2 else 1
             total = total.plus(allreduce([summed], plan.tp, share.tp).times(times))
@@ -267,7 +267,7 @@ def _shared(share: Share) -> Sent:
     return total.as_sums()
 
 
-def _summed_over_tensor(share: Share, unit: str) -> int:
+def summed_over_tensor(share: Share, unit: str) -> int:
     """Return of how many numbers of a unit the gradient is a sum over tensor-parallel ranks.
 
     These are those of a router, since each rank has some features of the experts. Under sequence parallelism these are

@@ -1,0 +1,122 @@
+"""The same step, played: the real training on simulated ranks, where products take time on the virtual clock.
+
+Layers and attention run as they do anywhere, and their messages take what the network says. What each layer multiplies
+is charged by the arrays that it is given, so nothing here knows of a prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from collectives.arrays import Array
+from parallel.attention.local import BLOCKWISE, Kernel
+from parallel.costs import visible_pairs
+from ranks import Network, Wtime, run, spend
+from training.cut import make_cut
+from training.model import Layer, Microbatch, States, Step
+from training.plan import Plan
+from training.planner.devices import Device, device_named
+from training.sizes import GPTSizes
+from training.trainer import Trainer
+
+Charge = Callable[[float], None]
+_SLICES = 32  # between them sums that are under way make progress
+
+
+def play_step(
+    plan: Plan, sizes: GPTSizes, batch: int, network: Network | str, device: Device | str, dtype: Any = "bfloat16"
+) -> int:
+    """Return the picoseconds of a step of training on simulated ranks, the second one: all have begun by then."""
+    computes = device_named(device)
+    played = run(_program, plan.ranks, plan, sizes, batch, computes, dtype, network=network)
+    first, second = (float(max(times)) for times in zip(*played.results, strict=True))
+    return round((second - first) * 1e12)
+
+
+def _program(comm: Any, plan: Plan, sizes: GPTSizes, batch: int, device: Device, dtype: Any) -> list[float]:
+    """Train for two steps; return when each has ended on this rank."""
+    trainer = _Charging(comm, plan, sizes=sizes, batch=batch, dtype=dtype)
+    trainer.charge_with(device)
+    ends = []
+    for _ in range(2):
+        trainer.step()
+        ends.append(Wtime())
+    return ends
+
+
+class _Charging(Trainer):
+    """A trainer whose products take time."""
+
+    def charge_with(self, device: Device) -> None:
+        """Let products take the device's time from now on."""
+
+        def charge(flops: float) -> None:
+            time_ps, slices = round(device.time_ps(flops)), 1
+            if any(state.is_summing for state in self.states.values()):
+                slices = _SLICES
+            for part in range(slices):
+                spend(self.comm, time_ps * (part + 1) // slices - time_ps * part // slices)
+                for state in self.states.values():
+                    state.progress()
+
+        self.cut = make_cut(
+            self.plan, self.sizes, self.context, self.tensor, kernel=_charged(charge), batch=self.batch,
+            seed=self.seed, dropout=self.dropout, smoothing=self.label_smoothing,
+        )  # fmt: skip
+        again = self.plan.recompute
+        for stage in self.stages:
+            self.stages[stage] = [_Charged(layer, again, charge) for layer in self._layers(stage)]
+
+
+def _charged(charge: Charge) -> Kernel:
+    """Return attention that takes time: of the pairs that see each other, two products forward and five backward."""
+
+    def flops(q: Array, where: dict[str, Any]) -> float:
+        batch, n, heads, dim = q.shape
+        at = [np.sort(np.asarray(where.get(name, np.arange(n)))) for name in ("q_positions", "k_positions")]
+        return 2.0 * visible_pairs(*at) * int(batch * heads * dim)
+
+    def forward(q: Array, k: Array, v: Array, **where: Any) -> tuple[Array, Array]:
+        charge(2 * flops(q, where))
+        return BLOCKWISE.forward(q, k, v, **where)
+
+    def backward(q: Array, *others: Any, **where: Any) -> tuple[Array, Array, Array]:
+        charge(5 * flops(q, where))
+        return BLOCKWISE.backward(q, *others, **where)
+
+    return Kernel(forward, backward)
+
+
+class _Charged:
+    """A layer whose products with matrices take time, before anything else of the same pass."""
+
+    def __init__(self, layer: Layer, recompute: str, charge: Charge) -> None:
+        self.layer, self.units, self.recompute, self.charge = layer, layer.units, recompute, charge
+        self.tokens = 0
+
+    def _products(self, states: States) -> float:
+        """Return the FLOPs of a product with each matrix; vectors of tokens and positions are looked up."""
+        named = ["table"] if "norm" in self.units else [unit for unit in self.units if unit.startswith("block")]
+        shapes = [part.here for unit in named for part in states[unit].parts.values()]
+        numbers: int = sum(shape[0] * shape[1] for shape in shapes if len(shape) == 2)
+        return 2 * self.tokens * numbers
+
+    def forward(self, states: States, batch: Microbatch, step: Step, x: Array) -> tuple[Array, Any]:
+        """Compute as the layer does."""
+        self.tokens = batch.tokens.size
+        self.charge(self._products(states))
+        return self.layer.forward(states, batch, step, x)
+
+    def input_backward(self, states: States, saved: Any, d_y: Array) -> tuple[Array, Any]:
+        """Compute as the layer does; all once more if its forward is."""
+        again = self.recompute == "full" and "norm" not in self.units
+        self.charge(self._products(states) * (1 + again))
+        return self.layer.input_backward(states, saved, d_y)
+
+    def weight_backward(self, states: States, waiting: Any) -> None:
+        """Compute as the layer does."""
+        self.charge(self._products(states))
+        self.layer.weight_backward(states, waiting)
