@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from experiments import one_loss_curve, zero
+from experiments import experts, one_loss_curve, zero
 from experiments.lab import trainings
 from training import AdamW, Plan
 from training.costs import step_traffic
@@ -67,3 +69,31 @@ def test_stages_of_zero_send_and_hold_what_the_formulas_say(tmp_path, capsys):
     assert "120.0, 31.4, 16.6 and 1.9 GB a rank" in said
     assert "With 2 of them ZeRO-2 sends 1.5" in said
     assert "ZeRO-3, 2 microbatches" in plot.read_text()
+
+
+def test_experts_drop_what_they_have_no_place_for_and_ranks_send_what_was_routed(tmp_path, capsys):
+    plot = tmp_path / "experts.svg"
+    few = ["--ranks", "3", "--steps", "3", "--experts", "4", "--capacity", "0.5", "--balance", "0", "1"]
+    rows = tables(experts, tmp_path, *few, "--plot", str(plot))
+    assert [(row["weight"], row["capacity_factor"]) for row in rows] == [(0, None), (0, 0.5), (1, None), (1, 0.5)]
+    for row in rows:
+        assert row["dropped_measured"] == 0 if row["capacity_factor"] is None else row["dropped_measured"] >= 0.5
+        assert row["tokens_over_the_mean_idlest"] <= 1 <= row["tokens_over_the_mean_busiest"] <= 2  # E/k
+        assert (row["balance_loss"] is None) == (row["weight"] == 0)
+    assert "weight of the balance loss 1" in plot.read_text()
+    assert "of what was routed" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_tokens_at_random_would_drop_is_what_they_drop():
+    sizes = replace(experts.SIZES, context=12, experts=5, top_k=3, capacity_factor=1.0)
+    rng, capacity = np.random.default_rng(0), sizes.routing.capacity(12)
+    asked = [np.bincount(np.argsort(rng.random((12, 5)))[:, :3].reshape(-1), minlength=5) for _ in range(4000)]
+    drawn = np.maximum(np.array(asked) - capacity, 0).sum(1) / (12 * 3)
+    assert experts.at_random(sizes) == pytest.approx(drawn.mean(), abs=5 * drawn.std() / np.sqrt(4000))
+    assert experts.at_random(replace(sizes, capacity_factor=None)) == 0
+
+
+def test_more_ranks_or_more_of_them_than_experts_are_refused(capsys):
+    for option in ("--ranks", "--top-k"):
+        assert experts.main(["x.py", "--experts", "3", "--ranks", "1", option, "4"]) == 2
+        assert f"got {option} 4 with --experts 3" in capsys.readouterr().err
