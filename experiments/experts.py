@@ -41,10 +41,12 @@ EXAMPLES = {
     "--balance 0 1 --steps 200": "other weights, for longer",
 }
 EXPECTED = """\
-Expected, with T tokens of a sequence, k of E experts for each, and a capacity factor cf:
-  places of an expert    C = kT cf / E, rounded up, in each sequence
-  dropped                the mean of max(0, n - C) over kT/E; if tokens chose at random, n would be binomial (T, k/E)
-  balance loss           E times the sum of f P over experts: 1 if all are alike, up to E/k if k experts have all
+Expected, with T tokens of a sequence, k of E experts each, capacity factor cf:
+  places         C = kT cf / E of each expert, rounded up, in each sequence
+  dropped        mean of max(0, n - C) over kT/E, n tokens asking for an expert;
+                 at random n would be binomial: T tokens, chance k/E
+  balance loss   E times the sum of f P over experts: 1 if all are alike,
+                 up to E/k if k experts have all
 """
 SIZES = GPTSizes(context=32, hidden=32, heads=4, kv_heads=4, ffn=32, layers=2, experts=8)
 SEQUENCES = 2  # of each rank
