@@ -79,6 +79,15 @@ def answer(comm, block):
         "np.exp(lse_a - np.logaddexp(lse_a, lse_b))",
         "(7 * (4 + 2) + 7 * 4, 31 * (1 + 2) + 31 * 1)",
         "2 - 1 / 32",
+        """def answer(comm, mine, share):
+    p, rank, n = comm.size, comm.rank, len(mine)
+    out = np.empty((p, n, len(range(*share[rank].indices(mine.shape[1])))), mine.dtype)
+    out[rank] = mine[:, share[rank]]
+    for step in range(1, p):  # no two ranks send to the same one
+        to, source = (rank + step) % p, (rank - step) % p
+        comm.Sendrecv(np.ascontiguousarray(mine[:, share[to]]), to, recvbuf=out[source], source=source)
+    return out.reshape(p * n, -1)
+""",
     ],
     # ---
     "05_which_collective": [

@@ -26,6 +26,7 @@ SMALLER = {  # what is measured at length on the page, in cells with the tag
     '"--ranks",\n    "4",': '"--ranks",\n    "2",',
     "real.launch(4, argv": "real.launch(2, argv",
     '"--max",\n    "1MiB"': '"--max",\n    "4KiB"',
+    "(3, 1, 256, 8, 32)": "(3, 1, 64, 8, 32)",
     "ranks.calibrate(ranks.real.world())": "ranks.calibrate(ranks.real.world(), repeats=1)",
     '"2", "--operations", "allreduce"]': '"2", "--operations", "broadcast"]',
 }
