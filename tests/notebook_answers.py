@@ -122,7 +122,18 @@ def answer(comm, block):
 """,
     ],
     # ---
-    "07_honest_speed_up": ["1.15 / 1.05", "8", "False", "99"],
+    "07_honest_speed_up": [
+        "1.15 / 1.05",
+        "8",
+        "False",
+        "99",
+        """def answer(stopwatch):
+    rng = np.random.default_rng(0)
+    calls = np.concatenate([rng.permutation(2) for _ in range(31)])  # in turns, in an order drawn anew
+    seconds = stopwatch(calls)
+    return np.median(seconds[calls == 1] / seconds[calls == 0])
+""",
+    ],
     # ---
     "09_pipeline_bubbles": [
         "64",
