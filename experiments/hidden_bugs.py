@@ -31,7 +31,7 @@ from training import SGD, AdamW, GPTSizes, Plan, train
 from training.optimizers import Optimizer
 
 SHOWS = "Known bugs of training code, under three optimisers: after how many steps the loss shows them, if ever."
-TAKES = "2 min"
+TAKES = "3 min"
 EXAMPLES = {
     "": "a hundred steps with each bug under each optimiser",
     "--steps 300 --plot bugs.png": "longer curves, drawn beside healthy ones",
