@@ -12,8 +12,8 @@ import pytest
 import ranks
 from collectives import CATALOGUE, Machine
 from training import GPTSizes, Plan
-from training.costs import step_memory
-from training.planner import DEVICES, Device, Planner, best_plans, play_step, predict
+from training.costs import step_memory, step_traffic
+from training.planner import DEVICES, Device, Planner, best_plans, play_step, predict, sent_bytes
 from training.planner.clock import order_of, run_of_sums
 from training.planner.groups import group
 from training.planner.predict import _Predicted
@@ -64,6 +64,23 @@ def test_the_median_error_is_below_one_percent() -> None:
     errors = [abs(error(*case)) for case in CASES]
     assert len(errors) >= 30
     assert median(errors) <= 0.01
+
+
+MOE = replace(TINY, experts=4, top_k=2, shared_experts=1)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [Plan(), Plan(dp=4, ep=2, zero=1), Plan(dp=2, ep=2, tp=2, sp=True), Plan(dp=2, ep=2, cp=2, recompute="full")],
+    ids=str,
+)
+def test_experts_are_predicted_as_if_they_were_asked_for_alike(plan: Plan) -> None:
+    predicted = predict(plan, MOE, BATCH, "ethernet", SLOW, "float32")
+    played = play_step(plan, MOE, BATCH, "ethernet", SLOW, "float32")
+    # They are not quite: who is asked for more often takes longer.
+    assert 0.9 <= predicted.time_ps / played <= 1 + 1e-6
+    exact = max(each.peak_bytes for each in step_memory(plan, MOE, BATCH, "float32"))
+    assert predicted.memory == pytest.approx(exact, rel=0.03)
 
 
 def test_alone_on_a_network_a_prediction_is_exact() -> None:
@@ -160,6 +177,14 @@ def test_memory_is_that_of_the_exact_count(sizes: GPTSizes) -> None:
     assert median(errors) <= 0.02
 
 
+@pytest.mark.parametrize("plan", [*ONE_WAY[::3], *SEVERAL, Plan(pp=2, microbatches=8, schedule="dualpipe")], ids=str)
+def test_bytes_are_those_of_the_rank_that_sends_most(plan: Plan) -> None:
+    exact = max(each.n_bytes for each in step_traffic(plan, TINY, BATCH, "float32"))
+    assert sent_bytes(plan, TINY, BATCH, "float32") == pytest.approx(exact, rel=0.02)
+    if plan.tp == plan.dp == plan.cp == 1:
+        assert sent_bytes(plan, TINY, BATCH, "float32") == exact
+
+
 # -- the search ------------------------------------------------------------------------------------------------------
 
 
@@ -205,8 +230,9 @@ def test_a_search_finds_what_trying_all_plans_finds(network: str, p: int) -> Non
     assert [(each.time_ps, each.memory) for each in found.front] == front
 
 
-def test_no_plan_takes_less_than_its_bound() -> None:
-    planner = Planner(TINY, BATCH, ranks.presets["ethernet"], SLOW, "float32", 4)
+@pytest.mark.parametrize("sizes", [TINY, MOE], ids=["dense", "experts"])
+def test_no_plan_takes_less_than_its_bound(sizes: GPTSizes) -> None:
+    planner = Planner(sizes, BATCH, ranks.presets["ethernet"], SLOW, "float32", 4)
     for bound in _bounds(planner, 4, Choices()):
         found = planner.predict(bound.plan())
         assert bound.time_ps <= found.time_ps * (1 + 1e-9)

@@ -87,14 +87,14 @@ def exchanged(share: Share, rows: Rows, microbatch: int, forwards: int) -> Excha
     counts = experts - block_sizes(experts, ep)[rows.mine] if ep > 1 else 0
     messages = (3 * forwards + 2) * (ep - 1)
     runs, told = share.runs, 0
-    if _is_told(share):
+    if is_told(share):
         n = share.sequences[microbatch] * experts
         told = (sum(runs) - runs[(share.cp + 1) % share.plan.cp]) * n
         messages += forwards * (share.plan.cp - 1)
     return Exchanged(messages, (forwards + 1) * moved * h, forwards * (counts + told))
 
 
-def _is_told(share: Share) -> bool:
+def is_told(share: Share) -> bool:
     """Return whether ranks with other tokens of the same sequences tell each other what these ask for."""
     routing = share.sizes.routing
     return share.plan.cp > 1 and (routing.capacity_factor is not None or routing.balance > 0)

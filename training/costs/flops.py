@@ -32,13 +32,14 @@ class Passes(NamedTuple):
 
 
 def matrix_numbers(sizes: GPTSizes) -> int:
-    """Return how many numbers are in matrices that are multiplied with: N.
+    """Return how many numbers are in matrices with which a token is multiplied: N; of experts those that it is sent to.
 
     matrix_numbers(GPTSizes())  # 198464, of 206016 parameters
     """
     units = sizes.units()
     of_block = sum(shape[0] * shape[1] for shape in units["block.0"].values() if len(shape) == 2)
-    return sizes.layers * of_block + sizes.vocab * sizes.hidden
+    of_experts = 2 * min(sizes.top_k, sizes.experts) * sizes.hidden * sizes.ffn
+    return sizes.layers * (of_block + of_experts) + sizes.vocab * sizes.hidden
 
 
 def flops_per_token(sizes: GPTSizes, *, causal: bool = True, recompute: str = "none") -> float:
@@ -98,6 +99,8 @@ def products_of_step(sizes: GPTSizes, sequences: int) -> dict[str, int]:
     if not 1 <= sizes.context <= 128:
         got = f"sequences of {sizes.context} tokens"
         refuse(ValueError, "products_of_step", got, "at most 128, one tile", "take a shorter context")
+    if sizes.experts:
+        refuse(ValueError, "products_of_step", f"{sizes.experts} experts", "a dense model", "set experts=0")
     tokens, h, layers = sequences * sizes.context, sizes.hidden, sizes.layers
     pairs, features = tokens * sizes.context * sizes.heads, sizes.block.head_dim
     qkv = features * (sizes.heads + 2 * sizes.kv_heads)

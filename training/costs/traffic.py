@@ -14,7 +14,7 @@ loss sums over a vocabulary. All else travels in 16 bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -76,8 +76,9 @@ class Traffic:
 
 
 def step_traffic(
-    plan: Plan, sizes: GPTSizes, batch: int, dtype: Any, label_smoothing: float = 0.0, routed: Routed | None = None
-) -> list[Traffic]:
+    plan: Plan, sizes: GPTSizes, batch: int, dtype: Any, label_smoothing: float = 0.0, routed: Routed | None = None,
+    ranks: Iterable[int] | None = None,
+) -> list[Traffic]:  # fmt: skip
     """Return what each rank sends in every step.
 
         step_traffic(Plan(dp=4), GPTSizes(), 8, "float64")[0].bytes_of["data"]  # 2472192: 2 * 3/4 of 1648128
@@ -85,13 +86,16 @@ def step_traffic(
     dtype:  that of `train`; or Widths, or the bytes of every number. label_smoothing: that of `train`; with it the loss
             over a vocabulary in parts sends one number more a token.
     routed: for each rank what its `Trainer.routed` says of the step; None: experts are asked for alike.
+    ranks:  of which; None: of all.
 
     Raises: ValueError if the plan does not fit.
     """
     plan.check(plan.ranks, sizes, batch)
     schedule, widths, smoothed = plan.pipeline(), widths_of(dtype), label_smoothing > 0
-    shares = [Share.of(plan, sizes, batch, rank, schedule, smoothed) for rank in range(plan.ranks)]
-    return [_traffic(share, rank, widths, routed) for rank, share in enumerate(shares)]
+    return [
+        _traffic(Share.of(plan, sizes, batch, rank, schedule, smoothed), rank, widths, routed)
+        for rank in (range(plan.ranks) if ranks is None else ranks)
+    ]
 
 
 def _traffic(share: Share, rank: int, widths: Widths, routed: Routed | None) -> Traffic:

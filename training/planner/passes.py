@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from parallel.attention.heads import split_heads
 from ranks import Network
+from training.costs.experts import Rows, is_told, of_experts, rows_of
 from training.costs.flops import Passes, block_passes
 from training.costs.memory import kept, made_again, waiting
-from training.costs.share import Share, units_of
+from training.costs.share import Share
 from training.costs.traffic import summed_over_tensor
 from training.pipeline import make_schedule
 from training.plan import Plan
@@ -51,7 +52,7 @@ class Setting:
 
 
 class Layers:
-    """Time and memory of layers on the rank that has most, of one way to cut them: tp, sp, cp, context, recompute.
+    """Time and memory of layers on the rank that has most, of one way to cut them: tp, sp, cp, context, recompute, ep.
 
     Kinds of layers are "embedding", "block" and "head"; b is the sequences of a microbatch.
     """
@@ -61,6 +62,7 @@ class Layers:
         self.share = Share(plan, setting.sizes, setting.batch, make_schedule("1f1b", 1, 1), 0, 0, 0, 0)
         self.tensor = group(setting.network, setting.world, plan.tp, 1)
         self.context = group(setting.network, setting.world, plan.cp, plan.tp)
+        self.experts = group(setting.network, setting.world, plan.ep, plan.cp * plan.tp)
         self.times = lru_cache(None)(self._times)
         self.held = lru_cache(None)(self._held)
 
@@ -83,7 +85,8 @@ class Layers:
     def _block(self, b: int) -> Times:
         plan, share, device = self.plan, self.share, self.setting.device
         tokens, s, d = b * share.inside, self.setting.sizes.context, share.head_dim
-        matrices = self.setting.sizes.hidden * (share.qkv + share.heads * d + 2 * share.ffn)
+        h, experts = self.setting.sizes.hidden, self.setting.sizes.experts
+        matrices = h * (share.qkv + share.heads * d + 2 * share.ffn + experts)  # a router has one column an expert
         pairs, heads = b * s * (s + 1) / 2, share.heads
         if plan.context == "ring":
             pairs /= plan.cp
@@ -91,13 +94,35 @@ class Layers:
             heads = self._ulysses_heads[0]
         alone = block_passes(tokens, matrices, 0, 0)
         scores = block_passes(0, 0, pairs, heads * d)
-        compute = [device.time_ps(a + b) for a, b in zip(alone, scores, strict=True)]
-        forward = compute[0] + self._sent_forward(b) + self._context(b, scores, is_forward=True)
-        back = compute[1] + self._sent_input(b) + self._context(b, scores, is_forward=False)
+        of_experts, sent_forward, sent_back = self._experts(b)
+        compute = [device.time_ps(a + b + of_experts) for a, b in zip(alone, scores, strict=True)]
+        forward = compute[0] + self._sent_forward(b) + self._context(b, scores, is_forward=True) + sent_forward
+        back = compute[1] + self._sent_input(b) + self._context(b, scores, is_forward=False) + sent_back
         again = plan.recompute == "full"
         products = sum(compute) + again * compute[0]
         weight = compute[2] + (2 * self._enter(b) if plan.sp and plan.tp > 1 else 0)
         return Times(forward, back + again * forward, weight, products)
+
+    # -- experts -----------------------------------------------------------------------------------------------------
+
+    def _rows(self, b: int) -> tuple[Share, Rows]:
+        """Return the share of a rank with a microbatch of b sequences, and the rows that its router sends."""
+        ep = self.plan.ep
+        share = replace(self.share, plan=replace(self.plan, dp=ep, microbatches=1), batch=b * ep)
+        return share, rows_of(share, None, "block.0", 0)
+
+    def _experts(self, b: int) -> tuple[float, float, float]:
+        """Return the FLOPs of a pass of the experts, and for how long forward and input half wait for rows."""
+        sizes, widths = self.setting.sizes, self.setting.widths
+        if not sizes.experts:
+            return 0.0, 0.0, 0.0
+        _, rows = self._rows(b)
+        flops = 4.0 * rows.came * sizes.hidden * self.share.expert_ffn
+        moved = 2 * self.experts.exchange_ps(max(*rows.to, *rows.come) * sizes.hidden * widths.compute)
+        told = self.experts.exchange_ps(8 * -(-sizes.experts // self.plan.ep))
+        if is_told(self.share):
+            told += self.context.allgather_ps(sum(self.share.runs) * b * sizes.experts, 8)
+        return flops, moved + told, moved
 
     # -- messages of tensor parallel ranks ---------------------------------------------------------------------------
 
@@ -163,7 +188,12 @@ class Layers:
         """Return in bytes what a layer's forward leaves, what its weight half waits with, what is made again."""
         layer = "block.0" if kind == "block" else kind
         arguments = self.share, layer, b, self.setting.widths
-        return kept(*arguments), waiting(*arguments), made_again(*arguments)
+        held = kept(*arguments), waiting(*arguments), made_again(*arguments)
+        if kind != "block" or not self.setting.sizes.experts:
+            return held
+        share, rows = self._rows(b)
+        more = of_experts(share, rows, 0, self.setting.widths)
+        return held[0] + more.kept, held[1] + more.waiting, held[2] + more.made_again
 
 
 class Sums:
@@ -171,19 +201,30 @@ class Sums:
 
     def __init__(self, setting: Setting, plan: Plan, layers: Layers) -> None:
         self.setting, self.plan, self.layers = setting, plan, layers
-        self.data: Group = group(setting.network, setting.world, plan.data, plan.tp)
         self.share = replace(layers.share, plan=plan)
         self.numbers = lru_cache(None)(self.share.numbers)
+        self.data = lru_cache(None)(self._data)
         self.gather_ps = lru_cache(None)(self._gather)
         self.scatter_ps = lru_cache(None)(self._scatter)
         self.finish_ps = lru_cache(None)(self._finish)
         self.of_pass = lru_cache(None)(self._of_pass)
 
+    def _data(self, unit: str) -> Group:
+        """Return the ranks that have the same part of a unit and other tokens."""
+        p, _ = self.share.peers(unit)
+        is_apart = p < self.plan.data and self.plan.cp == 1
+        stride = self.plan.tp * (self.plan.ep if is_apart else 1)
+        return group(self.setting.network, self.setting.world, p, stride)
+
+    def shard(self, unit: str) -> int:
+        """Return how many numbers of a unit a rank keeps if its peers share them out."""
+        return -(-self.numbers(unit) // self.data(unit).p)
+
     def _gather(self, unit: str) -> float:
-        return self.data.allgather_ps(self.numbers(unit), self.setting.widths.compute)
+        return self.data(unit).allgather_ps(self.numbers(unit), self.setting.widths.compute)
 
     def _scatter(self, unit: str) -> float:
-        return self.data.reduce_scatter_ps(self.numbers(unit), self.setting.widths.sums)
+        return self.data(unit).reduce_scatter_ps(self.numbers(unit), self.setting.widths.sums)
 
     def _finish(self, unit: str) -> float:
         """Return the time of summing what tensor-parallel ranks have only parts of."""
@@ -192,7 +233,7 @@ class Sums:
 
     def _of_pass(self, kind: str) -> Times:
         """Return what ZeRO-2 and 3 add to the passes of a layer."""
-        zero, units = self.plan.zero, units_of("block.0" if kind == "block" else kind)
+        zero, units = self.plan.zero, self.share.units_of("block.0" if kind == "block" else kind)
         if zero < 2:
             return Times(0, 0, 0)
         gathered = sum(map(self.gather_ps, units)) if zero == 3 else 0.0
@@ -201,14 +242,14 @@ class Sums:
 
     def sum_ps(self, unit: str) -> float:
         """Return the time of summing a unit's gradients after its last backward: with ZeRO-1, only a share's."""
-        if self.plan.zero >= 2 or self.plan.data == 1:
+        if self.plan.zero >= 2 or self.data(unit).p == 1:
             return 0.0
         if self.plan.zero:
             return self.scatter_ps(unit)
-        return self.data.allreduce_ps(self.numbers(unit), self.setting.widths.sums)
+        return self.data(unit).allreduce_ps(self.numbers(unit), self.setting.widths.sums)
 
     def busy_ps(self, unit: str) -> float:
         """Return for how long such a sum keeps others from being made."""
-        if self.plan.zero >= 2 or self.plan.data == 1:
+        if self.plan.zero >= 2 or self.data(unit).p == 1:
             return 0.0
-        return self.data.busy_ps(self.numbers(unit), self.setting.widths.sums, gathers=not self.plan.zero)
+        return self.data(unit).busy_ps(self.numbers(unit), self.setting.widths.sums, gathers=not self.plan.zero)

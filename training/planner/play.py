@@ -7,13 +7,18 @@ is charged by the arrays that it is given, so nothing here knows of a prediction
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from collectives.arrays import Array
+from parallel import Experts
 from parallel.attention.local import BLOCKWISE, Kernel
+from parallel.block import Waiting
 from parallel.costs import visible_pairs
+from parallel.parameters import Parameters
 from ranks import Network, Wtime, run, spend
 from training.cut import make_cut
 from training.model import Layer, Microbatch, States, Step
@@ -23,6 +28,7 @@ from training.sizes import GPTSizes
 from training.trainer import Trainer
 
 Charge = Callable[[float], None]
+Product = Callable[[Array, Array], Array]
 _SLICES = 32  # between them sums that are under way make progress
 
 
@@ -62,10 +68,15 @@ class _Charging(Trainer):
                 for state in self.states.values():
                     state.progress()
 
+        expert = self.mesh.along("ep") if self.plan.ep > 1 else None
         self.cut = make_cut(
-            self.plan, self.sizes, self.context, self.tensor, kernel=_charged(charge), batch=self.batch,
+            self.plan, self.sizes, self.context, self.tensor, expert=expert, kernel=_charged(charge), batch=self.batch,
             seed=self.seed, dropout=self.dropout, smoothing=self.label_smoothing,
         )  # fmt: skip
+        if isinstance(self.cut.experts, partial):
+            made = self.cut.experts
+            experts = partial(_ChargedExperts, charge, *made.args, **made.keywords)
+            self.cut = replace(self.cut, experts=experts)
         again = self.plan.recompute
         for stage in self.stages:
             self.stages[stage] = [_Charged(layer, again, charge) for layer in self._layers(stage)]
@@ -90,6 +101,18 @@ def _charged(charge: Charge) -> Kernel:
     return Kernel(forward, backward)
 
 
+class _ChargedExperts(Experts):
+    """Experts whose products take time, by the rows that really came."""
+
+    def __init__(self, charge: Charge, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.charge = charge
+
+    def _each(self, name: str, parameters: Parameters, x: Array, parts: list[slice], product: Product) -> Array:
+        self.charge(2 * len(x) * parameters[f"{self.here[0]}.{name}"].size)
+        return super()._each(name, parameters, x, parts, product)
+
+
 class _Charged:
     """A layer whose products with matrices take time, before anything else of the same pass."""
 
@@ -98,8 +121,8 @@ class _Charged:
         self.tokens = 0
 
     def _products(self, states: States) -> float:
-        """Return the FLOPs of a product with each matrix; vectors of tokens and positions are looked up."""
-        named = ["table"] if "norm" in self.units else [unit for unit in self.units if unit.startswith("block")]
+        """Return the FLOPs of a product with each matrix but those of experts; vectors of tokens are looked up."""
+        named = ["table"] if "norm" in self.units else [unit for unit in self.units[:1] if unit.startswith("block")]
         shapes = [part.here for unit in named for part in states[unit].parts.values()]
         numbers: int = sum(shape[0] * shape[1] for shape in shapes if len(shape) == 2)
         return 2 * self.tokens * numbers
@@ -118,5 +141,9 @@ class _Charged:
 
     def weight_backward(self, states: States, waiting: Any) -> None:
         """Compute as the layer does."""
-        self.charge(self._products(states))
+        products = self._products(states)
+        if isinstance(waiting, Waiting):
+            each = waiting.products.values()
+            products = sum(2 * d_y.size * x.shape[2] for x, d_y in each)
+        self.charge(products)
         self.layer.weight_backward(states, waiting)

@@ -10,17 +10,17 @@ ready is summed over ranks with other tokens, while passes go on, and what is le
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 from collectives.arrays import block_bounds, block_sizes
-from parallel.arguments import refuse
 from ranks import Network, network_named
 from training.costs.flops import utilisation
 from training.costs.memory import model_state
 from training.costs.share import units_of
+from training.costs.traffic import step_traffic
 from training.plan import Plan
 from training.planner.clock import Order, Wire, order_of, played, run_of_sums
 from training.planner.devices import Device, device_named
@@ -59,20 +59,16 @@ class Planner:
     """
 
     def __init__(self, sizes: GPTSizes, batch: int, network: Network, device: Device, dtype: Any, world: int) -> None:
-        if sizes.experts:
-            refuse(ValueError, "Planner", f"{sizes.experts} experts", "a dense model", "set experts=0")
         self.setting = Setting(sizes, batch, network, device, widths_of(dtype), world)
         self.layers = lru_cache(None)(self._layers)
         self.sums = lru_cache(None)(self._sums)
         self.played = lru_cache(4096)(played)
 
-    def _layers(self, tp: int, sp: bool, cp: int, context: str, recompute: str) -> Layers:
-        return Layers(self.setting, Plan(tp=tp, sp=sp, cp=cp, context=context, recompute=recompute))
+    def _layers(self, tp: int, sp: bool, cp: int, context: str, recompute: str, ep: int) -> Layers:
+        return Layers(self.setting, Plan(dp=ep, tp=tp, sp=sp, cp=cp, context=context, recompute=recompute, ep=ep))
 
     def _sums(self, layers: Layers, dp: int, zero: int) -> Sums:
-        way = layers.plan
-        plan = Plan(dp=dp, tp=way.tp, sp=way.sp, cp=way.cp, context=way.context, recompute=way.recompute, zero=zero)
-        return Sums(self.setting, plan, layers)
+        return Sums(self.setting, replace(layers.plan, dp=dp, zero=zero), layers)
 
     def predict(self, plan: Plan) -> Prediction:
         """Return the prediction for a plan that fits."""
@@ -88,7 +84,7 @@ class _Predicted:
 
     def __init__(self, planner: Planner, plan: Plan) -> None:
         self.planner, self.plan, self.setting = planner, plan, planner.setting
-        self.layers = planner.layers(plan.tp, plan.sp, plan.cp, plan.context, plan.recompute)
+        self.layers = planner.layers(plan.tp, plan.sp, plan.cp, plan.context, plan.recompute, plan.ep)
         self.sums = planner.sums(self.layers, plan.dp, plan.zero)
         self.sequences = block_sizes(-(-self.setting.batch // plan.dp), plan.microbatches)
         period = 2 * plan.pp
@@ -163,7 +159,7 @@ class _Predicted:
 
     def _units(self, stage: int) -> list[str]:
         """Return the units of a stage, the last layer's first; all blocks are called block.0."""
-        units = ["block.0"] * self.blocks[stage]
+        units = [*self.layers.share.units_of("block.0")] * self.blocks[stage]
         if stage == self.stages - 1:
             units = [*units_of("head"), *units]
         return [*units, *units_of("embedding")] if stage == 0 else units
@@ -199,7 +195,7 @@ class _Predicted:
         ends = {0: ["positions"], self.stages - 1: ["norm"]}
         table = tuple(sorted({*of_stage[0], *of_stage[self.stages - 1]}))
         for ranks, units in [(table, ["table"])] + [
-            (tuple(of_stage[stage]), ["block.0"] * (high - low) + ends.get(stage, []))
+            (tuple(of_stage[stage]), [*self.layers.share.units_of("block.0")] * (high - low) + ends.get(stage, []))
             for stage, (low, high) in enumerate(bounds)
         ]:
             if len(ranks) > 1:
@@ -214,8 +210,8 @@ class _Predicted:
             between = group(self.setting.network, self.setting.world, len(holders), stride)
             end = max(done[rank] for rank in holders)
             for unit in units:
-                n = self.sums.numbers(unit)
-                end += between.allreduce_ps(-(-n // plan.data) if plan.zero else n, self.setting.widths.sums)
+                n = self.sums.shard(unit) if plan.zero else self.sums.numbers(unit)
+                end += between.allreduce_ps(n, self.setting.widths.sums)
             for rank in holders:
                 done[rank] = end
         return done
@@ -248,7 +244,7 @@ class _Predicted:
         widths, whole, shards, largest = setting.widths, 0, 0, 0
         for unit in self._units_of(rank):
             n = self.sums.numbers(unit)
-            whole, shards, largest = whole + n, shards + -(-n // plan.data), max(largest, n)
+            whole, shards, largest = whole + n, shards + self.sums.shard(unit), max(largest, n)
         state = sum(model_state(whole, shards, plan.zero, widths).values())
         held = [self._held(stage, b) for stage in self.order.stages[rank]]
         counted = self._most_held(self.order, rank, held)
@@ -289,3 +285,24 @@ def predict(
     plan.check(plan.ranks, sizes, batch)
     found = Planner(sizes, batch, network_named(network), device_named(device), dtype, plan.ranks)
     return found.predict(plan)
+
+
+def sent_bytes(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any = "bfloat16") -> int:
+    """Return the most bytes that the first rank of a place of the pipeline sends in a step.
+
+        sent_bytes(Plan(dp=4), GPTSizes(), 8, "float64")  # 2472224: gradients, and three numbers of loss and norm
+
+    Each of many microbatches sends as much as another.
+    """
+    firsts = [pp * plan.data * plan.tp for pp in range(plan.pp)]
+
+    def sent(microbatches: int, batch: int) -> list[int]:
+        some = replace(plan, microbatches=microbatches)
+        return [each.n_bytes for each in step_traffic(some, sizes, batch, dtype, ranks=firsts)]
+
+    few, more = 2, 4
+    if plan.microbatches <= more or batch % (plan.dp * plan.microbatches):
+        return max(sent(plan.microbatches, batch))
+    each = batch // plan.microbatches
+    pairs = zip(sent(few, few * each), sent(more, more * each), strict=True)
+    return max(b + (plan.microbatches - more) * (b - a) // (more - few) for a, b in pairs)

@@ -11,6 +11,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 from collectives.arrays import block_sizes
@@ -58,15 +59,15 @@ class Bound(NamedTuple):
 
     time_ps: float
     memory: float
-    mesh: tuple[int, int, bool, int, int, str, str]
+    mesh: tuple[int, int, bool, int, int, str, str, int]
     rest: tuple[int, int, str, int]
 
     def plan(self) -> Plan:
         """Return the plan."""
-        dp, tp, sp, cp, pp, context, recompute = self.mesh
+        dp, tp, sp, cp, pp, context, recompute, ep = self.mesh
         zero, m, schedule, chunks = self.rest
         return Plan(
-            dp=dp, tp=tp, sp=sp, cp=cp, pp=pp, context=context, recompute=recompute, zero=zero, microbatches=m,
+            dp=dp, tp=tp, sp=sp, cp=cp, pp=pp, context=context, recompute=recompute, ep=ep, zero=zero, microbatches=m,
             schedule=schedule, chunks=chunks,
         )  # fmt: skip
 
@@ -155,13 +156,14 @@ def _bounds(planner: Planner, ranks: int, choices: Choices) -> Iterator[Bound]:
                 dp = ranks // (tp * cp * pp)
                 if pp > sizes.layers or dp > batch or batch % dp:
                     continue
-                for layers in _ways(planner, tp, cp, choices):
+                for layers in _ways(planner, tp, cp, dp, choices):
                     yield from _of_mesh(planner, layers, dp, pp, choices)
 
 
-def _ways(planner: Planner, tp: int, cp: int, choices: Choices) -> Iterator[Layers]:
-    """Yield the ways to cut layers over tp * cp ranks."""
+def _ways(planner: Planner, tp: int, cp: int, dp: int, choices: Choices) -> Iterator[Layers]:
+    """Yield the ways to cut layers over tp * cp ranks, and experts over some of dp."""
     sizes = planner.setting.sizes
+    over = [ep for ep in divisors(dp) if sizes.experts % ep == 0] if sizes.experts else [1]
     for context in choices.contexts if cp > 1 else ("ring",):
         if sizes.context % (2 * cp if context == "ring" and cp > 1 else cp):
             continue
@@ -170,15 +172,15 @@ def _ways(planner: Planner, tp: int, cp: int, choices: Choices) -> Iterator[Laye
         for sp in (False, True) if tp > 1 else (False,):
             if sp and (sizes.context // cp) % tp:
                 continue
-            for recompute in choices.recompute:
-                yield planner.layers(tp, sp, cp, context, recompute)
+            for recompute, ep in product(choices.recompute, over):
+                yield planner.layers(tp, sp, cp, context, recompute, ep)
 
 
 def _of_mesh(planner: Planner, layers: Layers, dp: int, pp: int, choices: Choices) -> Iterator[Bound]:
     """Yield the bounds of all plans of a mesh and a way: microbatches, ZeRO and schedules."""
     way, setting = layers.plan, planner.setting
     n_layers, each = setting.sizes.layers, setting.batch // dp
-    mesh = (dp, way.tp, way.sp, way.cp, pp, way.context, way.recompute)
+    mesh = (dp, way.tp, way.sp, way.cp, pp, way.context, way.recompute, way.ep)
     for zero in choices.zeros if dp * way.cp > 1 else choices.zeros[:1]:
         sums = planner.sums(layers, dp, zero)
         if state_bytes(sums, n_layers / pp) > setting.device.memory:
@@ -201,7 +203,7 @@ def _of_mesh(planner: Planner, layers: Layers, dp: int, pp: int, choices: Choice
                 busy += (pp - 1 if schedule != "dualpipe" else pp // 2 - 1) * fill
                 peak = max(most_activations(schedule, pp, m, chunks) * kept, most_waiting(schedule, pp, m) * waits)
                 copies = 2 if schedule == "dualpipe" and pp > 1 else 1
-                memory = state_bytes(sums, copies * (most if copies == 1 else n_layers // pp)) + stage * peak
+                memory = state_bytes(sums, 2 * (n_layers // pp) if copies == 2 else most) + stage * peak
                 if memory <= setting.device.memory:
                     yield Bound(busy + stage * sum_ps + after, memory, mesh, (zero, m, schedule, chunks))
 
@@ -271,5 +273,6 @@ def most_waiting(schedule: str, pp: int, m: int) -> int:
 
 def state_bytes(sums: Sums, blocks: float) -> float:
     """Return the bytes of parameters, gradients and moments of so many blocks."""
-    whole, zero = blocks * sums.numbers("block.0"), sums.plan.zero
-    return sum(model_state(whole, whole / sums.plan.data, zero, sums.setting.widths).values())
+    units = sums.share.units_of("block.0")
+    whole, shards = (blocks * sum(map(count, units)) for count in (sums.numbers, sums.shard))
+    return sum(model_state(whole, shards, sums.plan.zero, sums.setting.widths).values())
