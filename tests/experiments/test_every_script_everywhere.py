@@ -58,18 +58,24 @@ def options(name: str) -> list[Action]:
 
 def small(name: str) -> list[str]:
     """Return arguments with which a script takes little: of each number and name the first that it accepts."""
-    script, given = module(name), list[str]()
+    given = list[str]()
     for option in options(name):
         if option.metavar == "FILE" or (option.choices and option.nargs is None):
             continue
         for value in [*option.choices][-1:] if option.choices else ("2", "4", "8", "1", "1KiB", "8MiB"):
-            try:
-                cli._start(script.parser(), script.prepare, [*given, option.option_strings[0], value])
-            except UsageError:
-                continue
-            given += [option.option_strings[0], value]
-            break
+            if accepts(name, [*given, option.option_strings[0], value]):
+                given += [option.option_strings[0], value]
+                break
     return given
+
+
+def accepts(name: str, argv: list[str]) -> bool:
+    """Return whether a script would begin with these arguments."""
+    try:
+        cli._start(module(name).parser(), module(name).prepare, argv)
+    except UsageError:
+        return False
+    return True
 
 
 def is_one_line(ended: Ended) -> bool:
@@ -151,10 +157,15 @@ def wrong(option: Action) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("name", terminals.names())
 def test_input_that_is_wrong_is_one_line_and_what_is_not_is_done(name, scripts, tmp_path):
-    faults = []
+    faults, given = [], small(name)
     for option in options(name):
+        is_done = False
         for value in wrong(option):
-            argv = [*small(name), f"{option.option_strings[0]}={value}"]
+            argv = [*given, f"{option.option_strings[0]}={value}"]
+            if accepts(name, argv):
+                if is_done:  # a script takes its time to do what it accepts: of each option one value is enough
+                    continue
+                is_done = True
             ended = scripts.run(name, argv, Place(), tmp_path)
             done = ended.status == 0 and not ended.err and option.metavar != "FILE"
             if not done and not is_one_line(ended):
