@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 
-import training.cut
 import training.model
 import training.trainer
 from collectives import ring_allreduce
 from experiments.lab.training_faults import changed
-from parallel import local_attention, ulysses_attention
 from parallel.attention.local import Kernel
 from parallel.precision import wide
 from training import Batch
@@ -79,10 +77,6 @@ def attend_backward(
 WHOLE = Kernel(attend, attend_backward)
 
 
-def ulysses(comm: Any, q: Any, k: Any, v: Any, *, causal: bool, lengths: Any) -> Any:
-    return ulysses_attention(comm, q, k, v, lengths=lengths, attention=local_attention(WHOLE, causal=causal))
-
-
 def loss(comm: Any, logits: Any, first: int, labels: Any, total: int, smoothing: float) -> Any:
     """Return the sum over tokens of weight * logit of the label, and the gradient of this rank's logits."""
     counted = labels != IGNORED
@@ -134,9 +128,8 @@ def in_whole_numbers() -> Iterator[None]:
         changed(training.model, vocabulary_loss=lambda _: loss, **layers),
         changed(training.trainer, checked_batch=lambda _: lambda batch, *about: batch),  # labels carry weights
         changed(
-            training.cut, ulysses_attention=lambda _: ulysses,
-            local_attention=lambda real: partial(real, WHOLE), ring=lambda real: partial(real, kernel=WHOLE),
+            training.trainer, initial=lambda _: small_numbers,
+            make_cut=lambda real: partial(real, kernel=WHOLE),
         ),
-        changed(training.trainer, initial=lambda _: small_numbers),
     ):  # fmt: skip
         yield
