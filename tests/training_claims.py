@@ -25,6 +25,8 @@ class Case:
     seed: int = 1
     optimizer: str = "adamw"
     dtype: str = "f8"
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
 
 
 OPTIMIZERS = {
@@ -38,7 +40,8 @@ def trained(comm: Any, plan: Plan, case: Case) -> tuple[History, dict[str, np.nd
     """Return the history and the parameters at the end."""
     trainer = Trainer(
         comm, plan, sizes=case.sizes, batch=case.batch, seed=case.seed,
-        optimizer=OPTIMIZERS[case.optimizer], dtype=np.dtype(case.dtype),
+        optimizer=OPTIMIZERS[case.optimizer], dtype=np.dtype(case.dtype), dropout=case.dropout,
+        label_smoothing=case.label_smoothing,
     )  # fmt: skip
     for _ in range(case.steps):
         trainer.step()

@@ -11,7 +11,7 @@ from training import Plan, Trainer, load_checkpoint, save_checkpoint
 from training_claims import OPTIMIZERS, Case, alone, claim_equals_one_rank, plans
 
 comm, folder = world(), sys.argv[1]
-case, one_step = Case(), Case(steps=1)
+case, one_step = Case(), Case(steps=1, dropout=0.2, label_smoothing=0.1)
 held = 0
 every = plans(comm.size)
 for plan in every:
