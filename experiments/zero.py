@@ -26,8 +26,9 @@ from experiments.lab.units import decimals, nice_bytes
 from experiments.lab.worlds import World
 from experiments.pictures.training import stages
 from training import GPTSizes, Plan
-from training.costs import step_memory
+from training.costs import model_state, step_memory
 from training.ledger import Account
+from training.precision import Widths
 
 SHOWS = "Memory and traffic of ZeRO's stages, by formulas and counted; where ZeRO-2 sends more, and ZeRO-3 how much."
 TAKES = "2 s"
@@ -49,6 +50,7 @@ is gathered once.
 SIZES = GPTSizes(context=32, hidden=32, heads=4, kv_heads=4, ffn=128, layers=2)
 STEPS, STEP_S = 1, 0.05
 PAPER = 7_500_000_000, 64  # parameters and ranks
+OF_PAPER = Widths(compute=2, sums=2, master=4, moment=4)
 STATE = ("parameters", "gradients", "optimiser")
 
 
@@ -63,15 +65,12 @@ def factor(zero: int, g: int) -> Fraction:
     return g + 1 + Fraction(g * table, n) if zero == 2 else 3 * g + Fraction(g * (2 * table - positions), n)
 
 
-def state_bytes(n: int, d: int, zero: int, *, parameter: int = 2, gradient: int = 2, optimiser: int = 12) -> float:
-    """Return the bytes of parameters, gradients and optimiser on a rank; by default those of Adam in mixed precision.
+def state_bytes(n: int, d: int, zero: int, dtype: Any = OF_PAPER) -> float:
+    """Return the bytes of parameters, gradients and optimiser on a rank; by default as the paper counts them.
 
-        round(state_bytes(7_500_000_000, 64, 3) / 1e9, 1)  # 1.9
-
-    Source: Rajbhandari et al., arXiv 1910.02054.
+    round(state_bytes(7_500_000_000, 64, 3) / 1e9, 1)  # 1.9
     """
-    shared = [optimiser, gradient, parameter][:zero]
-    return n * (parameter + gradient + optimiser - sum(shared) + sum(shared) / d)
+    return sum(model_state(n, n / d, zero, dtype).values())
 
 
 def counted_factor(sent: list[int]) -> Fraction:
@@ -110,7 +109,7 @@ def row(d: int, g: int, zero: int, setting: Setting, found: Trained) -> list[Any
     """Return a row of the table; assert that what was counted is as expected."""
     memory = fullest(d, g, zero, setting)
     lasting = sum(memory.peak[kind] for kind in STATE)
-    least = state_bytes(SIZES.n_parameters, d, zero, parameter=ITEM, gradient=ITEM, optimiser=2 * ITEM)
+    least = state_bytes(SIZES.n_parameters, d, zero, ITEM)
     units = len(SIZES.units())
     assert least <= lasting <= least + 4 * ITEM * units, f"ZeRO-{zero}: {lasting} bytes of state, expected {least}"
     sent = [float(factor(zero, g))]
@@ -145,9 +144,12 @@ def in_mixed_precision() -> None:
     """Print what the paper's example takes."""
     n, d = PAPER
     each = [state_bytes(n, d, zero) / 1e9 for zero in range(4)]
-    say(
-        f"\nThe paper's example, {n / 1e9:g} billion parameters on {d} ranks, 2 bytes each, their gradients 2, Adam's "
-        f"state 12: {', '.join(f'{gigabytes:.1f}' for gigabytes in each[:-1])} and {each[-1]:.1f} GB a rank."
+    ours = [state_bytes(n, d, zero, "bfloat16") / 1e9 for zero in range(4)]
+    say("")
+    tell(
+        f"The paper's example, {n / 1e9:g} billion parameters on {d} ranks, 2 bytes each, their gradients 2, Adam's "
+        f"state 12: {', '.join(f'{gigabytes:.1f}' for gigabytes in each[:-1])} and {each[-1]:.1f} GB a rank. With "
+        f"gradients of float32, as here: {', '.join(f'{gigabytes:.1f}' for gigabytes in ours[:-1])} and {ours[-1]:.1f}."
     )
 
 
