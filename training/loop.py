@@ -10,6 +10,7 @@ import numpy as np
 from parallel import keep_freed_memory
 from parallel.arguments import refuse
 from training.checkpoint import newest_on_all
+from training.checks import check_alike
 from training.loading import load_checkpoint
 from training.optimizers import Optimizer
 from training.plan import Plan
@@ -17,7 +18,7 @@ from training.precision import DynamicScale
 from training.saving import save_checkpoint
 from training.sizes import GPTSizes
 from training.text import text_batch
-from training.trainer import Data, History, Trainer, check_alike
+from training.trainer import Data, History, Trainer
 
 
 def train(
@@ -44,7 +45,7 @@ def train(
 
     batch:  sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
     dropout: the share of numbers that become 0 behind the embedding, and behind attention and MLP of each block.
-    label_smoothing: the share of each token's target that goes to all classes alike.
+            label_smoothing: the share of each token's target that goes to all classes alike.
     steps:  how many there are in the end, those of a checkpoint included; a checkpoint of more is returned as it is.
     dtype:  float64, float32, or of mixed precision "bfloat16" or "float16": `precision.py` says what is computed in it
             and what in float32. loss_scale: by what the loss is multiplied for the backward, so that small gradients

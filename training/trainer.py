@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from collectives import ring_allgather, ring_allreduce
+from collectives import ring_allreduce
 from collectives.arrays import Array, block_bounds
 from parallel.arguments import refuse
 from parallel.experts.layer import Experts, Load
 from parallel.precision import sum_dtype
 from parallel.strategies import sum_gradients
+from training.checks import check_alike, check_kinds, checked_share
 from training.cut import make_cut
 from training.ledger import Ledger
 from training.mesh import Mesh
@@ -82,12 +81,12 @@ class Trainer:
         self.comm, self.plan = comm, Plan() if plan is None else plan
         self.sizes = GPTSizes() if sizes is None else sizes
         self.batch, self.seed, self.data = batch, seed, data
-        self.dropout = _checked_share("dropout", dropout)
-        self.label_smoothing = _checked_share("label_smoothing", label_smoothing)
+        self.dropout = checked_share("dropout", dropout)
+        self.label_smoothing = checked_share("label_smoothing", label_smoothing)
         self.optimizer, self.dtype = AdamW() if optimizer is None else optimizer, checked_dtype(dtype)
         self.scaling = checked_scale(loss_scale, self.dtype)
         self.scale = self.scaling.start if isinstance(self.scaling, DynamicScale) else self.scaling
-        _check_kinds(self.plan, self.sizes, self.optimizer, seed)
+        check_kinds(self.plan, self.sizes, self.optimizer, seed)
         self.plan.check(comm.size, self.sizes, batch)
         self.history = History()
         self.ledger: Ledger | None = None
@@ -279,36 +278,6 @@ class Trainer:
     def routed(self) -> dict[tuple[str, int], Array]:
         """Return, by block and microbatch, how many tokens this rank sent to each expert in the last step."""
         return {place: load.kept for place, load in self.loads().items()}
-
-
-def _checked_share(name: str, share: Any) -> float:
-    """Return a share of what is trained; raise unless it is one that leaves something."""
-    if isinstance(share, bool) or not isinstance(share, (int, float, np.floating)) or not 0 <= share < 1:
-        refuse(ValueError, "train", f"{name}={share!r}", "a number from 0 up, below 1", f"change {name}")
-    return float(share)
-
-
-def _check_kinds(plan: Any, sizes: Any, optimizer: Any, seed: Any) -> None:
-    """Raise if an argument is not what its name says, such as a class where an object of it belongs."""
-    for name, value, kind in (("plan", plan, Plan), ("sizes", sizes, GPTSizes)):
-        if not isinstance(value, kind):
-            refuse(TypeError, "train", f"{name}={value!r}", f"a {kind.__name__}", f"pass {kind.__name__}(...)")
-    if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
-        refuse(TypeError, "train", f"optimizer={optimizer!r}", "an optimiser", "pass AdamW() or SGD()")
-    if type(seed) is not int or seed < 0:
-        refuse(ValueError, "train", f"seed={seed!r}", "a whole number from 0 up", "pass an int")
-
-
-def check_alike(comm: Any, settings: tuple[Any, ...]) -> None:
-    """Raise on every rank if ranks were given different settings."""
-    said = re.sub(r" at 0x[0-9a-f]+", "", repr(settings))  # a function's address differs from process to process
-    digest = zlib.crc32(said.encode())
-    every = ring_allgather(comm, np.array([digest])).reshape(-1)
-    others = [rank for rank, each in enumerate(every) if each != every[0]]
-    if others:
-        got = f"settings on rank{'s' * (len(others) > 1)} {', '.join(map(str, others))} unlike those of rank 0"
-        remedy = "pass the same arguments on every rank"
-        refuse(ValueError, "train", got, "the same on all ranks", remedy)
 
 
 def whole_parameters(trainer: Trainer) -> dict[str, Array]:
