@@ -11,10 +11,11 @@ No prediction runs or asks the code that trains: the tests hold one to the other
 from training.planner.devices import DEVICES, Device, device_named
 from training.planner.play import play_step
 from training.planner.predict import Planner, Prediction, predict, sent_bytes
-from training.planner.search import Choices, Found, best_plans
+from training.planner.search import Bound, Choices, Found, best_plans
 
 __all__ = [
     "DEVICES",
+    "Bound",
     "Choices",
     "Device",
     "Found",

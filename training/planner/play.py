@@ -29,7 +29,8 @@ from training.trainer import Trainer
 
 Charge = Callable[[float], None]
 Product = Callable[[Array, Array], Array]
-_SLICES = 32  # between them sums that are under way make progress
+_SLICES = 16  # between them sums that are under way make progress
+PS = 1e12
 
 
 def play_step(
@@ -39,7 +40,7 @@ def play_step(
     computes = device_named(device)
     played = run(_program, plan.ranks, plan, sizes, batch, computes, dtype, network=network)
     first, second = (float(max(times)) for times in zip(*played.results, strict=True))
-    return round((second - first) * 1e12)
+    return round((second - first) * PS)
 
 
 def _program(comm: Any, plan: Plan, sizes: GPTSizes, batch: int, device: Device, dtype: Any) -> list[float]:
@@ -60,12 +61,12 @@ class _Charging(Trainer):
         """Let products take the device's time from now on."""
 
         def charge(flops: float) -> None:
-            time_ps, slices = round(device.time_ps(flops)), 1
-            if any(state.is_summing for state in self.states.values()):
-                slices = _SLICES
-            for part in range(slices):
-                spend(self.comm, time_ps * (part + 1) // slices - time_ps * part // slices)
-                for state in self.states.values():
+            time_ps, going = device.time_ps(flops), [state for state in self.states.values() if state.is_summing]
+            slices, begin_ps = _SLICES if going else 1, Wtime() * PS
+            for part in range(1, slices + 1):
+                # Progress takes no time of its own, since the network makes it.
+                spend(self.comm, max(0, round(begin_ps + time_ps * part / slices - Wtime() * PS)))
+                for state in going if part < slices else ():
                     state.progress()
 
         expert = self.mesh.along("ep") if self.plan.ep > 1 else None

@@ -45,13 +45,15 @@ class Choices:
 class Found:
     """What a search has found: `best` by time, and `front`: no other plan takes less time and memory than one of it.
 
-    fitting, played: how many plans may have room, and how many of them were played.
+    bounds: of all plans that may have room, by time. played: what was predicted in full.
+    cells:  the fastest of each number of tensor-parallel ranks and stages, (tp, pp).
     """
 
     best: list[Prediction]
     front: list[Prediction]
-    fitting: int
-    played: int
+    bounds: list[Bound]
+    played: list[Prediction]
+    cells: dict[tuple[int, int], Prediction]
 
 
 class Bound(NamedTuple):
@@ -84,7 +86,7 @@ def divisors(n: int) -> list[int]:
 def best_plans(
     sizes: GPTSizes, ranks: int, batch: int, network: Network | str, device: Device | str = "h100", *,
     dtype: Any = "bfloat16", keep: int = 10, slowest: float = 2.0, choices: Choices | None = None,
-    track: Callable[[Iterable[Bound]], Iterable[Bound]] = iter,
+    planner: Planner | None = None, track: Callable[[list[Bound]], Iterable[Bound]] = iter,
 ) -> Found:  # fmt: skip
     """Return the best plans of so many ranks: the `keep` fastest, and the front of time and memory.
 
@@ -96,7 +98,7 @@ def best_plans(
     Raises: ValueError if no plan has room.
     """
     network, device = network_named(network), device_named(device)
-    planner = Planner(sizes, batch, network, device, dtype, ranks)
+    planner = planner or Planner(sizes, batch, network, device, dtype, ranks)
     bounds = sorted(_bounds(planner, ranks, choices or Choices()))
     best: list[Prediction] = []
     front: list[tuple[float, float]] = []  # memory and time, falling: of what was played
@@ -122,7 +124,7 @@ def best_plans(
         (each.memory, each.time_ps): each for each in played if each.time_ps <= slowest * best[0].time_ps
     }  # fmt: skip
     falling = [on_front[place] for place in reversed(front) if place in on_front]
-    return Found(best, falling, len(bounds), len(played))
+    return Found(best, falling, bounds, played, _best_of_cells(planner, bounds, played))
 
 
 def _enter(best: list[Prediction], found: Prediction, keep: int) -> None:
@@ -134,6 +136,23 @@ def _enter(best: list[Prediction], found: Prediction, keep: int) -> None:
         best.remove(alike)
     insort(best, found, key=lambda each: each.time_ps)
     del best[keep:]
+
+
+def _best_of_cells(
+    planner: Planner, bounds: list[Bound], played: list[Prediction]
+) -> dict[tuple[int, int], Prediction]:
+    """Return the fastest plan of each (tp, pp): bounds come by time, so few of each have to be predicted."""
+    best: dict[tuple[int, int], Prediction] = {}
+    for each in sorted(played, key=lambda each: each.time_ps):
+        best.setdefault((each.plan.tp, each.plan.pp), each)
+    for bound in bounds:
+        cell = bound.mesh[1], bound.mesh[4]
+        if cell not in best or bound.time_ps < best[cell].time_ps:
+            found = planner.predict(bound.plan())
+            has_room = found.memory <= planner.setting.device.memory
+            if has_room and (cell not in best or found.time_ps < best[cell].time_ps):
+                best[cell] = found
+    return best
 
 
 def _is_dominated(front: list[tuple[float, float]], memory: float, time_ps: float) -> bool:

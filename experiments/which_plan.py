@@ -1,0 +1,241 @@
+"""Which plan is the best for a model on so many ranks, and how good is a prediction of it?
+
+A plan says how a training is cut: copies of the model, matrices, sequences and layers in parts, what is made again, in
+which order a pipeline works. For a hundred thousand plans a formula says what a step takes: products by the device's
+speed, messages by the links on which those ranks are, the pipeline on a clock, sums that overlap with passes. Where
+ranks are few, the best plans and a sample of all are also played: the real training on simulated ranks, whose products
+take virtual time. So each expectation stands beside a measurement.
+"""
+
+from __future__ import annotations
+
+import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from experiments.lab import cli, files, progress, tables
+from experiments.lab.errors import UsageError
+from experiments.lab.limits import Need, afford
+from experiments.lab.models import MODELS, Model, Published, published
+from experiments.lab.options import Parser, count, positive, whole_from
+from experiments.lab.tables import Column, pair, time_column
+from experiments.lab.terminal import say, tell
+from experiments.lab.units import nice_bytes, nice_time
+from experiments.lab.worlds import World
+from experiments.pictures.plans import landscape
+from ranks import Network
+from training import Plan
+from training.costs.flops import flops_per_token
+from training.planner import DEVICES, Bound, Device, Found, Planner, Prediction, best_plans, play_step, sent_bytes
+
+SHOWS = "The best plans of up to 16,384 ranks: time, bytes, memory; predicted beside played; papers' plans."
+TAKES = "40 s"
+EXAMPLES = {
+    "": "a toy on 8 ranks, where predictions are also played",
+    "--network ethernet --plot plans.png": "slow links, and a picture of all plans",
+    "--model llama-405b --ranks 16384": "which plan would Llama 3 have got?",
+    "--model gpt-175b --ranks 1024 --device a100 --memory 40": "with 40 GB a rank",
+    "--published": "plans of papers, and which part of the peak they reached",
+}
+PLAYED_RANKS, PLAYED_NUMBERS = 16, 10**6  # up to so many ranks and parameters predictions are played
+SAMPLE = 32  # plans played, from the fastest to the slowest
+PLAY_S, SEARCH_S = 0.4, 60.0
+ALLOWED = 0.05  # error of the median prediction
+
+
+def percent(part: float) -> str:
+    """Return a part as percent, with its sign.
+
+    percent(-0.0123)  # -1.2 %
+    """
+    return f"{100 * part:+.1f} %"
+
+
+def experiment(world: World, args: argparse.Namespace, job: tuple[Model, Device]) -> None:
+    """Search, compare, print."""
+    if args.published:
+        of_papers()
+        return
+    model, device = job
+    sizes, network, p = model.sizes, world.network, world.p
+    say(f"Model: {args.model}, {sizes.n_parameters:,} parameters in {sizes.layers} blocks, {args.dtype}")
+    say(f"Step: {model.batch:,} sequences of {sizes.context:,} tokens")
+    say(f"Ranks: {world.name}")
+    say(f"Device: {device.flops_per_s / 1e12:g} TFLOP/s, {nice_bytes(device.memory)} each ({device.source})\n")
+    planner = Planner(sizes, model.batch, network, device, args.dtype, p)
+    with ExitStack() as stack:
+        stack.enter_context(progress.waiting("bounding all plans"))
+
+        def tracked(bounds: list[Bound]) -> Iterable[Bound]:
+            stack.close()
+            return progress.track(bounds, "predicting")
+
+        try:
+            found = best_plans(
+                sizes, p, model.batch, network, device, dtype=args.dtype, keep=args.best, planner=planner, track=tracked
+            )  # fmt: skip
+        except ValueError as problem:  # nothing has room
+            raise UsageError(str(problem)) from None
+    say(f"{len(found.bounds):,} plans may have room; {len(found.played):,} of them had to be predicted in full.")
+    plays = p <= PLAYED_RANKS and sizes.n_parameters <= PLAYED_NUMBERS
+    best = [row(each, model, network, device, args.dtype, plays=plays) for each in progress.track(found.best, "best")]
+    tables.table(columns(plays), best, "best")
+    if plays:
+        sample(found, planner, model, network, device, args.dtype)
+    front(found)
+    if args.plot:
+        files.draw(args.plot, lambda: landscape(found, device.memory))
+
+
+def row(each: Prediction, model: Model, network: Network, device: Device, dtype: str, *, plays: bool) -> list[Any]:
+    """Return what is expected of a plan, and its measured time."""
+    found = [each.time_ps]
+    if plays:
+        measured = play_step(each.plan, model.sizes, model.batch, network, device, dtype)
+        found += [measured, each.time_ps / measured - 1]
+    sent = sent_bytes(each.plan, model.sizes, model.batch, dtype)
+    return [str(each.plan), *found, 1 - each.products_ps / each.time_ps, sent, each.memory, 100 * each.mfu]
+
+
+def columns(plays: bool) -> list[Column]:
+    """Return the columns of the best plans."""
+    times = [*pair("step", nice_time, "ps"), Column("off by", show=percent)] if plays else [time_column("step")]
+    return [
+        Column("plan"), *times, Column("waiting", show="{:.0%}".format), Column("sent", show=nice_bytes, unit="bytes"),
+        Column("held", show=nice_bytes, unit="bytes"), Column("MFU %", show="{:.1f}".format),
+    ]  # fmt: skip
+
+
+def sample(found: Found, planner: Planner, model: Model, network: Network, device: Device, dtype: str) -> None:
+    """Play plans from the fastest to the slowest; say how far predictions are off."""
+    every = [found.bounds[place * (len(found.bounds) - 1) // max(1, SAMPLE - 1)].plan() for place in range(SAMPLE)]
+    plans = list(dict.fromkeys(every))
+    errors = []
+    for plan in progress.track(plans, "playing"):
+        expected = planner.predict(plan).time_ps
+        measured = play_step(plan, model.sizes, model.batch, network, device, dtype)
+        errors.append((expected / measured - 1, plan))
+    middle = median(abs(error) for error, _ in errors)
+    error, worst = max(errors, key=lambda each: abs(each[0]))
+    tell(
+        f"Of {len(plans)} plans from the fastest to the slowest, predictions are {100 * middle:.2f} % off in the "
+        f"median, and at most {percent(error)}: {worst}. {why(worst)}"
+    )
+    assert middle <= ALLOWED, f"predictions are {middle:.1%} off in the median, expected at most {ALLOWED:.0%}"
+
+
+def why(plan: Plan) -> str:
+    """Return what the prediction leaves out of such a plan."""
+    if plan.data > 1 and len(plan.pipeline().stages_of(0)) > 1:
+        return (
+            "The sums of a stage begin while others still work. A prediction lets them go on at once; in truth they go "
+            "on while their rank computes, not while it waits for another stage."
+        )
+    if plan.pp > 1:
+        return (
+            "Between stages a prediction lets each message have the link to itself; in truth activations and gradients "
+            "meet at ports, and a rank that is late makes its neighbours late."
+        )
+    if plan.data > 1:
+        return "A prediction lets sums of gradients follow each other; in truth their messages meet at ports."
+    return "Ranks with unequal shares wait for each other inside of a layer, which a prediction sees only at its end."
+
+
+def front(found: Found) -> None:
+    """Print the plans of which none is better in both time and memory."""
+    say("\nNo plan takes less time and holds less than one of these:")
+    rows = [[str(each.plan), each.time_ps, each.memory, 100 * each.mfu] for each in found.front]
+    held = Column("held", show=nice_bytes, unit="bytes")
+    tables.table([Column("front"), time_column("step"), held, Column("MFU %", show="{:.1f}".format)], rows, "front")
+
+
+def of_papers() -> None:
+    """Print which part of the peak papers' plans are expected to reach, and which they did."""
+    rows = []
+    for each in progress.track(published(), "predicting"):
+        found, expected = of_peak(each)
+        rows.append([
+            each.name, str(each.plan), found.time_ps, found.memory, 100 * expected, 100 * each.of_peak,
+            each.of_peak / expected,
+        ])  # fmt: skip
+    named = [Column("training"), Column("plan", names=True), time_column("step")]
+    held = Column("held", show=nice_bytes, unit="bytes")
+    parts = [Column("expected", "% of peak", "{:.1f}".format), Column("published", "% of peak", "{:.1f}".format)]
+    tables.table([*named, held, *parts, Column("ratio", show="{:.2f}".format)], rows, "published")
+    tell(
+        "Expected is what is left of the peak by bubbles and messages, if products run at the peak and nothing else "
+        "takes time. So the ratio is what products and all the rest reach in truth, where the model is right: about "
+        "two thirds on an A100, three quarters on an H100, from 4 billion parameters to a trillion."
+    )
+    tell(
+        "It is wrong where it exceeds that. DeepSeek-V3 multiplies in 8 bits, at twice this peak, and hides the "
+        "messages of its experts behind the passes of other microbatches; here they are waited for. Memory is that of "
+        "this trainer: it keeps float32 gradients and the inputs of late weight gradients, so Llama 3 would not fit."
+    )
+
+
+def of_peak(each: Published) -> tuple[Prediction, float]:
+    """Return the prediction of a published plan, and which part of the peak its FLOPs are, as the paper counts them."""
+    sizes, batch, again = each.model.sizes, each.model.batch, each.with_recomputing
+    planner = Planner(sizes, batch, each.network, each.device, "bfloat16", each.plan.ranks)
+    found = planner.predict(each.plan)
+    flops = flops_per_token(sizes, causal=not again, recompute="full" if again else "none")
+    peak = each.device.flops_per_s * each.plan.ranks
+    return found, batch * sizes.context * flops / (found.time_ps / 1e12) / peak
+
+
+def parser() -> Parser:
+    """Return the options."""
+    made = Parser(__doc__, EXAMPLES)
+    made.add_ranks(f"up to {PLAYED_RANKS} are played, too", default=8, network="dgx-h100")
+    made.add_argument(
+        "--model", choices=MODELS, default="toy", metavar="NAME", help=f"{', '.join(MODELS)} (default: toy)"
+    )
+    made.add_argument("--batch", type=count, metavar="N", help="sequences of a step (default: those of the model)")
+    made.add_argument("--context", type=count, metavar="N", help="tokens of a sequence (default: those of the model)")
+    made.add_argument(
+        "--device", choices=DEVICES, metavar="NAME",
+        help=f"what computes: {', '.join(DEVICES)} (default: h100, for the toy model toy)",
+    )  # fmt: skip
+    made.add_argument("--memory", type=positive, metavar="GB", help="of each rank (default: that of the device)")
+    made.add_argument(
+        "--efficiency", type=positive, default=1.0, metavar="E",
+        help="the part of its peak that a device's products reach, up to 1 (default: 1)",
+    )  # fmt: skip
+    dtypes = ("bfloat16", "float32", "float64")
+    made.add_argument("--dtype", choices=dtypes, default="bfloat16", metavar="NAME", help=f"{', '.join(dtypes)}")
+    made.add_argument("--best", type=whole_from(1), default=10, metavar="N", help="how many are shown (default: 10)")
+    made.add_argument("--published", action="store_true", help="predict what papers' plans reached, nothing else")
+    made.add_plot("time over memory of all plans, and the best for each tp and pp")
+    return made
+
+
+def need(args: argparse.Namespace) -> Need:
+    """Return what a run takes: the search, and what is played."""
+    batch, p = args.batch or MODELS[args.model].batch, args.ranks
+    plays = (SAMPLE + args.best) * PLAY_S * batch / 16 if p <= PLAYED_RANKS and args.model == "toy" else 0
+    return Need(memory=4e8 + 1e3 * p, seconds=SEARCH_S + plays + 0.05 * args.best + p / 1e3)
+
+
+def prepare(args: argparse.Namespace) -> tuple[Model, Device]:
+    """Return the model and the device that are asked for."""
+    afford(args, need, ranks=1, best=1)
+    model, device = MODELS[args.model], DEVICES[args.device or ("toy" if args.model == "toy" else "h100")]
+    sizes = replace(model.sizes, context=args.context or model.sizes.context)
+    memory = device.memory if args.memory is None else args.memory * 1e9
+    return Model(sizes, args.batch or model.batch), replace(device, memory=memory, efficiency=min(1, args.efficiency))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment from the command line."""
+    return cli.main(parser(), prepare, experiment, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Claims of the experiment about plans: expectations beside measurements, a picture, and papers' plans."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import which_plan
+from experiments.lab.models import MODELS, published
+from training import Plan
+
+FEW = ["--ranks", "2", "--batch", "4", "--best", "2", "--context", "8"]
+
+
+def tables(tmp_path: Path, *argv: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a run's tables."""
+    kept = tmp_path / "kept.json"
+    assert which_plan.main([which_plan.__file__, *argv, "--json", str(kept)]) == 0
+    return {each["name"]: each["rows"] for each in json.loads(kept.read_text())["tables"]}
+
+
+def test_the_best_plans_are_played_and_drawn(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(which_plan, "SAMPLE", 8)
+    found = tables(tmp_path, *FEW, "--plot", str(tmp_path / "plans.svg"))
+    assert len(found["best"]) == 2
+    for row in found["best"]:
+        assert row["step_measured_ps"] == pytest.approx(row["step_expected_ps"], rel=0.2)
+    fronts = [(row["step_ps"], row["held_bytes"]) for row in found["front"]]
+    assert fronts == sorted(fronts)
+    assert [held for _, held in fronts] == sorted((held for _, held in fronts), reverse=True)
+    said = capsys.readouterr().out
+    assert "predictions are" in said
+    drawn = (tmp_path / "plans.svg").read_text()
+    assert "pp, pipeline" in drawn
+    assert str(found["front"][-1]["front"]).split()[0] in drawn
+
+
+def test_many_ranks_are_not_played(tmp_path):
+    rows = tables(tmp_path, "--ranks", "20", "--batch", "4", "--device", "a100", "--best", "3")["best"]
+    assert len(rows) == 3
+    assert all("step_measured_ps" not in row and row["held_bytes"] <= 80e9 for row in rows)
+
+
+def test_too_little_memory_is_one_line(capsys):
+    assert which_plan.main(["x.py", *FEW, "--memory", "0.0001"]) == 2
+    assert "no plan of which fits" in capsys.readouterr().err
+
+
+def test_predictions_that_are_wrong_end_the_run(monkeypatch):
+    monkeypatch.setattr(which_plan, "SAMPLE", 4)
+    monkeypatch.setattr(which_plan, "play_step", lambda *_: 10**9)
+    with pytest.raises(AssertionError, match=r"predictions are .* off in the median, expected at most 5%"):
+        which_plan.main(["x.py", *FEW])
+
+
+def test_plans_of_papers_reach_a_like_part_of_what_is_expected(tmp_path):
+    rows = {row["training"]: row for row in tables(tmp_path, "--published")["published"]}
+    megatron = [row["ratio"] for name, row in rows.items() if name.startswith("GPT") and name > "GPT 1.7B"]
+    assert min(megatron) > 0.6
+    assert max(megatron) < 0.8
+    assert all(0.65 < row["ratio"] < 0.85 for name, row in rows.items() if "Llama" in name)
+    assert rows["DeepSeek-V3"]["ratio"] > 1  # it hides what is waited for here
+    numbers = {each.name: each.model.sizes.n_parameters for each in published()}
+    for name, n in numbers.items():
+        if name.startswith("GPT"):
+            assert n / 1e9 == pytest.approx(float(name.split()[1][:-1]), rel=0.03), name
+    assert MODELS["llama-70b"].sizes.n_parameters / 1e9 == pytest.approx(70, rel=0.03)
+    assert all(each.plan.ranks == each.plan.dp * each.plan.tp * each.plan.pp * each.plan.cp for each in published())
+
+
+def test_each_worst_plan_has_a_reason():
+    plans = [Plan(dp=2), Plan(pp=2), Plan(tp=2), Plan(dp=2, pp=2, microbatches=4, schedule="zb-v")]
+    assert len({which_plan.why(plan) for plan in plans}) == 4
