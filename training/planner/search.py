@@ -90,7 +90,7 @@ def best_plans(
 ) -> Found:  # fmt: skip
     """Return the best plans of so many ranks: the `keep` fastest, and the front of time and memory.
 
-        [str(each.plan) for each in best_plans(GPTSizes(), 4, 16, "dgx-h100", "toy").best[:1]]  # ['dp=4']
+        str(best_plans(GPTSizes(), 4, 16, "dgx-h100", "toy").best[0].plan)  # 'dp=4 microbatches=4'
 
     dtype: that of `train`. Plans give each rank as many sequences, tokens and heads as another. The front ends where
     plans take `slowest` times as long as the best. track: wraps a loop, to show how far it is.
