@@ -151,6 +151,21 @@ def answer(comm, block):
 """,
     ],
     # ---
+    "08_one_loss_curve": [
+        "[5, 7]",
+        "3 * 4 / 2",
+        "4.5 * 512",
+        """\
+def answer(comm, logits, first, classes, labels):
+    top = ring_allreduce(comm, logits.max(1), np.maximum)
+    place = labels - first
+    here = (place >= 0) & (place < logits.shape[1])
+    of_label = np.where(here, logits[np.arange(len(labels)), np.where(here, place, 0)], 0)
+    sums, of_label = ring_allreduce(comm, np.stack([np.exp(logits - top[:, None]).sum(1), of_label]))
+    return float((np.log(sums) + top - of_label).sum())
+""",
+    ],
+    # ---
     "09_pipeline_bubbles": [
         "64",
         "2 * 8 * (4 * 4 - 1)",

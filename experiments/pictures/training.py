@@ -59,6 +59,22 @@ def _differences(axes: Any, losses: Mapping[str, Sequence[float]]) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
+def sent_by_tokens(points: Mapping[str, Mapping[int, float]], title: str) -> Any:
+    """Return a Figure with a line for each plan: points[name][tokens of a step] are the bytes that a rank sends."""
+    figure = look.figure(8, 4.5)
+    axes = look.axes(figure, title=title, xlabel="tokens of a step", ylabel="sent in a step")
+    for place, (name, each) in enumerate(points.items()):
+        style = {"color": look.COLOURS[place], "marker": look.MARKERS[place], "fillstyle": "none", "label": name}
+        axes.plot([*each], [*each.values()], **style)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter(lambda n_bytes, _: f"{n_bytes / 1e9:g} GB")
+    axes.grid(alpha=0.3)
+    look.legend(axes)
+    return figure
+
+
 def bars(axes: Any, parts: Parts, marks: Marks) -> None:
     """Draw a bar for each name, a part for each kind that there is, and a mark where the whole was counted."""
     kinds = [kind for kind in next(iter(parts.values())) if any(each[kind] for each in parts.values())]
