@@ -20,11 +20,12 @@ from fractions import Fraction
 from typing import Any
 
 from experiments.lab import cli, files, progress, tables
+from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
-from experiments.lab.options import Parser, count
+from experiments.lab.options import Parser, count, whole_from
 from experiments.lab.tables import Column, pair, time_column
 from experiments.lab.terminal import say, tell
-from experiments.lab.trainings import ITEM, Setting, Trained, train_under
+from experiments.lab.trainings import ITEM, Setting, Trained, expected_bytes, train_under
 from experiments.lab.units import nice_bytes
 from experiments.lab.worlds import World
 from experiments.pictures.training import one_curve
@@ -38,14 +39,15 @@ EXAMPLES = {
     "": "strategies on 4 ranks, compositions on 8",
     "--plot curve.png": "the curve, and what ranks send and hold, drawn",
     "--ranks 2 --steps 100 --ways data 1f1b zero-3": "some strategies for longer",
+    "--experts 8": "a mixture of experts in each block, and plans that share them out; it takes twice as long",
     "--mpi --ranks 4": "on real processes, all that takes four",
 }
 STEP_S = 0.004  # of a block, a microbatch and a step
 _PIPELINES = ("gpipe", "1f1b", "interleaved", "zb-h1", "zb-v", "dualpipe-v")
 
 
-def ways(p: int) -> dict[str, Plan]:
-    """Return the plans: of p ranks those that cut one way, of 2p those that cut several."""
+def ways(p: int, experts: int = 0) -> dict[str, Plan]:
+    """Return the plans: of p ranks those that cut one way, of 2p those that cut several; some are for experts only."""
     pipelines = {name: Plan(pp=p, schedule=name, microbatches=2 * p) for name in _PIPELINES if name != "interleaved"}
     pipelines["interleaved"] = Plan(pp=p, schedule="interleaved", chunks=2, microbatches=2 * p)
     return {
@@ -63,13 +65,21 @@ def ways(p: int) -> dict[str, Plan]:
         "data+pipeline": Plan(dp=2, pp=p, zero=1, microbatches=p),
         "data+sequence": Plan(dp=2, tp=p, sp=True, zero=3),
         "context+tensor": Plan(cp=2, tp=p),
+        **(of_experts(p) if experts else {}),
     }
 
 
-def model(p: int) -> tuple[GPTSizes, int]:
+def of_experts(p: int) -> dict[str, Plan]:
+    """Return plans that share experts out."""
+    return {"experts": Plan(dp=p, ep=p), "experts+tensor": Plan(dp=p, ep=p, tp=2, zero=1)}
+
+
+def model(p: int, experts: int = 0) -> tuple[GPTSizes, int]:
     """Return a model that p ranks can share out in every way, and how many sequences each step has."""
     heads = max(4, p)
     of_model = {"hidden": 8 * heads, "heads": heads, "kv_heads": heads, "ffn": 32 * heads, "layers": 2 * p}
+    if experts:  # together they cost what the MLP in their place does, if each token has two
+        of_model |= {"ffn": 16 * heads, "experts": experts, "top_k": min(2, experts)}
     return GPTSizes(context=max(32, 2 * p), **of_model), 2 * p
 
 
@@ -124,7 +134,8 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Setting, dict[
 
 def introduce(world: World, setting: Setting, plans: dict[str, Plan]) -> None:
     """Print what is trained, and under which plans."""
-    say(f"Model: {setting.sizes.n_parameters:,} parameters in {setting.sizes.layers} blocks, float64")
+    of_experts = f" of {setting.sizes.experts} experts" if setting.sizes.experts else ""
+    say(f"Model: {setting.sizes.n_parameters:,} parameters in {setting.sizes.layers} blocks{of_experts}, float64")
     say(f"Steps: {setting.steps}, each of {setting.batch} sequences of {setting.sizes.context} letters")
     say(f"Ranks: {f'{world.p} processes' if world.real else f'simulated, on {world.network.name}'}")
     several = [f"{name}: {plan}" for name, plan in plans.items() if "+" in name or world.real]
@@ -148,10 +159,9 @@ def difference(name: str, losses: list[float], alone: list[float]) -> float:
 
 def measures(plan: Plan, setting: Setting, found: Trained) -> list[Any]:
     """Return what stands beside the loss: bytes sent, bubble and memory, expected and counted, and time."""
-    sent = step_traffic(plan, setting.sizes, setting.batch, ITEM)
-    held = step_memory(plan, setting.sizes, setting.batch, ITEM)
+    held = step_memory(plan, setting.sizes, setting.batch, ITEM, routed=found.routed[-1])
     return [
-        max(each.n_bytes for each in sent), *([] if found.sent is None else [max(found.sent)]), *bubble_of(plan),
+        max(expected_bytes(plan, setting, found)), *([] if found.sent is None else [max(found.sent)]), *bubble_of(plan),
         max(each.peak_bytes for each in held), found.most_held(), *([] if found.sent is None else [found.time_ps]),
     ]  # fmt: skip
 
@@ -175,8 +185,10 @@ def bars(setting: Setting, plans: dict[str, Plan], found: dict[str, Trained]) ->
     """Return for each plan what its busiest rank sends and holds, by kind, and what was counted in all."""
     sent, held, marks_sent, marks_held = {}, {}, {}, {}
     for name, plan in [("one rank", Plan()), *plans.items()]:
-        traffic = max(step_traffic(plan, setting.sizes, setting.batch, ITEM), key=lambda each: each.n_bytes)
-        memory = max(step_memory(plan, setting.sizes, setting.batch, ITEM), key=lambda each: each.peak_bytes)
+        about: Any = plan, setting.sizes, setting.batch, ITEM
+        routed = found[name].routed[-1]
+        traffic = max(step_traffic(*about, routed=routed), key=lambda each: each.n_bytes)
+        memory = max(step_memory(*about, routed=routed), key=lambda each: each.peak_bytes)
         sent[name], held[name] = traffic.bytes_of, memory.peak
         counted = found[name].sent
         marks_sent[name] = max(counted) if counted else None
@@ -189,11 +201,13 @@ def parser() -> Parser:
     made = Parser(__doc__, EXAMPLES)
     made.add_ranks("compositions take twice as many", default=4, network="infiniband", mpi=4, least=2)
     made.add_argument("--steps", type=count, default=30, metavar="N", help="steps of training (default: 30)")
-    names = [*ways(4)]
+    names = [*ways(4, experts=4)]
     made.add_argument(
         "--ways", nargs="+", choices=sorted(names), default=names, metavar="NAME",
-        help=f"which: {', '.join(names)} (default: all)",
+        help=f"which: {', '.join(names)}; those with experts need --experts (default: all)",
     )  # fmt: skip
+    text = "of each block, two for each token; 0: one MLP for all (default: 0)"
+    made.add_argument("--experts", type=whole_from(0), default=0, metavar="E", help=text)
     made.add_seed("parameters and sums")
     made.add_plot("the curve, and what ranks send and hold", mpi=True)
     return made
@@ -202,18 +216,21 @@ def parser() -> Parser:
 def need(args: argparse.Namespace) -> Need:
     """Return what a run takes: every rank has arrays of its own, and each microbatch goes through each block."""
     p = args.ranks
-    numbers = 12 * (8 * max(4, p)) ** 2 * 2 * p
+    numbers = (12 + 4 * args.experts) * (8 * max(4, p)) ** 2 * 2 * p
     passes = 2 * p * 2 * p * args.steps * (1 + len(args.ways))
     return Need(memory=2 * p * 8 * ITEM * numbers, seconds=STEP_S * passes * (1 + numbers / 1e6))
 
 
 def prepare(args: argparse.Namespace) -> tuple[Setting, dict[str, Plan]]:
     """Return what is trained, and the plans; on real MPI those that take all processes."""
-    afford(args, need, ranks=1, steps=1)
-    sizes, batch = model(args.ranks)
-    plans = ways(args.ranks)
+    afford(args, need, ranks=1, steps=1, **({"experts": 1} if args.experts else {}))
+    if 0 < args.experts < args.ranks:
+        got = f"--experts {args.experts} with --ranks {args.ranks}"
+        raise UsageError(f"got {got}, expected one for each rank, or none; remedy: more --experts, or fewer --ranks")
+    sizes, batch = model(args.ranks, args.experts)
+    plans = ways(args.ranks, args.experts)
     if args.mpi:
-        half = ways(args.ranks // 2) if args.ranks % 2 == 0 and args.ranks > 2 else {}
+        half = ways(args.ranks // 2, args.experts) if args.ranks % 2 == 0 and args.ranks > 2 else {}
         plans |= {name: plan for name, plan in half.items() if "+" in name}
         plans = {name: plan for name, plan in plans.items() if plan.ranks == args.ranks}
     chosen = {name: plan for name, plan in plans.items() if name in args.ways}

@@ -73,10 +73,10 @@ def state_bytes(n: int, d: int, zero: int, dtype: Any = OF_PAPER) -> float:
     return sum(model_state(n, n / d, zero, dtype).values())
 
 
-def counted_factor(sent: list[int]) -> Fraction:
+def counted_factor(sent: list[float]) -> Fraction:
     """Return what ranks have sent, without the three numbers of losses and norm, over n(d-1)/d, on their average."""
     d = len(sent)
-    return Fraction(sum(sent) - 2 * (d - 1) * 3 * ITEM, (d - 1) * ITEM * SIZES.n_parameters)
+    return Fraction(sum(sent) - 2 * (d - 1) * 3 * ITEM) / ((d - 1) * ITEM * SIZES.n_parameters)
 
 
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:

@@ -37,11 +37,23 @@ def test_all_ways_have_one_curve_and_what_they_cost_is_counted(tmp_path, capsys)
     assert all(name in drawn for name in ("one rank", "data+pipeline", "activations", "counted"))
 
 
+def test_ways_with_experts_have_one_curve_too_and_send_what_was_routed(tmp_path, capsys):
+    ways = ["experts", "experts+tensor", "zero-3", "gpipe-full", "data+sequence"]
+    rows = tables(one_loss_curve, tmp_path, *FEW, "--experts", "3", "--ways", *ways)
+    assert {row["way"] for row in rows} == {"one rank", *ways}
+    assert all(row["loss_differs"] < 1e-12 for row in rows)
+    assert all(row["sent_a_step_expected_bytes"] == row["sent_a_step_measured_bytes"] for row in rows)
+    assert "blocks of 3 experts" in capsys.readouterr().out
+    assert one_loss_curve.main(["x.py", "--ranks", "3", "--experts", "2"]) == 2
+    assert "got --experts 2 with --ranks 3" in capsys.readouterr().err
+
+
 def test_every_way_fits_any_number_of_ranks():
     for p in (2, 3, 4, 5, 7, 8):
-        sizes, batch = one_loss_curve.model(p)
-        for name, plan in one_loss_curve.ways(p).items():
-            plan.check(p * (1 + ("+" in name)), sizes, batch)
+        for n_experts in (0, p, 2 * p):
+            sizes, batch = one_loss_curve.model(p, n_experts)
+            for name, plan in one_loss_curve.ways(p, n_experts).items():
+                plan.check(p * (1 + ("+" in name)), sizes, batch)
 
 
 def test_a_curve_that_is_another_ends_the_run(monkeypatch):
@@ -52,8 +64,9 @@ def test_a_curve_that_is_another_ends_the_run(monkeypatch):
 
 
 def test_bytes_that_are_not_as_by_formula_end_the_run(monkeypatch):
-    monkeypatch.setattr(trainings, "step_traffic", lambda plan, *rest: step_traffic(Plan(dp=2, zero=1), *rest)[:1] * 2)
-    with pytest.raises(AssertionError, match=r"one rank: ranks send \[0\], expected"):
+    other = step_traffic(Plan(dp=2, zero=1), *one_loss_curve.model(2), 8)
+    monkeypatch.setattr(trainings, "step_traffic", lambda *about, routed: other[:1] * 2)
+    with pytest.raises(AssertionError, match=r"one rank: ranks send \[0.0\], expected"):
         one_loss_curve.main(["x.py", *FEW, "--ways", "data"])
 
 

@@ -116,7 +116,7 @@ def test_of_equal_logits_the_first_experts_are_chosen_the_largest_first() -> Non
 
 def test_capacity_rounds_up_what_was_written() -> None:
     assert Routing(8, 2).capacity(10) is None
-    for factor, n, expected in ((1.0, 12, 3), (1.0, 13, 4), (1.2, 10, 3), (1.2, 11, 4), (0, 9, 0), (100, 4, 100)):
+    for factor, n, expected in ((1.0, 12, 3), (1.0, 13, 4), (1.1, 40, 11), (1.1, 41, 12), (0, 9, 0), (100, 4, 100)):
         assert Routing(8, 2, capacity_factor=factor).capacity(n) == expected
 
 
