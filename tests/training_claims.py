@@ -14,6 +14,10 @@ from training.plan import RECOMPUTE
 # Nothing divides by 2 or 3 that need not: vocabulary, tokens, features of the MLP, blocks per stage.
 SMALL = GPTSizes(vocab=13, context=10, hidden=12, heads=6, kv_heads=2, ffn=19, layers=5)
 
+# Five experts, which no ep but 5 divides; and three with places for some tokens only, beside an MLP for all.
+DROPLESS = replace(SMALL, experts=5, top_k=2, balance=0.5, z_loss=0.1, layers=4)
+LIMITED = replace(DROPLESS, experts=3, shared_experts=2, capacity_factor=0.8, ffn=7)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -97,3 +101,9 @@ def plans(ranks: int, sizes: GPTSizes = SMALL) -> list[Plan]:
                     found.append(each)
                     break
     return found
+
+
+def plans_with_experts(ranks: int) -> list[Plan]:
+    """Return plans for an even number of ranks that share out experts, of LIMITED too."""
+    half = ranks // 2
+    return [Plan(dp=ranks, ep=2, zero=3), Plan(dp=half, ep=2, tp=2, zero=1), Plan(dp=half, ep=2, cp=2)]

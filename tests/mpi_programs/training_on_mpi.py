@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # tests/ranks is not the pac
 
 from ranks.real import world
 from training import Plan, Trainer, load_checkpoint, save_checkpoint
-from training_claims import OPTIMIZERS, Case, alone, claim_equals_one_rank, plans
+from training_claims import LIMITED, OPTIMIZERS, Case, alone, claim_equals_one_rank, plans, plans_with_experts
 
 comm, folder = world(), sys.argv[1]
 case, one_step = Case(), Case(steps=1, dropout=0.2, label_smoothing=0.1)
@@ -16,6 +16,10 @@ held = 0
 every = plans(comm.size)
 for plan in every:
     claim_equals_one_rank(comm, plan, one_step, alone(one_step))
+    held += 1
+with_experts = Case(LIMITED, steps=1)
+for plan in plans_with_experts(comm.size):
+    claim_equals_one_rank(comm, plan, with_experts, alone(with_experts))
     held += 1
 
 

@@ -10,10 +10,8 @@ import pytest
 
 import ranks
 from training import SGD, Plan, Trainer, train
-from training_claims import SMALL, Case, claim_equals_one_rank
+from training_claims import DROPLESS, LIMITED, SMALL, Case, claim_equals_one_rank
 
-DROPLESS = replace(SMALL, experts=5, top_k=2, balance=0.5, z_loss=0.1, layers=4)
-LIMITED = replace(DROPLESS, experts=3, shared_experts=2, capacity_factor=0.8, ffn=7)
 ALL = replace(DROPLESS, experts=2, balance=0.0)
 EACH = [
     Plan(microbatches=3), Plan(dp=3), Plan(dp=2, ep=2), Plan(dp=4, ep=2, zero=1),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from real_mpi import launch
-from training_claims import plans
+from training_claims import plans, plans_with_experts
 
 PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "training_on_mpi.py"
 
@@ -15,4 +15,5 @@ def test_training_on_real_mpi(p: int, tmp_path: Path) -> None:
     run = launch(p, [str(PROGRAM), str(tmp_path)], timeout_s=240)
     assert run.returncode == 0, run.stderr
     held = sorted(line for line in run.stdout.splitlines() if "held" in line)
-    assert held == [f"rank {rank} held {len(plans(p))} plans" for rank in range(p)], run.stdout
+    n = len(plans(p)) + len(plans_with_experts(p))
+    assert held == [f"rank {rank} held {n} plans" for rank in range(p)], run.stdout
