@@ -105,8 +105,8 @@ def cell(operation: str, network: ranks.Network, p: int, n_bytes: int, *, runs: 
 
 def show(operation: str, network: ranks.Network, diagram: Diagram) -> None:
     """Print a diagram with a letter for each algorithm."""
-    names = [name for name in CATALOGUE[operation] if name in {each.predicted for each in diagram.values()}]
-    letters = {name: chr(ord("A") + index) for index, name in enumerate(names)}
+    letters, named = letters_of(operation), {each.predicted for each in diagram.values()}
+    names = [name for name in letters if name in named]
     say(f"{operation} on {network.name}: {', '.join(f'{letters[name]} {name}' for name in names)}")
 
     def shown(each: Cell) -> str:
@@ -173,7 +173,7 @@ def picture(
         axes = look.axes(figure, lines, columns, index + 1, title=f"{operation}, {network.name}")
         diagram = diagrams[operation, network.name]
         colours = colours_of(operation, [diagrams[operation, each.name] for each in networks])
-        letters = {name: chr(ord("A") + place) for place, name in enumerate(CATALOGUE[operation])}
+        letters = letters_of(operation)
         along = columns_of(diagram)
         picture = [[colours[diagram[p, n_bytes].predicted] for n_bytes in along] for p in sizes]
         axes.imshow([[to_rgb(each) for each in line] for line in picture], origin="lower", aspect="auto")
@@ -191,6 +191,11 @@ def picture(
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
         look.legend(axes, handles=handles, **below)
     return figure
+
+
+def letters_of(operation: str) -> dict[str, str]:
+    """Return a letter for each algorithm, which is the same in all diagrams of the operation."""
+    return {name: chr(ord("A") + place) for place, name in enumerate(CATALOGUE[operation])}
 
 
 def colours_of(operation: str, diagrams: list[Diagram]) -> dict[str, str]:

@@ -199,7 +199,19 @@ def test_a_map_stays_a_map_on_a_narrow_terminal(monkeypatch, capsys) -> None:
     heading, names, _, *lines = capsys.readouterr().out.splitlines()[2:]
     assert heading.split() == ["B", "KiB", "MiB"]
     assert names.split() == ["ranks", "256", "1", "4", "16", "64", "256", "1", "4", "16"]
-    assert lines[1].split() == ["16,384", *"aaaaaaaaa"]
+    assert lines[1].split() == ["16,384", *"bbbbbbbbb"]
+
+
+def test_an_algorithm_has_one_letter_in_all_diagrams_printed_or_drawn(capsys) -> None:
+    network, letters = ranks.presets["infiniband"], []
+    for names in (("ring", "bcube"), ("naive", "bcube")):
+        diagram = {(2, 256 << place): who_wins.Cell(name, {}) for place, name in enumerate(names)}
+        figure = who_wins.picture(["allreduce"], [network], [2], {("allreduce", network.name): diagram})
+        who_wins.show("allreduce", network, diagram)
+        drawn = [each.get_text() for each in figure.axes[0].get_legend().get_texts()]
+        assert capsys.readouterr().out.startswith(f"allreduce on infiniband: {', '.join(drawn)}")
+        letters += [label for label in drawn if label.endswith("bcube")]
+    assert letters == ["G bcube"] * 2
 
 
 def test_every_network_has_its_diagram(few_cells, monkeypatch, capsys) -> None:
