@@ -9,7 +9,7 @@ sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "tests")]
 
 project = "Gears"
 root_doc = "README"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "contents", "folding", "mathml", "docstrings"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "contents", "folding", "mathml", "docstrings", "which"]
 include_patterns = ["README.md", "CONTRIBUTING.md", "docs/**.md", "docs/**.rst", "notebooks/*", "examples/**.md"]
 exclude_patterns = [".*", "build", "docs/site/contents.md", "**.py", "**.png"]
 
@@ -25,9 +25,9 @@ autodoc_typehints = "none"
 
 html_theme = "furo"
 html_title = "Gears"
-html_static_path = ["static"]
+html_static_path = ["static", "../../build/which"]
 html_css_files = ["site.css"]
 html_extra_path = ["index.html"]
 html_copy_source = False
 html_show_search_summary = False  # it is fetched, which a browser does not do for files
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
