@@ -14,6 +14,7 @@ from collectives.arrays import Array
 from parallel.arguments import refuse
 from parallel.precision import sum_dtype
 from training.checkpoint import FORMAT, MANIFEST, Box, CheckpointError, manifest_of, newest_on_all, together
+from training.parts import Part
 from training.precision import DynamicScale
 from training.trainer import Trainer
 
@@ -74,7 +75,9 @@ def _read_manifest(trainer: Trainer, path: Path) -> dict[str, Any]:
 
 def _read_states(trainer: Trainer, path: Path, manifest: dict[str, Any]) -> dict[str, dict[str, dict[str, Array]]]:
     """Return this rank's part of every array: unit -> "x" or a moment -> name -> values."""
-    who, found = "load_checkpoint", {}
+    who = "load_checkpoint"
+    wanted = {f"{unit}.{name}": part for unit, state in trainer.states.items() for name, part in state.parts.items()}
+    by_array: dict[str, list[tuple[Box, Array]]] = {}
     for file, checksum in manifest["files"].items():
         try:
             data = (path / file).read_bytes()
@@ -85,16 +88,14 @@ def _read_states(trainer: Trainer, path: Path, manifest: dict[str, Any]) -> dict
             refuse(CheckpointError, who, got, f"{checksum}: the file is damaged", "take another checkpoint")
         with np.load(io.BytesIO(data)) as pieces:
             for key in pieces.files:
-                found[key] = pieces[key]
-    by_array: dict[str, list[tuple[Box, Array]]] = {}
-    for key, values in found.items():
-        kind, name, place = key.split("/")
-        box = tuple(slice(*map(int, each.split(":"))) for each in place.split(","))
-        by_array.setdefault(f"{kind}/{name}", []).append((box, values))
+                kind, name, place = key.split("/")
+                box = tuple(slice(*map(int, each.split(":"))) for each in place.split(","))
+                if name in wanted and wanted[name].meets(box):
+                    by_array.setdefault(f"{kind}/{name}", []).append((box, pieces[key]))
     return {
         unit: {
             kind: {
-                name: part.of(_whole(path, part.shape, by_array, f"{kind}/{unit}.{name}", sum_dtype(trainer.dtype)))
+                name: _from_pieces(path, part, by_array, f"{kind}/{unit}.{name}", sum_dtype(trainer.dtype))
                 for name, part in state.parts.items()
             }
             for kind in state.updated_arrays()
@@ -103,14 +104,13 @@ def _read_states(trainer: Trainer, path: Path, manifest: dict[str, Any]) -> dict
     }
 
 
-def _whole(
-    path: Path, shape: tuple[int, ...], by_array: dict[str, list[tuple[Box, Array]]], name: str, dtype: Any
-) -> Array:
-    """Return an array from its pieces; raise if a part of it is missing."""
-    whole, filled = np.empty(shape, dtype), np.zeros(shape, np.bool_)
+def _from_pieces(path: Path, part: Part, by_array: dict[str, list[tuple[Box, Array]]], name: str, dtype: Any) -> Array:
+    """Return this rank's part of an array from the pieces that it meets; raise if some of it is missing."""
+    whole, filled = np.empty(part.shape, dtype), np.zeros(part.shape, np.bool_)
     for box, values in by_array.get(name, []):
         whole[box], filled[box] = values, True
-    if not filled.all():
-        got = f"{path}: {int((~filled).sum())} of {filled.size} numbers of {name} missing"
+    here = part.of(filled)
+    if not here.all():
+        got = f"{path}: {int((~here).sum())} of {here.size} numbers of {name} missing"
         refuse(CheckpointError, "load_checkpoint", got, "all of them", "take another checkpoint")
-    return whole
+    return part.of(whole)

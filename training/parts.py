@@ -40,6 +40,13 @@ class Part(NamedTuple):
         """Return this rank's part of the whole."""
         return whole if self.axis is None else np.take(whole, self.places, self.axis)
 
+    def meets(self, box: tuple[slice, ...]) -> bool:
+        """Return whether a box of the whole, one slice an axis, has something of this rank's part."""
+        if self.axis is None:
+            return True
+        cut = box[self.axis]
+        return bool(((self.places >= cut.start) & (self.places < cut.stop)).any())
+
     def is_own(self) -> Array:
         """Return for each number of this rank's part whether this rank counts it."""
         if self.axis is None:
