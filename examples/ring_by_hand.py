@@ -1,4 +1,4 @@
-"""How do all ranks get the sum of their numbers, if each of them talks to its two neighbours only?
+"""How do all ranks get the sum of their numbers if each talks only to its two neighbours?
 
 The first way relies on buffered sends. It hangs as soon as nobody buffers, and the report says why.
 

@@ -1,4 +1,4 @@
-"""Does a GPT that is trained on eight ranks, cut in three directions, learn what one rank would have taught it?
+"""Does a GPT that is split three ways over eight ranks learn the same as on one rank?
 
 A plan cuts the sequences of a batch in two (dp), every matrix in two (tp), and the blocks in two stages of a pipeline
 (pp). Training stops after ten steps and goes on from its checkpoint under another plan.

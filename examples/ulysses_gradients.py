@@ -1,4 +1,4 @@
-"""Are the gradients of attention right if three ranks share out the sequence, as DeepSpeed-Ulysses does?
+"""Are the gradients of attention right if three ranks share the sequence, as in DeepSpeed-Ulysses?
 
 Each rank has some of the tokens. What the ranks come to is compared with one rank's attention over all tokens, and the
 gradients also with finite differences: move one number a little each way, and see by how much the loss changes.

@@ -1,4 +1,4 @@
-"""What is A B, if blocks of both go around a grid of ranks?
+"""How do ranks on a grid compute A B by passing blocks of both matrices around?
 
 Ranks form a grid with `Create_cart`; `Shift` names the neighbours, and `Sendrecv_replace` moves the blocks on.
 The algorithm is that of Cannon, 1969.

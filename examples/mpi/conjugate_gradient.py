@@ -1,4 +1,4 @@
-"""How fast does the conjugate gradient method solve a tridiagonal system whose rows are shared out?
+"""How fast does the conjugate gradient method converge when the rows of the system are spread over ranks?
 
 Vectors are spread over the ranks: products need an `allreduce`, the matrix needs the neighbours' elements.
 

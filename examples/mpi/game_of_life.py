@@ -1,4 +1,4 @@
-"""Does a glider cross the borders between ranks that have rows of one world?
+"""Does a glider cross the borders when each rank holds some rows of the world?
 
 Each rank has some rows, and borders of its neighbours' rows, which `Sendrecv` keeps up to date.
 

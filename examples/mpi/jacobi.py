@@ -1,4 +1,4 @@
-"""How warm does a rod get whose ends are held at 0 and 100 degrees, if each rank has a piece of it?
+"""How warm does a rod get if its ends are held at 0 and 100 degrees and each rank has a piece of it?
 
 Neighbours exchange their border points with `Sendrecv`; `Allreduce` says when the largest change is small.
 

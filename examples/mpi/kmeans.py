@@ -1,4 +1,4 @@
-"""Which clusters do points fall into that no rank has all of?
+"""How do ranks find clusters of points if no rank has all the points?
 
 Each rank knows its points only; `Allreduce` adds up where the points of each cluster are.
 

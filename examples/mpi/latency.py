@@ -1,4 +1,4 @@
-"""How long is a message on its way, as the OSU latency test measures it?
+"""How long does a message take, as the OSU latency test measures it?
 
 The times are those of the simulated network; real MPI prints its own.
 

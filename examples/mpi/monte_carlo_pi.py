@@ -1,4 +1,4 @@
-"""How large is pi, if a share of random points falls into the circle?
+"""How do ranks estimate pi from the share of random points that fall into a circle?
 
 Each rank draws points of its own, and `reduce` adds up the counts.
 

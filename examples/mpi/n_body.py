@@ -1,4 +1,4 @@
-"""Which forces act between bodies, if the bodies of every rank travel around the ring?
+"""How do ranks compute the forces between all bodies by passing them around a ring?
 
 While `Isend` passes a group of bodies on, the rank computes the forces that this group exerts.
 

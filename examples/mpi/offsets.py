@@ -1,4 +1,4 @@
-"""Where does each rank's part begin, if the parts are of unlike lengths?
+"""Where does each rank's part begin if the parts have different lengths?
 
 `exscan` adds up the lengths of the ranks before; `Gatherv` puts all parts together.
 

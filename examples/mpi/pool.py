@@ -1,4 +1,4 @@
-"""How do ranks compute a list of tasks without a line of messages?
+"""How do ranks work through a list of tasks if I write no message myself?
 
 `mpi4py.futures` turns all ranks but the first into workers, and `map` gives each the next task when it is done.
 

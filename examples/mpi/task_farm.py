@@ -1,4 +1,4 @@
-"""How do workers share tasks of unlike sizes, so that nobody waits for a slow one?
+"""How do workers share tasks of different sizes without waiting for a slow worker?
 
 The master sends a task to whoever answers, whom it learns from the `Status` of a receive from ANY_SOURCE.
 

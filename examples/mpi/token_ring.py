@@ -1,4 +1,4 @@
-"""Does a token that goes around a ring come back, with a stamp of everyone?
+"""Does a token that goes around a ring come back with a stamp from every rank?
 
 Rank 0 begins with `sendrecv`; all others receive before they send, so that nobody waits for ever.
 

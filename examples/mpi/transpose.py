@@ -1,4 +1,4 @@
-"""How is a matrix transposed whose rows are spread over the ranks?
+"""How do ranks transpose a matrix whose rows are spread over them?
 
 `Alltoall` gives each rank one element of every row.
 

@@ -1,4 +1,4 @@
-"""How large is the integral of 4 / (1 + x^2) from 0 to 1, if each rank adds up its own slices?
+"""How do ranks integrate 4 / (1 + x^2) from 0 to 1 if each of them adds up some slices?
 
 `Bcast` tells all ranks the number of slices, and `Reduce` adds up what they found.
 
