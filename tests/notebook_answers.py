@@ -58,7 +58,29 @@ def answer(comm, x):  # first among three, then with the other three
 """,
     ],
     # ---
-    "02_dissemination_barrier": ["6", "(3, 4)", "4", "8.1"],
+    "02_dissemination_barrier": [
+        "6",
+        "(3, 4)",
+        "4",
+        "8.1",
+        """\
+def answer(comm):  # ranks beyond the largest power of two come in through a partner, and hear from it at the end
+    half = 1 << comm.size.bit_length() - 1
+    if comm.rank >= half:
+        comm.send(None, comm.rank - half)
+        comm.recv(source=comm.rank - half)
+        return
+    has_partner = comm.rank + half < comm.size
+    if has_partner:
+        comm.recv(source=comm.rank + half)
+    distance = 1
+    while distance < half:
+        comm.sendrecv(None, comm.rank ^ distance, source=comm.rank ^ distance)
+        distance *= 2
+    if has_partner:
+        comm.send(None, comm.rank + half)
+""",
+    ],
     # ---
     "03a_bitonic_sort": [
         "(1, 2)",
