@@ -47,7 +47,7 @@ from training.costs import model_state
 SHOWS = "What bfloat16 and float16 lose in operations, in updates and in small gradients, and what the loss shows."
 TAKES = "12 s"
 EXAMPLES = {
-    "": "six trainings of 150 steps",
+    "": "operations, and seven trainings of 150 steps",
     "--steps 600 --plot precision.png": "longer ones, with a picture of curves, gradients and updates",
     "--rate 0.0003": "smaller updates, of which more are lost",
 }
@@ -219,7 +219,7 @@ def row(name: str, found: dict[str, Found]) -> list[Any]:
     late = mine.lost[-max(1, len(mine.lost) // 10) :]
     without_master = state - 4 if not run.has_master else state
     lost = (float(np.mean(mine.lost)), float(np.mean(late))) if mine.lost else (None, None)
-    return [name, loss, loss - of_float32, *lost, *small, without_master]
+    return [name, loss, None if mine is plain else loss - of_float32, *lost, *small, without_master]
 
 
 def end(losses: list[float]) -> float:
@@ -247,7 +247,7 @@ def experiment(world: None, args: argparse.Namespace, job: None) -> None:
     columns = [
         Column("training"),
         Column("at the end", "loss", decimals(".4f")),
-        Column("less float32's", "loss", decimals("+.4f")),
+        Column("less float32's", "loss", lambda x: f"{round(x, 4) + 0.0:+.4f}"),  # no -0.0000
         Column("in all", "updates lost", share),
         Column("last tenth", "updates lost", share),
         *pair("gradients lost", share),
