@@ -129,6 +129,7 @@ def test_scales_follow_overflows(every: int, overflows: list[bool]) -> None:
             scale, healthy = scale * 2, 0
         scales.append(scaling.after(scales, overflowed))
         assert scales[-1] == scale
+    assert scaling.after([2.0**24] * every, False) == 2.0**24
 
 
 def test_what_no_scale_can_help_is_an_error_before_anything_changes() -> None:

@@ -129,6 +129,9 @@ def test_no_plan_loses_more_than_twice_what_one_rank_does(dtype: str) -> None:
 
 @pytest.mark.parametrize("plan", [Plan(), Plan(dp=2, zero=1), Plan(dp=3, zero=3), Plan(tp=2, pp=2)], ids=str)
 def test_parameters_are_the_master_copy_rounded(plan: Plan) -> None:
+    begin, in_float32 = (trained(plan, 0, dtype=dtype)[1] for dtype in ("bfloat16", "float32"))
+    assert all((begin[name] == each).all() for name, each in in_float32.items())
+
     def program(comm: Any) -> None:
         trainer = trainer_of(comm, plan, dtype="bfloat16")
         for _ in range(2):
