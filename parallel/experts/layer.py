@@ -57,8 +57,8 @@ class Saved(NamedTuple):
 class Experts:
     """The experts of one layer, shared out among ranks.
 
-        experts = Experts(Routing(4), tokens=[5], total=15)
-        y, saved = block(strategy, parameters, x, experts)  # x (3, 5, hidden)
+        experts = Experts(Routing(4), [np.arange(5)], total=15)
+        y, saved = block(strategy, parameters, x, experts=experts)  # x (3, 5, hidden)
 
     positions: for each rank of `context` the places of its tokens in a sequence, ascending.
     total:   tokens of the whole step, over all ranks and microbatches: the losses beside the model's own are means.
@@ -95,6 +95,10 @@ class Experts:
         Shape: x (batch, tokens, hidden) -> same.
         Cost:  with `comm` two all-to-alls of the vectors of tokens, and one of counts; with `context` see `route`.
         """
+        expected = len(self.positions[0 if self.context is None else self.context.rank])
+        if x.shape[1] != expected:
+            remedy = "pass what this was made for, or make other Experts"
+            refuse(ValueError, "Experts", f"{x.shape[1]} tokens", f"{expected} on this rank", remedy)
         flat = rows(x)
         logits = wide(flat) @ wide(parameters["w_router"])
         choice = route(self.routing, logits, len(x), self.context, self.positions)

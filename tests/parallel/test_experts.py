@@ -189,3 +189,10 @@ def test_what_makes_no_routing_is_refused(make: Any, said: str) -> None:
 def test_more_ranks_than_experts_are_refused() -> None:
     with pytest.raises(ValueError, match="Experts: got 2 experts for 3 ranks, expected 1 or more each"):
         ranks.run(lambda comm: parallel.Experts(Routing(2), [np.arange(3)], 3, comm=comm), 3)
+
+
+def test_another_number_of_tokens_is_refused() -> None:
+    case = Case(Routing(2))
+    experts = parallel.Experts(case.routing, [np.arange(4)], 8)
+    with pytest.raises(ValueError, match="Experts: got 5 tokens, expected 4 on this rank; remedy: pass what"):
+        experts.forward(whole(case)[0], np.ones((2, 5, HIDDEN)))
