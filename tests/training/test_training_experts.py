@@ -32,6 +32,23 @@ def test_experts_train_as_on_one_rank(plan: Plan) -> None:
     ranks.run(lambda comm: claim_equals_one_rank(comm, plan, case), plan.ranks)
 
 
+def test_a_block_has_a_router_its_experts_and_an_mlp_only_if_some_are_shared() -> None:
+    h, names = SMALL.hidden, ("w_router", "w_up", "b_up", "w_down", "b_down")
+    for sizes, shapes in (
+        (SMALL, (None, (h, 19), (19,), (19, h), (h,))),
+        (DROPLESS, ((h, 5), None, None, None, None)),
+        (LIMITED, ((h, 3), (h, 14), (14,), (14, h), (h,))),
+    ):
+        units = sizes.units()
+        assert tuple(units["block.1"].get(name) for name in names) == shapes
+        experts = units.get("block.1.experts", {})
+        assert len(experts) == 2 * sizes.experts
+        assert {shape for name, shape in experts.items() if "up" in name} <= {(h, sizes.ffn)}
+        assert {shape for name, shape in experts.items() if "down" in name} <= {(sizes.ffn, h)}
+    per_block = 2 * 5 * h * 19 + 5 * h - (2 * h * 19 + 19 + h)  # five experts and their router for an MLP with biases
+    assert DROPLESS.n_parameters == replace(SMALL, layers=4).n_parameters + 4 * per_block
+
+
 def test_losses_are_without_those_of_routers_which_stand_beside_them() -> None:
     def history(comm: Any, **changed: Any) -> Any:
         return train(comm, sizes=replace(DROPLESS, **changed), steps=1, batch=4)
