@@ -9,7 +9,7 @@ sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "tests")]
 
 project = "Gears"
 root_doc = "README"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "contents", "folding", "mathml", "docstrings", "which"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "contents", "folding", "mathml", "docstrings", "which", "players"]
 include_patterns = ["README.md", "CONTRIBUTING.md", "docs/**.md", "docs/**.rst", "notebooks/*", "examples/**.md"]
 exclude_patterns = [".*", "build", "docs/site/contents.md", "**.py", "**.png"]
 
@@ -25,7 +25,7 @@ autodoc_typehints = "none"
 
 html_theme = "furo"
 html_title = "Gears"
-html_static_path = ["static", "../../build/which"]
+html_static_path = ["static", "../../build/site-data"]
 html_css_files = ["site.css"]
 html_extra_path = ["index.html"]
 html_copy_source = False

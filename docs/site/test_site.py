@@ -21,7 +21,9 @@ from processes import run
 
 HERE = Path(__file__).parent
 SITE = HERE.parents[1] / "build" / "site"
+PLAYERS = sorted(path.relative_to(SITE).as_posix() for path in SITE.glob("_static/players/*.html"))
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if "_static" not in path.parts)
+PAGES += PLAYERS
 WIDTHS = (400, 800, 1400)
 AT_ONCE = 10  # pages that one browser looks at
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -85,6 +87,17 @@ def test_no_style_sheet_loads_anything_from_elsewhere() -> None:
     assert sheets
     for sheet in sheets:
         assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet
+
+
+def test_each_player_is_shown_and_has_a_run_in_it() -> None:
+    shown = [link for link in page(SITE / "docs/site/players.html").loaded if "players/" in link]
+    assert sorted(link.removeprefix("../../") for link in shown) == PLAYERS
+    assert len(PLAYERS) == 4
+    for name in PLAYERS:
+        text = (SITE / name).read_text(encoding="utf-8")
+        [data] = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
+        assert len(json.loads(data)["bars"]["rank"]) >= 4
+        assert ("DeadlockError" in text) == (name == "_static/players/hang.html")
 
 
 def test_a_dead_link_is_found(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ FIRST = (  # L, o, beta and gamma to begin with
     (100_003, 10_009, 1_000_037, 10_007),
 )
 ENOUGH, MOST = 5, 24  # prices in succession whose time is known already, and prices in all
-FOLDER = Path(__file__).parents[2] / "build" / "which"
+FOLDER = Path(__file__).parents[2] / "build" / "site-data"
 
 Prices = tuple[int, int, int, int]
 Sums = set[tuple[int, ...]]
