@@ -202,4 +202,15 @@ def answer(comm, logits, first, classes, labels):
 """,
     ],
     # ---
+    "10_hidden_bugs": [
+        "1",
+        "0.1 * 5 / 8",
+        "1 / 8**2",
+        """\
+def answer(training, healthy):
+    norms = [each.norms[0] for each in healthy]
+    return not min(norms) / 1.2 < training.norms[0] < max(norms) * 1.2
+""",
+    ],
+    # ---
 }

@@ -26,6 +26,7 @@ SMALLER = {  # what is measured at length on the page, in cells with the tag
     '"ablations", "sizes": [1 << 16, 1 << 20], "turns": 7': '"ablations", "sizes": [1 << 16], "turns": 1',
     '"--ranks",\n    "4",': '"--ranks",\n    "2",',
     "steps=20, seed=0": "steps=2, seed=0",
+    "steps = 100\nbugs": "steps = 4\nbugs",
     "real.launch(4, argv": "real.launch(2, argv",
     '"--max",\n    "1MiB"': '"--max",\n    "4KiB"',
     "(3, 1, 256, 8, 32)": "(3, 1, 64, 8, 32)",
