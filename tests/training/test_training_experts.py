@@ -14,7 +14,7 @@ from training_claims import DROPLESS, LIMITED, SMALL, Case, claim_equals_one_ran
 
 ALL = replace(DROPLESS, experts=2, balance=0.0)
 EACH = [
-    Plan(microbatches=3), Plan(dp=3), Plan(dp=2, ep=2), Plan(dp=4, ep=2, zero=1),
+    Plan(microbatches=3), Plan(dp=5, ep=5), Plan(dp=2, ep=2), Plan(dp=4, ep=2, zero=1),
     Plan(dp=3, ep=3, zero=2, microbatches=2), Plan(dp=4, ep=2, zero=3, microbatches=2), Plan(tp=3),
     Plan(tp=2, sp=True), Plan(cp=3), Plan(cp=2, context="ulysses"),
     Plan(pp=2, microbatches=3, schedule="zb-h2"), Plan(dp=2, ep=2, cp=2, zero=3),
