@@ -32,7 +32,19 @@ from experiments.pictures.plans import landscape
 from ranks import Network
 from training import Plan
 from training.costs.flops import flops_per_token
-from training.planner import DEVICES, Bound, Device, Found, Planner, Prediction, best_plans, play_step, sent_bytes
+from training.planner import (
+    DEVICES,
+    Bound,
+    Device,
+    Found,
+    Planner,
+    Prediction,
+    best_plans,
+    play_step,
+    predict,
+    predict_local,
+    sent_bytes,
+)
 
 SHOWS = "The best plans of up to 16,384 ranks: time, bytes, memory; predicted beside played; papers' plans."
 TAKES = "40 s"
@@ -41,10 +53,11 @@ EXAMPLES = {
     "--network ethernet --plot plans.png": "slow links, and a picture of all plans",
     "--model llama-405b --ranks 16384": "which plan would Llama 3 have got?",
     "--model gpt-175b --ranks 1024 --device a100 --memory 40": "with 40 GB a rank",
+    "--local --ranks 4": "copies that agree once in many steps, across links of all networks",
     "--published": "plans of papers, and which part of the peak they reached",
 }
 PLAYED_RANKS, PLAYED_NUMBERS = 16, 10**6  # up to so many ranks and parameters predictions are played
-SAMPLE = 32  # plans played, from the fastest to the slowest
+NETWORKS, ROUNDS = ("dgx-h100", "infiniband", "ethernet"), (1, 4, 16)
 PLAY_S, SEARCH_S = 0.4, 60.0
 ALLOWED = 0.05  # error of the median prediction
 
@@ -63,6 +76,9 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Model, Device]
         of_papers()
         return
     model, device = job
+    if args.local:
+        apart(world.p, model, device, args.dtype)
+        return
     sizes, network, p = model.sizes, world.network, world.p
     say(f"Model: {args.model}, {sizes.n_parameters:,} parameters in {sizes.layers} blocks, {args.dtype}")
     say(f"Step: {model.batch:,} sequences of {sizes.context:,} tokens")
@@ -84,10 +100,11 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Model, Device]
             raise UsageError(str(problem)) from None
     say(f"{len(found.bounds):,} plans may have room; {len(found.played):,} of them had to be predicted in full.")
     plays = p <= PLAYED_RANKS and sizes.n_parameters <= PLAYED_NUMBERS
-    best = [row(each, model, network, device, args.dtype, plays=plays) for each in progress.track(found.best, "best")]
-    tables.table(columns(plays), best, "best")
+    rows = [row(each, model, network, device, args.dtype, plays=plays) for each in progress.track(found.best, "best")]
+    tables.table(columns(plays), rows, "best")
     if plays:
-        sample(found, planner, model, network, device, args.dtype)
+        errors = {each.plan: line[3] for each, line in zip(found.best, rows, strict=True)}
+        compare(errors | sample(found, planner, args.sample, model, network, device, args.dtype, errors))
     front(found)
     if args.plot:
         files.draw(args.plot, lambda: landscape(found, device.memory))
@@ -112,20 +129,33 @@ def columns(plays: bool) -> list[Column]:
     ]  # fmt: skip
 
 
-def sample(found: Found, planner: Planner, model: Model, network: Network, device: Device, dtype: str) -> None:
-    """Play plans from the fastest to the slowest; say how far predictions are off."""
-    every = [found.bounds[place * (len(found.bounds) - 1) // max(1, SAMPLE - 1)].plan() for place in range(SAMPLE)]
-    plans = list(dict.fromkeys(every))
-    errors = []
-    for plan in progress.track(plans, "playing"):
-        expected = planner.predict(plan).time_ps
+def sample(
+    found: Found,
+    planner: Planner,
+    n: int,
+    model: Model,
+    network: Network,
+    device: Device,
+    dtype: str,
+    known: dict[Plan, float],
+) -> dict[Plan, float]:
+    """Play n plans from the fastest to the slowest; return by which part predictions are off."""
+    last = len(found.bounds) - 1
+    plans = dict.fromkeys(found.bounds[place * last // max(1, n - 1)].plan() for place in range(n))
+    errors = {}
+    for plan in progress.track([plan for plan in plans if plan not in known], "playing"):
         measured = play_step(plan, model.sizes, model.batch, network, device, dtype)
-        errors.append((expected / measured - 1, plan))
-    middle = median(abs(error) for error, _ in errors)
-    error, worst = max(errors, key=lambda each: abs(each[0]))
+        errors[plan] = planner.predict(plan).time_ps / measured - 1
+    return errors
+
+
+def compare(errors: dict[Plan, float]) -> None:
+    """Print how far predictions are off; assert that in the median they are near."""
+    middle = median(map(abs, errors.values()))
+    worst = max(errors, key=lambda plan: abs(errors[plan]))
     tell(
-        f"Of {len(plans)} plans from the fastest to the slowest, predictions are {100 * middle:.2f} % off in the "
-        f"median, and at most {percent(error)}: {worst}. {why(worst)}"
+        f"Of {len(errors)} plans played, the best and others down to the slowest, predictions are {100 * middle:.2f} % "
+        f"off in the median, and at most {percent(errors[worst])}: {worst}. {why(worst)}"
     )
     assert middle <= ALLOWED, f"predictions are {middle:.1%} off in the median, expected at most {ALLOWED:.0%}"
 
@@ -142,6 +172,8 @@ def why(plan: Plan) -> str:
             "Between stages a prediction lets each message have the link to itself; in truth activations and gradients "
             "meet at ports, and a rank that is late makes its neighbours late."
         )
+    if plan.cp > 1:
+        return "In a ring ranks run ahead of each other where messages are small, which a prediction does not let them."
     if plan.data > 1:
         return "A prediction lets sums of gradients follow each other; in truth their messages meet at ports."
     return "Ranks with unequal shares wait for each other inside of a layer, which a prediction sees only at its end."
@@ -153,6 +185,28 @@ def front(found: Found) -> None:
     rows = [[str(each.plan), each.time_ps, each.memory, 100 * each.mfu] for each in found.front]
     held = Column("held", show=nice_bytes, unit="bytes")
     tables.table([Column("front"), time_column("step"), held, Column("MFU %", show="{:.1f}".format)], rows, "front")
+
+
+def apart(p: int, model: Model, device: Device, dtype: str) -> None:
+    """Print what a step takes if each rank has a copy, and all agree in each step, or once in some."""
+    plays = p <= PLAYED_RANKS and model.sizes.n_parameters <= PLAYED_NUMBERS
+    plan, rows = Plan(dp=p), []
+    say(f"Each of {p} ranks has a copy of the model. Local SGD lets copies train apart for H steps.")
+    for name, steps in progress.track([(name, h) for name in NETWORKS for h in (None, *ROUNDS)], "training"):
+        arguments = plan, model.sizes, model.batch, name, device, dtype
+        found = [predict_local(*arguments, local_steps=steps) if steps else predict(*arguments).time_ps]
+        if plays:
+            found.append(play_step(*arguments, local_steps=steps))
+            assert abs(found[0] / found[1] - 1) <= 2 * ALLOWED, f"{name}, H={steps}: {found[1]}, expected {found[0]}"
+        if steps is None:
+            first = found[0]
+        rows.append([name, f"H={steps}" if steps else "data parallel", *found, first / found[0]])
+    times = pair("step", nice_time, "ps") if plays else [time_column("step")]
+    faster = Column("faster", show="{:.2f}".format)
+    tables.table([Column("network"), Column("agree", names=True), *times, faster], rows, "local")
+    tell(
+        "What a step learns is another matter: copies that train apart for long may need more steps (arXiv 2311.08105)."
+    )
 
 
 def of_papers() -> None:
@@ -211,6 +265,10 @@ def parser() -> Parser:
     dtypes = ("bfloat16", "float32", "float64")
     made.add_argument("--dtype", choices=dtypes, default="bfloat16", metavar="NAME", help=f"{', '.join(dtypes)}")
     made.add_argument("--best", type=whole_from(1), default=10, metavar="N", help="how many are shown (default: 10)")
+    made.add_argument(
+        "--sample", type=count, default=32, metavar="N", help="how many others are played, for the error (default: 32)"
+    )
+    made.add_argument("--local", action="store_true", help="copies that train apart, on fast and slow links")
     made.add_argument("--published", action="store_true", help="predict what papers' plans reached, nothing else")
     made.add_plot("time over memory of all plans, and the best for each tp and pp")
     return made
@@ -219,17 +277,19 @@ def parser() -> Parser:
 def need(args: argparse.Namespace) -> Need:
     """Return what a run takes: the search, and what is played."""
     batch, p = args.batch or MODELS[args.model].batch, args.ranks
-    plays = (SAMPLE + args.best) * PLAY_S * batch / 16 if p <= PLAYED_RANKS and args.model == "toy" else 0
+    plays = (args.sample + args.best) * PLAY_S * batch / 16 if p <= PLAYED_RANKS and args.model == "toy" else 0
     return Need(memory=4e8 + 1e3 * p, seconds=SEARCH_S + plays + 0.05 * args.best + p / 1e3)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Model, Device]:
     """Return the model and the device that are asked for."""
-    afford(args, need, ranks=1, best=1)
+    if args.efficiency > 1:
+        raise UsageError(f"--efficiency: got {args.efficiency:g}, expected up to 1; remedy: 0.7 for 70 percent")
+    afford(args, need, ranks=1, best=1, sample=1)
     model, device = MODELS[args.model], DEVICES[args.device or ("toy" if args.model == "toy" else "h100")]
     sizes = replace(model.sizes, context=args.context or model.sizes.context)
     memory = device.memory if args.memory is None else args.memory * 1e9
-    return Model(sizes, args.batch or model.batch), replace(device, memory=memory, efficiency=min(1, args.efficiency))
+    return Model(sizes, args.batch or model.batch), replace(device, memory=memory, efficiency=args.efficiency)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from parallel.arguments import refuse
 from training.checkpoint import newest_on_all
 from training.checks import check_alike
 from training.loading import load_checkpoint
+from training.local import LocalTrainer
 from training.optimizers import Optimizer
 from training.plan import Plan
 from training.precision import DynamicScale
@@ -37,6 +38,8 @@ def train(
     loss_scale: float | DynamicScale | None = None,
     folder: str | Path | None = None,
     save_every: int = 0,
+    local_steps: int | None = None,
+    outer: Optimizer | None = None,
 ) -> History:
     """Train a GPT for some steps under a plan, and return its history; all ranks of `comm` call it alike.
 
@@ -52,13 +55,15 @@ def train(
             are not lost; None: a DynamicScale() with float16, and else 1.
     folder: of checkpoints; training goes on from the newest, whatever its plan was, and saves one at the end.
             save_every: and one after every so many steps.
+    local_steps: so many steps each of the plan's dp copies trains apart, then all agree: local SGD, or DiLoCo, which
+            sends for data parallelism once in as many steps. outer: the optimiser of the agreement; None: DiLoCo's.
 
     Raises: ValueError, TypeError on every rank, before any work, if something does not fit or ranks differ;
             FloatingPointError on every rank if loss or gradient are not finite, before any parameter has changed,
             unless a dynamic loss scale can be lowered: then the step is skipped on every rank;
             CheckpointError on every rank if a checkpoint cannot be read or written.
     """
-    check_alike(comm, (steps, save_every, folder is None))
+    check_alike(comm, (steps, save_every, folder is None, local_steps))
     if type(steps) is not int or steps < 0 or type(save_every) is not int or save_every < 0:
         refuse(
             ValueError, "train", f"steps={steps!r}, save_every={save_every!r}", "whole numbers from 0 up", "change them"
@@ -68,10 +73,19 @@ def train(
             ValueError, "train", f"save_every={save_every} without a folder", "both", "name a folder, or leave it out"
         )
     keep_freed_memory()
-    trainer = Trainer(
-        comm, plan, sizes=sizes, batch=batch, seed=seed, optimizer=optimizer, dtype=dtype, data=data, dropout=dropout,
-        label_smoothing=label_smoothing, loss_scale=loss_scale,
-    )  # fmt: skip
+    settings: dict[str, Any] = {
+        "sizes": sizes, "batch": batch, "seed": seed, "optimizer": optimizer, "dtype": dtype, "data": data,
+        "dropout": dropout, "label_smoothing": label_smoothing, "loss_scale": loss_scale,
+    }  # fmt: skip
+    if local_steps is not None:
+        if type(local_steps) is int and local_steps > 0 and save_every % local_steps:
+            got = f"save_every={save_every} with local_steps={local_steps}"
+            refuse(ValueError, "train", got, "a multiple", "save when copies have agreed")
+        local = LocalTrainer(comm, Plan() if plan is None else plan, local_steps=local_steps, outer=outer, **settings)
+        return local.train(steps, folder, save_every)
+    if outer is not None:
+        refuse(ValueError, "train", "outer without local_steps", "both", "pass local_steps, or leave outer out")
+    trainer = Trainer(comm, plan, **settings)
     if folder is not None and newest_on_all(comm, folder) is not None:
         load_checkpoint(trainer, folder)
     history = trainer.history

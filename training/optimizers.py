@@ -38,15 +38,23 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SGD:
-    """Steps against the gradient, with momentum if asked for; decayed parameters shrink by rate * decay a step."""
+    """Steps against the gradient, with momentum if asked for; decayed parameters shrink by rate * decay a step.
+
+    nesterov: look ahead by one more step of momentum.
+
+    Source: Sutskever et al., ICML 2013 (Nesterov's momentum in this form).
+    """
 
     rate: Rate = 0.1
     momentum: float = 0.0
     decay: float = 0.0
     clip: float | None = None
+    nesterov: bool = False
 
     def __post_init__(self) -> None:
         _check("SGD", self.rate, self.clip, momentum=self.momentum, decay=self.decay)
+        if self.nesterov and not self.momentum:
+            refuse(ValueError, "SGD", "nesterov without momentum", "both", "set momentum, or leave nesterov out")
 
     @property
     def moments(self) -> tuple[str, ...]:
@@ -63,7 +71,7 @@ class SGD:
             running = state["momentum"]
             running *= self.momentum
             running += gradient
-            gradient = running
+            gradient = gradient + self.momentum * running if self.nesterov else running
         x -= rate * gradient
 
 

@@ -210,8 +210,15 @@ class UnitState:
         gradient = self.sum
         if factor != 1:
             gradient *= factor
-        x = self._updated_here()
         self.optimizer.update(step, self.updated_arrays()["x"], gradient, self.moments, self.decayed)
+        self.spread()
+
+    def spread(self) -> None:
+        """Bring what this rank has updated to where layers use it, and to the ranks that have not.
+
+        Cost: under zero=1 and 2 an all-gather of the unit.
+        """
+        x = self._updated_here()
         if self.master is not None:
             x[:] = rounded(self.master, x.dtype)
         if self.zero in (1, 2):

@@ -42,6 +42,7 @@ def _dots(axes: Any, found: Found, memory: float) -> None:
         )  # fmt: skip
     if any(each.memory > 0.5 * memory for each in shown):
         axes.axvline(memory, color=look.ACCENT, linestyle="--", linewidth=1)
+    axes.margins(y=0.12)
     low, high = axes.get_xlim()
     axes.xaxis.set_major_locator(MultipleLocator(2.0 ** round(math.log2((high - low) / 5))))
     axes.xaxis.set_major_formatter(lambda value, _: tick(nice_bytes(value)))

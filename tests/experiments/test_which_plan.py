@@ -12,7 +12,7 @@ from experiments import which_plan
 from experiments.lab.models import MODELS, published
 from training import Plan
 
-FEW = ["--ranks", "2", "--batch", "4", "--best", "2", "--context", "8"]
+FEW = ["--sample", "8", "--ranks", "2", "--batch", "4", "--best", "2", "--context", "8"]
 
 
 def tables(tmp_path: Path, *argv: str) -> dict[str, list[dict[str, Any]]]:
@@ -22,8 +22,7 @@ def tables(tmp_path: Path, *argv: str) -> dict[str, list[dict[str, Any]]]:
     return {each["name"]: each["rows"] for each in json.loads(kept.read_text())["tables"]}
 
 
-def test_the_best_plans_are_played_and_drawn(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(which_plan, "SAMPLE", 8)
+def test_the_best_plans_are_played_and_drawn(tmp_path, capsys):
     found = tables(tmp_path, *FEW, "--plot", str(tmp_path / "plans.svg"))
     assert len(found["best"]) == 2
     for row in found["best"]:
@@ -44,13 +43,20 @@ def test_many_ranks_are_not_played(tmp_path):
     assert all("step_measured_ps" not in row and row["held_bytes"] <= 80e9 for row in rows)
 
 
+def test_copies_that_agree_less_often_are_faster_where_links_are_slow(tmp_path, monkeypatch):
+    monkeypatch.setattr(which_plan, "ROUNDS", (1, 4))
+    rows = tables(tmp_path, "--local", "--ranks", "2", "--batch", "2", "--context", "8")["local"]
+    faster = {(row["network"], row["agree"]): row["faster"] for row in rows}
+    assert faster["ethernet", "H=4"] > faster["infiniband", "H=4"] > 1
+    assert faster["ethernet", "H=4"] > 1.5
+
+
 def test_too_little_memory_is_one_line(capsys):
     assert which_plan.main(["x.py", *FEW, "--memory", "0.0001"]) == 2
     assert "no plan of which fits" in capsys.readouterr().err
 
 
 def test_predictions_that_are_wrong_end_the_run(monkeypatch):
-    monkeypatch.setattr(which_plan, "SAMPLE", 4)
     monkeypatch.setattr(which_plan, "play_step", lambda *_: 10**9)
     with pytest.raises(AssertionError, match=r"predictions are .* off in the median, expected at most 5%"):
         which_plan.main(["x.py", *FEW])
@@ -72,5 +78,5 @@ def test_plans_of_papers_reach_a_like_part_of_what_is_expected(tmp_path):
 
 
 def test_each_worst_plan_has_a_reason():
-    plans = [Plan(dp=2), Plan(pp=2), Plan(tp=2), Plan(dp=2, pp=2, microbatches=4, schedule="zb-v")]
-    assert len({which_plan.why(plan) for plan in plans}) == 4
+    plans = [Plan(dp=2), Plan(pp=2), Plan(tp=2), Plan(cp=2), Plan(dp=2, pp=2, microbatches=4, schedule="zb-v")]
+    assert len({which_plan.why(plan) for plan in plans}) == 5

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # tests/ranks is not the pac
 
 import ranks
 from ranks.real import world
-from training import Plan, Trainer, load_checkpoint, save_checkpoint
+from training import SGD, Plan, Trainer, load_checkpoint, save_checkpoint, train
 from training_claims import LIMITED, OPTIMIZERS, Case, alone, claim_equals_one_rank, plans, plans_with_experts, trained
 
 comm, folder = world(), sys.argv[1]
@@ -44,5 +44,11 @@ for plan in (Plan(tp=2, pp=2, microbatches=2), Plan(cp=2, dp=2, zero=3)):
     expected = ranks.run(lambda simulated: trained(simulated, plan, mixed), 4).results[comm.rank]  # noqa: B023
     assert history == expected[0], plan
     assert all((parameters[name] == each).all() for name, each in expected[1].items()), plan
+
+# One step of SGD apart, and the average: that is data parallelism.
+settings = {"sizes": case.sizes, "batch": case.batch, "steps": 2, "optimizer": SGD(rate=0.5)}
+dense = train(comm, Plan(dp=comm.size), **settings).losses
+apart = train(comm, Plan(dp=comm.size), **settings, local_steps=1, outer=SGD(rate=1.0)).losses
+assert max(abs(got - wanted) for got, wanted in zip(apart, dense, strict=True)) < 1e-12
 comm.Barrier()
 sys.stdout.write(f"rank {comm.rank} held {held} plans\n")

@@ -10,7 +10,7 @@ No prediction runs or asks the code that trains: the tests hold one to the other
 
 from training.planner.devices import DEVICES, Device, device_named
 from training.planner.play import play_step
-from training.planner.predict import Planner, Prediction, predict, sent_bytes
+from training.planner.predict import Planner, Prediction, predict, predict_local, sent_bytes
 from training.planner.search import Bound, Choices, Found, best_plans
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "device_named",
     "play_step",
     "predict",
+    "predict_local",
     "sent_bytes",
 ]

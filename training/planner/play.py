@@ -21,6 +21,7 @@ from parallel.costs import visible_pairs
 from parallel.parameters import Parameters
 from ranks import Network, Wtime, run, spend
 from training.cut import make_cut
+from training.local import LocalTrainer
 from training.model import Layer, Microbatch, States, Step
 from training.plan import Plan
 from training.planner.devices import Device, device_named
@@ -34,22 +35,36 @@ PS = 1e12
 
 
 def play_step(
-    plan: Plan, sizes: GPTSizes, batch: int, network: Network | str, device: Device | str, dtype: Any = "bfloat16"
-) -> int:
-    """Return the picoseconds of a step of training on simulated ranks, the second one: all have begun by then."""
+    plan: Plan, sizes: GPTSizes, batch: int, network: Network | str, device: Device | str, dtype: Any = "bfloat16", *,
+    local_steps: int | None = None,
+) -> int:  # fmt: skip
+    """Return the picoseconds of a step of training on simulated ranks, the second one: all have begun by then.
+
+    local_steps: as for `train`; then it is the mean of the steps of the second round.
+    """
     computes = device_named(device)
-    played = run(_program, plan.ranks, plan, sizes, batch, computes, dtype, network=network)
+    played = run(_program, plan.ranks, plan, sizes, batch, computes, dtype, local_steps, network=network)
     first, second = (float(max(times)) for times in zip(*played.results, strict=True))
-    return round((second - first) * PS)
+    return round((second - first) * PS / (local_steps or 1))
 
 
-def _program(comm: Any, plan: Plan, sizes: GPTSizes, batch: int, device: Device, dtype: Any) -> list[float]:
-    """Train for two steps; return when each has ended on this rank."""
-    trainer = _Charging(comm, plan, sizes=sizes, batch=batch, dtype=dtype)
+def _program(
+    comm: Any, plan: Plan, sizes: GPTSizes, batch: int, device: Device, dtype: Any, local_steps: int | None
+) -> list[float]:
+    """Train for two steps, or rounds of them; return when each has ended on this rank."""
+    settings: dict[str, Any] = {"sizes": sizes, "batch": batch, "dtype": dtype}
+    trainer: Trainer
+    if local_steps is None:
+        trainer = _Charging(comm, plan, **settings)
+        step = trainer.step
+    else:
+        local = LocalTrainer(comm, plan, local_steps=local_steps, trainer=_Charging, **settings)
+        trainer, step = local.trainer, partial(local.round, local_steps)
+    assert isinstance(trainer, _Charging)
     trainer.charge_with(device)
     ends = []
     for _ in range(2):
-        trainer.step()
+        step()
         ends.append(Wtime())
     return ends
 

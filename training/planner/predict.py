@@ -287,6 +287,33 @@ def predict(
     return found.predict(plan)
 
 
+def predict_local(
+    plan: Plan, sizes: GPTSizes, batch: int, network: Network | str, device: Device | str = "h100",
+    dtype: Any = "bfloat16", *, local_steps: int,
+) -> float:  # fmt: skip
+    """Return the picoseconds of a step if the plan's copies train apart for so many steps, and then agree.
+
+        local = predict_local(Plan(dp=4), GPTSizes(), 8, "ethernet", "toy", local_steps=16)
+        local < predict(Plan(dp=4), GPTSizes(), 8, "ethernet", "toy").time_ps  # True
+
+    Copies send nothing to each other until they agree, unit by unit, on the differences and on their losses.
+    """
+    plan.check(plan.ranks, sizes, batch)
+    network, device = network_named(network), device_named(device)
+    share, copy = -(-batch // plan.dp), replace(plan, dp=1)
+    planner = Planner(sizes, share, network, device, dtype, plan.ranks)
+    step_ps = planner.predict(copy).time_ps
+    alone = _Predicted(planner, copy)
+    between = group(network, plan.ranks, plan.dp, plan.cp * plan.tp)
+    agreed = []
+    for rank in range(plan.pp):
+        units = alone._units_of(rank)
+        numbers = (alone.sums.shard(unit) if plan.zero else alone.sums.numbers(unit) for unit in units)
+        sums_ps = sum(between.allreduce_ps(n, planner.setting.widths.sums) for n in numbers)
+        agreed.append(sums_ps + alone._update(rank))
+    return step_ps + (max(agreed) + between.allreduce_ps(4 * local_steps, 8)) / local_steps
+
+
 def sent_bytes(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any = "bfloat16") -> int:
     """Return the most bytes that the first rank of a place of the pipeline sends in a step.
 
