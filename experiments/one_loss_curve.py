@@ -39,9 +39,12 @@ EXAMPLES = {
     "": "strategies on 4 ranks, compositions on 8",
     "--plot curve.png": "the curve, and what ranks send and hold, drawn",
     "--ranks 2 --steps 100 --ways data 1f1b zero-3": "some strategies for longer",
+    "--dtype bfloat16 --ways data tensor zero-3": "in mixed precision: 2 bytes a number, 4 for sums",
     "--experts 8": "a mixture of experts in each block, and plans that share them out; it takes twice as long",
     "--mpi --ranks 4": "on real processes, all that takes four",
 }
+# By how much of itself a loss may differ in the first step.
+ROUNDING = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2**-9, "float16": 2**-12}
 STEP_S = 0.004  # of a block, a microbatch and a step
 _PIPELINES = ("gpipe", "1f1b", "interleaved", "zb-h1", "zb-v", "dualpipe-v")
 
@@ -118,7 +121,9 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Setting, dict[
     rows = []
     for name, plan in [("one rank", Plan()), *plans.items()]:
         each = found[name]
-        rows.append([name, plan.ranks, difference(name, each.losses, alone), *measures(plan, setting, each)])
+        rows.append(
+            [name, plan.ranks, difference(name, each.losses, alone, setting.dtype), *measures(plan, setting, each)]
+        )
     tables.table(columns(world.real), rows)
     tell(
         "Bytes are those of the rank that sends or holds most. On every rank counts are as the formulas say, those of "
@@ -135,7 +140,8 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Setting, dict[
 def introduce(world: World, setting: Setting, plans: dict[str, Plan]) -> None:
     """Print what is trained, and under which plans."""
     of_experts = f" of {setting.sizes.experts} experts" if setting.sizes.experts else ""
-    say(f"Model: {setting.sizes.n_parameters:,} parameters in {setting.sizes.layers} blocks{of_experts}, float64")
+    blocks = f"{setting.sizes.layers} blocks{of_experts}"
+    say(f"Model: {setting.sizes.n_parameters:,} parameters in {blocks}, {setting.dtype}")
     say(f"Steps: {setting.steps}, each of {setting.batch} sequences of {setting.sizes.context} letters")
     say(f"Ranks: {f'{world.p} processes' if world.real else f'simulated, on {world.network.name}'}")
     several = [f"{name}: {plan}" for name, plan in plans.items() if "+" in name or world.real]
@@ -144,7 +150,7 @@ def introduce(world: World, setting: Setting, plans: dict[str, Plan]) -> None:
     say("Expected: one curve, but for rounding; bytes, bubbles and memory as formulas of plan and sizes say.\n")
 
 
-def difference(name: str, losses: list[float], alone: list[float]) -> float:
+def difference(name: str, losses: list[float], alone: list[float], dtype: str) -> float:
     """Return by how much of itself a loss differs at most from that of one rank; assert that it is rounding.
 
     In long trainings it may grow, since Adam divides by the size of a gradient, however small: 30 steps of three times
@@ -152,14 +158,14 @@ def difference(name: str, losses: list[float], alone: list[float]) -> float:
     """
     shares = [abs(got / right - 1) for got, right in zip(losses, alone, strict=True)]
     for step, share in enumerate(shares):
-        allowed = 1e-12 * 10 ** min(step / 10, 10)
+        allowed = min(ROUNDING[dtype] * 10 ** (step / 10), 0.05)
         assert share <= allowed, f"{name}: losses differ by {share} from those of one rank in step {step + 1}"
     return max(shares)
 
 
 def measures(plan: Plan, setting: Setting, found: Trained) -> list[Any]:
     """Return what stands beside the loss: bytes sent, bubble and memory, expected and counted, and time."""
-    held = step_memory(plan, setting.sizes, setting.batch, ITEM, routed=found.routed[-1])
+    held = step_memory(plan, setting.sizes, setting.batch, setting.dtype, routed=found.routed[-1])
     return [
         max(expected_bytes(plan, setting, found)), *([] if found.sent is None else [max(found.sent)]), *bubble_of(plan),
         max(each.peak_bytes for each in held), found.most_held(), *([] if found.sent is None else [found.time_ps]),
@@ -185,7 +191,7 @@ def bars(setting: Setting, plans: dict[str, Plan], found: dict[str, Trained]) ->
     """Return for each plan what its busiest rank sends and holds, by kind, and what was counted in all."""
     sent, held, marks_sent, marks_held = {}, {}, {}, {}
     for name, plan in [("one rank", Plan()), *plans.items()]:
-        about: Any = plan, setting.sizes, setting.batch, ITEM
+        about: Any = plan, setting.sizes, setting.batch, setting.dtype
         routed = found[name].routed[-1]
         traffic = max(step_traffic(*about, routed=routed), key=lambda each: each.n_bytes)
         memory = max(step_memory(*about, routed=routed), key=lambda each: each.peak_bytes)
@@ -208,6 +214,8 @@ def parser() -> Parser:
     )  # fmt: skip
     text = "of each block, two for each token; 0: one MLP for all (default: 0)"
     made.add_argument("--experts", type=whole_from(0), default=0, metavar="E", help=text)
+    text = "float64, float32, or of mixed precision bfloat16 or float16 (default: float64)"
+    made.add_argument("--dtype", choices=ROUNDING, default="float64", metavar="DTYPE", help=text)
     made.add_seed("parameters and sums")
     made.add_plot("the curve, and what ranks send and hold", mpi=True)
     return made
@@ -234,7 +242,7 @@ def prepare(args: argparse.Namespace) -> tuple[Setting, dict[str, Plan]]:
         plans |= {name: plan for name, plan in half.items() if "+" in name}
         plans = {name: plan for name, plan in plans.items() if plan.ranks == args.ranks}
     chosen = {name: plan for name, plan in plans.items() if name in args.ways}
-    return Setting(sizes, batch, args.steps, args.seed), chosen
+    return Setting(sizes, batch, args.steps, args.seed, args.dtype), chosen
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ class Setting:
     batch: int
     steps: int
     seed: int
+    dtype: str = "float64"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Trained:
 def train_under(plan: Plan, setting: Setting, world: World) -> Trained:
     """Return what a training came to; assert that its ranks send and hold what formulas say."""
     found = _on_mpi(plan, setting, world) if isinstance(world, Real) else _simulated(plan, setting, world.network)
-    held = step_memory(plan, setting.sizes, setting.batch, ITEM, routed=found.routed[-1])
+    held = step_memory(plan, setting.sizes, setting.batch, setting.dtype, routed=found.routed[-1])
     expected = expected_bytes(plan, setting, found)
     assert found.sent in (None, expected), f"{plan}: ranks send {found.sent}, expected {expected}"
     assert found.peaks == [each.peak for each in held], f"{plan}: ranks hold {found.peaks}"
@@ -61,15 +62,16 @@ def train_under(plan: Plan, setting: Setting, world: World) -> Trained:
 def expected_bytes(plan: Plan, setting: Setting, found: Trained) -> list[float]:
     """Return what ranks send in a step by formula, the mean where experts make steps unlike."""
     unlike = found.routed if setting.sizes.experts else found.routed[:1]
-    steps = [step_traffic(plan, setting.sizes, setting.batch, ITEM, routed=routed) for routed in unlike]
+    steps = [step_traffic(plan, setting.sizes, setting.batch, setting.dtype, routed=routed) for routed in unlike]
     return [sum(each.n_bytes for each in of_rank) / len(steps) for of_rank in zip(*steps, strict=True)]
 
 
 def _program(comm: Any, plan: Plan, setting: Setting, steps: int) -> Any:
     """Train; return losses, the most that this rank holds in the last step, and what after each operation; routed."""
     trainer = Trainer(
-        comm, plan, sizes=setting.sizes, batch=setting.batch, seed=setting.seed, optimizer=AdamW(rate=0.003)
-    )
+        comm, plan, sizes=setting.sizes, batch=setting.batch, seed=setting.seed, optimizer=AdamW(rate=0.003),
+        dtype=setting.dtype,
+    )  # fmt: skip
     ledger, routed = Ledger(), []
     for left in reversed(range(steps)):
         if not left:

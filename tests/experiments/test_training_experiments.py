@@ -48,6 +48,14 @@ def test_ways_with_experts_have_one_curve_too_and_send_what_was_routed(tmp_path,
     assert "got --experts 2 with --ranks 3" in capsys.readouterr().err
 
 
+def test_mixed_precision_has_one_curve_too_and_costs_what_formulas_say(tmp_path):
+    rows = tables(one_loss_curve, tmp_path, *FEW, "--dtype", "bfloat16", "--ways", "data", "tensor", "zero-3")
+    assert max(row["loss_differs"] for row in rows[1:]) > 1e-9
+    for row in rows:
+        for what in ("sent_a_step_{}_bytes", "memory_{}_bytes"):
+            assert row[what.format("expected")] == row[what.format("measured")], row
+
+
 def test_every_way_fits_any_number_of_ranks():
     for p in (2, 3, 4, 5, 7, 8):
         for n_experts in (0, p, 2 * p):
