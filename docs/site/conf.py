@@ -9,7 +9,17 @@ sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "tests")]
 
 project = "Gears"
 root_doc = "README"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "contents", "folding", "mathml", "docstrings", "which", "players"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "contents",
+    "folding",
+    "mathml",
+    "docstrings",
+    "which",
+    "players",
+    "house",
+]
 include_patterns = ["README.md", "CONTRIBUTING.md", "docs/**.md", "docs/**.rst", "notebooks/*", "examples/**.md"]
 exclude_patterns = [".*", "build", "docs/site/contents.md", "**.py", "**.png"]
 
