@@ -16,10 +16,10 @@ from experiments.lab.terminal import say
 HELP = """\
 Experiments in ML systems, rebuilt by hand: one question, one command.
 
-  gears list                    what can be asked, and about how long each takes
-  gears EXPERIMENT [OPTIONS]    run one; its --help explains its options
+  gears list                    list the experiments, and about how long each takes
+  gears EXPERIMENT [OPTIONS]    run an experiment; its --help explains its options
   gears run -n 64 program.py    run an mpi4py program on simulated ranks
-  gears version                 what is installed here, for a report
+  gears version                 show what is installed here, for a report
   gears completion SHELL        print completion for bash, zsh or tcsh
 
 Begin with  gears ring-allreduce
@@ -105,7 +105,7 @@ def complete(entries: dict[str, Entry], shell: str) -> int:
 
     whole = argparse.ArgumentParser(prog="gears")
     commands = whole.add_subparsers()
-    for name, text in (("list", "what can be asked"), ("version", "what is installed here")):
+    for name, text in (("list", "list the experiments"), ("version", "show what is installed here")):
         commands.add_parser(name, help=text)
     commands.add_parser("completion", help="print a script for a shell").add_argument("shell", choices=SHELLS)
     from mpi.launch.options import parser as options_of_run

@@ -1,10 +1,10 @@
 """Why does a bitonic network sort, and what is it worth?
 
-A sorting network is a fixed list of comparators: who is compared with whom does not depend on the
-values. So it can be proved by trying zeros and ones only, all comparators of a stage can work at
-once, and the wires can be ranks that exchange blocks. This script proves and counts networks, climbs
-from pure-Python pairs to a sort in tiles that fit the cache, and lets ranks sort together: as wires
-of a bitonic and of an odd-even network, and by samples, after which every element moves once.
+A sorting network is a fixed list of comparators: which wires are compared does not depend on the values. So zeros and
+ones suffice to prove that it sorts, all comparators of a stage can work at once, and the wires can be ranks that
+exchange blocks. This script proves networks and counts their comparators. It climbs from pure-Python pairs to a sort in
+tiles that fit the cache. Then ranks sort together: as the wires of a bitonic and of an odd-even network, and by
+samples, after which every element moves once.
 """
 
 from __future__ import annotations
@@ -281,7 +281,7 @@ def on_mpi(world: Real, n: int, seed: int) -> None:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("smaller numbers are shown beside it", default=64, mpi=2, network="infiniband")
+    made.add_ranks("smaller numbers are shown too", default=64, mpi=2, network="infiniband")
     text = "lg of how many numbers the ladder sorts, up to 28; the ranks sort up to 2^18 of them (default: 22)"
     made.add_argument("--log2-size", type=count, default=22, metavar="K", help=text)
     made.add_seed("the numbers that are sorted")

@@ -1,9 +1,10 @@
 """How much of the link does a collective use? The table that nccl-tests prints, on simulated ranks and on real MPI.
 
 Algorithm bandwidth is bytes over time. It falls with the number of ranks even if every link is busy all the time,
-because some bytes must pass a link more than once, or not at all. Bus bandwidth corrects for that: times 2(p-1)/p for
-an all-reduce, (p-1)/p where a rank's own part stays at home, 1 for a broadcast. It can be held against the bandwidth
-of the link: an algorithm that wastes nothing reaches it for large sizes; for small ones latency is all that counts.
+because some bytes must pass a link more than once, or not at all. Bus bandwidth corrects for that. It is algorithm
+bandwidth times 2(p-1)/p for an all-reduce, times (p-1)/p where a rank keeps its own part, and times 1 for a broadcast.
+You can compare it with the bandwidth of the link. For large sizes, an algorithm that wastes nothing reaches that
+bandwidth; for small sizes, only latency counts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from experiments.lab.worlds import World
 from experiments.pictures.curves import Points, curves
 from ranks import look
 
-SHOWS = "Time, algorithm and bus bandwidth of each collective over sizes, the time expected beside the measured one."
+SHOWS = "Time, algorithm bandwidth and bus bandwidth of each collective over sizes; expected and measured time."
 TAKES = "2 s"
 EXAMPLES = {
     "": "8 simulated ranks, every operation",
@@ -144,7 +145,9 @@ def parser() -> Parser:
     made = Parser(__doc__, EXAMPLES)
     made.add_ranks(default=8, mpi=2, network="infiniband", least=2)
     made.add_operations(BUS_FACTORS, [*BUS_FACTORS])
-    made.add_argument("--algorithm", default="auto", metavar="NAME", help="instead of the one predicted as fastest")
+    made.add_argument(
+        "--algorithm", default="auto", metavar="NAME", help="use this one instead of the one predicted as fastest"
+    )
     made.add_argument("--min", type=size, default="1KiB", metavar="N", help="first size (default: 1KiB)")
     made.add_argument("--max", type=size, default="4MiB", metavar="N", help="last size (default: 4MiB)")
     text = "from one size to the next, 1.1 or more (default: 4)"

@@ -1,11 +1,11 @@
 """How do thousands of ranks wait for each other without a centre?
 
-A barrier holds every rank until all have entered. Counting them at one rank is simple, but p-1
-messages come in through its port and p-1 go out. In a dissemination barrier rank r tells r+1, then
-r+2, then r+4, ...: each round doubles how many ranks it knows to have entered, so ceil(lg p) rounds
-suffice, for any p. Brooks' butterfly exchanges with partners (r xor 1, r xor 2, ...), which fits
-powers of two; for other p some ranks play a second, virtual one. This script measures all three, and
-proves by vector clocks that no rank can leave before every rank has entered.
+A barrier holds every rank until all have entered. Counting them at one rank is simple, but p-1 messages come in through
+its port and p-1 go out. In a dissemination barrier rank r tells r+1, then r+2, then r+4, ... Each round doubles the
+number of ranks that it knows to have entered, so ceil(lg p) rounds suffice, for any p. In Brooks' butterfly, rank r
+exchanges messages with r xor 1, then r xor 2, ..., which fits powers of two; for other p, some ranks also play a
+second, virtual rank. This script measures all three, and proves by vector clocks that no rank can leave before every
+rank has entered.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def on_mpi(world: Real) -> None:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("smaller numbers are shown beside it", default=2048, mpi=4, network="infiniband", least=2)
+    made.add_ranks("smaller numbers are shown too", default=2048, mpi=4, network="infiniband", least=2)
     made.add_plot("time against ranks, and messages beside it")
     made.add_trace("the messages of ranks that enter 1 µs apart")
     return made

@@ -1,9 +1,9 @@
-"""Who gets how many tokens in a mixture of experts, what is dropped, and what does the balance loss do?
+"""How many tokens does each expert of a mixture get, how many are dropped, and what does the balance loss do?
 
-Each block of a small GPT has several experts, shared out among ranks, and a router that sends each token to some of
-them. The model is trained with several weights of the balance loss: once with room for all tokens, and once with a few
-more places than an expert needs if all are asked for alike. A token that finds no place passes by that expert: it is
-dropped there.
+Each block of a small GPT has a router and several experts, which are spread over the ranks; the router sends each token
+to some of the experts. The model is trained with several weights of the balance loss: once with room for all tokens,
+and once with a few more places than an expert needs if all experts get equally many tokens. A token that finds no place
+skips that expert: it is dropped there.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from experiments.pictures.experts import routing
 from training import AdamW, GPTSizes, Plan, Trainer
 from training.costs import step_traffic
 
-SHOWS = "Tokens of each expert as training goes on, dropped ones, and the busiest rank, by weight of the balance loss."
+SHOWS = "Tokens of each expert during training, dropped tokens, and the busiest rank, by weight of the balance loss."
 TAKES = "15 s"
 EXAMPLES = {
     "": "8 experts on 4 ranks, 2 for each token",
     "--plot experts.png": "each expert's share of the tokens over the steps, drawn",
-    "--experts 16 --top-k 1 --capacity 1": "as Switch: one expert for each token, and not a place too many",
+    "--experts 16 --top-k 1 --capacity 1": "as in Switch: one expert for each token, and no spare places",
     "--balance 0 1 --steps 200": "other weights, for longer",
 }
 EXPECTED = """\
@@ -154,9 +154,9 @@ def experiment(world: Simulated, args: argparse.Namespace, job: GPTSizes) -> Non
     tables.table(columns, [row(job, *case, each) for case, each in found.items()], "experts")
     last = min(LAST, args.steps)
     tell(
-        f"The weight is that of the balance loss. Numbers are means of the last {last} steps and of all blocks. A dash "
-        "stands for room for all tokens, and for a balance loss that nobody computes. What tokens at random would have "
-        "dropped is a formula. The bytes that ranks send are in each step those of the formula of what was routed."
+        f"The weight is that of the balance loss. Numbers are means over the last {last} steps and all blocks. A dash "
+        "means that there is room for all tokens, or that no balance loss is computed. A formula says how many tokens "
+        "would be dropped at random. In each step, ranks send the bytes that the formula gives for the routed tokens."
     )
     if args.plot:
         files.draw(args.plot, lambda: picture(job, args, found))
@@ -196,15 +196,19 @@ def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
     made.add_ranks("each has some of the experts", default=4)
-    made.add_argument("--experts", type=count, default=SIZES.experts, metavar="E", help="of a block (default: 8)")
-    made.add_argument("--top-k", type=count, default=SIZES.top_k, metavar="K", help="for each token (default: 2)")
-    text = "places of all experts over what tokens ask for (default: 1.25)"
+    made.add_argument(
+        "--experts", type=count, default=SIZES.experts, metavar="E", help="experts of a block (default: 8)"
+    )
+    made.add_argument(
+        "--top-k", type=count, default=SIZES.top_k, metavar="K", help="experts for each token (default: 2)"
+    )
+    text = "capacity factor: places of all experts over places that tokens ask for (default: 1.25)"
     made.add_argument("--capacity", type=positive, default=1.25, metavar="CF", help=text)
-    text = "weights of the balance loss (default: 0 0.01 0.1)"
+    text = "weights of the balance loss, one training each (default: 0 0.01 0.1)"
     made.add_argument("--balance", type=weight, nargs="+", default=[0.0, 0.01, 0.1], metavar="W", help=text)
     made.add_argument("--steps", type=count, default=50, metavar="N", help="steps of training (default: 50)")
     made.add_seed("parameters and sums")
-    made.add_plot("each expert's share of the tokens, and what is dropped")
+    made.add_plot("each expert's share of the tokens, and the share that is dropped")
     return made
 
 

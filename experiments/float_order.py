@@ -1,11 +1,11 @@
 """What does the order of a reduction do to sums of floating-point numbers?
 
 Addition of floats is not associative: every algorithm adds the ranks in an order of its own and rounds at every step.
-If an element passes through at most d additions, its error is at most d u of the sum of magnitudes (u is half the
-distance from 1 to the next float): d is p-1 in a chain and lg p in a balanced tree. Rounding errors also cancel:
-they behave like independent random ones, so that what is seen grows like sqrt(p) in a chain, and hardly at all in a
-tree. This script finds d and the expected error by running the algorithms themselves, on numbers that carry both
-along, and measures against exact sums. It also asks who gets the same bits: other ranks, other runs.
+If an element passes through at most d additions, its error is at most d u times the sum of magnitudes, where u is half
+the distance from 1 to the next float; d is p-1 in a chain and lg p in a balanced tree. Rounding errors also cancel.
+They behave like independent random errors, so the error that we see grows like sqrt(p) in a chain, and hardly at all in
+a tree. This script finds d and the expected error by running the algorithms themselves, on numbers that carry both
+along, and compares the results with exact sums. It also checks which ranks and which runs get the same bits.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from experiments.pictures.curves import locate
 from experiments.pictures.palette import styles
 from ranks import look
 
-SHOWS = "Errors of float32 sums by algorithm and number of ranks, expected and measured, and who gets the same bits."
+SHOWS = "Errors of float32 sums by algorithm and number of ranks, expected and measured; which runs give the same bits."
 TAKES = "30 s"
 EXAMPLES = {
     "": "up to 128 simulated ranks",
     "--ranks 256 --plot order.png": "how errors grow with the number of ranks",
-    "--mpi --ranks 4": "the same bits on real MPI, turn after turn?",
+    "--mpi --ranks 4": "does real MPI give the same bits in every turn?",
 }
 N = 1024  # elements on each rank
 TURNS = 5  # runs that are compared bit by bit
@@ -140,7 +140,7 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
         said = [Column(f"on all {what}", "the same bits", yes_or_no) for what in ("ranks", "turns")]
         columns = [Column(f"{world.p} ranks, {TURNS} turns", called="algorithm"), *said]
         tables.table(columns, [[name, *same] for name, same in bits.items()], "bits")
-        say("Orders that are fixed by rank give the same bits, however late messages come.")
+        say("If ranks fix the order, the bits are the same, however late messages come.")
     if args.plot:
         files.draw(args.plot, lambda: picture(sizes, found))
 
@@ -195,7 +195,7 @@ def picture(sizes: list[int], found: dict[tuple[str, int], Seen]) -> Any:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("smaller numbers are shown beside it", default=128, mpi=4, network="infiniband", least=2)
+    made.add_ranks("smaller numbers are shown too", default=128, mpi=4, network="infiniband", least=2)
     made.add_seed("the numbers that are added")
     made.add_plot("errors against ranks")
     return made

@@ -1,8 +1,8 @@
 """Why does it hang? Run it, read the report, see the picture, mend it, see it pass.
 
-A gallery of programs that fail as real ones do: sends that rely on buffering, tags and counts that do not fit, races
-that tests never hit, ranks that crash. Each is a few lines. For each, the report is what the simulated ranks say by
-themselves, and the mended program is explored: it holds under every schedule and every way of buffering.
+These programs fail as real ones do: sends that rely on buffering, tags and counts that do not match, races that tests
+never hit, ranks that crash. Each program is a few lines. The report of each comes from the simulated ranks themselves.
+The mended program is explored: it holds under every schedule and every way of buffering.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from experiments.lab.terminal import say
 from ranks.draw.page import contents, heading, page, piece, viewer
 from ranks.hangs.html import report
 
-SHOWS = "21 programs that fail as real ones do, what the report says of each, and the program mended and explored."
+SHOWS = "21 programs that fail as real ones do; the report of each; the mended program, explored."
 TAKES = "2 s"
 EXAMPLES = {
     "": "all cases, in a table",
-    "--case wildcard_steals": "one, from the code to its repair",
-    "--case one_rank_crashes --plot crash.png": "what its ranks were doing, drawn",
-    "--quiz": "you first, then the report",
+    "--case wildcard_steals": "one case, from the code to its repair",
+    "--case one_rank_crashes --plot crash.png": "draws what the ranks were doing",
+    "--quiz": "you guess first, then comes the report",
     "--html gallery.html": "a page of all, with pictures",
 }
 
@@ -40,12 +40,12 @@ EXAMPLES = {
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_argument("--list", action="store_true", help="name the cases and what was meant")
-    made.add_argument("--case", choices=CASES, metavar="NAME", help="one case only; see --list")
-    made.add_argument("--quiz", action="store_true", help="show a program, and its report only when you press Enter")
+    made.add_argument("--list", action="store_true", help="list the cases, and what each program is meant to do")
+    made.add_argument("--case", choices=CASES, metavar="NAME", help="show one case only; see --list")
+    made.add_argument("--quiz", action="store_true", help="show a program; its report comes when you press Enter")
     made.add_plot("the case of --case")
     made.written.add_argument(
-        "--html", type=files.named(".html"), metavar="FILE", help="a page: code, reports, pictures"
+        "--html", type=files.named(".html"), metavar="FILE", help="write a page with code, reports and pictures (.html)"
     )
     return made
 

@@ -1,10 +1,11 @@
 """Which bugs of training code does a loss curve show?
 
 Public threads report the same bugs of training code again and again: gradients that are summed too early, divided by
-the wrong number, clipped by the wrong norm. This script puts each of them into our trainer, on simulated ranks, and
-trains a small GPT with it. Whoever compares gradient norms with those of one rank finds every bug in the step in which
-it sets in. Whoever looks at the loss has only other runs to compare with. So we say that the curve shows a bug if, from
-some step on, it stays above five healthy runs with other seeds, or below all five. Both are means of ten steps.
+the wrong number, or clipped by the wrong norm. This script puts each bug into our trainer, on simulated ranks, and
+trains a small GPT with it. If you compare gradient norms with those of one rank, you find every bug in the step in
+which it sets in. If you look at the loss, you can only compare it with other runs. So we say that the curve shows a bug
+if, from some step on, it stays above five healthy runs with other seeds, or below all five. All curves are means of ten
+steps.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def experiment(world: None, args: argparse.Namespace, job: None) -> None:
     for name in OPTIMIZERS:
         shown = sum(line[3 + [*OPTIMIZERS].index(name)] is not None for line in rows)
         say(f"Under {name} the curve shows {shown} of {len(rows)} bugs in {args.steps} steps.")
-    say("A dash: never. The norm is the gradient's under Adam with clipping, against the same run without the bug.")
+    say(
+        "A dash means never. The norm is the gradient's under Adam with clipping, against the same run without the bug."
+    )
     if args.plot:
         files.draw(args.plot, lambda: picture(faults, found, healthy))
 

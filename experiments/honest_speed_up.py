@@ -1,8 +1,9 @@
 """How honest is a speed-up?
 
 Our network of comparators in NumPy sorts some hundred times as fast as the same network in pure Python. That is true,
-and says little: this script times it against other baselines too, in rounds in which all take turns. Each ratio comes
-with the interval in which it lies, and with an A/A test: what ratio do two of the same have on this machine, now?
+but says little. So this script also times it against other baselines, in rounds in which all take turns. Each ratio
+comes with the interval in which it lies. An A/A test shows what ratio two runs of the same sort have on this machine,
+now.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ EXAMPLES = {
 }
 MEDIANS = (
     "{:,} float32, {} rounds in which all take turns. A time is the median over the rounds. A ratio says how many "
-    "times as long as ours: each round has its own, and the table shows their median, which need not be the ratio of "
-    "the two median times, since what slows a round slows both. 95 of 100 say between which values it lies."
+    "times as long as ours a sort takes. Each round has its own ratio, and the table shows their median. It need not "
+    "be the ratio of the two median times, because what slows a round slows both. The interval holds it in 95 of 100 "
+    "cases."
 )
 OURS = "bitonic_sort"
 TWIN = "bitonic_sort again (A/A)"
@@ -146,10 +148,10 @@ def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
     made.add_argument(
-        "--log2-size", type=count, default=14, metavar="K", help="lg of how many numbers, up to 26 (default: 14)"
+        "--log2-size", type=count, default=14, metavar="K", help="sort 2^K numbers, K up to 26 (default: 14)"
     )
     made.add_argument("--rounds", type=count, default=9, metavar="N", help="timed rounds (default: 9)")
-    made.add_argument("--no-python", action="store_true", help="leave out what is sorted in pure Python")
+    made.add_argument("--no-python", action="store_true", help="leave out the sorts in pure Python")
     made.add_seed("the numbers")
     made.add_plot("the ratios")
     return made

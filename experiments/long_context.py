@@ -1,10 +1,10 @@
 """How long a sequence fits into a rank's memory, and what do more ranks buy?
 
-Forward and backward of causal attention, real numbers: dense on one rank, blockwise on one, Ulysses and a ring on
-all. A rank's memory is all that it allocates, its own arrays included, as tracemalloc sees it. Dense attention keeps
-scores of every pair, so memory grows with the square of the sequence; the others grow with the tokens that a rank
-has, so that p ranks take about p times as many. A few short sequences give the curve; the longest one that it allows
-is then run.
+This script runs forward and backward of causal attention on real numbers: dense and blockwise on one rank, Ulysses and
+a ring on all ranks. A rank's memory is all that it allocates, its own arrays included, as tracemalloc sees it. Dense
+attention keeps a score for every pair, so its memory grows with the square of the sequence. The memory of the others
+grows with the tokens on a rank, so p ranks take about p times as many tokens. A few short sequences give the curve;
+then the script runs the longest sequence that the curve allows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from experiments.pictures.palette import styles
 from parallel.attention.local import Attention
 from ranks import look
 
-SHOWS = "The longest sequence that fits: dense, blockwise, Ulysses and a ring, memory expected beside measured."
+SHOWS = "The longest sequence that fits: dense, blockwise, Ulysses and a ring; memory expected and measured."
 TAKES = "20 s"
 EXAMPLES = {
     "": "2 processes, 32 MiB each",
@@ -166,7 +166,7 @@ def parser() -> Parser:
     """Return the options: real ranks only, since simulated ones share the memory of one process."""
     made = Parser(__doc__, EXAMPLES)
     made.add_ranks("MPI processes", default=2, mpi=2, least=2)
-    text = "what a rank may use, 8MiB or more (default: 32MiB)"
+    text = "memory that a rank may use, 8MiB or more (default: 32MiB)"
     made.add_argument("--memory", type=size, default="32MiB", metavar="N", help=text)
     made.add_plot("memory against tokens", mpi=True)
     return made

@@ -2,10 +2,11 @@
 
 A small GPT learns to say sums in words, once on one rank and then under every strategy: copies of the model with their
 own sequences, ZeRO's three stages, matrices cut by columns and rows, sequences cut by a ring and by Ulysses, layers cut
-into pipelines of six schedules, one of them with activations that are made again in the backward, and all that
-together. Sums are taken in other orders, so losses may differ in their last digits; more than that would be a fault. A
-strategy is there for what it saves in memory and time. So beside the loss stand the bytes that a rank sends in a step,
-the time for which it idles in a pipeline, and the most that it holds at once: by a formula, and counted.
+into pipelines of six schedules, one of them with activations that the backward computes again, and all of these
+together. The strategies take sums in different orders, so losses may differ in their last digits; a larger difference
+would be a fault. A strategy is worth what it saves in memory and time. So the table also shows the bytes that a rank
+sends in a step, the time for which it idles in a pipeline, and the most that it holds at once, each by a formula and
+counted.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ EXAMPLES = {
     "--ranks 2 --steps 100 --ways data 1f1b zero-3": "some strategies for longer",
     "--dtype bfloat16 --ways data tensor zero-3": "in mixed precision: 2 bytes a number, 4 for sums",
     "--experts 8": "a mixture of experts in each block, and plans that share them out; it takes twice as long",
-    "--mpi --ranks 4": "on real processes, all that takes four",
+    "--mpi --ranks 4": "on real processes, every strategy that takes four",
 }
 # By how much of itself a loss may differ in the first step.
 ROUNDING = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 2**-9, "float16": 2**-12}
@@ -126,12 +127,12 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Setting, dict[
         )
     tables.table(columns(world.real), rows)
     tell(
-        "Bytes are those of the rank that sends or holds most. On every rank counts are as the formulas say, those of "
-        "memory after every pass. A bubble is the time for which rank 0 idles if its layers take 1 each for F, I and "
-        "W, and 2 for I where blocks run again."
+        "Bytes are those of the rank that sends or holds most. On every rank the counts are as the formulas say; "
+        "memory is counted after every pass. A bubble is the time for which rank 0 idles if its layers take 1 each for "
+        "F, I and W, and 2 for I where blocks run again."
     )
     worst = max(row[2] for row in rows)
-    tell(f"All {len(rows)} curves are one: losses differ by at most {worst:.1e} of themselves.")
+    tell(f"All {len(rows)} curves are the same: the largest relative difference of losses is {worst:.1e}.")
     if args.plot:
         losses = {name: each.losses for name, each in found.items()}
         files.draw(args.plot, lambda: one_curve(losses, *bars(setting, plans, found)))
@@ -147,7 +148,7 @@ def introduce(world: World, setting: Setting, plans: dict[str, Plan]) -> None:
     several = [f"{name}: {plan}" for name, plan in plans.items() if "+" in name or world.real]
     if several:
         say(f"Plans: {'; '.join(several)}")
-    say("Expected: one curve, but for rounding; bytes, bubbles and memory as formulas of plan and sizes say.\n")
+    say("Expected: one curve, except for rounding; bytes, bubbles and memory by formulas from plan and sizes.\n")
 
 
 def difference(name: str, losses: list[float], alone: list[float], dtype: str) -> float:
@@ -210,9 +211,9 @@ def parser() -> Parser:
     names = [*ways(4, experts=4)]
     made.add_argument(
         "--ways", nargs="+", choices=sorted(names), default=names, metavar="NAME",
-        help=f"which: {', '.join(names)}; those with experts need --experts (default: all)",
+        help=f"which strategies: {', '.join(names)}; those with experts need --experts (default: all)",
     )  # fmt: skip
-    text = "of each block, two for each token; 0: one MLP for all (default: 0)"
+    text = "experts of each block, two for each token; 0 means one MLP for all tokens (default: 0)"
     made.add_argument("--experts", type=whole_from(0), default=0, metavar="E", help=text)
     text = "float64, float32, or of mixed precision bfloat16 or float16 (default: float64)"
     made.add_argument("--dtype", choices=ROUNDING, default="float64", metavar="DTYPE", help=text)

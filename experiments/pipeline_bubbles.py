@@ -1,11 +1,12 @@
 """How long do the ranks of a pipeline idle, and what does a schedule pay to idle less?
 
-A pipeline gives each rank some of a model's layers, a stage, and sends a batch through in m microbatches. A rank idles
-while the first microbatches have not come to it and while the last ones are elsewhere: the bubble. Schedules make it
-smaller in three ways. They cut the model into more stages than ranks, so that a stage takes less time; they put off
-the gradients of weights, for which nobody waits, until there is nothing else to do; or they let microbatches enter
-from both ends. They pay in messages, in activations that wait for their backward pass, or in parameters. A schedule
-here is data, an order of passes for each rank. This script plays each on a virtual clock, beside its formula.
+A pipeline gives each rank a stage, which is some of a model's layers, and sends a batch through in m microbatches. A
+rank idles until the first microbatch comes to it, and again while the last ones are elsewhere: this is the bubble.
+Schedules make it smaller in three ways. They cut the model into more stages than ranks, so that a stage takes less
+time; they put off the gradients of weights, for which nobody waits, until there is nothing else to do; or they let
+microbatches enter from both ends. They pay in messages, in activations that wait for their backward pass, or in
+parameters. Here a schedule is data: an order of passes for each rank. This script runs each schedule on a virtual
+clock, and compares it with its formula.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ EXAMPLES = {
     "--ranks 8 --microbatches 32 --schedules 1f1b dualpipe": "more ranks, fewer schedules",
     "--forward 5 --input 6 --weight 4 --latency 3": "passes that take different times, and slow messages",
     "--shortest --schedules zb-h1 zb-v": "is there any order that is better?",
-    "--plot bubbles.png": "all schedules on one clock, and how their idle time grows",
+    "--plot bubbles.png": "draws all schedules on one clock, and how their idle time grows",
 }
 EXPECTED = """\
 Expected idle time of rank 0 between its first and its last pass, B = I + W:
@@ -127,9 +128,9 @@ def compare(setting: Setting, names: Sequence[str]) -> None:
     ]  # fmt: skip
     table(columns, rows, "schedules")
     terminal.tell(
-        "Activations and parameters are those of a rank's share of the layers, activations those of one microbatch. A "
-        "formula is missing where it does not hold: where p does not divide m, m is small, or F, I and W are not in "
-        "the order that it wants."
+        "1 parameter is a rank's share of the layers, and 1 activation is one microbatch in it. A formula is missing "
+        "where it does not hold: if p does not divide m, if m is small, or if F, I and W are not in the order that it "
+        "needs."
     )
 
 
@@ -162,7 +163,7 @@ def at_once(setting: Setting, names: Sequence[str]) -> None:
             readme = (half - 1) * (FB + I - 2 * W)
             rows.append([name, hidden, readme, *agreed(f"{name}, at once", bubble, counted)])
     terminal.tell(
-        "DualPipe runs F and B of two microbatches at once, in a time FB, so that each hides the other's messages. Its "
+        "DualPipe runs F and B of two microbatches at once, in a time FB, and each hides the other's messages. Its "
         "README gives (p/2-1)(FB+B-3W); the count is (p/2-1)(2FB-min(F, I)-3W), which is the same only if FB = F+B "
         "and F <= I."
     )
@@ -180,7 +181,7 @@ def search(setting: Setting) -> None:
     say(f"The same for {two.p} ranks of two stages and {two.m} microbatches. A V turns back at the last rank:")
     shapes = {"shortest loop": [*there, *there], "shortest V": [*there, *back]}
     table_of_shortest(two, shapes, ["interleaved", "zb-v", "dualpipe-v"], "search of two stages")
-    terminal.tell("A schedule that takes as long as the shortest of its row cannot be beaten with its memory.")
+    terminal.tell("If a schedule takes as long as the shortest of its row, no order with as much memory beats it.")
 
 
 def table_of_shortest(setting: Setting, shapes: dict[str, list[int]], names: list[str], title: str) -> None:
@@ -265,31 +266,33 @@ def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
     made.add_ranks("each has some of the layers", default=4)
-    made.add_argument(
-        "--microbatches", type=count, default=8, metavar="M", help="that a batch is cut into (default: 8)"
-    )
+    made.add_argument("--microbatches", type=count, default=8, metavar="M", help="microbatches of a batch (default: 8)")
     made.add_argument(
         "--chunks", type=count, default=2, metavar="V",
         help="stages of a rank under interleaved and breadth-first (default: 2)",
     )  # fmt: skip
     for name, what in [
         ("forward", "F, the time of a rank's forward pass of a microbatch"),
-        ("input", "I, of the half of its backward pass that gives the gradient of its input"),
+        ("input", "I, the time of the half of its backward pass that gives the gradient of its input"),
     ]:
         made.add_argument(f"--{name}", type=count, default=10, metavar=name[0].upper(), help=f"{what} (default: 10)")
     made.add_argument(
         "--weight", type=whole_from(0), default=10, metavar="W",
-        help="W, of the half that gives the gradients of its weights (default: 10)",
+        help="W, the time of the half that gives the gradients of its weights (default: 10)",
     )  # fmt: skip
     made.add_argument(
-        "--latency", type=whole_from(0), default=1, metavar="C", help="the time of a message, in one table (default: 1)"
+        "--latency",
+        type=whole_from(0),
+        default=1,
+        metavar="C",
+        help="C, the time of a message, for one table (default: 1)",
     )
     made.add_argument(
         "--schedules", nargs="+", choices=SCHEDULES, default=list(SCHEDULES), metavar="NAME",
         help=f"which schedules: {', '.join(SCHEDULES)} (default: all)",
     )  # fmt: skip
     made.add_argument(
-        "--shortest", action="store_true", help="find the shortest step that any order makes with so many activations"
+        "--shortest", action="store_true", help="find the shortest step of any order that keeps as many activations"
     )
     made.add_plot("all schedules on one clock, and their idle time against M, C and W")
     return made

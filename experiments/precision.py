@@ -1,9 +1,9 @@
 """What do numbers of 16 bits lose, and where?
 
-Operations first: each computes in float32 and rounds its result once, as real kernels do, beside the same with every
-step rounded. Then a small GPT is trained in both formats: with a master copy of the parameters in float32 and without,
-and in float16 with a loss scale and without. A number is lost where it rounds to 0, an update where the parameter
-stays what it was.
+First come single operations. Each computes in float32 and rounds its result once, as real kernels do; beside it is the
+same operation with every step rounded. Then a small GPT is trained in both formats, with and without a master copy of
+the parameters in float32, and in float16 with and without a loss scale. A number is lost if it rounds to 0. An update
+is lost if the parameter stays what it was.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SHOWS = "What bfloat16 and float16 lose in operations, in updates and in small g
 TAKES = "12 s"
 EXAMPLES = {
     "": "operations, and seven trainings of 150 steps",
-    "--steps 600 --plot precision.png": "longer ones, with a picture of curves, gradients and updates",
+    "--steps 600 --plot precision.png": "longer trainings, with a picture of curves, gradients and updates",
     "--rate 0.0003": "smaller updates, of which more are lost",
 }
 BITS = {BFLOAT16: 8, FLOAT16: 11}  # of the significand
@@ -266,25 +266,27 @@ def said(found: dict[str, Found], args: argparse.Namespace) -> None:
     gradients = found["float32"].gradients
     moved = found["bfloat16, no master copy"].gain_moved
     tell(
-        "Gradients lost: of those of activations; expected from their sizes in float32. "
-        f"{share(gradients.below(-14))} of these are below float16's least normal number, 2**-14, and lose bits there; "
-        f"times {found['float16'].scale:g}, {share(gradients.below(-14 - np.log2(found['float16'].scale)))}."
+        "Gradients lost are a share of the gradients of activations; expected is the share by their sizes in float32. "
+        f"{share(gradients.below(-14))} of these are below float16's least normal number, 2**-14, and lose bits; "
+        f"multiplied by {found['float16'].scale:g}, {share(gradients.below(-14 - np.log2(found['float16'].scale)))}."
     )
     tell(
-        f"A parameter x keeps its value if an update is smaller than about 2**-9 x: Adam's are about {args.rate:g} and "
-        f"less. The gains of norms begin as 1. Without a master copy in bfloat16 they end at most {moved:.2g} from it, "
-        f"with one {found['bfloat16'].gain_moved:.2g}."
+        f"A parameter x keeps its value if an update is smaller than about 2**-9 x. Adam's updates are about "
+        f"{args.rate:g} or less. The gains of norms begin at 1. In bfloat16 they end at most {moved:.2g} away from 1 "
+        f"without a master copy, and {found['bfloat16'].gain_moved:.2g} with one."
     )
     tell(
-        "Bytes a parameter are those of parameters, gradients, moments and master copy, counted. What stands in for a "
-        "copy in the trainings without one is not counted."
+        "Bytes a parameter count parameters, gradients, moments and master copy. They do not count what stands in for "
+        "the copy in the trainings without one."
     )
 
 
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_argument("--steps", type=whole_from(1), default=150, metavar="N", help="of each training (default: 150)")
+    made.add_argument(
+        "--steps", type=whole_from(1), default=150, metavar="N", help="steps of each training (default: 150)"
+    )
     text = "the largest learning rate (default: 0.003)"
     made.add_argument("--rate", type=positive, default=0.003, metavar="R", help=text)
     made.add_seed("weights, batches and numbers")

@@ -1,9 +1,10 @@
 """How often does an algorithm pay each of the four prices of a network, and which algorithms can therefore never win?
 
-A network has four prices: L for a message on its way, o for a processor that starts or ends one, G for a byte through
-a port, gamma for a byte reduced. On a network where three of them are nothing, time is a count of the fourth. An
-algorithm whose four counts are all at least those of another cannot beat that one, whatever the prices are: as long as
-the time is the sum of the four. It is, unless an algorithm pays two of them at once.
+A network has four prices: L for the latency of a message, o for a processor that starts or ends one, G for a byte
+through a port, and gamma for a byte that is reduced. On a network where three prices are zero, time counts how often
+the fourth is paid. If the four counts of one algorithm are all at least those of another, the first cannot beat the
+second, whatever the prices are. This holds if the time is the sum of the four. It is, unless an algorithm pays two of
+them at once.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from experiments.lab.units import decimals
 from experiments.lab.worlds import Simulated
 from experiments.pictures.parts import parts
 
-SHOWS = "How often each algorithm pays for latency, overhead, bytes and reductions, and which ones it cannot beat."
+SHOWS = "How often each algorithm pays for latency, overhead, bytes and reductions, and which others it cannot beat."
 TAKES = "1 s"
 EXAMPLES = {
     "": "all-reduce on 8 ranks",
     "--operations broadcast allgather --ranks 16": "other collectives",
-    "--network ethernet --bytes 1KiB": "what the prices come to there",
+    "--network ethernet --bytes 1KiB": "the prices of another network",
 }
 N_BYTES = 2**16
 
@@ -172,7 +173,7 @@ def parser() -> Parser:
     made.add_ranks(default=8, network="infiniband", least=2)
     made.add_operations(BUS_FACTORS, ["allreduce"])
     made.add_argument(
-        "--bytes", type=size, default="64KiB", metavar="N", help="on each rank: 64KiB (default), 1MiB, 1e6"
+        "--bytes", type=size, default="64KiB", metavar="N", help="bytes on each rank: 64KiB (default), 1MiB, 1e6"
     )
     made.add_plot("times as sums of prices")
     return made

@@ -1,11 +1,11 @@
 """Why is a ring all-reduce a reduce-scatter plus an all-gather, and when does it beat the others?
 
-Data-parallel training adds up the gradients of all workers after each step: an all-reduce. Sending
-them to one rank, which adds them and sends the sum back, is a chain of two messages, but everything
-passes through that rank's port. A ring cuts the array into p blocks. In p-1 rounds each rank comes
-to hold one block of the sum (reduce-scatter), in p-1 more the blocks go round until all hold all
-(all-gather). This script runs both, and each half of the ring; it checks every result against NumPy
-bit for bit, and counts and times against their formulas.
+Data-parallel training adds up the gradients of all workers after each step: this is an all-reduce. The workers could
+send them to one rank, which adds them and sends the sum back. That is a chain of two messages, but everything passes
+through that rank's port. A ring cuts the array into p blocks. After p-1 rounds each rank holds one block of the sum
+(reduce-scatter). In p-1 more rounds the blocks go round until every rank holds all of them (all-gather). This script
+runs both algorithms, and each half of the ring. It checks every result against NumPy bit for bit, and counts and times
+against their formulas.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from experiments.lab.worlds import Measured, Trial, World, rounds
 from experiments.pictures.curves import Points, curves
 from experiments.pictures.ring import animation
 
-SHOWS = "Rounds, bytes and time of the ring, its two halves and a naive all-reduce, expected beside measured."
+SHOWS = "Rounds, bytes and time of the ring, its two halves and a naive all-reduce; expected and measured."
 TAKES = "2 s"
 EXAMPLES = {
     "": "8 ranks, a gradient bucket of 25 MiB each",
     "--ranks 64 --network ethernet --plot ring.png": "where the ring overtakes the naive one, drawn",
     "--ranks 5 --animate ring.gif": "the blocks on their way round",
-    "--npy a.npy b.npy": "2 ranks, each with an array of yours",
+    "--npy a.npy b.npy": "2 ranks, each with one of your arrays",
     "--mpi --ranks 2": "the same on real MPI, by the wall clock",
 }
 EXPECTED = """\

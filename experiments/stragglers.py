@@ -1,10 +1,10 @@
-"""One rank is late, or one link is slow: which algorithms pass it on, which amplify it, which hide it?
+"""One rank is late, or one link is slow: which algorithms pass the delay on, which amplify it, which hide it?
 
-Every all-reduce and every barrier needs something of every rank before any can finish, so a late rank costs all of
-them its whole delay. A broadcast needs nothing of a leaf, so a late leaf costs nothing until it is the last. A slow
-link costs as often as it lies on the longest chain of messages: twice in a ring of any size, once in lg p rounds. But a
-ring sends nearly all bytes over each of its links, so that where ports serve one message after the other, a link that
-is f times as slow makes a ring of large messages f times as slow, and the others only in part.
+In an all-reduce or a barrier, no rank can finish before it has something from every rank, so a late rank costs all of
+them its whole delay. A broadcast needs nothing from a leaf, so a late leaf costs nothing until it is the last. What a
+slow link costs depends on how often it lies on the longest chain of messages: twice in a ring of any size, once in lg p
+rounds. But a ring sends nearly all bytes over each of its links. Where a port serves one message after the other, a
+link that is f times as slow makes a ring of large messages f times as slow, and the others only in part.
 """
 
 from __future__ import annotations
@@ -231,10 +231,14 @@ def parser() -> Parser:
     made = Parser(__doc__, EXAMPLES)
     made.add_ranks("a power of two", default=8, network="alpha-beta", least=4)
     made.add_argument(
-        "--bytes", type=size, default="1MiB", metavar="N", help="on each rank: 1MiB (default), 64KiB, 1e6"
+        "--bytes", type=size, default="1MiB", metavar="N", help="bytes on each rank: 1MiB (default), 64KiB, 1e6"
     )
     made.add_argument(
-        "--late", type=positive, default=100.0, metavar="US", help="by so many microseconds (default: 100)"
+        "--late",
+        type=positive,
+        default=100.0,
+        metavar="US",
+        help="how many microseconds the rank is late (default: 100)",
     )
     made.add_argument(
         "--factor", type=positive, default=4.0, metavar="F", help="how many times as slow the link is (default: 4)"

@@ -1,8 +1,8 @@
-"""What does a rank send, and what does it keep, to share out attention, forward and backward?
+"""What does a rank send, and what does it keep, when ranks share attention, forward and backward?
 
-The papers disagree: a ring sends 4 or 6 times its tokens, Megatron calls 8 or 10 collectives. Here every way runs, its
-result and gradients are compared with dense attention, and what ranks send and keep is counted. The disagreements are
-choices: who keeps more need not send it again.
+The papers disagree: a ring sends 4 or 6 times its tokens, and Megatron calls 8 or 10 collectives. This script runs
+every variant, compares its output and gradients with dense attention, and counts what ranks send and keep. The
+disagreements are choices: what a rank keeps, nobody needs to send again.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What must each rank send when ranks and tokens grow together, and which way to share out attention wins?
+"""What must each rank send when ranks and tokens grow together, and which way to split attention wins?
 
-A rank has a fixed number of tokens, so p ranks have p times as many. Ulysses swaps tokens for heads by all-to-alls: a
-rank sends what it has, however many ranks there are. A ring passes all keys and values by every rank, and Megatron's
-sequence parallelism gathers all tokens on every rank: both send p times as much. But a ring can send while it
-computes, Ulysses keeps no more ranks busy than there are heads, and messages between nodes are slow. USP does both:
-Ulysses inside a node, a ring between nodes. Long sequences are played through: messages and their times are exact,
-numbers are not computed; at a size that fits they are, and compared with dense attention.
+Each rank has a fixed number of tokens, so p ranks have p times as many. Ulysses swaps tokens for heads by all-to-alls:
+a rank sends what it has, however many ranks there are. A ring passes all keys and values by every rank, and Megatron's
+sequence parallelism gathers all tokens on every rank: both send p times as much. But a ring can send while it computes,
+Ulysses cannot use more ranks than there are heads, and messages between nodes are slow. USP does both: Ulysses inside a
+node, a ring between nodes. Long sequences are simulated for time only: messages and their times are exact, but no
+numbers are computed. At a size that fits, numbers are computed too, and compared with dense attention.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def draw(path: Path, network: str, tokens: int, sizes: list[int], runs: dict[tup
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("smaller numbers are shown beside it", default=64, mpi=2, network="dgx-h100", least=2)
+    made.add_ranks("smaller numbers are shown too", default=64, mpi=2, network="dgx-h100", least=2)
     text = "tokens on each rank (default: 16384; who wins is asked for 1024 too)"
     made.simulated.add_argument("--tokens", type=count, default=16384, metavar="N", help=text)
     made.add_plot("what is sent, and time")

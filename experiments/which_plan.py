@@ -1,10 +1,11 @@
 """Which plan is the best for a model on so many ranks, and how good is a prediction of it?
 
-A plan says how a training is cut: copies of the model, matrices, sequences and layers in parts, what is made again, in
-which order a pipeline works. For a hundred thousand plans a formula says what a step takes: products by the device's
-speed, messages by the links on which those ranks are, the pipeline on a clock, sums that overlap with passes. Where
-ranks are few, the best plans and a sample of all are also played: the real training on simulated ranks, whose products
-take virtual time. So each expectation stands beside a measurement.
+A plan says how a training is split: how many copies of the model there are, into how many parts its matrices, sequences
+and layers are cut, what is computed again, and in which order a pipeline works. For a hundred thousand plans a formula
+predicts the time of a step: matrix products at the device's speed, messages at the speed of the links between those
+ranks, the pipeline on a clock, and sums that overlap with passes. If there are few ranks, the best plans and a sample
+of all are also played: the real training runs on simulated ranks, and its products take virtual time. So each
+prediction stands beside a measurement.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ from training.planner import (
 SHOWS = "The best plans of up to 16,384 ranks: time, bytes, memory; predicted beside played; papers' plans."
 TAKES = "40 s"
 EXAMPLES = {
-    "": "a toy on 8 ranks, where predictions are also played",
+    "": "a toy on 8 ranks; predictions are also played",
     "--network ethernet --plot plans.png": "slow links, and a picture of all plans",
-    "--model llama-405b --ranks 16384": "which plan would Llama 3 have got?",
+    "--model llama-405b --ranks 16384": "which plan would Llama 3 have been given?",
     "--model gpt-175b --ranks 1024 --device a100 --memory 40": "with 40 GB a rank",
     "--local --ranks 4": "copies that agree once in many steps, across links of all networks",
-    "--published": "plans of papers, and which part of the peak they reached",
+    "--published": "plans of papers, and the part of the peak that they reached",
 }
 PLAYED_RANKS, PLAYED_NUMBERS = 16, 10**6  # up to so many ranks and parameters predictions are played
 NETWORKS, ROUNDS = ("dgx-h100", "infiniband", "ethernet"), (1, 4, 16)
@@ -98,7 +99,7 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Model, Device]
             )  # fmt: skip
         except ValueError as problem:  # nothing has room
             raise UsageError(str(problem)) from None
-    say(f"{len(found.bounds):,} plans may have room; {len(found.played):,} of them had to be predicted in full.")
+    say(f"{len(found.bounds):,} plans may fit into memory; {len(found.played):,} of them had to be predicted in full.")
     plays = p <= PLAYED_RANKS and sizes.n_parameters <= PLAYED_NUMBERS
     rows = [row(each, model, network, device, args.dtype, plays=plays) for each in progress.track(found.best, "best")]
     tables.table(columns(plays), rows, "best")
@@ -164,24 +165,24 @@ def why(plan: Plan) -> str:
     """Return what the prediction leaves out of such a plan."""
     if plan.data > 1 and len(plan.pipeline().stages_of(0)) > 1:
         return (
-            "The sums of a stage begin while others still work. A prediction lets them go on at once; in truth they go "
-            "on while their rank computes, not while it waits for another stage."
+            "The sums of a stage begin while other stages still work. The prediction lets them progress all the time; "
+            "in truth they progress while their rank computes, but not while it waits for another stage."
         )
     if plan.pp > 1:
         return (
-            "Between stages a prediction lets each message have the link to itself; in truth activations and gradients "
+            "Between stages, the prediction gives each message the link to itself; in truth activations and gradients "
             "meet at ports, and a rank that is late makes its neighbours late."
         )
     if plan.cp > 1:
-        return "In a ring ranks run ahead of each other where messages are small, which a prediction does not let them."
+        return "In a ring, ranks run ahead of each other where messages are small; the prediction does not allow that."
     if plan.data > 1:
-        return "A prediction lets sums of gradients follow each other; in truth their messages meet at ports."
-    return "Ranks with unequal shares wait for each other inside of a layer, which a prediction sees only at its end."
+        return "The prediction runs the sums of gradients one after the other; in truth their messages meet at ports."
+    return "Ranks with unequal shares wait for each other inside a layer; the prediction sees this only at its end."
 
 
 def front(found: Found) -> None:
     """Print the plans of which none is better in both time and memory."""
-    say("\nNo plan takes less time and holds less than one of these:")
+    say("\nNo plan has both a shorter step and less memory than one of these:")
     rows = [[str(each.plan), each.time_ps, each.memory, 100 * each.mfu] for each in found.front]
     held = Column("held", show=nice_bytes, unit="bytes")
     tables.table([Column("front"), time_column("step"), held, Column("MFU %", show="{:.1f}".format)], rows, "front")
@@ -223,14 +224,15 @@ def of_papers() -> None:
     parts = [Column("expected", "% of peak", "{:.1f}".format), Column("published", "% of peak", "{:.1f}".format)]
     tables.table([*named, held, *parts, Column("ratio", show="{:.2f}".format)], rows, "published")
     tell(
-        "Expected is what is left of the peak by bubbles and messages, if products run at the peak and nothing else "
-        "takes time. So the ratio is what products and all the rest reach in truth, where the model is right: about "
-        "two thirds on an A100, three quarters on an H100, from 4 billion parameters to a trillion."
+        "Expected is the part of the peak that bubbles and messages leave, if products run at the peak and nothing "
+        "else takes time. So where the model is right, the ratio is what products and all the rest really reach: "
+        "about two thirds on an A100, three quarters on an H100, from 4 billion parameters to a trillion."
     )
     tell(
-        "It is wrong where it exceeds that. DeepSeek-V3 multiplies in 8 bits, at twice this peak, and hides the "
-        "messages of its experts behind the passes of other microbatches; here they are waited for. Memory is that of "
-        "this trainer: it keeps float32 gradients and the inputs of late weight gradients, so Llama 3 would not fit."
+        "Where the ratio is larger, the model is wrong. DeepSeek-V3 multiplies in 8 bits, at twice this peak, and "
+        "hides the messages of its experts behind the passes of other microbatches; here ranks wait for them. Memory "
+        "is that of this trainer: it keeps float32 gradients and the inputs of late weight gradients, so "
+        "Llama 3 would not fit."
     )
 
 
@@ -247,7 +249,7 @@ def of_peak(each: Published) -> tuple[Prediction, float]:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks(f"up to {PLAYED_RANKS} are played, too", default=8, network="dgx-h100")
+    made.add_ranks(f"up to {PLAYED_RANKS} ranks are also played", default=8, network="dgx-h100")
     made.add_argument(
         "--model", choices=MODELS, default="toy", metavar="NAME", help=f"{', '.join(MODELS)} (default: toy)"
     )
@@ -255,21 +257,27 @@ def parser() -> Parser:
     made.add_argument("--context", type=count, metavar="N", help="tokens of a sequence (default: those of the model)")
     made.add_argument(
         "--device", choices=DEVICES, metavar="NAME",
-        help=f"what computes: {', '.join(DEVICES)} (default: h100, for the toy model toy)",
+        help=f"the device of each rank: {', '.join(DEVICES)} (default: h100, for the toy model toy)",
     )  # fmt: skip
-    made.add_argument("--memory", type=positive, metavar="GB", help="of each rank (default: that of the device)")
+    made.add_argument("--memory", type=positive, metavar="GB", help="memory of each rank (default: that of the device)")
     made.add_argument(
         "--efficiency", type=positive, default=1.0, metavar="E",
         help="the part of its peak that a device's products reach, up to 1 (default: 1)",
     )  # fmt: skip
     dtypes = ("bfloat16", "float32", "float64")
     made.add_argument("--dtype", choices=dtypes, default="bfloat16", metavar="NAME", help=f"{', '.join(dtypes)}")
-    made.add_argument("--best", type=whole_from(1), default=10, metavar="N", help="how many are shown (default: 10)")
     made.add_argument(
-        "--sample", type=count, default=32, metavar="N", help="how many others are played, for the error (default: 32)"
+        "--best", type=whole_from(1), default=10, metavar="N", help="how many plans are shown (default: 10)"
     )
-    made.add_argument("--local", action="store_true", help="copies that train apart, on fast and slow links")
-    made.add_argument("--published", action="store_true", help="predict what papers' plans reached, nothing else")
+    made.add_argument(
+        "--sample",
+        type=count,
+        default=32,
+        metavar="N",
+        help="how many other plans are played, to measure the error (default: 32)",
+    )
+    made.add_argument("--local", action="store_true", help="compare copies that train apart, on fast and slow links")
+    made.add_argument("--published", action="store_true", help="only predict what papers' plans reached")
     made.add_plot("time over memory of all plans, and the best for each tp and pp")
     return made
 

@@ -1,9 +1,10 @@
 """Which algorithm is the fastest, for how many ranks and how many bytes?
 
-Few bytes: latency counts, so few rounds win (trees, recursive doubling, Bruck). Many bytes: the link counts, so the
-algorithm wins that sends the fewest bytes (rings, halving), even if it takes many rounds. Where one overtakes the
-other depends on the network. For each operation this script draws the phase diagram by the formulas of the catalogue,
-runs every algorithm in as many cells as memory allows, and marks the cells in which the fastest is another one.
+With few bytes, latency counts, so few rounds win (trees, recursive doubling, Bruck). With many bytes, the link counts,
+so the algorithm that sends the fewest bytes wins (rings, halving), even if it takes many rounds. Where one overtakes
+the other depends on the network. For each operation this script draws a phase diagram by the formulas of the catalogue.
+It runs every algorithm in as many cells as memory allows, and marks the cells in which another algorithm is the
+fastest.
 """
 
 from __future__ import annotations
@@ -143,8 +144,9 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     for operation, network, p, n_bytes in progress.track(todo, "running"):
         diagrams.setdefault((operation, network.name), {})[p, n_bytes] = cell(operation, network, p, n_bytes, runs=runs)
     tell(
-        "A letter is the algorithm that the formulas name. Capital: all algorithms were run, and it was the fastest, "
-        "or the one that was is named behind it, with how much longer the letter's took. Small: nothing was run.\n"
+        "A letter stands for the algorithm that the formulas predict as fastest. A small letter: nothing was run. A "
+        "capital letter: all algorithms were run, and this one was the fastest. If another one was, its name "
+        "follows, with how much longer the predicted one took.\n"
     )
     for operation, network in product(args.operations, networks):
         show(operation, network, diagrams[operation, network.name])
@@ -228,9 +230,9 @@ def on_mpi(world: World, operations: list[str]) -> None:
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    made.add_ranks("smaller numbers are shown beside it", default=16, mpi=2, network="infiniband", least=2)
+    made.add_ranks("smaller numbers are shown too", default=16, mpi=2, network="infiniband", least=2)
     made.add_operations(BUS_FACTORS, [*BUS_FACTORS])
-    made.simulated.add_argument("--every-network", action="store_true", help="all networks instead of one")
+    made.simulated.add_argument("--every-network", action="store_true", help="show all networks instead of one")
     made.add_plot("the diagrams")
     return made
 

@@ -1,9 +1,9 @@
 """What does each stage of ZeRO save in memory, and what do ranks send for it?
 
-Data-parallel ranks have the same parameters, gradients and moments of the optimiser, and need none of them twice. ZeRO
-leaves each rank a shard: of the moments (stage 1), of gradients too (2), of parameters too (3). What a rank does not
-have it gets from the others when it needs it. A small GPT is trained at every stage, with its sequences at once and in
-microbatches; what ranks send and hold is counted, beside the formula.
+Data-parallel ranks all have the same parameters, gradients and optimiser moments, although one copy would do. With ZeRO
+each rank keeps only a shard: of the moments (stage 1), of gradients too (2), of parameters too (3). When a rank needs
+another shard, it gets it from the others. This script trains a small GPT at every stage, with all sequences at once and
+in microbatches. It counts what ranks send and hold, and compares the counts with the formula.
 """
 
 from __future__ import annotations
@@ -130,13 +130,13 @@ def said(g: int) -> list[str]:
     """Return what the table says, in sentences."""
     sentences = [
         f"ZeRO-3 sends {float(factor(3, 1) / 2):.2f} times as much as plain data parallelism does: half as much again, "
-        "since it gathers parameters for the forward and for the backward. It does so for each microbatch.",
-        "ZeRO-2 sends no more than ZeRO-1 if it reduces gradients once a step. Microbatches each reduce theirs, since "
-        "nobody keeps the whole sum.",
+        "because it gathers parameters for the forward and for the backward. It does so for each microbatch.",
+        "ZeRO-2 sends no more than ZeRO-1 if it reduces gradients once a step. With microbatches, each one reduces its "
+        "gradients, because no rank keeps the whole sum.",
     ]
     if g > 1:
         two, three = (float(factor(zero, g) / 2) for zero in (2, 3))
-        sentences.append(f"With {g} of them ZeRO-2 sends {two:.2f}, ZeRO-3 {three:.2f} times as much as ZeRO-1.")
+        sentences.append(f"With {g} microbatches ZeRO-2 sends {two:.2f}, ZeRO-3 {three:.2f} times as much as ZeRO-1.")
     return sentences
 
 
@@ -170,9 +170,7 @@ def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
     made.add_ranks("each has its own sequences", default=4, network="infiniband", mpi=2, least=2)
-    made.add_argument(
-        "--microbatches", type=count, default=4, metavar="M", help="that a batch is cut into (default: 4)"
-    )
+    made.add_argument("--microbatches", type=count, default=4, metavar="M", help="microbatches of a batch (default: 4)")
     made.add_seed("parameters and sums")
     made.add_plot("what ranks send and hold at each stage", mpi=True)
     return made

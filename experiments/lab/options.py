@@ -32,8 +32,12 @@ class Parser(argparse.ArgumentParser):
         self.simulated: Any = self
         """Where options go that real MPI does not have."""
         self.written = self.add_argument_group("files to write")
-        self.written.add_argument("--csv", type=files.named(".csv"), metavar="FILE", help="the tables as plain numbers")
-        self.written.add_argument("--json", type=files.named(".json"), metavar="FILE", help="the same as JSON")
+        self.written.add_argument(
+            "--csv", type=files.named(".csv"), metavar="FILE", help="write the tables as plain numbers (.csv)"
+        )
+        self.written.add_argument(
+            "--json", type=files.named(".json"), metavar="FILE", help="write the same as JSON (.json)"
+        )
         self.set_defaults(ranks=None, network=None, mpi=False)
 
     def add_ranks(
@@ -82,7 +86,7 @@ class Parser(argparse.ArgumentParser):
         """Add --trace and --html, which `files.save_trace` writes."""
         text = f"write {what} over time (.json), for https://ui.perfetto.dev"
         self.simulated.add_argument("--trace", type=files.named(".json"), metavar="FILE", help=text)
-        text = "the same as a page (.html): zoom in, hover over messages, step, play"
+        text = "write the same as a page (.html), to zoom in, hover over messages, step and play"
         self.simulated.add_argument("--html", type=files.named(".html"), metavar="FILE", help=text)
 
     def add_animation(self, what: str) -> None:

@@ -88,7 +88,7 @@ def test_stages_of_zero_send_and_hold_what_the_formulas_say(tmp_path, capsys):
     assert lasting == sorted(lasting, reverse=True)
     said = capsys.readouterr().out
     assert "120.0, 31.4, 16.6 and 1.9 GB a rank" in said
-    assert "With 2 of them ZeRO-2 sends 1.5" in said
+    assert "With 2 microbatches ZeRO-2 sends 1.5" in said
     assert "ZeRO-3, 2 microbatches" in plot.read_text()
 
 
