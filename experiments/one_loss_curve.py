@@ -132,7 +132,7 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Setting, dict[
         "F, I and W, and 2 for I where blocks run again."
     )
     worst = max(row[2] for row in rows)
-    tell(f"All {len(rows)} curves are the same: the largest relative difference of losses is {worst:.1e}.")
+    tell(f"All {len(rows)} curves are one: losses differ by at most {worst:.1e} of themselves.")
     if args.plot:
         losses = {name: each.losses for name, each in found.items()}
         files.draw(args.plot, lambda: one_curve(losses, *bars(setting, plans, found)))

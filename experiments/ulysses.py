@@ -1,4 +1,4 @@
-"""What must each rank send when ranks and tokens grow together, and which way to split attention wins?
+"""What must each rank send when ranks and tokens grow together, and which way to share out attention wins?
 
 Each rank has a fixed number of tokens, so p ranks have p times as many. Ulysses swaps tokens for heads by all-to-alls:
 a rank sends what it has, however many ranks there are. A ring passes all keys and values by every rank, and Megatron's

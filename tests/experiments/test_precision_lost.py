@@ -121,7 +121,7 @@ def test_tables_and_picture(monkeypatch, capsys, tmp_path) -> None:
     assert rough > 2 * fine > 0
     scaled, plain = (rows[name]["gradients_lost_measured"] for name in ("float16", "float16, loss not scaled"))
     assert plain > scaled
-    assert "gains of norms begin as 1" in capsys.readouterr().out
+    assert "gains of norms begin at 1" in capsys.readouterr().out
     assert "no master copy" in picture.read_text()
 
 

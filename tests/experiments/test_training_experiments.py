@@ -102,7 +102,7 @@ def test_experts_drop_what_they_have_no_place_for_and_ranks_send_what_was_routed
         assert row["tokens_over_the_mean_idlest"] <= 1 <= row["tokens_over_the_mean_busiest"] <= 2  # E/k
         assert (row["balance_loss"] is None) == (row["weight"] == 0)
     assert "weight of the balance loss 1" in plot.read_text()
-    assert "of what was routed" in " ".join(capsys.readouterr().out.split())
+    assert "for the routed tokens" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_tokens_at_random_would_drop_is_what_they_drop():
