@@ -216,7 +216,7 @@ def parser() -> Parser:
     text = "experts of each block, two for each token; 0 means one MLP for all tokens (default: 0)"
     made.add_argument("--experts", type=whole_from(0), default=0, metavar="E", help=text)
     text = "float64, float32, or of mixed precision bfloat16 or float16 (default: float64)"
-    made.add_argument("--dtype", choices=ROUNDING, default="float64", metavar="DTYPE", help=text)
+    made.add_argument("--dtype", choices=ROUNDING, default="float64", metavar="NAME", help=text)
     made.add_seed("parameters and sums")
     made.add_plot("the curve, and what ranks send and hold", mpi=True)
     return made

@@ -24,7 +24,7 @@ from experiments.lab import cli, files, progress, tables
 from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
 from experiments.lab.models import MODELS, Model, Published, published
-from experiments.lab.options import Parser, count, positive, whole_from
+from experiments.lab.options import Parser, count, positive, size, whole_from
 from experiments.lab.tables import Column, pair, time_column
 from experiments.lab.terminal import say, tell
 from experiments.lab.units import nice_bytes, nice_time
@@ -53,7 +53,7 @@ EXAMPLES = {
     "": "a toy on 8 ranks; predictions are also played",
     "--network ethernet --plot plans.png": "slow links, and a picture of all plans",
     "--model llama-405b --ranks 16384": "which plan would Llama 3 have been given?",
-    "--model gpt-175b --ranks 1024 --device a100 --memory 40": "with 40 GB a rank",
+    "--model gpt-175b --ranks 1024 --device a100 --memory 40GB": "with 40 GB a rank",
     "--local --ranks 4": "copies that agree once in many steps, across links of all networks",
     "--published": "plans of papers, and the part of the peak that they reached",
 }
@@ -259,7 +259,9 @@ def parser() -> Parser:
         "--device", choices=DEVICES, metavar="NAME",
         help=f"the device of each rank: {', '.join(DEVICES)} (default: h100, for the toy model toy)",
     )  # fmt: skip
-    made.add_argument("--memory", type=positive, metavar="GB", help="memory of each rank (default: that of the device)")
+    made.add_argument(
+        "--memory", type=size, metavar="N", help="memory of each rank, such as 40GB (default: that of the device)"
+    )
     made.add_argument(
         "--efficiency", type=positive, default=1.0, metavar="E",
         help="the part of its peak that a device's products reach, up to 1 (default: 1)",
@@ -296,7 +298,7 @@ def prepare(args: argparse.Namespace) -> tuple[Model, Device]:
     afford(args, need, ranks=1, best=1, sample=1)
     model, device = MODELS[args.model], DEVICES[args.device or ("toy" if args.model == "toy" else "h100")]
     sizes = replace(model.sizes, context=args.context or model.sizes.context)
-    memory = device.memory if args.memory is None else args.memory * 1e9
+    memory = device.memory if args.memory is None else args.memory
     return Model(sizes, args.batch or model.batch), replace(device, memory=memory, efficiency=args.efficiency)
 
 

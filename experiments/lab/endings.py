@@ -24,8 +24,12 @@ OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 def become_a_tool() -> None:
     """Let this process end as tools of Unix do: at Ctrl-C with one line, at a closed pipe by SIGPIPE.
 
-    A SIGINT that the parent wants ignored stays so. A stream that is closed swallows what is written to it.
+    A SIGINT that the parent wants ignored stays so. A stream that is closed swallows what is written to it. BLAS gets
+    one thread, unless the user says otherwise, as it does on real MPI: a rank stands for a core, and on a machine that
+    others use too, the threads of BLAS wait for each other most of the time.
     """
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # read when NumPy is imported
+        os.environ.setdefault(variable, "1")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupted)
     if hasattr(signal, "SIGPIPE"):  # Windows has none

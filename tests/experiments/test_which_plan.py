@@ -52,7 +52,7 @@ def test_copies_that_agree_less_often_are_faster_where_links_are_slow(tmp_path, 
 
 
 def test_too_little_memory_is_one_line(capsys):
-    assert which_plan.main(["x.py", *FEW, "--memory", "0.0001"]) == 2
+    assert which_plan.main(["x.py", *FEW, "--memory", "100KB"]) == 2
     assert "no plan of which fits" in capsys.readouterr().err
 
 
