@@ -9,23 +9,23 @@
 
 MPI's datatypes are here under their MPI names: ranks.DOUBLE, ranks.BYTE, ...
 
-The rooms of the package, each of which imports only from those above it (tests/test_layers.py reads this table):
+The package has these rooms. Each imports only from those above it (tests/test_layers.py reads this table):
 
-    words       what all rooms speak: constants, datatypes, errors
+    words       constants, datatypes and errors, which all rooms use
     network     what messages cost
-    engine      who runs, on which clock: here time passes
-    messages    one message, from post to receipt: here it is matched
-    comm        what a program calls
+    engine      which rank runs, and its clock: time passes here
+    messages    one message, from post to receipt: messages are matched here
+    comm        the calls of a program
     draw        pictures and files for people
     observers   what watches a run, or breaks it
-    hangs       why nothing moves: here a hang is explained
+    hangs       why nothing moves: hangs are explained here
     world       puts the parts of a run together
     schedules   runs whose choices are made for them
     real        real MPI
-    both        one call for both worlds
-    endings     what is raised for how a run ended
+    both        calls that are the same on simulated ranks and on real MPI
+    endings     the exception for each way in which a run can end
     running     ranks.run
-    exploration what exploring came to
+    exploration the result of exploring
     exploring   ranks.explore
 """
 

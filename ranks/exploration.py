@@ -1,4 +1,4 @@
-"""What exploring a program came to, and the report about it."""
+"""The result of exploring a program, and the report about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN, _EXAMPLES, _WIDTH = 10, 1, 200
 
 @dataclass(slots=True)
 class Outcome:
-    """Something that a program may come to.
+    """A way in which a program may end.
 
     results: These are what the ranks returned, as in `Run.results`; None after a failure.
     failure: This is the error that ended the run, such as a DeadlockError; None if the run ended well.
@@ -34,7 +34,7 @@ class Outcome:
         return f"{self.what()}  in {_times(sum(self.runs.values()))} ({', '.join(self.runs)})  replay={self.replay!r}"
 
     def what(self) -> str:
-        """Return in a few words what the program came to."""
+        """Return in a few words how the program ended."""
         if self.failure is None:
             return f"results {_short(repr(self.results))}"
         first = _short(str(self.failure).partition("\n")[0])
@@ -46,17 +46,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """What `explore` found out.
+    """The result of `explore`.
 
     verdict: It is "holds" if every schedule ends well, "fails" if one does not, and "undecided" if none was found to
         fail before the search was cut off.
     runs: It says by buffering mode how many runs were made; an example is {"none": 6, "eager": 6}.
     outcomes: These are all different outcomes that were found, failures first.
-    cut: It names the modes in which the search was cut off, and says how many runs were ended early there, since they
-        led to what was known; an example is {"each": 1200}.
+    cut: It names the modes in which the search was cut off, and says how many runs were ended early there because they
+        led to what was known already; an example is {"each": 1200}.
     skipped: These modes were not explored: the program has no wildcards, probes or polls, so they give the same as
         "none" does.
-    polls: It is None, or the bound on polls that was assumed: a poll was not let fail more often, and might have been.
+    polls: It is None, or the bound on polls that was assumed: no poll failed more often, although one might have.
     """
 
     verdict: str

@@ -56,20 +56,21 @@ def explore(
         found.verdict  # 'holds'
         sorted(outcome.results[0] for outcome in found.outcomes)  # [[1, 2], [2, 1]]
 
-    modes:    the ways to buffer standard sends, each explored on its own: "none", "eager" (up to the network's
-              eager_limit), "infinite", and "each", where each send is buffered or not by itself, as MPI allows.
-    max_runs: so many runs are made in each mode before the search is cut off, and the verdict may be "undecided".
-              Runs that are ended early do not count, but they end the search too when they are ten times as many.
-    polls:    so many times a Test or Iprobe may fail on purpose each time a loop comes to it and nothing has changed.
+    modes:    The ways to buffer standard sends, each of which is explored separately: "none", "eager" (up to the
+              network's eager_limit), "infinite", and "each", where each send is buffered or not by itself, as MPI
+              allows.
+    max_runs: The most runs in each mode; then the search is cut off, and the verdict may be "undecided". Runs that
+              are ended early do not count, but they too end the search when there are ten times as many of them.
+    polls:    How often a Test or Iprobe may fail on purpose each time that a loop comes to it and nothing has changed.
               `Exploration.polls` tells whether that bound was reached.
-    comm_type: the class of the communicator that a rank gets, and of those made out of it.
-    Bounds:   a Cancel is tried when nothing else can move by itself, so that one that comes before a message with a
-              named source, and takes back its receive in time, may be missing.
-    Cost:     one run for each schedule that differs from all others in more than the order of independent steps, and
+    comm_type: The class of the communicator that a rank gets, and of communicators that are made from it.
+    Bounds:   A Cancel is tried only when nothing else can move by itself. So the search may miss the case in which a
+              Cancel comes before a message with a named source, and takes back its receive in time.
+    Cost:     One run for each schedule that differs from all others in more than the order of independent steps, and
               a second one for each failure, and for the first, the 16th, the 256th outcome and so on.
-    Raises:   ValueError for a mode that is none; NondeterminismError if the program does not do the same again for
-              the same schedule.
-    Source:   sleep sets: Godefroid, "Partial-Order Methods", LNCS 1032, 1996. Choices: `schedules/world.py`.
+    Raises:   ValueError for an unknown mode; NondeterminismError if the program does not do the same again under the
+              same schedule.
+    Source:   Sleep sets: Godefroid, "Partial-Order Methods", LNCS 1032, 1996. Choices: `schedules/world.py`.
     """
     chosen = network_named(network)
     modes = [modes] if isinstance(modes, str) else list(modes)

@@ -31,17 +31,17 @@ BUFFERINGS = ("none", "eager", "infinite")
 
 
 class InvalidProgramError(TypeError):
-    """A program that has not done its work when it returns, since it is a coroutine or a generator."""
+    """A program that has not done its work when it returns, because it is a coroutine or a generator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run came to; lists are by rank.
+    """The result of a run; lists are by rank.
 
-    results:  What the program returned.
-    time_ps:  When the last rank returned, in picoseconds of virtual time; times_ps has each rank's.
-    sends, receives: How many messages were sent and received; bytes_sent, bytes_received: their bytes.
-    trace:    The events of the run, if asked for.
+    results:  The values that the program returned.
+    time_ps:  The time at which the last rank returned, in picoseconds of virtual time; times_ps has each rank's.
+    sends, receives: The numbers of messages sent and received; bytes_sent, bytes_received: their bytes.
+    trace:    The events of the run, if it was traced.
     """
 
     results: list[Any]
@@ -81,25 +81,26 @@ def run(
     comm_type: type[Comm] = Comm,
     watch: Callable[[], Sequence[Observer]] = tuple,
 ) -> Run:
-    """Run `program(comm, *args)` on `size` simulated ranks and return what came of it.
+    """Run `program(comm, *args)` on `size` simulated ranks and return the results, times and messages of all ranks.
 
         run(lambda comm: comm.sendrecv(comm.rank, (comm.rank + 1) % comm.size), 3).results  # [2, 0, 1]
 
-    network:   a `Network` or the name of one in `presets`.
-    buffering: whether a standard send is buffered: "none", "eager" (up to the network's eager_limit) or
+    network:   A `Network`, or the name of one in `presets`.
+    buffering: Whether a standard send is buffered: "none", "eager" (up to the network's eager_limit) or
                "infinite".
-    seed:      draws the network's jitter, if it has any, and begins the ranks' own `random` and `np.random`.
-    trace:     keep the events.
-    check:     find buffers of nonblocking calls that are used too early or overlap, and -1 given as a rank; run
-               twice or more to compare, the program's side effects included.
-    replay:    make the choices of a run that `explore` found, in its buffering mode and with its bound on polls,
-               whatever the clock says; `seed` draws nothing then.
-    faults:    what breaks: Crash, Delay, Drop, Duplicate, Straggler, SlowLink, Partition; drawn from the seed.
-    comm_type: the class of the communicator that a rank gets, and of those made out of it.
-    watch:     makes what else observes the run, anew each time that the program is run.
-    Raises:    what a rank raised, with a note that names the rank; DeadlockError if none can move, whose report says
-               if the program was run again to explain it; errors for messages nobody received and requests nobody
-               completed. No other rank is left hanging.
+    seed:      Draws the network's jitter, if it has any, and seeds the ranks' own `random` and `np.random`.
+    trace:     Keep the events.
+    check:     Raise an error if a buffer of a nonblocking call is used too early or overlaps another, and warn if -1
+               is given as a rank. The program and its side effects run twice or more, to compare.
+    replay:    Make the choices of a run that `explore` found, in its buffering mode and with its bound on polls,
+               whatever the clock says; `seed` then draws nothing.
+    faults:    Faults that strike the run: Crash, Delay, Drop, Duplicate, Straggler, SlowLink, Partition. Their chances
+               are drawn from the seed.
+    comm_type: The class of the communicator that a rank gets, and of communicators that are made from it.
+    watch:     A function that makes other observers of the run; it is called each time that the program is run.
+    Raises:    The exception of a rank, with a note that names the rank; DeadlockError if no rank can move, whose
+               report says if the program was run again to explain it; errors for messages that nobody received and
+               requests that nobody completed. No other rank is left hanging.
     """
     chosen = network_named(network)
     mode, polls, choices = (buffering, 0, None) if replay is None else read_replay(replay)
@@ -130,7 +131,7 @@ def run(
 
 
 def check_arguments(program: Any, size: Any, buffering: Any, known: Sequence[str] = BUFFERINGS) -> int:
-    """Raise unless this is a program, a number of ranks and a known buffering mode; return the number."""
+    """Raise unless these are a program, a number of ranks and a known buffering mode; return the number."""
     if not callable(program):
         raise TypeError(f"ranks.run: got program={program!r}, expected a function of comm; remedy: pass the function")
     for is_one, name, remedy in (

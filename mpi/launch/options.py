@@ -1,4 +1,4 @@
-"""The options of `python -m mpi`, and what they stand for."""
+"""The options of `python -m mpi`, and their meaning."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EPILOG = """examples:
   # a script on 64 ranks, and a module on 4
   {prog} -n 64 hello.py
   {prog} -n 4 -m package.module ARGS
-  # no send returns before it is received
+  # a send returns only when its message is received
   {prog} -n 4 --buffering none ring.py
   # every schedule that can differ
   {prog} -n 3 --explore race.py
@@ -57,27 +57,36 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     add = made.add_argument
     add("-n", "-np", dest="size", type=count, metavar="N", required=True, help="number of ranks")
-    add("-m", dest="module", nargs=argparse.REMAINDER, help="run a module; what follows are its arguments")
-    add("-c", dest="code", nargs=argparse.REMAINDER, help="run a text; what follows are its arguments")
-    add("script", nargs=argparse.REMAINDER, metavar="FILE", help="run a file; what follows are its arguments")
-    add("--network", choices=ranks.presets, metavar="NAME", help=f"what messages cost: {', '.join(ranks.presets)}")
+    add("-m", dest="module", nargs=argparse.REMAINDER, help="run a module; the rest are its arguments")
+    add("-c", dest="code", nargs=argparse.REMAINDER, help="run a line of code; the rest are its arguments")
+    add("script", nargs=argparse.REMAINDER, metavar="FILE", help="run a file; the rest are its arguments")
+    add(
+        "--network",
+        choices=ranks.presets,
+        metavar="NAME",
+        help=f"network whose prices messages pay: {', '.join(ranks.presets)}",
+    )
     add("--buffering", choices=("none", "eager", "infinite"), default="eager", metavar="HOW",
-        help="whether a standard send is buffered: none, eager (if it is small; the default), infinite")  # fmt: skip
-    add("--seed", type=int, default=0, metavar="S", help="seed of jitter, of faults, and of random and np.random")
+        help="which standard sends are buffered: none, eager (small ones; the default), infinite (all)")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="S", help="seed of jitter, faults, random and np.random")
     add("--faults", type=faults, action="extend", default=[], metavar="FAULT",
-        help=f'what breaks, such as "Crash(rank=2, send=3)": {", ".join(_FAULTS)}')  # fmt: skip
-    add("--check", action="store_true", help="take what MPI's rules forbid as an error; this runs the program twice")
+        help=f'a fault that strikes the run, such as "Crash(rank=2, send=3)": {", ".join(_FAULTS)}')  # fmt: skip
+    add(
+        "--check",
+        action="store_true",
+        help="raise an error where the program breaks a rule of MPI; this runs the program twice",
+    )
     add("--trace", type=writable, metavar="FILE", help="write a trace that https://ui.perfetto.dev opens")
     add("--summary", action="store_true", help="show messages, bytes and waiting by rank and by line of the program")
     add("--explore", type=count, nargs="?", const=MAX_RUNS, metavar="MAX",
-        help=f"run it under every schedule that can differ, at most MAX times (default {MAX_RUNS:,})")  # fmt: skip
+        help=f"run the program under every schedule that can differ, at most MAX times (default {MAX_RUNS:,})")  # fmt: skip
     add("--replay", metavar="TEXT", help="make the choices of a schedule that --explore found, such as none:0,1")
     add("--algorithm", type=algorithm, action="extend", default=[], metavar="OP=NAME",
-        help="the algorithm of a collective wherever it can be used, such as allreduce=ring")  # fmt: skip
+        help="use this algorithm for a collective wherever it can be used, such as allreduce=ring")  # fmt: skip
     add("--compute", type=compute, metavar="measured[:FACTOR]",
-        help="charge the CPU time of a rank to its clock; without this, computing takes no virtual time")  # fmt: skip
+        help="let the CPU time of a rank advance its clock; without this, computing takes no virtual time")  # fmt: skip
     add("--tag-output", action="store_true", help="begin each line of output with the number of its rank")
-    add("--mpi", action="store_true", help="run the same on real MPI: N processes under mpiexec")
+    add("--mpi", action="store_true", help="run the same program on real MPI: N processes under mpiexec")
     return made
 
 

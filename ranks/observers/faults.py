@@ -1,8 +1,8 @@
-"""What can break: ranks that crash or are slow, messages that are late, lost or come twice, networks that fall apart.
+"""Faults: ranks that crash or are slow, messages that are late, lost or duplicated, networks that are partitioned.
 
     ranks.run(program, 4, faults=[ranks.Crash(rank=2, send=3), ranks.Delay(source=0, dest=1, by_ps=5_000_000)])
 
-Faults are data: the same list and the same seed break the same things in every run. A program ends with its result or
+Faults are data: the same list and the same seed break the same things in every run. A program ends with its result, or
 with an error that names the fault's effect: RankFailedError, MessageLostError, DuplicateMessageError, or a
 DeadlockError that lists the lost messages.
 """
@@ -40,9 +40,9 @@ class _Brief:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Crash(_Brief):
-    """Rank `rank` dies in its `send`-th send (from 1), or in the first call at or after `time_ps` of its clock.
+    """Rank `rank` crashes in its `send`-th send (from 1), or in the first call at or after `time_ps` of its clock.
 
-    What it sent before arrives if it was buffered; nobody hears from it again.
+    Messages that it sent before arrive if they were buffered; afterwards it sends nothing.
     """
 
     rank: int
@@ -59,10 +59,10 @@ class Crash(_Brief):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class MessageFault(_Brief):
-    """Which messages it strikes: those from `source` to `dest` with `tag` (None: all), by world rank.
+    """The fault strikes messages from `source` to `dest` with `tag` (None: all), by world rank.
 
-    nth:          Strikes only the n-th such message of each pair of ranks, from 1.
-    probability:  Strikes each that is left with this probability, drawn from the run's seed.
+    nth:          The fault strikes only the n-th such message of each pair of ranks, counted from 1.
+    probability:  The fault strikes each message that is left with this probability, drawn from the run's seed.
     """
 
     source: int | None = None
@@ -93,8 +93,8 @@ class Delay(MessageFault):
 class Drop(MessageFault):
     """The messages are lost; an unbuffered send of one never returns.
 
-    tolerated: the program is made for it, so a later message may be received in a lost one's place. Otherwise that is
-    a MessageLostError, since what comes next is taken for what is missing.
+    tolerated: The program expects losses, so a later message may be received in the place of a lost one. Otherwise that
+        raises a MessageLostError, because the program would take the later message for the lost one.
     """
 
     tolerated: bool = False
@@ -102,7 +102,7 @@ class Drop(MessageFault):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Duplicate(MessageFault):
-    """The messages are sent twice. tolerated: the program is made for it; otherwise a second copy is an error."""
+    """The messages are sent twice. tolerated: the program expects this; otherwise a second copy is an error."""
 
     tolerated: bool = False
 
@@ -120,7 +120,7 @@ class Straggler(_Brief):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SlowLink(_Brief):
-    """Messages from `source` to `dest` (None: all) take `factor` times the latency and the time a byte."""
+    """Messages from `source` to `dest` (None: all) take `factor` times the latency and the time per byte."""
 
     source: int | None = None
     dest: int | None = None
@@ -138,9 +138,9 @@ def _check_factor(fault: Straggler | SlowLink) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Partition(_Brief):
-    """From `start_ps` until `end_ps` no message passes between `ranks` and the others: it leaves when that is over.
+    """From `start_ps` until `end_ps` no message passes between `ranks` and the others: it leaves at `end_ps`.
 
-    end_ps None: that never is, and the messages are lost.
+    end_ps: If None, the partition never ends, and these messages are lost.
     """
 
     ranks: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""How many MPI processes this machine can hold. Asked for more, a launcher fills the memory before it fails."""
+"""How many MPI processes this machine can hold. Without this check a launcher fills the memory before it fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OTHER_PROCESSES = 3
 
 
 def most_processes() -> tuple[int, str, str]:
-    """Return how many MPI processes can be started now, the fact that allows no more, and what would."""
+    """Return how many MPI processes can be started now, the fact that sets this limit, and what would raise it."""
     return min(_limits())
 
 

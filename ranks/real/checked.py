@@ -1,8 +1,8 @@
-"""Agreement on real MPI: a communicator that compares, before each collective, what its ranks are about to call.
+"""Agreement on real MPI: a communicator whose ranks compare their calls before each collective.
 
-Every rank tells every other one what it calls and where, so that each knows the same, and raises the same error before
-the collective has sent anything. The end of the block is such a call too. A rank that is stuck elsewhere looks like
-one that is late: after a while the others say for whom they wait.
+Every rank tells all others which collective it calls, and where. So all ranks know the same, and raise the same error
+before the collective has sent anything. The end of the block counts as such a call too. A rank that is stuck elsewhere
+looks like a rank that is late: after a while, the others say for which ranks they wait.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _LAST_WORDS: list[Any] = []
 
 @contextmanager
 def checked(comm: Any) -> Iterator[Any]:
-    """Give a communicator like `comm` on which ranks that disagree on a collective get an error, also on real MPI.
+    """Return a communicator like `comm` on which ranks that disagree on a collective get an error, also on real MPI.
 
         with ranks.checked(mpi4py.MPI.COMM_WORLD) as comm:
             ring_allreduce(comm, x)  # CollectiveMismatchError on all ranks if their op, shape, dtype, ... differ
 
-    For debugging: each collective of this project, and the end of the block, then begins with a message from each rank
-    to each other one. `Split`, `Split_type` and `Dup` give checked communicators. A simulated `comm` is given as it is:
-    it always checks.
+    Use it for debugging: before each collective of this project, and at the end of the block, each rank then sends a
+    message to each other rank. `Split`, `Split_type` and `Dup` return checked communicators. A simulated `comm` is
+    returned as it is, because it always checks.
     Raises:  TypeError if comm is no communicator.
     """
     if isinstance(behind(comm), Comm):

@@ -2,17 +2,18 @@
 
     python guard.py COMMAND...
 
-It runs COMMAND and ends with its status (128 + n after signal n). It ends COMMAND when its standard input ends,
-which happens however the parent dies, because the parent alone holds the other end, or when the standard output takes
-no more: with 1 and a line that says why, or with 141 if a reader like `head` has closed it. It imports little, since
-each launch waits for it: pathlib, typing and contextlib would take as long as all the rest.
+It runs COMMAND and ends with the status of COMMAND (128 + n after signal n). It ends COMMAND when its own standard
+input ends. That happens however the parent dies, because only the parent holds the other end. It also ends COMMAND when
+its standard output takes no more: then its status is 1, with a line that says why, or 141 if a reader like `head` has
+closed the output. It imports few modules, because each launch waits for it: pathlib, typing and contextlib would take
+as long as all the rest.
 
-COMMAND writes to the standard output through a pipe, and nothing arrives of what it writes after it was asked to end:
+COMMAND writes to the standard output through a pipe. What it writes after it was asked to end does not arrive: this is
 MPICH's banner, which says that its processes were ended.
 
-Linux:     orphans below it become its children, so it finds all of them. If it is killed itself, the launcher is killed
-           too, and MPICH's proxy then kills the ranks.
-Elsewhere: only the launcher is sure to end; it ends its ranks if it can.
+Linux:     Orphans below it become its children, so it finds all of them. If it is killed itself, the launcher is
+           killed too, and MPICH's proxy then kills the ranks.
+Elsewhere: Only the launcher is sure to end; the launcher ends its ranks if it can.
 """
 
 from __future__ import annotations

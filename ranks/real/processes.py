@@ -1,6 +1,6 @@
-"""The bridge to real MPI: find it, start processes under it, join the world it made.
+"""The bridge to real MPI: find it, start processes under it, join the world that it made.
 
-Importing this module does not load MPI, because loading it already joins a world: only `world()` does.
+Importing this module does not load MPI, because loading MPI already joins a world; only `world()` loads it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class TooManyProcessesError(RanksError, ValueError):
 
 
 def world() -> MPI.Intracomm:
-    """Return the world of real MPI, `mpi4py.MPI.COMM_WORLD`; loads MPI, and alone is a world of one.
+    """Load MPI and return its world, `mpi4py.MPI.COMM_WORLD`; without a launcher it has one process.
 
     Raises:  MPINotInstalledError if mpi4py or the MPI library that it needs cannot be loaded.
     """
@@ -110,11 +110,11 @@ def launch(
         launch(2, ["experiments/ring_allreduce.py", "--ranks", "2"]).returncode
         # 0
 
-    Output:  in `stdout` and `stderr` of what is returned; with capture=False it passes through instead. What processes
-             write to `stdout` once they are asked to end is lost, and MPICH's banner about their end with it.
-    Failure: the first process that dies ends the others and makes returncode other than 0: 5 by sys.exit(5),
-             1 by an exception. Under MPICH os._exit(0) looks like success: let each rank say that it is done.
-    Ends:    no process is left after a return, a time-out, Ctrl-C, SIGTERM or SIGHUP. If this process is killed,
+    Output:  `stdout` and `stderr` of the returned object have the output; with capture=False it passes through instead.
+             What processes write to `stdout` after they were asked to end is lost, together with MPICH's banner.
+    Failure: The first process that dies ends the others and makes returncode other than 0: 5 after sys.exit(5),
+             1 after an exception. Under MPICH os._exit(0) looks like success: let each rank say that it is done.
+    Ends:    No process is left after a return, a time-out, Ctrl-C, SIGTERM or SIGHUP. If this process is killed,
              the others end a moment later. A process that ignores SIGTERM is killed after a second.
     Raises:  ValueError if n_processes < 1 or argv is empty; MPINotInstalledError; TooManyProcessesError;
              subprocess.TimeoutExpired, with the output so far, after timeout_s seconds of wall time.
