@@ -4,8 +4,8 @@
 
     run(lambda comm: comm.allreduce(comm.rank), 3).results  # [3, 3, 3]
 
-`mpi.MPI` has the names, arguments, defaults, classes and constants of mpi4py.MPI. Both are loaded when they are asked
-for: pytest loads the plugin in `mpi.testing` wherever it runs.
+`mpi.MPI` has the names, arguments, defaults, classes and constants of mpi4py.MPI. `MPI` and `run` are loaded only when
+they are asked for, because pytest loads the plugin in `mpi.testing` wherever it runs.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Attention, on one rank and over many: dense, blockwise, and what the parallel forms are made of.
+"""Attention on one rank and over many: dense, blockwise, and the parts of the parallel forms.
 
     import numpy as np
     from parallel import attention
@@ -7,8 +7,9 @@
     attention(0 * x, x, x, causal=True).ravel()
     # array([1., 2., 4.])
 
-Over many ranks, each of which has some tokens: Ulysses, rings, both; and a transformer block under any of them, or cut
-by its weights as Megatron does. Every strategy gives the result and the gradients of one rank.
+Each rank has some of the tokens. Attention over many ranks can be Ulysses, a ring, or both. A transformer block can use
+any of these, or can be cut by its weights as in Megatron. Every strategy gives the result and the gradients of one
+rank.
 """
 
 from parallel.attention.blockwise import blockwise_attention, blockwise_attention_backward, merge_attention

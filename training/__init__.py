@@ -6,7 +6,7 @@
     plan = Plan(dp=2, tp=2, pp=2, microbatches=4)
     ranks.run(lambda comm: train(comm, plan, steps=3).losses, plan.ranks).results[0]
 
-A `Plan` says how the model, the sequences and the work are cut; `train` runs on simulated ranks and on real MPI alike.
+A `Plan` says how the model, the sequences and the work are split; `train` runs on simulated ranks and on real MPI.
 """
 
 from training.checkpoint import CheckpointError, last_checkpoint

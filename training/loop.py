@@ -41,25 +41,27 @@ def train(
     local_steps: int | None = None,
     outer: Optimizer | None = None,
 ) -> History:
-    """Train a GPT for some steps under a plan, and return its history; all ranks of `comm` call it alike.
+    """Train a GPT for some steps under a plan, and return its history. All ranks of `comm` must call it alike.
 
         plan = Plan(dp=2, tp=2)
         ranks.run(lambda comm: train(comm, plan, steps=3).losses, plan.ranks).results[0]
 
-    batch:  sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
-    dropout: the share of numbers that become 0 behind the embedding, and behind attention and MLP of each block.
-            label_smoothing: the share of each token's target that goes to all classes alike.
-    steps:  how many there are in the end, those of a checkpoint included; a checkpoint of more is returned as it is.
-    dtype:  float64, float32, or of mixed precision "bfloat16" or "float16": `precision.py` says what is computed in it
-            and what in float32. loss_scale: by what the loss is multiplied for the backward, so that small gradients
-            are not lost; None: a DynamicScale() with float16, and else 1.
-    folder: of checkpoints; training goes on from the newest, whatever its plan was, and saves one at the end.
-            save_every: and one after every so many steps.
-    local_steps: so many steps each of the plan's dp copies trains apart, then all agree: local SGD, or DiLoCo, which
-            sends for data parallelism once in as many steps. outer: the optimiser of the agreement; None: DiLoCo's.
+    batch:  Sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
+    dropout: The share of numbers that become 0 after the embedding, and after attention and MLP of each block.
+            label_smoothing: The share of each token's target that is spread evenly over all classes.
+    steps:  The number of steps at the end, those of a checkpoint included. A checkpoint with more steps is returned as it
+            is.
+    dtype:  float64 or float32, or for mixed precision "bfloat16" or "float16": `precision.py` says what is computed in
+            16 bits and what in float32. loss_scale: The loss is multiplied by it for the backward, so that small
+            gradients are not lost; None means DynamicScale() with float16, and 1 otherwise.
+    folder: The folder of checkpoints. Training continues from the newest one, whatever its plan was, and saves one at the
+            end. save_every: It also saves one after every so many steps.
+    local_steps: Each of the plan's dp copies trains alone for so many steps, then all copies agree: local SGD, or DiLoCo.
+            Data parallelism then sends only once in so many steps. outer: The optimiser of the agreement; None means
+            DiLoCo's.
 
     Raises: ValueError, TypeError on every rank, before any work, if something does not fit or ranks differ;
-            FloatingPointError on every rank if loss or gradient are not finite, before any parameter has changed,
+            FloatingPointError on every rank, before any parameter has changed, if the loss or the gradient is not finite,
             unless a dynamic loss scale can be lowered: then the step is skipped on every rank;
             CheckpointError on every rank if a checkpoint cannot be read or written.
     """

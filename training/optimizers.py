@@ -1,6 +1,6 @@
-"""Optimisers: what becomes of a flat array of parameters when its gradient is known.
+"""Optimisers: how they update a flat array of parameters when its gradient is known.
 
-An optimiser is only settings; the state belongs to whoever has the parameters, and may be any part of them.
+An optimiser holds only settings. The state belongs to the owner of the parameters, which may have any part of them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Rate = float | Callable[[int], float]
 
 
 class Optimizer(Protocol):
-    """What training asks of an optimiser. clip: the largest global norm of a gradient, or None."""
+    """What training needs from an optimiser. clip: the largest global norm of a gradient, or None."""
 
     @property
     def clip(self) -> float | None:
-        """The largest global norm that a gradient may have."""
+        """The largest global norm that a gradient may have; a longer gradient is scaled down to it."""
 
     @property
     def moments(self) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ class SGD:
 
 @dataclass(frozen=True, slots=True)
 class AdamW:
-    """Adam, with decay apart from the gradient.
+    """Adam, with decay that is separate from the gradient.
 
     Source: Kingma & Ba, arXiv 1412.6980; Loshchilov & Hutter, arXiv 1711.05101.
     """

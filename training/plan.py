@@ -1,4 +1,4 @@
-"""A plan: how one training is cut over ranks. What does not fit is refused before any work."""
+"""A plan says how one training is split over ranks. A plan that does not fit is refused before any work."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ _MESSAGES = 32_767 // 2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a training is cut: over how many ranks in each direction, and in which order the pipeline works.
+    """How a training is split: over how many ranks in each direction, and in which order the pipeline works.
 
         Plan(dp=2, tp=2, pp=2, microbatches=4).ranks  # 8
 
-    dp:           data parallel: copies of the model, each with its share of the sequences.
-    tp:           tensor parallel: each rank has some columns and rows of every matrix, and some of the vocabulary.
-    sp:           beside tp, between matrices each rank has some tokens only (Megatron's sequence parallelism).
-    cp:           context parallel: each rank has some tokens of every sequence.
-    context:      how these attend to others: "ring" passes keys and values on, "ulysses" exchanges tokens for heads.
-    pp:           pipeline parallel: each rank has some blocks.
-    chunks:       how many stages each rank has under "interleaved" and "breadth-first".
-    ep:           expert parallel: of dp ranks each ep in a row share out the experts, which have the tokens of all.
-    zero:         what the dp * cp ranks share out: 0 nothing, 1 the optimiser's state, 2 gradients too, 3 parameters.
-    schedule:     the order of a pipeline's operations, one of SCHEDULES.
-    microbatches: into how many parts each rank cuts its share of a batch.
-    recompute:    what a block makes again in its backward instead of keeping it: "none"; "selective" norms and GELU,
+    dp:           Data parallel: each rank has a copy of the model and its share of the sequences.
+    tp:           Tensor parallel: each rank has some columns and rows of every matrix, and some of the vocabulary.
+    sp:           With tp: each rank has only some tokens between matrices (Megatron's sequence parallelism).
+    cp:           Context parallel: each rank has some tokens of every sequence.
+    context:      How tokens attend to those of other ranks: "ring" passes keys and values on, "ulysses" exchanges tokens
+                  for heads.
+    pp:           Pipeline parallel: each rank has some blocks.
+    chunks:       The number of stages on each rank under "interleaved" and "breadth-first".
+    ep:           Expert parallel: each ep consecutive ranks of the dp share out the experts. An expert serves the tokens
+                  of all ep ranks.
+    zero:         What the dp * cp ranks share out: 0 nothing, 1 the optimiser's state, 2 gradients too, 3 parameters too.
+    schedule:     The order of a pipeline's operations, one of SCHEDULES.
+    microbatches: The number of parts into which each rank cuts its share of a batch.
+    recompute:    What a block computes again in its backward instead of keeping it: "none"; "selective" norms and GELU,
                   which take no matrix product; "full" everything, from the block's input.
     """
 

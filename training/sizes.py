@@ -1,4 +1,4 @@
-"""The sizes of a GPT, and the units into which its parameters are cut: what is gathered, reduced and owned at once."""
+"""The sizes of a GPT, and the units of its parameters. A unit is gathered, reduced and owned as a whole."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class GPTSizes:
 
         GPTSizes(hidden=32, heads=4, kv_heads=2, layers=2).n_parameters  # 42976
 
-    experts:         MLPs of each block of which a router chooses some for each token, each with `ffn` features and no
-                     biases; 0: one MLP for all tokens.
-    top_k:           how many it chooses. capacity_factor, balance, z_loss: as Routing says.
-    shared_experts:  beside these, MLPs for all tokens; together they are one with as many times `ffn` features.
+    experts:         The MLPs of each block of which a router chooses some for each token. Each has `ffn` features and no
+                     biases. 0 means one MLP for all tokens.
+    top_k:           The number of experts that it chooses. capacity_factor, balance, z_loss: as Routing says.
+    shared_experts:  MLPs for all tokens, beside the others. Together they are one MLP with so many times `ffn` features.
     """
 
     vocab: int = len(ALPHABET)
@@ -70,7 +70,7 @@ class GPTSizes:
 
     @property
     def n_parameters(self) -> int:
-        """How many numbers are learnt."""
+        """The number of parameters that are learnt."""
         total = 0
         for shapes in self.units().values():
             for shape in shapes.values():

@@ -79,7 +79,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     add("--trace", type=writable, metavar="FILE", help="write a trace that https://ui.perfetto.dev opens")
     add("--summary", action="store_true", help="show messages, bytes and waiting by rank and by line of the program")
     add("--explore", type=count, nargs="?", const=MAX_RUNS, metavar="MAX",
-        help=f"run the program under every schedule that can differ, at most MAX times (default {MAX_RUNS:,})")  # fmt: skip
+        help=f"run under every schedule that can differ, at most MAX times (default {MAX_RUNS:,})")  # fmt: skip
     add("--replay", metavar="TEXT", help="make the choices of a schedule that --explore found, such as none:0,1")
     add("--algorithm", type=algorithm, action="extend", default=[], metavar="OP=NAME",
         help="use this algorithm for a collective wherever it can be used, such as allreduce=ring")  # fmt: skip

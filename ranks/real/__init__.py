@@ -1,4 +1,4 @@
-"""Real MPI: find it, start processes under it, check its collectives. It uses only the class of a simulated rank."""
+"""Real MPI: find it, start processes under it, check its collectives. It knows no simulated rank, only its class."""
 
 from ranks.real.capacity import available_memory, most_processes
 from ranks.real.processes import (
