@@ -49,20 +49,20 @@ def train(
     batch:  Sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
     dropout: The share of numbers that become 0 after the embedding, and after attention and MLP of each block.
             label_smoothing: The share of each token's target that is spread evenly over all classes.
-    steps:  The number of steps at the end, those of a checkpoint included. A checkpoint with more steps is returned as it
-            is.
+    steps:  The number of steps at the end, those of a checkpoint included. A checkpoint with more steps is returned as
+            it is.
     dtype:  float64 or float32, or for mixed precision "bfloat16" or "float16": `precision.py` says what is computed in
             16 bits and what in float32. loss_scale: The loss is multiplied by it for the backward, so that small
             gradients are not lost; None means DynamicScale() with float16, and 1 otherwise.
-    folder: The folder of checkpoints. Training continues from the newest one, whatever its plan was, and saves one at the
-            end. save_every: It also saves one after every so many steps.
-    local_steps: Each of the plan's dp copies trains alone for so many steps, then all copies agree: local SGD, or DiLoCo.
-            Data parallelism then sends only once in so many steps. outer: The optimiser of the agreement; None means
-            DiLoCo's.
+    folder: The folder of checkpoints. Training continues from the newest one, whatever its plan was, and saves one at
+            the end. save_every: It also saves one after every so many steps.
+    local_steps: Each of the plan's dp copies trains alone for so many steps, then all copies agree: local SGD, or
+            DiLoCo. Data parallelism then sends only once in so many steps. outer: The optimiser of the agreement; None
+            means DiLoCo's.
 
     Raises: ValueError, TypeError on every rank, before any work, if something does not fit or ranks differ;
-            FloatingPointError on every rank, before any parameter has changed, if the loss or the gradient is not finite,
-            unless a dynamic loss scale can be lowered: then the step is skipped on every rank;
+            FloatingPointError on every rank, before any parameter has changed, if the loss or the gradient is not
+            finite, unless a dynamic loss scale can be lowered: then the step is skipped on every rank;
             CheckpointError on every rank if a checkpoint cannot be read or written.
     """
     check_alike(comm, (steps, save_every, folder is None, local_steps))

@@ -24,13 +24,14 @@ class Plan:
     tp:           Tensor parallel: each rank has some columns and rows of every matrix, and some of the vocabulary.
     sp:           With tp: each rank has only some tokens between matrices (Megatron's sequence parallelism).
     cp:           Context parallel: each rank has some tokens of every sequence.
-    context:      How tokens attend to those of other ranks: "ring" passes keys and values on, "ulysses" exchanges tokens
-                  for heads.
+    context:      How tokens attend to those of other ranks: "ring" passes keys and values on, "ulysses" exchanges
+                  tokens for heads.
     pp:           Pipeline parallel: each rank has some blocks.
     chunks:       The number of stages on each rank under "interleaved" and "breadth-first".
-    ep:           Expert parallel: each ep consecutive ranks of the dp share out the experts. An expert serves the tokens
-                  of all ep ranks.
-    zero:         What the dp * cp ranks share out: 0 nothing, 1 the optimiser's state, 2 gradients too, 3 parameters too.
+    ep:           Expert parallel: each ep consecutive ranks of the dp share out the experts. An expert serves the
+                  tokens of all ep ranks.
+    zero:         What the dp * cp ranks share out: 0 nothing, 1 the optimiser's state, 2 gradients too, 3 parameters
+                  too.
     schedule:     The order of a pipeline's operations, one of SCHEDULES.
     microbatches: The number of parts into which each rank cuts its share of a batch.
     recompute:    What a block computes again in its backward instead of keeping it: "none"; "selective" norms and GELU,

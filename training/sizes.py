@@ -20,10 +20,11 @@ class GPTSizes:
 
         GPTSizes(hidden=32, heads=4, kv_heads=2, layers=2).n_parameters  # 42976
 
-    experts:         The MLPs of each block of which a router chooses some for each token. Each has `ffn` features and no
-                     biases. 0 means one MLP for all tokens.
+    experts:         The MLPs of each block of which a router chooses some for each token. Each has `ffn` features and
+                     no biases. 0 means one MLP for all tokens.
     top_k:           The number of experts that it chooses. capacity_factor, balance, z_loss: as Routing says.
-    shared_experts:  MLPs for all tokens, beside the others. Together they are one MLP with so many times `ffn` features.
+    shared_experts:  MLPs for all tokens, beside the others. Together they are one MLP with so many times `ffn`
+                     features.
     """
 
     vocab: int = len(ALPHABET)
