@@ -39,7 +39,8 @@ def check_array(who: str, name: str, x: Any, ndim: int, *, sixteen: bool = False
         refuse(TypeError, who, f"{name} of type {type(x).__name__}", "a numpy.ndarray", "pass np.asarray(...)")
     if x.dtype not in (np.float32, np.float64) and not (sixteen and x.dtype in SIXTEEN):
         remedy = f"pass {name}.astype(np.float32)"
-        refuse(TypeError, who, f"{name} with dtype {x.dtype}", "float32 or float64", remedy)
+        expected = "float32, float64, bfloat16 or float16" if sixteen else "float32 or float64"
+        refuse(TypeError, who, f"{name} with dtype {x.dtype}", expected, remedy)
     if x.ndim != ndim:
         axes = "(batch, seq, heads, head_dim)" if ndim == 4 else "(batch, seq, heads)"
         refuse(ValueError, who, f"{name} with shape {x.shape}", axes, "reshape it")

@@ -34,6 +34,8 @@ class Attention(NamedTuple):
 def local_attention(kernel: Kernel = BLOCKWISE, **where: Any) -> Attention:
     """Return attention by one rank alone, with these keywords of the kernel: causal, scale, q_segments, ...
 
+    The kernel gets numbers of 16 bits as float32, and what it gives for them is rounded once.
+
     attend = local_attention(causal=True)
     out, saved = attend.forward(q, k, v)
     d_q, d_k, d_v = attend.backward(saved, d_out)

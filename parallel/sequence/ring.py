@@ -92,7 +92,8 @@ def ring_attention(
     lengths:  how many tokens each rank holds, if known. kernel: attends to one block.
 
     Shape:   q (batch, tokens, heads, head_dim), k and v with kv_heads that divide heads -> as q. Any number of tokens
-             on a rank in the plain layout. Arguments are kept.
+             on a rank in the plain layout. Arguments are kept. With arguments of 16 bits a rank
+             computes in float32, and rounds its result once.
     Cost:    p-1 sends a rank, of 2 * batch * tokens * kv_heads * head_dim elements each, tokens being those of one
              rank. Without `lengths` p-1 more (`agree`), with `segments` p-1 of batch * tokens integers.
              With t for a block's message and c for computing with one: p c + (p-1) t, with overlap c + (p-1) max(c, t).

@@ -60,7 +60,8 @@ def ulysses_attention(
 
     Shape:   q (batch, tokens, heads, head_dim), k and v with kv_heads that divide heads -> as q. Any number of tokens
              on a rank, of heads, of K/V heads and of ranks: query heads are split as evenly as can be, and a K/V head
-             goes to every rank that has a query head for it. Arguments are kept.
+             goes to every rank that has a query head for it. Arguments are kept. With
+             arguments of 16 bits a rank computes in float32, and rounds its result once.
     Cost:    2(p-1) sends a rank; elements sent: (2 heads + 2 kv_heads) tokens head_dim (p-1)/p * batch if p divides
              heads and kv_heads, tokens being those of one rank. p > kv_heads: K and V count p times instead.
              Without `lengths` p-1 sends more (`agree`), with `segments` p-1 of batch * tokens integers.
