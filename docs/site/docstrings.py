@@ -58,7 +58,7 @@ def labelled(lines: list[str]) -> list[str]:
     """Return labelled lines as a list of terms, each with what belongs to it."""
     made = [".. rst-class:: labels", ""]
     for line in lines:
-        for piece in re.split(rf"(?<=\.) (?={NAMES}: )", line.strip()):
+        for piece in re.split(rf"(?<=\.) (?=[a-z*])(?={NAMES}: )", line.strip()):
             label = LABEL.match(piece)
             made += [text(label[1]), f"   {text(label[2])}"] if label else [f"   {text(piece)}"]
     return [*made, ""]

@@ -5,6 +5,8 @@
 
 import functools
 import http.server
+import importlib
+import inspect
 import json
 import re
 import shutil
@@ -180,3 +182,16 @@ def test_the_search_finds_a_page_without_a_server(tmp_path: Path) -> None:
     assert found
     assert "dissemination_barrier.html" in found[1]
     assert complaints == []
+
+
+@pytest.mark.parametrize("package", ["ranks", "collectives", "sorting", "parallel", "training"])
+def test_every_public_function_and_class_is_in_the_reference(package: str) -> None:
+    module = importlib.import_module(package)
+    known = page(SITE / "docs" / "site" / "api" / f"{package}.html").names
+    public = {name: getattr(module, name) for name in module.__all__}
+    missing = [
+        name
+        for name, thing in public.items()
+        if (inspect.isclass(thing) or inspect.isfunction(thing)) and f"{package}.{name}" not in known
+    ]
+    assert missing == []
