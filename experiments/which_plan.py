@@ -40,6 +40,7 @@ from training.planner import (
     Found,
     Planner,
     Prediction,
+    best_of_cells,
     best_plans,
     play_step,
     predict,
@@ -71,6 +72,17 @@ def percent(part: float) -> str:
     return f"{100 * part:+.1f} %"
 
 
+def short(plan: Plan) -> str:
+    """Return a plan in few letters: m is for microbatches, and the last word what is recomputed.
+
+    short(Plan(pp=2, microbatches=4, schedule="zb-h1", recompute="full"))  # pp=2 zb-h1 m=4 full
+    """
+    said = str(plan).replace("microbatches=", "m=")
+    for name in ("schedule=", "context=", "recompute="):
+        said = said.replace(name, "")
+    return said
+
+
 def experiment(world: World, args: argparse.Namespace, job: tuple[Model, Device]) -> None:
     """Search, compare, print."""
     if args.published:
@@ -100,6 +112,7 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Model, Device]
         except ValueError as problem:  # nothing has room
             raise UsageError(str(problem)) from None
     say(f"{len(found.bounds):,} plans may fit into memory; {len(found.played):,} of them had to be predicted in full.")
+    tell("In a plan m is for microbatches; selective and full say what a block makes again in its backward.")
     plays = p <= PLAYED_RANKS and sizes.n_parameters <= PLAYED_NUMBERS
     rows = [row(each, model, network, device, args.dtype, plays=plays) for each in progress.track(found.best, "best")]
     tables.table(columns(plays), rows, "best")
@@ -108,7 +121,7 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Model, Device]
         compare(errors | sample(found, planner, args.sample, model, network, device, args.dtype, errors))
     front(found)
     if args.plot:
-        files.draw(args.plot, lambda: landscape(found, device.memory))
+        files.draw(args.plot, lambda: landscape(found, best_of_cells(planner, found), device.memory))
 
 
 def row(each: Prediction, model: Model, network: Network, device: Device, dtype: str, *, plays: bool) -> list[Any]:
@@ -118,7 +131,7 @@ def row(each: Prediction, model: Model, network: Network, device: Device, dtype:
         measured = play_step(each.plan, model.sizes, model.batch, network, device, dtype)
         found += [measured, each.time_ps / measured - 1]
     sent = sent_bytes(each.plan, model.sizes, model.batch, dtype)
-    return [str(each.plan), *found, 1 - each.products_ps / each.time_ps, sent, each.memory, 100 * each.mfu]
+    return [short(each.plan), *found, 1 - each.products_ps / each.time_ps, sent, each.memory, 100 * each.mfu]
 
 
 def columns(plays: bool) -> list[Column]:
@@ -156,7 +169,7 @@ def compare(errors: dict[Plan, float]) -> None:
     worst = max(errors, key=lambda plan: abs(errors[plan]))
     tell(
         f"Of {len(errors)} plans played, the best and others down to the slowest, predictions are {100 * middle:.2f} % "
-        f"off in the median, and at most {percent(errors[worst])}: {worst}. {why(worst)}"
+        f"off in the median, and at most {percent(errors[worst])}: {short(worst)}. {why(worst)}"
     )
     assert middle <= ALLOWED, f"predictions are {middle:.1%} off in the median, expected at most {ALLOWED:.0%}"
 
@@ -183,7 +196,7 @@ def why(plan: Plan) -> str:
 def front(found: Found) -> None:
     """Print the plans of which none is better in both time and memory."""
     say("\nNo plan has both a shorter step and less memory than one of these:")
-    rows = [[str(each.plan), each.time_ps, each.memory, 100 * each.mfu] for each in found.front]
+    rows = [[short(each.plan), each.time_ps, each.memory, 100 * each.mfu] for each in found.front]
     held = Column("held", show=nice_bytes, unit="bytes")
     tables.table([Column("front"), time_column("step"), held, Column("MFU %", show="{:.1f}".format)], rows, "front")
 
@@ -216,7 +229,7 @@ def of_papers() -> None:
     for each in progress.track(published(), "predicting"):
         found, expected = of_peak(each)
         rows.append([
-            each.name, str(each.plan), found.time_ps, found.memory, 100 * expected, 100 * each.of_peak,
+            each.name, short(each.plan), found.time_ps, found.memory, 100 * expected, 100 * each.of_peak,
             each.of_peak / expected,
         ])  # fmt: skip
     named = [Column("training"), Column("plan", names=True), time_column("step")]

@@ -149,7 +149,7 @@ def test_the_readme_shows_a_program_whose_answers_are_true() -> None:
 
 
 def test_all_code_of_the_guide_gives_what_is_shown() -> None:
-    assert run_page(GUIDE) == 15
+    assert run_page(GUIDE) == 19
 
 
 def test_all_code_of_the_tutorial_gives_what_is_shown() -> None:

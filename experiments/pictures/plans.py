@@ -13,13 +13,18 @@ from training.planner import Found, Prediction
 _SLOWEST = 4  # times the best: what is slower is not drawn
 
 
-def landscape(found: Found, memory: float) -> Any:
+Cells = dict[tuple[int, int], Prediction]
+
+
+def landscape(found: Found, cells: Cells, memory: float) -> Any:
     """Return a Figure: a dot for each plan that was predicted in full, the front, and the best for each tp and pp."""
     figure = look.figure(13, 5.2)
     left, right = figure.add_gridspec(1, 2, width_ratios=[1.25, 1])
     _dots(look.axes(figure, left, title="a dot a plan; the line: no plan has less of both"), found, memory)
     title = "the best step of each cut, over the best of all"
-    _cells(look.axes(figure, right, xlabel="pp, pipeline", ylabel="tp, tensor", title=title), found)
+    _cells(
+        look.axes(figure, right, xlabel="pp, pipeline", ylabel="tp, tensor", title=title), cells, found.best[0].time_ps
+    )
     return figure
 
 
@@ -58,11 +63,10 @@ def _places(predictions: list[Prediction]) -> tuple[list[float], list[float]]:
     return [each.memory for each in ordered], [each.time_ps for each in ordered]
 
 
-def _cells(axes: Any, found: Found) -> None:
+def _cells(axes: Any, cells: Cells, best: float) -> None:
     """Draw a cell for each tp and pp: how much longer its best plan takes than the best of all."""
-    best = found.best[0].time_ps
-    across, along = (sorted({key[place] for key in found.cells}) for place in (0, 1))
-    times = [[found.cells[tp, pp].time_ps / best if (tp, pp) in found.cells else None for pp in along] for tp in across]
+    across, along = (sorted({key[place] for key in cells}) for place in (0, 1))
+    times = [[cells[tp, pp].time_ps / best if (tp, pp) in cells else None for pp in along] for tp in across]
     values = [[min(each, _SLOWEST) if each else float("nan") for each in line] for line in times]
     axes.imshow(values, origin="lower", aspect="auto", cmap="YlGnBu_r", vmin=1, vmax=_SLOWEST)
     for y, line in enumerate(times):

@@ -11,7 +11,7 @@ No prediction runs or asks the code that trains: the tests hold one to the other
 from training.planner.devices import DEVICES, Device, device_named
 from training.planner.play import play_step
 from training.planner.predict import Planner, Prediction, predict, predict_local, sent_bytes
-from training.planner.search import Bound, Choices, Found, best_plans
+from training.planner.search import Bound, Choices, Found, best_of_cells, best_plans
 
 __all__ = [
     "DEVICES",
@@ -21,6 +21,7 @@ __all__ = [
     "Found",
     "Planner",
     "Prediction",
+    "best_of_cells",
     "best_plans",
     "device_named",
     "play_step",

@@ -46,14 +46,12 @@ class Found:
     """What a search has found: `best` by time, and `front`: no other plan takes less time and memory than one of it.
 
     bounds: of all plans that may have room, by time. played: what was predicted in full.
-    cells:  the fastest of each number of tensor-parallel ranks and stages, (tp, pp).
     """
 
     best: list[Prediction]
     front: list[Prediction]
     bounds: list[Bound]
     played: list[Prediction]
-    cells: dict[tuple[int, int], Prediction]
 
 
 class Bound(NamedTuple):
@@ -84,8 +82,8 @@ def divisors(n: int) -> list[int]:
 
 
 def best_plans(
-    sizes: GPTSizes, ranks: int, batch: int, network: Network | str, device: Device | str = "h100", *,
-    dtype: Any = "bfloat16", keep: int = 10, slowest: float = 2.0, choices: Choices | None = None,
+    sizes: GPTSizes, ranks: int, batch: int, network: Network | str, device: Device | str = "h100",
+    dtype: Any = "bfloat16", *, keep: int = 10, slowest: float = 2.0, choices: Choices | None = None,
     planner: Planner | None = None, track: Callable[[list[Bound]], Iterable[Bound]] = iter,
 ) -> Found:  # fmt: skip
     """Return the best plans of so many ranks: the `keep` fastest, and the front of time and memory.
@@ -124,7 +122,7 @@ def best_plans(
         (each.memory, each.time_ps): each for each in played if each.time_ps <= slowest * best[0].time_ps
     }  # fmt: skip
     falling = [on_front[place] for place in reversed(front) if place in on_front]
-    return Found(best, falling, bounds, played, _best_of_cells(planner, bounds, played))
+    return Found(best, falling, bounds, played)
 
 
 def _enter(best: list[Prediction], found: Prediction, keep: int) -> None:
@@ -138,20 +136,23 @@ def _enter(best: list[Prediction], found: Prediction, keep: int) -> None:
     del best[keep:]
 
 
-def _best_of_cells(
-    planner: Planner, bounds: list[Bound], played: list[Prediction]
-) -> dict[tuple[int, int], Prediction]:
-    """Return the fastest plan of each (tp, pp): bounds come by time, so few of each have to be predicted."""
+def best_of_cells(planner: Planner, found: Found, tries: int = 20) -> dict[tuple[int, int], Prediction]:
+    """Return the fastest plan for each number of tensor-parallel ranks and stages, (tp, pp).
+
+    found: What a search has found. Bounds come by time, so few of each have to be predicted: at most so many more.
+    """
     best: dict[tuple[int, int], Prediction] = {}
-    for each in sorted(played, key=lambda each: each.time_ps):
+    for each in sorted(found.played, key=lambda each: each.time_ps):
         best.setdefault((each.plan.tp, each.plan.pp), each)
-    for bound in bounds:
+    left: dict[tuple[int, int], int] = {}
+    for bound in found.bounds:
         cell = bound.mesh[1], bound.mesh[4]
-        if cell not in best or bound.time_ps < best[cell].time_ps:
-            found = planner.predict(bound.plan())
-            has_room = found.memory <= planner.setting.device.memory
-            if has_room and (cell not in best or found.time_ps < best[cell].time_ps):
-                best[cell] = found
+        if left.setdefault(cell, tries) and (cell not in best or bound.time_ps < best[cell].time_ps):
+            left[cell] -= 1
+            tried = planner.predict(bound.plan())
+            has_room = tried.memory <= planner.setting.device.memory
+            if has_room and (cell not in best or tried.time_ps < best[cell].time_ps):
+                best[cell] = tried
     return best
 
 
