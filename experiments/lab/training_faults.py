@@ -380,6 +380,18 @@ def scaler_of_each_unit() -> AbstractContextManager[None]:
     return changed(Trainer, _has_overflowed=make)
 
 
+def counter_in_bf16() -> AbstractContextManager[None]:
+    """Adam counts its steps in a bfloat16, in which 256 + 1 is 256."""
+
+    def make(original: Any) -> Any:
+        def update(self: UnitState, step: int, factor: float) -> None:
+            original(self, min(step, 256), factor)
+
+        return update
+
+    return changed(UnitState, update=make)
+
+
 RESUMED = 10  # the step after which `restarted` goes on
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -433,6 +445,7 @@ FAULTS = {
         Fault("masks-alike", "all copies of the model drop alike", Plan(dp=2), masks_alike, "dropout"),
         Fault("masks-apart", "ranks drop unlike of the same tokens", Plan(tp=2), masks_of_each_rank, "dropout"),
         Fault("masks-redrawn", "recomputation drops other numbers", Plan(recompute="full"), masks_redrawn, "dropout"),
+        Fault("bf16-counter", "Adam counts its steps in bfloat16", Plan(), counter_in_bf16, "float16"),
         Fault("own-scaler", "an overflow skips some units only", Plan(pp=2), scaler_of_each_unit, "float16"),
     )
 }  # fmt: skip

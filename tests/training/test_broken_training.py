@@ -12,7 +12,7 @@ from training import AdamW, GPTSizes, Plan, train
 
 SIZES = GPTSizes(vocab=13, context=9, hidden=8, heads=2, kv_heads=2, ffn=11, layers=2)
 # Clips, decays what decays much, and takes large steps, so that no fault is hidden.
-OPTIMIZER = AdamW(rate=0.05, decay=0.5, clip=0.1, epsilon=1e-3)
+OPTIMIZER = AdamW(rate=0.05, beta2=0.999, decay=0.5, clip=0.1, epsilon=1e-3)
 
 
 def history(plan: Plan, fault: Fault, steps: int) -> Any:
@@ -26,9 +26,10 @@ def history(plan: Plan, fault: Fault, steps: int) -> Any:
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
 def test_a_fault_of_training_is_rejected(fault: Fault) -> None:
-    steps = {"restarted": 12, "own-scaler": 5}.get(fault.name, 3)
+    steps = {"restarted": 12, "own-scaler": 5, "bf16-counter": 270}.get(fault.name, 3)
     alone = history(Plan(), fault, steps)
-    np.testing.assert_allclose(history(fault.plan, fault, steps), alone, rtol=1e-9)
+    if fault.plan != Plan():
+        np.testing.assert_allclose(history(fault.plan, fault, steps), alone, rtol=1e-9)
     with fault.present():
         wrong = history(fault.plan, fault, steps)
     assert not np.isclose(wrong, alone, rtol=1e-5, atol=0).all(), "the fault changed neither losses nor gradient norms"
