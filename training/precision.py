@@ -100,7 +100,7 @@ def checked_scale(loss_scale: Any, dtype: np.dtype[Any]) -> float | DynamicScale
 
 
 def widths_of(dtype: Any) -> Widths:
-    """Return the bytes of a number in a training of this dtype; of Widths, themselves, and of a number, all as wide.
+    """Return the bytes of a number in a training of this dtype, which may also be Widths, or the bytes of all numbers.
 
     widths_of("bfloat16")  # Widths(compute=2, sums=4, master=4, moment=4)
     """

@@ -111,7 +111,7 @@ def test_small_updates_are_lost_without_a_master_copy() -> None:
 def test_tables_and_picture(monkeypatch, capsys, tmp_path) -> None:
     monkeypatch.setattr(precision, "SIZES", TINY)
     kept, picture = tmp_path / "kept.json", tmp_path / "precision.svg"
-    assert call(precision, monkeypatch, "--steps", 30, "--json", kept, "--plot", picture) == 0
+    assert call(precision, monkeypatch, "--steps", 12, "--json", kept, "--plot", picture) == 0
     operations, trainings = (table["rows"] for table in json.loads(kept.read_text())["tables"])
     assert [row["operation"] for row in operations] == [each.name for each in precision.OPERATIONS]
     rows = {row["training"]: row for row in trainings}
