@@ -12,7 +12,7 @@ with.
 Letters: p ranks, n bytes on each rank, alpha seconds a message, beta seconds a byte, gamma seconds a reduced byte.
 """
 
-# Algorithms enter the catalogue in this order: of equally fast ones the first is chosen.
+# Algorithms enter the catalogue in this order; the first of several equally fast ones is chosen.
 # isort: off
 from collectives.naive import naive_allreduce
 from collectives.ring import ring_allgather, ring_allreduce, ring_reduce_scatter

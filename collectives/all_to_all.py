@@ -96,7 +96,7 @@ def exchange_at_once(who: str, comm: Any, x: Array, bounds: list[int], came: Arr
     """Do what exchange_in_turn does, with all messages under way at the same time."""
     p, rank, mpi = comm.size, comm.rank, mpi_of(comm)
     came[came_bounds[rank] : came_bounds[rank + 1]] = x[bounds[rank] : bounds[rank + 1]]
-    # Farther ranks later: so no two ranks send to the same one at the same time.
+    # A rank sends to more distant ranks later, so no two ranks send to the same one at the same time.
     sources = [(rank - step) % p for step in range(1, p)]
     dests = [(rank + step) % p for step in range(1, p)]
     targets = [came[came_bounds[source] : came_bounds[source + 1]] for source in sources]
@@ -115,7 +115,7 @@ def _check_came(who: str, comm: Any, source: int, target: Array, status: Any) ->
     if status.Get_count() != target.nbytes:
         raise ValueError(
             f"{who}: got {status.Get_count()} bytes from rank {source} on rank {comm.rank}, expected {target.nbytes}; "
-            "remedy: let the sizes that this rank expects be those that the other sends"
+            "remedy: let this rank expect the sizes that the other sends"
         )
 
 

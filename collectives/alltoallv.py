@@ -106,7 +106,7 @@ def alltoall(
     shape[concat] = sum(came)
     result, whole = output(who, out, tuple(shape), x.dtype)
     alike = {"shape": tuple(n if axis != concat or concat_sizes is None else None for axis, n in enumerate(x.shape))}
-    if split != concat:  # otherwise the sizes are this rank's own affair
+    if split != concat:  # otherwise the sizes concern this rank only
         alike |= {"split_sizes": tuple(sent), "concat_sizes": tuple(came)}
     announce(comm, who, split_axis=split, concat_axis=concat, **alike, dtype=x.dtype, algorithm=algorithm)
     if algorithm == "auto":

@@ -84,7 +84,7 @@ class _Rounds:
             )
             for k in range((comm.size - 1).bit_length())
         ]
-        # When `comm` is freed, or before MPI ends, which is after Python and too late to give anything back.
+        # Free them when `comm` is freed, or before Python ends: MPI ends after Python, when it is too late.
         finalize(self, _free, [request for pair in self._requests for request in pair], mpi_of(comm))
 
     def play(self) -> None:
@@ -92,8 +92,8 @@ class _Rounds:
         for coming, going in self._requests:
             coming.Start()
             going.Start()
-            # With fewer processors than ranks, the one that is waited for may be the one that would run instead; an
-            # MPI that waits by itself looks for long before it lets others run.
+            # With fewer processors than ranks, the rank that we wait for may need this processor; an MPI library
+            # polls for long in its own wait before it lets others run.
             while not coming.Test():
                 _let_others_run()
             going.Wait()

@@ -21,7 +21,7 @@ from collectives.scratch import scratch
 _TAG = new_tag()
 
 BASE = 4
-# All messages are played of lines up to a length, and where they are few; not of lines of a large prime.
+# All messages are played for lines up to this length, or if there are few; not for lines of a large prime.
 _SHORT, _MOST_MESSAGES = 16, 1 << 16
 
 
@@ -112,7 +112,7 @@ def _reduce_scatter(comm: Any, mine: Array, out: Array, op: Op, line: Line) -> N
     room, shares[place] = shares[0], mine[own]
     so_far = shares[0]
     for share in shares[1:]:
-        # The own share may lie where the result does: only the last reduction goes there.
+        # This rank's share may be in the memory of the result, so only the last reduction writes there.
         target = out[own] if share is shares[-1] else room
         op(so_far, share, out=target)
         so_far = target

@@ -26,7 +26,7 @@ _TAG = new_tag()
 # Segments of a pipeline: small enough to be buffered by the networks of `ranks.presets`, so that a rank sends on
 # without waiting, and large enough to take longer than their overhead.
 SEGMENT_BYTES = 65_536
-# So many fill the pipeline: from there on, each takes as long as the one before.
+# So many segments fill the pipeline; each further one takes as long as the one before.
 _FEW = 16
 
 

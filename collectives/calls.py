@@ -39,7 +39,7 @@ from collectives.reduction import first_of_scan, op_name, reducer, require_commu
 from ranks import Comm, announce, hidden, is_plain, kept, kept_by_handle, region
 
 Function = Callable[..., Any]
-# What a caller may leave out as None, and an algorithm always gets.
+# Arguments that a caller may leave out as None, but that an algorithm always gets.
 Out = Array | Any
 Counts = list[int] | Any
 _NO_REGION = nullcontext()
@@ -67,7 +67,7 @@ def reduction(who: str, body: Function, own: dict[str, Any], *, commutative: boo
         with _NO_REGION if phases else region(comm, who):
             if options:
                 made = body(carrier(comm, flat.dtype), mine, combine, out=whole, **options)
-            else:  # in half the time, and on less of the stack, which ranks copy when they take turns
+            else:  # takes half the time and less of the stack, which ranks copy when they take turns
                 made = body(carrier(comm, flat.dtype), mine, combine, out=whole)
         return finish(result, whole, made) if gets_result else None
 
@@ -230,7 +230,7 @@ def prepared_barrier(who: str, body: Function, prepare: Callable[[Any], Callable
     """
 
     def call(comm: Any) -> None:
-        if type(comm) is not Comm:  # simulated ranks have other worries than a microsecond
+        if type(comm) is not Comm:  # a microsecond does not matter on simulated ranks
             try:
                 play = kept_by_handle[comm.handle][call][type(comm)]
             except (AttributeError, KeyError):

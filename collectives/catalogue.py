@@ -35,7 +35,7 @@ class Algorithm:
     at_best_ps: Callable[[Machine, int, int], int] | None = None
 
 
-# By operation and name, in the order in which they were entered: of equally fast ones the first is chosen.
+# By operation and name, in the order of entry: the first of several equally fast algorithms is chosen.
 CATALOGUE: dict[str, dict[str, Algorithm]] = {operation: {} for operation in CALLS}
 
 

@@ -55,7 +55,7 @@ class Choice:
         return "\n".join(lines)
 
 
-# What "auto" picks of an operation, wherever that can be used.
+# The algorithm that "auto" picks for an operation wherever it can be used.
 _preferred: dict[str, str] = {}
 
 
@@ -94,7 +94,7 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
     times: dict[str, int] = {}
     left_out: dict[str, str] = {}
     rows, preferred = CATALOGUE[operation], _preferred.get(operation)
-    # What cannot win is not played, or not to its end, where that takes long: the likely ones come first.
+    # If playing takes long, algorithms that cannot win are not played, or not to the end; likely winners come first.
     at_best_ps = dict.fromkeys(rows, 0)
     if machine.p > _MANY:
         bounds = {name: row.at_best_ps for name, row in rows.items() if row.at_best_ps}
@@ -173,7 +173,7 @@ def _timed(comm: Any, operation: str, machine: Machine) -> Network:
         wait_s, *times_s = _least_s(comm, [lambda: None, *calls], barrier, np.zeros(n_bytes, np.uint8))
         for table, with_wait_s, formula_ps in zip(tables, times_s, formulas_ps, strict=True):
             taken_s = max(with_wait_s - wait_s, with_wait_s / 2)  # as in calibration: the wait may have been disturbed
-            # Less than nothing, if the call is quicker than what was timed for its formula.
+            # This is negative if the call is faster than the steps that were timed for its formula.
             table.append((n_bytes, round(taken_s * 1e12) - formula_ps))
     named = [(row.function.__name__, tuple(table)) for row, table in zip(rows, tables, strict=True)]
     return replace(network, calls=tuple(comm.bcast(named)))  # rank 0's: all must choose alike

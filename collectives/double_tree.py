@@ -24,8 +24,8 @@ from collectives.scratch import scratch
 Segment = tuple[int, int, int]  # tree, first, end
 _TAGS = new_tag(), new_tag()  # of the two trees, which may join the same ranks
 
-# So many segments of each tree fill the pipeline: from there on, each takes as long as the one before. Of many ranks
-# fewer are played, so that all have no more than so many together.
+# So many segments of each tree fill the pipeline; each further one takes as long as the one before. With many ranks,
+# fewer segments are played, so that all ranks together have at most so many.
 _FEW, _FEWEST, _MOST_SEGMENTS = 16, 4, 1 << 18
 
 
@@ -178,7 +178,7 @@ def double_tree_allreduce_cost(
         return Cost(0, [0], [0], 0, 0)
     sizes = np.array([(end - first) * itemsize for _, first, end in segments]).reshape(-1, 2)
 
-    # Without ports no segment waits for another, but in its rank.
+    # Without ports a segment waits only for others in its rank.
     few = min(_FEW if machine.network.ports else _FEWEST, max(1, _MOST_SEGMENTS // p))
 
     def play(few: int) -> Cost:

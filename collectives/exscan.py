@@ -102,7 +102,7 @@ def recursive_doubling_exscan_cost(machine: Machine, n_items: int, itemsize: int
         distance = 1 << number
         comes, sends = ranks >= distance, ranks + distance < p
         to, source = np.where(sends, ranks + distance, NOBODY), np.where(comes, ranks - distance, NOBODY)
-        # What comes first is copied, and what nobody asks for any more is not reduced.
+        # The first array is copied, and arrays that no later rank needs are not reduced.
         return Moves([to], [n_bytes], [source], n_bytes, comes * ((distance > 1) + sends.astype(int)))
 
     return cost_of_rounds(machine, Rounds(p, (p - 1).bit_length(), 1, moves, n_bytes, together=True))

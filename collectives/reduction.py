@@ -49,7 +49,7 @@ def commutative(op: Op) -> Commutative:
     return Commutative(op)
 
 
-# Functions that reduce one array, and what combines two. With a second array some of them fail, and sum(a, b) is wrong.
+# Functions that reduce one array, and the ufunc that combines two. With two arrays some fail, and sum(a, b) is wrong.
 _OF_ONE_ARRAY: dict[Any, str] = {
     sum: "add", math.fsum: "add", np.sum: "add", np.nansum: "add", np.cumsum: "add", np.mean: "add", np.average: "add",
     math.prod: "multiply", np.prod: "multiply", np.nanprod: "multiply", np.cumprod: "multiply",
@@ -134,8 +134,8 @@ def first_of_scan(who: str, first: Any, op: Op, x: Any) -> Array:
         identity = op.identity if isinstance(op, np.ufunc) else None
         if identity is None:
             raise ValueError(
-                f"{who}: got first=None and op {op_name(op)}, expected what rank 0 gets, since NumPy knows no identity "
-                "of this op; remedy: pass first=..."
+                f"{who}: got first=None and op {op_name(op)}, expected the value for rank 0, since NumPy knows no "
+                "identity of this op; remedy: pass first=..."
             )
         with np.errstate(invalid="ignore"):  # reducer refuses an op that does not fit the dtype
             return np.asarray(identity).astype(dtype)
@@ -185,7 +185,7 @@ def _function(who: str, op: Any, dtype: np.dtype[Any]) -> Op:
 
     def combine(left: Array, right: Array, *, out: Array) -> None:
         if not out.size:
-            return  # what an op makes of nothing is its own affair
+            return  # an op may do anything with empty arrays
         try:
             made = np.asarray(op(_read_only(left), _read_only(right)))
         except Exception as problem:

@@ -37,9 +37,9 @@ class Step(NamedTuple):
 
 Schedule = Callable[[int], Iterable[Step]]
 
-# What may be played, as far as the choice of an algorithm can wait for it: messages here, one after the other, and
-# rounds of all ranks in `player.py`. Who asks for a cost waits longer, so many times, which is about a second. Where
-# there is more, as much is played as shows what one more takes.
+# The choice of an algorithm plays at most so much: messages here, one after the other, and rounds of all ranks in
+# `player.py`. A call that asks for a cost plays so many times as much, for about a second. A longer schedule is played
+# until the time of one more message is known.
 MOST_MESSAGES = 4_000
 MOST_ROUNDS = 128
 PATIENCE = 12

@@ -9,11 +9,11 @@ import numpy as np
 from collectives.arrays import Array
 from ranks import is_plain, kept
 
-# Memory for what comes begins ASIDE bytes into a page: some processors copy three to five times as slowly to where
-# addresses end in little more than those they copy from, as modulo a page. Large arrays begin at a page, or 16 bytes
-# into one, which malloc keeps to itself.
+# Memory for received data begins ASIDE bytes into a page. Some processors copy three to five times as slowly if the
+# target's address modulo a page is slightly above the source's. Large arrays begin at a page, or 16 bytes into one,
+# which malloc keeps for itself.
 PAGE, ASIDE = 4096, 2048
-_KEPT_FROM, _KEPT_UP_TO = 16 << 10, 64 << 20  # bytes: of one array, for it to be kept, and of all that are
+_KEPT_FROM, _KEPT_UP_TO = 16 << 10, 64 << 20  # bytes: smallest array that is kept, and most bytes kept in all
 
 
 def scratch(comm: Any, n_arrays: int, n: int, dtype: np.dtype[Any]) -> list[Array]:

@@ -98,7 +98,7 @@ def segmented_ring_allreduce_cost(
     sends = [len(largest) * sent for sent in ring.sends]
     if 4 * alike > p:
         return Cost(ring.rounds, sends, ring.bytes_sent, None, None, ring.expected_ps)
-    # As if all blocks were as large as the largest: then ranks are alike.
+    # Treat all blocks as if they were as large as the largest; then all ranks do the same.
     about = extended_cost(2 * alike, p, lambda few: _played(machine.first(few), [largest] * few, alike))
     return replace(about, sends=sends, bytes_sent=ring.bytes_sent)
 

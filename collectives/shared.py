@@ -23,7 +23,7 @@ PreparedCall = Callable[[Array, Array | None], Array]
 
 _IN_CACHE = 2 << 20  # bytes, of all ranks' arrays together, that are reduced and then written back at once
 _PREPARED = 1000  # calls, for so many kinds of arrays
-_NOTHING = (object(), None)  # what no op is
+_NOTHING = (object(), None)  # equal to no op
 
 
 def shared_allreduce(shared: SharedArray, op: Op = np.add) -> Array:
@@ -121,7 +121,7 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
     stage = kept(comm, StagingBuffer, lambda: StagingBuffer(comm, "staged_allreduce"))
     with region(comm, "staged_allreduce"):
         _in_pieces(stage, flat, whole, reduce)
-    # On real MPI every microsecond counts: what was found right is not looked at again.
+    # On real MPI every microsecond counts, so arguments are checked only once.
     if flat.nbytes and type(op) is np.ufunc and is_plain(comm):
         make = _prepared_call if flat.nbytes <= stage.whole else _prepared_pieces
         prepare(comm, staged_allreduce, x, op, make(stage, x, op))

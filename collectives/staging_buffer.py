@@ -13,11 +13,11 @@ from collectives.reduction import Op
 from collectives.scratch import ASIDE, PAGE
 from ranks import can_share_memory, shared_array
 
-# Bytes that a rank stages at a time: much fewer would wait for each other more often, much more leave the cache.
+# Bytes that a rank stages at a time: with far fewer, ranks wait more often; far more do not fit into the cache.
 _STAGED = 1 << 20
 _ALL_STAGED = 16 << 20  # and no more than this by all ranks together
 _KINDS = 64  # of pieces, by size and dtype, whose slots are kept sliced
-_WHOLE = 1 << 20  # bytes, of all ranks together, up to which it pays that each rank reduces all
+_WHOLE = 1 << 20  # bytes of all ranks together; up to here each rank reduces everything itself
 
 
 def slot_size(p: int) -> int:
@@ -155,7 +155,7 @@ class NodeClocks:
     def __init__(self, machine: Machine) -> None:
         self.machine, self.syncs = machine, 0
         self.now = np.zeros(machine.p, np.int64)
-        # A network that was measured knows its memory apart from its messages.
+        # A measured network has prices of memory beside those of messages.
         self.link = getattr(machine.network, "memory", None) or machine.network.intra
 
     def sync(self) -> None:

@@ -121,7 +121,7 @@ def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> C
         down = [_ring_round(line, step, True) for line in (inside, across) for step in range(line.side - 1)]
         back = [_ring_round(line, step, False) for line in (across, inside) for step in range(line.side - 1)]
         return cost_of_rounds(machine, Rounds.of(p, down + back, n_items * itemsize))
-    # As if all blocks were as large as the largest: then the ranks of one node do what those of all do.
+    # Treat all blocks as if they were as large as the largest; then the ranks of all nodes do the same as those of one.
     block, inner = (int(line.part(np.arange(1), np.arange(1))[0]) for line in (inside, across))
 
     def play(few: int) -> Cost:

@@ -80,7 +80,7 @@ class Exploration:
         counts = ", ".join(f"{mode}: {n}" for mode, n in self.runs.items())
         lines = [f"{self.verdict}, with {self._counted()}, after {_times(sum(self.runs.values()))} ({counts})"]
         lines += [f"  {note}" for note in self._notes()]
-        # Where nothing failed and nothing is decided, results are mere examples.
+        # If nothing failed and nothing is decided, results are only examples.
         n_shown = _EXAMPLES if self.verdict == "undecided" else _SHOWN
         for outcome in self.outcomes[:n_shown]:
             lines.append(f"  {outcome}")

@@ -31,9 +31,9 @@ from ranks.words.progress import Bar
 
 __tracebackhide__ = True  # pytest shows the frames of the program, not of this module
 
-# A critical choice is looked for in so many failures, with so many runs each.
+# The search for a critical choice looks at so many failures, with so many runs for each.
 _CRITICAL, _CRITICAL_RUNS = 8, 2000
-# For each run that may be made, so many may end early because they lead to what is known; and so many in any case.
+# For each run of max_runs, so many others may end early because they lead to a known state; so many may in any case.
 _PRUNED, _PRUNED_AT_LEAST = 10, 1000
 
 
@@ -185,7 +185,7 @@ class _Explorer:
             self.found[key].runs[mode] = n
         if not search.is_exhausted:
             self.cut[mode] = search.n_pruned
-        # Without anything to choose, more buffering only lets ranks go on earlier.
+        # If there is nothing to choose, more buffering only lets ranks continue earlier.
         self.is_settled = mode == "none" and ending is not None and ending.is_free and ending.failure is None
         return search.n_runs
 

@@ -212,7 +212,7 @@ def results_of(
 
     def body(state: RankState) -> None:
         comm = comm_type(transport, state, context, state.rank)
-        # A call without * takes no C stack, which would be a twentieth of what a parked rank holds.
+        # A call without * needs no C stack, which would add a twentieth to the memory of a parked rank.
         result = program(comm, *args) if args else program(comm)
         if isinstance(result, (GeneratorType, CoroutineType, AsyncGeneratorType)):
             raise _unfinished_program(result)
@@ -265,15 +265,15 @@ def _checked(carry_out_with: Callable[[BufferChecks], Run]) -> Run:
             low, high = (low, middle) if _differs(first, carry_out_with, middle) else (middle, high)
         rank, site = checks.receives[high - 1]
         raise ReceiveBufferError(
-            rank, "nonblocking receive", site=site, got="a buffer that was read before the Wait, since the program "
-            "comes to something else if it holds other bytes meanwhile",
+            rank, "nonblocking receive", site=site, got="a buffer that was read before the Wait: the program's "
+            "outcome changes if the buffer holds other bytes until then",
             expected="the buffer untouched until the request is complete", remedy="read it after the Wait",
         )  # fmt: skip
     return first
 
 
 def _differs(first: Run, carry_out_with: Callable[[BufferChecks], Run], n_scrambled: int) -> bool:
-    """Return whether the program comes to something else if the buffers of its first receives are scrambled."""
+    """Return whether the program's outcome changes if the buffers of its first receives are scrambled."""
     try:
         _compare(first, carry_out_with(BufferChecks(n_scrambled)))
     except Exception as problem:

@@ -12,7 +12,7 @@ from ranks import announce
 from sorting.keys import Array, check_sortable, copy_floats, from_keys, is_extended, keys_in_place
 
 _MOVE = 32_101
-_TEXT = 55  # bytes of what a rank says about its x, beside the number of its elements
+_TEXT = 55  # bytes in which a rank describes its x, beside the number of its elements
 
 
 def agreed(who: str, comm: Any, x: Any, spare: int = 0) -> tuple[list[int], bool, Array]:

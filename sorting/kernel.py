@@ -62,7 +62,7 @@ class _Grid:
     def __init__(self, rows: int, columns: int, dtype: np.dtype[Any], *, transposes: bool = True) -> None:
         self.rows, self.columns = rows, columns
         # Rows that are a power of two apart share cache sets, which makes transposing ten times slower: pad them
-        # by a cache line. What stands there is compared and exchanged too, and never looked at.
+        # by a cache line. The padding is compared and exchanged too, but never read.
         line = max(1, 64 // dtype.itemsize)
         self.pad = 0 if columns % line else line
         widest = max(rows * (columns + self.pad), columns * (rows + self.pad) * transposes)

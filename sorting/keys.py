@@ -107,7 +107,7 @@ def copy_floats(x: Array, out: Array) -> bool:
     """
     bits = out.view(f"i{out.itemsize}")
     minus_zero = np.iinfo(bits.dtype).min
-    least = np.minimum.reduce  # what the method min calls, by way of more Python
+    least = np.minimum.reduce  # the method min calls this through more Python
     is_plain = True
     for begin in range(0, x.size, CHUNK):
         part = slice(begin, begin + CHUNK)

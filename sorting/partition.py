@@ -13,7 +13,7 @@ from sorting.blocks import agreed, restored, settle
 from sorting.keys import CHUNK, Array
 
 SAMPLES = 2**13  # of all ranks together: cuts are off by about n / (2 sqrt(SAMPLES)) of n elements
-SPARE = 16  # an x-th part of the block is kept free on both sides of it: 5 times what cuts of two ranks are off by
+SPARE = 16  # 1/SPARE of the block is kept free on both sides of it: 5 times the error of the cuts of two ranks
 PIECE_BYTES = 2**20  # exchanged at a time: what comes waits in the cache for the place of what went
 
 _SWAP = 32_103
@@ -68,7 +68,7 @@ def _guessed_bounds(comm: Any, block: Array, sizes: list[int]) -> list[int]:
     total = sum(sizes)
     counts = [min(size, -(-SAMPLES * size // max(1, total))) for size in sizes]
     count = counts[comm.rank]
-    # Drawn, since what lies at regular places need not be typical; by rank, so that a run can be repeated.
+    # Samples are random because regular places need not be typical; seeded by rank, so that a run can be repeated.
     drawn = block if count == block.size else np.random.default_rng(comm.rank).choice(block, count)
     samples = np.sort(bruck_allgather(comm, drawn, counts=counts))
     bounds = [0]

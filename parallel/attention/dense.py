@@ -68,7 +68,7 @@ def attention_backward(
 def finite(x: Array) -> tuple[Array, Array]:
     """Return `x` with tokens that are not finite as zeros, and which tokens (batch, seq, heads) they are."""
     with np.errstate(over="ignore", invalid="ignore"):
-        # A sum is not finite if a term is not: most often nothing else needs to be looked at.
+        # If a term is not finite, the sum is not either; most often this check is enough.
         if np.isfinite(x.sum()):
             return x, np.zeros(x.shape[:3], np.bool_)
     bad = np.asarray(~np.isfinite(x).all(axis=3))

@@ -97,7 +97,7 @@ class Experts:
         """
         expected = len(self.positions[0 if self.context is None else self.context.rank])
         if x.shape[1] != expected:
-            remedy = "pass what this was made for, or make other Experts"
+            remedy = "pass as many tokens as these Experts were made for, or make others"
             refuse(ValueError, "Experts", f"{x.shape[1]} tokens", f"{expected} on this rank", remedy)
         flat = rows(x)
         logits = wide(flat) @ wide(parameters["w_router"])

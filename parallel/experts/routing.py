@@ -55,7 +55,7 @@ class Routing:
         """Return how many tokens of a sequence an expert takes; None: all."""
         if self.capacity_factor is None:
             return None
-        # As it is written: 1.2 is 6/5 here, whose float is a little more, and would be rounded up too far.
+        # Take the factor as it is written: the float of 1.2 is slightly above 6/5 and would be rounded up too far.
         return math.ceil(Fraction(str(self.capacity_factor)) * self.top_k * tokens / self.experts)
 
 

@@ -36,7 +36,7 @@ class TensorParallel:
     Source:  Shoeybi et al., arXiv 1909.08053.
     """
 
-    # Parameters that all ranks have, but whose gradients are only for the tokens, or the features, of one.
+    # All ranks have these parameters, but each computes their gradients for its own tokens or features only.
     replicated: tuple[str, ...] = ("w_router",)
     keep_gathered = True
 
@@ -124,7 +124,7 @@ class SequenceParallel(TensorParallel):
         """Return the tokens of all ranks."""
         expected = self.lengths[self.comm.rank]
         if x.shape[1] != expected:
-            remedy = "pass what this was made for, or make another SequenceParallel"
+            remedy = "pass as many tokens as this SequenceParallel was made for, or make another"
             refuse(ValueError, "SequenceParallel", f"{x.shape[1]} tokens", f"{expected} on this rank", remedy)
         whole = ring_allgather(self.comm, _tokens_first(x), counts=self._counts(x))
         return whole.reshape(sum(self.lengths), x.shape[0], x.shape[2]).swapaxes(0, 1)

@@ -44,13 +44,14 @@ def start(operation: Callable[..., Any], comm: Any, *args: Any, **kwargs: Any) -
         raise TypeError(f"start: got operation={operation!r}, expected a function of comm; remedy: pass the function")
     if isinstance(getcurrent(), _Background):
         raise TypeError(
-            "start: got a call in the background, expected one by the rank; remedy: call the function itself"
+            "start: got a call in the background, expected one by the rank; remedy: call the function directly"
         )
     mine = _STARTED.setdefault(getcurrent(), [])
     started = Started(operation, comm, args, kwargs)
     if any(other._shift == started._shift and other._comm == comm for other in mine):
         raise RuntimeError(
-            f"start: got {len(mine)} operations under way, expected fewer whose tags can differ; remedy: Wait for some"
+            f"start: got {len(mine)} operations under way, expected fewer, so that their tags can "
+            "differ; remedy: Wait for some"
         )
     mine.append(started)
     started._go_on(started._greenlet.switch)

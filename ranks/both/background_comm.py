@@ -113,7 +113,7 @@ class _Deferred:
             if not isinstance(status, Noted | None):
                 raise TypeError(
                     f"status: got a {type(status).__name__} in the background, expected mpi_of(comm).Status(); "
-                    "remedy: make it so"
+                    "remedy: make the status by mpi_of(comm).Status()"
                 )
             each.status = status
         _rank().switch(waiting)

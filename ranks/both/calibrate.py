@@ -19,13 +19,13 @@ _TAG = 32_031
 _KIB = 1024
 # 1 KiB to 16 MiB. Small ones are close, since there protocols change.
 SIZES = (0, *(_KIB << shift for shift in (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14)))
-_PIECE, _PIECES = 1 << 20, 16  # bytes of an array that are written to shared memory at a time; of how many it is
+_PIECE, _PIECES = 1 << 20, 16  # bytes that are written to shared memory at a time; so many make an array
 _PAGE = 4096
-_BLOCKS = 4  # parts are timed in arrays of at most so many of them: these are beyond all caches soon enough
-# Steps are timed in batches. After each step all wait for all, as steps of an algorithm wait for the one before: else
-# messages overlap. Batches of small messages are larger, since a clock is read in 0.1 us, and there are more of them.
+_BLOCKS = 4  # parts are timed in arrays of at most so many parts, which are soon larger than all caches
+# Steps are timed in batches. After each step all ranks wait for all, as a step of an algorithm waits for the one
+# before; otherwise messages would overlap. Small messages have more and longer batches, as a clock is read in 0.1 us.
 _BATCH, _BATCH_BYTES, _SMALL = 3, 1 << 18, 1 << 18
-# When half of it is over, steps are timed once only; when all is, no more: somebody waits for a first call.
+# After half of this time, steps are timed only once; after all of it, no more: the program waits for its first call.
 _PATIENCE_S = 3.0
 _GO, _HURRY, _STOP = range(3)
 _LARGE = 1 << 22  # bytes of arrays that NumPy puts on huge pages
@@ -116,7 +116,7 @@ class _Stopwatch:
         times_s: dict[Key, list[float]] = {key: [] for key in (nothing, *steps)}
         self._measure({nothing: lambda: None, **steps}, times_s, repeats)
         least_s = {key: slowest.min() for key, slowest in self._slowest(times_s).items()}
-        # Half of it at least: if others used the processors when the wait was timed, too much would be taken off.
+        # Keep at least half: if others used the processors while the wait was timed, too much would be subtracted.
         return {key: round(max(each - least_s[nothing], each / 2) * PS_PER_S) for key, each in least_s.items()}
 
     def _measure(self, steps: dict[Key, Step], times_s: dict[Key, list[float]], repeats: int) -> None:
@@ -282,7 +282,7 @@ class _Stage:
         self.shared = shared_array(comm, (2, (_PIECE + _PAGE) // 4), np.float32)
         self.sync = self.shared.sync
         others = [(comm.rank + distance) % p for distance in range(1, p)]
-        # Of small arrays ranks read all the others', of large ones only blocks, together about as much as one array.
+        # Ranks read all other ranks' small arrays, but only blocks of large ones, together about as much as one array.
         self.read = {n_bytes: others if n_bytes * p <= _PIECE else others[:1] for n_bytes in self.sizes}
 
     def steps(self, arrays: _Arrays) -> dict[Key, Step]:

@@ -29,7 +29,7 @@ class Flags:
         self._words, self._rank = words, comm.rank
         self._world = mpi_of(comm).COMM_WORLD  # not `comm`, which may be freed while its arrays live on
         self._pids = comm.allgather(os.getpid())
-        # With fewer processors than ranks, the one that is waited for may be the one that would run instead.
+        # With fewer processors than ranks, the rank that we wait for may need this processor.
         self._looks = _LOOKS if comm.size <= len(os.sched_getaffinity(0)) else 0
 
     def make_sync(self) -> Callable[[], None]:
@@ -62,8 +62,8 @@ class Flags:
         words = self._words
         begin_s = looked_s = time.monotonic()
         while words[other] < count:
-            # A peer may be waiting for a message of ours, which only moves while we are inside MPI. That must be the
-            # world: in COMM_SELF, MPICH knows that nothing can come, and moves nothing.
+            # A peer may wait for a message of ours, which progresses only while we are inside MPI. The probe must be in
+            # the world: in COMM_SELF, MPICH knows that nothing can come, and makes no progress.
             self._world.Iprobe(self._world.rank, _TAG)
             now_s = time.monotonic()
             if now_s - begin_s < _NAP_AFTER_S:

@@ -41,7 +41,7 @@ class _Duplicate:
         nodes: Any = kept(comm, nodes_of, lambda: None)
         if nodes is not None:
             kept(self.comm, nodes_of, lambda: nodes)
-        # When `comm` is freed, or before MPI ends, which is after Python and too late to give anything back.
+        # Free it when `comm` is freed, or before Python ends: MPI ends after Python, when it is too late.
         finalize(self, _free, self.comm, mpi_of(comm))
 
 

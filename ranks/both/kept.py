@@ -20,7 +20,7 @@ def is_plain(comm: Any) -> bool:
 
 
 _of_simulated: WeakKeyDictionary[Transport, dict[tuple[int, int], Kept]] = WeakKeyDictionary()
-# By the handles of communicators. Public for calls of half a microsecond, which `kept` would make twice as long.
+# By the handles of communicators. It is public for calls of half a microsecond, which `kept` would make twice as long.
 kept_by_handle: dict[int | None, Kept] = {}
 _keyvals: list[int] = []
 
@@ -36,7 +36,7 @@ def kept(comm: Any, key: Hashable, make: Callable[[], T]) -> T:
     If `make` communicates, all ranks must ask in the same order. A duplicate of `comm` begins with nothing. None is
     not kept.
     """
-    # Real MPI first, where every tenth of a microsecond counts; what is simulated has no handle.
+    # Real MPI comes first, because every tenth of a microsecond counts there; simulated communicators have no handle.
     things = kept_by_handle.get(getattr(comm, "handle", None))
     if things is None:
         comm = behind(comm)

@@ -30,8 +30,8 @@ Charge = Callable[[int, int], None]
 # Each array of a communicator has a tag of its own, below those of operations in the background.
 _TAGS = 32_768
 _PAGE = 4096
-# On these, loads and stores of aligned words are seen by all in program order (but for a load that overtakes an
-# earlier store, which `sync` does not mind: it stores data, then a flag; the other side loads flag, then data).
+# On these processors, all cores see loads and stores of aligned words in program order. Only a load may overtake an
+# earlier store. `sync` allows that: it stores data, then a flag, and the other side loads the flag, then the data.
 _ORDERED = ("x86_64", "AMD64", "i686", "i386")
 
 

@@ -13,7 +13,7 @@ from ranks.words.constants import ANY_SOURCE, ANY_TAG, PROC_NULL, TAG_UB
 from ranks.words.datatypes import WIRE_DTYPES, Flat, NotABufferError, Scattered, as_flat
 from ranks.words.errors import InvalidBufferError, InvalidRankError, InvalidStatusError, InvalidTagError, RanksError
 
-# The same function without NumPy's look for arrays that override it: half the time of a check in each exchange.
+# The same function without NumPy's search for arrays that override it, which would double the time of a check.
 may_share_memory = getattr(np.may_share_memory, "_implementation", np.may_share_memory)
 
 

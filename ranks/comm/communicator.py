@@ -32,8 +32,8 @@ class _Elsewhere:
     def __get__(self, comm: Any, owner: type) -> None:
         if comm is not None:
             raise AttributeError(
-                f"{self.name}: got a call of a communicator, expected one of the package collectives, where MPI's "
-                f"collectives are functions; remedy: {self.call}"
+                f"{self.name}: got a method of a communicator, expected a function of the package "
+                f"collectives, which has MPI's collectives; remedy: {self.call}"
             )
 
 
@@ -221,7 +221,7 @@ class _NullComm(Comm):
         return False
 
     def __getattr__(self, name: str) -> NoReturn:
-        # All that the calls of a communicator need first is missing here.
+        # A freed communicator lacks everything that its calls need first.
         call = current_call()
         current = current_rank()
         raise InvalidHandleError(

@@ -69,7 +69,7 @@ class Receiving(Finishing):
         state, scheduler = self._state, self._scheduler
         operation: Operation = state.receiving or self._receiving()
         if source == ANY_SOURCE and scheduler.ready:
-            # Whoever can run may send what comes first. Once all have run, there is often no decision left to wait for.
+            # Ranks that can run may send the first message. Once all have run, there is often nothing left to decide.
             scheduler.let_others_run(state)
         operation.begin(self._box, source, tag, None if is_object else incoming(state, buf))
         self._box.post(operation, inf)

@@ -14,7 +14,7 @@ from ranks.messages.message import Message
 from ranks.messages.operation import Operation
 from ranks.words.constants import TAG_UB
 
-# How a send is to be buffered: as the run says, always, or never (it completes when it is received).
+# How a send is buffered: as the run says, always, or never (it completes when it is received).
 STANDARD, BUFFERED, SYNCHRONOUS = range(3)
 
 

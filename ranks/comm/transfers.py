@@ -20,10 +20,10 @@ from ranks.messages.message import Message
 from ranks.words.constants import ANY_SOURCE, ANY_TAG, PROC_NULL, TAG_UB
 from ranks.words.status import Status
 
-# The other side of a message that is not there: one only sends, or only receives.
+# Stands for the missing side when a call only sends or only receives.
 NOTHING: Any = object()
 
-# What a buffer that is none, not in one piece or not writable raises; a rank that is none, or was not used before.
+# Raised by a buffer that is no buffer, not contiguous or not writable, and by a rank that is invalid or new.
 _UNUSUAL = (AttributeError, TypeError, ValueError, BufferError, LookupError)
 
 
@@ -43,8 +43,8 @@ class Transfers(Sending, Receiving):
         status: Status | None = None,
     ) -> None:
         """Send one buffer and receive into another at the same time."""
-        # Send and Recv are this too, with NOTHING on the other side. It is one long function because each call would
-        # take a twentieth of the time of a message.
+        # Send and Recv call this too, with NOTHING on the other side. It is one long function because each further call
+        # would take a twentieth of the time of a message.
         message: Any
         lane: Any
         caller, state, operation = self._caller, self._state, None
@@ -64,7 +64,7 @@ class Transfers(Sending, Receiving):
                     and (
                         n_bytes == 0
                         or source is NOTHING
-                        # Arrays that own their memory are apart unless they are one; views need a look.
+                        # Two arrays that own their memory do not overlap; views have to be compared.
                         or (recvbuf.base is None and sendbuf.base is None and sendbuf is not recvbuf)
                         or not may_share_memory(sendbuf, recvbuf)
                     )
@@ -101,7 +101,7 @@ class Transfers(Sending, Receiving):
                         lane.box.put(lane, message)
             if source is NOTHING:
                 if message is not None and len(lane.queue) > self._ahead and lane.direct:
-                    # Send no further ahead: what waits for its receiver is still in cache.
+                    # Send no further ahead, so that waiting messages are still in cache when they are received.
                     self._scheduler.let_others_run(state)
                 return
             if caller is None:
@@ -110,7 +110,7 @@ class Transfers(Sending, Receiving):
                 self._receive_matched(recvbuf, source, recvtag, status, sending=operation)
                 self._finish_send(operation)
                 return
-        # Not by an exception: that makes a frame an object, which would be a twentieth of what a parked rank holds.
+        # No exception here: it would make the frame an object, a twentieth of the memory of a parked rank.
         lane = self._from.get(source) if type(source) is int else None
         if lane is None and source is not ANY_SOURCE:
             lane = self._lane_from(source, recvtag)

@@ -11,8 +11,8 @@ from types import CodeType, FrameType, FunctionType, ModuleType
 from ranks.words import callsite
 
 _OF_ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "LOAD_SUPER_ATTR"}
-# What may end a loop: a comparison, an exception, and calls that raise when nothing is left, or whose results change by
-# themselves.
+# Steps that may end a loop: a comparison, an exception, and calls that raise when nothing is left or whose results
+# change by themselves.
 _ENDING_STEPS = {"COMPARE_OP", "CONTAINS_OP", "IS_OP", "RAISE_VARARGS"}
 _ENDING_CALLS = {"get", "get_nowait", "next", "pop", "popitem", "popleft", "read", "readline", "send", "throw"}
 _ENDING_CALLS |= {"monotonic", "perf_counter", "randint", "random", "time"}

@@ -21,15 +21,15 @@ from ranks.engine.scheduler import Scheduler
 
 T = TypeVar("T")
 
-# Failed polls in a row after which a rank may be in a loop: a few may be all that a program wants to make.
+# After so many failed polls in a row a rank may be in a loop; a program may want to make a few polls only.
 A_LOOP = 32
 # The longest round that is recognised, in polls.
 LONGEST_ROUND = 16
-# What is due within so many rounds is waited for by polling.
+# If something is due within so many rounds, the loop polls until then and is not skipped.
 _WORTH = 4
-# A loop over an iterator, which is out of sight, has to come to the same state after so many rounds.
+# An iterator's state cannot be seen, so a loop over one must come to the same state after so many rounds.
 ITERATED_ROUNDS = 10_000
-# Polls in vain, with nothing that could still come, that are granted to a loop that may count them.
+# A loop that may count its polls may make so many of them when nothing can come any more.
 MOST_IN_VAIN = 50_000
 
 
@@ -133,7 +133,7 @@ class Polls:
         streak.in_vain = 0
         if streak.is_same and streak.period == round_ and streak.n_idle >= A_LOOP:
             until_ps = self._until_ps(failed_ps, others, due_ps)
-            # The poll that just failed is made again `took_ps` later; it, too, must come before what is due.
+            # The poll that just failed is repeated `took_ps` later; it too must come before the next event.
             state.now += max(0, (until_ps - 1 - failed_ps) // took_ps) * took_ps
 
     def _look(self, streak: Streak, round_: int, failed_ps: int, others: list[Streak | None]) -> None:

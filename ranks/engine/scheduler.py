@@ -25,7 +25,7 @@ from ranks.words.errors import RankExitError, RanksError
 
 __tracebackhide__ = True  # pytest shows the frames of the program, not of this module
 
-# A rank may catch so many GreenletExit, one in each `finally` that communicates, when its run is over.
+# When a run is over, a rank may catch so many GreenletExit: one in each `finally` that communicates.
 REFUSALS = 100
 # Ranks that caught more: freeing them would throw another one at them.
 ABANDONED: list[RankGreenlet | None] = []

@@ -24,7 +24,7 @@ from ranks.observers.trace import Trace
 from ranks.words.callsite import Call, call_of
 from ranks.words.constants import ANY_SOURCE, ANY_TAG
 
-# Reports show so many ranks of a core in full, only the first ones of a larger core, and so many groups of others.
+# Reports show at most so many ranks of a core, and so many groups of other ranks.
 _SHOWN = 16
 # Near misses shown for one operation.
 _NEAR = 2

@@ -34,7 +34,7 @@ def report(error: Any, *, live: bool = False) -> str:
     lines = str(error).splitlines()
     rows = [_row(error, index) for index in range(min(len(error.blocked), _ROWS))]
     more = f"<p>and {len(error.blocked) - _ROWS} more ranks</p>" if len(error.blocked) > _ROWS else ""
-    # What the table does not say: crashes, lost messages, advice and replay.
+    # The table does not show crashes, lost messages, advice and replay; this does.
     rest = [line.strip() for line in lines[1:] if line.lstrip().startswith(("passes", "lost:", "replay:", "and "))]
     failed = [f"rank {rank} {how}" for rank, how in getattr(error, "failed", {}).items()]
     table = f"<table><tr><th>rank</th><th>is in</th><th>at</th><th>and</th></tr>{''.join(rows)}</table>"

@@ -9,7 +9,7 @@ from ranks.messages.operation import Operation
 from ranks.messages.rank import RankState
 from ranks.words.constants import ANY_TAG
 
-# What no buffer is like, so that the first message of a lane finds its kind.
+# Equal to the kind of no buffer, so the first message of a lane always determines its kind.
 NO_KIND = Kind(None, -1, -1)
 
 

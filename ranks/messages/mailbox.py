@@ -117,7 +117,7 @@ class Mailbox:
         """Return the receive from this source that must have a new message."""
         for receive in lane.posted or ():
             if receive.takes(message):
-                # A wildcard posted earlier may want it; and it may not overtake a message that is kept for one.
+                # An earlier wildcard may match it; and it must not overtake a message that is reserved for a wildcard.
                 if self._wild_comes_first(receive, message) or (lane.queue and lane.first(receive.tag) is not None):
                     return None
                 return receive

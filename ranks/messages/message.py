@@ -10,11 +10,11 @@ import numpy as np
 
 from ranks.words.datatypes import Flat, Scattered
 
-# Received messages of a kind that are kept to be used again: so many, of so many bytes together.
+# Received messages of one kind are reused: at most so many are kept, with so many bytes together.
 _FREE, _FREE_BYTES = 1024, 1 << 20
 
 
-# Messages and their bytes are counted in one number, as each addition takes a fiftieth of the time of a message.
+# One number counts both messages and bytes, because each addition takes a fiftieth of the time of a message.
 TRAFFIC_SHIFT = 64
 
 

@@ -108,7 +108,7 @@ class Ports(Wires):
         port.free_ps = begin_ps + message.transfer_ps
         if message.sender is not None:
             release(message, port.free_ps)
-        # Scheduler.schedule, without the call: here a large simulation spends its time.
+        # This is Scheduler.schedule without the call, because a large simulation spends its time here.
         begin_ps += message.latency_ps
         events = self.scheduler.events.get(begin_ps)
         if events is None:

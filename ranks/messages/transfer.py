@@ -25,9 +25,9 @@ from ranks.messages.ports import Ports, Wires
 from ranks.messages.rank import RankState
 from ranks.network.model import Network
 
-# So many kinds of messages are remembered before all are forgotten: a program may use ever new tags.
+# The cache of message kinds is cleared at this size, because a program may use ever new tags.
 _REMEMBERED = 4096
-# How many messages a rank sends ahead of their receiver before it lets others run: they are still in cache then.
+# A rank sends at most so many messages before it lets their receiver run, while they are still in cache.
 AHEAD = 16
 LIMITS = {"none": -1, "infinite": 1 << 62}
 

@@ -14,7 +14,7 @@ from ranks.messages.message import Message
 from ranks.messages.operation import Operation
 from ranks.words.constants import ANY_SOURCE, ANY_TAG
 
-# The heap has so many entries, and two for each source, before it is made anew without those out of date.
+# When the heap has so many entries and two more for each source, it is rebuilt without its outdated ones.
 _KEPT = 64
 
 

@@ -89,7 +89,7 @@ class MeasuredNetwork(Network):
             return self
         link, memory = link_of(self.messages.within(n_bytes)), self.memory
         if memory is not None and n_bytes:
-            # Pieces and blocks of an array are alike: each takes its share of the time of all.
+            # Pieces of an array take equal times, and so do its blocks: each takes its share of the whole.
             memory = replace(memory, table=((0, 0), (n_bytes, memory.transfer_ps(n_bytes))))
         reductions = self.sums.within(n_bytes)
         return replace(self, inter=link, intra=link, itself=link, reductions=reductions, memory=memory)

@@ -18,8 +18,8 @@ from ranks.words.errors import InvalidBufferError, ReceiveBufferError, SendBuffe
 class BufferChecks(Observer):
     """Finds buffers that are written too early, or that overlap; and -1 given as a rank, which means PROC_NULL.
 
-    scrambled:  The first so many receives get other bytes into their buffer while they are under way. A program that
-                reads a buffer too early comes to something else then.
+    scrambled:  So many receives, the first ones, have other bytes in their buffer while they are under way. If a
+                program reads such a buffer too early, its outcome changes.
     receives:   Where each receive so far was posted, and by which rank.
     """
 

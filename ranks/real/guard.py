@@ -26,7 +26,7 @@ import signal
 import sys
 import time
 
-# A launcher ends its processes within 0.6 s of a SIGTERM if they do not ignore theirs; after that nobody is asked.
+# A launcher ends its processes within 0.6 s of a SIGTERM if they do not ignore theirs; after this time, kill them.
 GRACE_S = 1.0
 
 PR_SET_PDEATHSIG = 1
@@ -66,7 +66,7 @@ def main(command: list[str]) -> int:
         for source in select.select([awake, *output.sources()], [], [], left)[0]:
             output.drop() if source == output.source else os.read(awake, 4096)
     while reap(ended, os.WNOHANG):
-        # The children of those that are killed become ours, those too that were started since we looked.
+        # The children of killed processes become ours, even those that were started since we looked.
         for pid in descendants(guard) or [launcher]:
             kill(pid)
         reap(ended, 0)

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 # Defaults only: a variable that the user has set stays.
 LAUNCH_ENVIRONMENT = {
-    # MPICH: start processes on this machine, with neither ssh nor the hosts of a surrounding Slurm job, whose
-    # names would make it believe in a network between processes that share this machine.
+    # MPICH: start processes on this machine, without ssh and without the hosts of a surrounding Slurm job: their
+    # names would make MPICH use a network between processes that share this machine.
     "HYDRA_LAUNCHER": "fork",
     "HYDRA_RMK": "user",
-    # Open MPI refuses more processes than cores unless told that this is meant.
+    # Open MPI refuses more processes than cores unless this is set.
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     # One BLAS thread a process: n pools of a thread per core would fight for the same cores.
     "OPENBLAS_NUM_THREADS": "1",

@@ -23,7 +23,7 @@ class Option:
     """
 
     __slots__ = ("answer", "happen", "is_last_word", "key", "subject")
-    # Whether a search leaves it out, since it leads to what is known; and what a search that takes it has to know.
+    # is_covered: a search leaves this option out because it leads to a known state; pledge: see `Hold`.
     is_covered = False
     pledge: Callable[[], None] | None = None
 

@@ -39,7 +39,7 @@ from ranks.schedules.search import differs, replay_text
 from ranks.words.constants import ANY_SOURCE
 from ranks.world import World
 
-# A poll may fail on purpose so many times with the same answers to choose from, whatever its rank does in between.
+# A poll with the same answers to choose from may fail on purpose so many times, whatever its rank does in between.
 NOES = 50
 
 

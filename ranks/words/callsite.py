@@ -19,7 +19,7 @@ import numpy as np
 
 from ranks.words.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
 
-# The folders whose code is no program's: calls made there are told at the line of the program that led to them.
+# Folders of libraries: a call made there is reported at the line of the program that led to it.
 _roots: tuple[str, ...] = (str(Path(__file__).parents[1]) + os.sep,)
 _SHOWN = ("dest", "source", "tag", "sendtag", "recvtag", "color", "key")
 _NAMES: dict[str, dict[int, str]] = {

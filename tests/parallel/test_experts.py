@@ -194,5 +194,5 @@ def test_more_ranks_than_experts_are_refused() -> None:
 def test_another_number_of_tokens_is_refused() -> None:
     case = Case(Routing(2))
     experts = parallel.Experts(case.routing, [np.arange(4)], 8)
-    with pytest.raises(ValueError, match="Experts: got 5 tokens, expected 4 on this rank; remedy: pass what"):
+    with pytest.raises(ValueError, match="Experts: got 5 tokens, expected 4 on this rank; remedy: pass as many"):
         experts.forward(whole(case)[0], np.ones((2, 5, HIDDEN)))

@@ -390,7 +390,7 @@ def test_more_operations_than_tags_can_tell_apart_are_refused(monkeypatch: pytes
                 request.Wait()
 
     ranks.run(program, 2, 3)
-    with pytest.raises(RuntimeError, match="got 3 operations under way, expected fewer whose tags"):
+    with pytest.raises(RuntimeError, match="got 3 operations under way, expected fewer, so that their tags"):
         ranks.run(program, 2, 4)
 
 
