@@ -97,18 +97,19 @@ def played(order: Order, takes: Sequence[Sequence[tuple[float, ...]]], wires: Se
     ends: list[dict[int, float]] = [{} for _ in free]
     for place, (rank, kind, stage, microbatch, waits_for, sends) in enumerate(order.turns):
         now = free[rank]
-        wire_ps, overhead_ps, is_eager = wires[microbatch]
         if waits_for != _NONE:
-            offered = sent[waits_for]
-            now = max(now, offered + wire_ps) if is_eager else max(now, offered) + wire_ps
-            now += overhead_ps
-        times = takes[microbatch][stage]
-        now += times[kind % 3 + (kind == 3)]
+            wire_ps, overhead_ps, is_eager = wires[microbatch]
+            ready = sent[waits_for]
+            if is_eager:
+                ready += wire_ps
+            now = (ready if ready > now else now) + (overhead_ps if is_eager else overhead_ps + wire_ps)
+        forward, of_input, weight = takes[microbatch][stage]
+        now += forward if kind == 0 else weight if kind == 2 else of_input
         if sends:
-            now += overhead_ps
+            now += wires[microbatch].overhead_ps
             sent[place] = now
         if kind == 3:  # its first half sends
-            now += times[2]
+            now += weight
         if kind >= 2:
             ends[rank][stage] = now
         free[rank] = now

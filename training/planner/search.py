@@ -203,7 +203,8 @@ def _of_mesh(planner: Planner, layers: Layers, dp: int, pp: int, choices: Choice
     mesh = (dp, way.tp, way.sp, way.cp, pp, way.context, way.recompute, way.ep)
     for zero in choices.zeros if dp * way.cp > 1 else choices.zeros[:1]:
         sums = planner.sums(layers, dp, zero)
-        if state_bytes(sums, n_layers / pp) > setting.device.memory:
+        of_block = state_bytes(sums)
+        if of_block * n_layers / pp > setting.device.memory:
             continue
         sum_ps = sums.busy_ps("block.0")
         after = n_layers // pp * sums.gather_ps("block.0") if zero in (1, 2) else 0.0
@@ -222,8 +223,8 @@ def _of_mesh(planner: Planner, layers: Layers, dp: int, pp: int, choices: Choice
                 fill = stage * (block.forward + block.input * (schedule in _WHOLE))
                 busy += (pp - 1 if schedule != "dualpipe" else pp // 2 - 1) * fill
                 peak = max(most_activations(schedule, pp, m, chunks) * kept, most_waiting(schedule, pp, m) * waits)
-                copies = 2 if schedule == "dualpipe" and pp > 1 else 1
-                memory = state_bytes(sums, 2 * (n_layers // pp) if copies == 2 else most) + stage * peak
+                blocks = 2 * (n_layers // pp) if schedule == "dualpipe" and pp > 1 else most
+                memory = blocks * of_block + stage * peak
                 if memory <= setting.device.memory:
                     yield Bound(busy + stage * sum_ps + after, memory, mesh, (zero, m, schedule, chunks))
 
@@ -291,8 +292,8 @@ def most_waiting(schedule: str, pp: int, m: int) -> int:
     return min(m, {"zb-h1": pp - 1, "zb-h2": 2 * pp - 2}.get(schedule, 0))
 
 
-def state_bytes(sums: Sums, blocks: float) -> float:
-    """Return the bytes of parameters, gradients and moments of so many blocks."""
+def state_bytes(sums: Sums) -> float:
+    """Return the bytes of parameters, gradients and moments of a block."""
     units = sums.share.units_of("block.0")
-    whole, shards = (blocks * sum(map(count, units)) for count in (sums.numbers, sums.shard))
+    whole, shards = (sum(map(count, units)) for count in (sums.numbers, sums.shard))
     return sum(model_state(whole, shards, sums.plan.zero, sums.setting.widths).values())
