@@ -10,7 +10,7 @@ from typing import Any
 
 from notebook_answers import ANSWER, ANSWERS, filled_in
 
-HIDDEN = "hide-input"  # tag of a cell whose code is folded as a whole
+HIDDEN = ("hide-input", "hide-cell")  # tags of a cell whose code, or all of it, is folded
 
 
 def parts(source: str) -> tuple[str, str, str]:
@@ -26,7 +26,7 @@ def parts(source: str) -> tuple[str, str, str]:
     while end > begin and isinstance(tree[end - 1], ast.Assert):
         end -= 1
     first = tree[begin - 1].end_lineno if begin else 0
-    last = tree[end - 1].end_lineno if end else 0
+    last = len(lines) if end == len(tree) else tree[end - 1].end_lineno if end else 0
     assert first is not None
     assert last is not None
     pieces = lines[:first], lines[first:last], lines[last:]
@@ -36,9 +36,11 @@ def parts(source: str) -> tuple[str, str, str]:
 
 def folded(cell: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a code cell as cells, of which those that only import or only assert are folded."""
-    if HIDDEN in cell["metadata"].get("tags", []):
-        return [fold(cell, "Code")]
-    imports, code, assertions = parts("".join(cell["source"]))
+    source = "".join(cell["source"])
+    for tag in HIDDEN:
+        if tag in cell["metadata"].get("tags", []):
+            return [fold(cell, "What is asserted" if "assert " in source else "Code", tag)]
+    imports, code, assertions = parts(source)
     pieces = [("Imports", imports), ("", code), ("What is asserted", assertions)]
     pieces = [(name, source) for name, source in pieces if source]
     # What was printed stays with the code; a cell that has none keeps it at its end.
@@ -52,9 +54,9 @@ def folded(cell: dict[str, Any]) -> list[dict[str, Any]]:
     return made
 
 
-def fold(cell: dict[str, Any], name: str) -> dict[str, Any]:
+def fold(cell: dict[str, Any], name: str, tag: str = HIDDEN[0]) -> dict[str, Any]:
     """Return a cell whose code is hidden behind a name to click on."""
-    tags = [*cell["metadata"].get("tags", []), HIDDEN]
+    tags = [*cell["metadata"].get("tags", []), tag]
     prompt = {"code_prompt_show": name, "code_prompt_hide": name}
     return cell | {"metadata": cell["metadata"] | {"tags": sorted({*tags}), "mystnb": prompt}}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from docstrings import as_rst
-from folding import folded, parts, read_notebook
+from folding import HIDDEN, folded, parts, read_notebook
 
 from notebook_answers import ANSWER, ANSWERS, filled_in
 
@@ -27,7 +27,7 @@ def shown(path: Path) -> list[dict[str, Any]]:
 
 
 def is_folded(cell: dict[str, Any]) -> bool:
-    return "hide-input" in cell["metadata"].get("tags", [])
+    return not {*HIDDEN}.isdisjoint(cell["metadata"].get("tags", []))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -58,6 +58,7 @@ def test_nothing_of_a_notebook_is_lost_and_answers_stand_below_their_exercises(p
         ("assert 1", ("", "", "assert 1")),
         ("assert 1\nprint(1)", ("", "assert 1\nprint(1)", "")),
         ("# why\nx = 1  # one\n# then\nassert x\n", ("", "# why\nx = 1  # one", "# then\nassert x")),
+        ("x = 1\n# the end", ("", "x = 1\n# the end", "")),
         ("", ("", "", "")),
     ],
 )  # fmt: skip
@@ -75,10 +76,15 @@ def test_what_was_printed_stays_with_the_code() -> None:
     assert cell["metadata"]["tags"] == ["measured"]
 
 
-def test_a_cell_that_is_tagged_is_folded_as_a_whole() -> None:
-    cell = {"id": "a", "metadata": {"tags": ["hide-input"]}, "outputs": [], "source": "import a\nprint(1)"}
+@pytest.mark.parametrize(
+    ("tag", "source", "name"),
+    [("hide-input", "import a\nprint(1)", "Code"), ("hide-cell", "x = 1\nassert x", "What is asserted")],
+)
+def test_a_cell_that_is_tagged_is_folded_as_a_whole(tag: str, source: str, name: str) -> None:
+    cell = {"id": "a", "metadata": {"tags": [tag]}, "outputs": [], "source": source}
     [made] = folded(cell)
-    assert (made["source"], made["metadata"]["tags"]) == (cell["source"], ["hide-input"])
+    assert (made["source"], made["metadata"]["tags"]) == (source, [tag])
+    assert made["metadata"]["mystnb"]["code_prompt_show"] == name
 
 
 def test_a_docstring_has_its_example_its_labels_and_no_mark_up_by_accident() -> None:
