@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
-from experiments.lab.training_faults import changed
+from experiments.lab.changing import changed
 from parallel import layers
 from parallel.attention import local
 from parallel.precision import rounded

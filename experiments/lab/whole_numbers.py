@@ -19,7 +19,7 @@ import numpy as np
 import training.model
 import training.trainer
 from collectives import ring_allreduce
-from experiments.lab.training_faults import changed
+from experiments.lab.changing import changed
 from parallel.attention.local import Kernel
 from parallel.precision import wide
 from training import Batch

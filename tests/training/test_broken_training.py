@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import ranks
-from experiments.lab.training_faults import FAULTS, Fault, keywords, sends_that_wait
+from experiments.lab.faults_of_steps import sends_that_wait
+from experiments.lab.training_faults import FAULTS, Fault, keywords
 from training import AdamW, GPTSizes, Plan, train
 
 SIZES = GPTSizes(vocab=13, context=9, hidden=8, heads=2, kv_heads=2, ffn=11, layers=2)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ranks
-from experiments.lab.training_faults import changed
+from experiments.lab.changing import changed
 from training import GPTSizes, Plan, train
 from training.dropout import Dropout, random_numbers
 from training_claims import SMALL, Case, claim_equals_one_rank, plans

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import ranks
 import training.trainer
 from experiments.lab import whole_numbers as exact
-from experiments.lab.training_faults import changed
+from experiments.lab.changing import changed
 from mixed_training import TINY, trained, trainer_of
 from parallel.precision import BFLOAT16, rounded
 from training import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ranks
-from experiments.lab.training_faults import changed
+from experiments.lab.changing import changed
 from training import Ledger, Plan, Trainer
 from training.costs import step_memory
 from training.pipeline import SCHEDULES
