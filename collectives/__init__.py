@@ -6,8 +6,8 @@
     ranks.run(lambda comm: ring_allreduce(comm, np.array([comm.rank + 1])), 3).results
     # [array([6]), array([6]), array([6])]
 
-`collectives.arrays` cuts arrays into blocks as all algorithms here do; `calls.py` has what all of them begin and end
-with.
+`collectives.arrays` cuts arrays into blocks as all algorithms here do; `calls.py` has the code with which all of them
+begin and end.
 
 Letters: p ranks, n bytes on each rank, alpha seconds a message, beta seconds a byte, gamma seconds a reduced byte.
 """

@@ -31,13 +31,13 @@ def alltoallv(
     algorithm: str = "pairwise",
     out: Array | None = None,
 ) -> Array:
-    """Return what every rank of `comm` has for this one, in rank order: blocks of any sizes.
+    """Return the blocks that all ranks of `comm` have for this one, in rank order; blocks may have any sizes.
 
         ranks.run(lambda comm: alltoallv(comm, np.full(3, comm.rank), [0, 1, 2]), 3).results
         # [array([], dtype=int64), array([0, 1, 2]), array([0, 0, 1, 1, 2, 2])]
 
     counts:         counts[d] elements go to rank d.
-    receive_counts: receive_counts[s] elements come from rank s. None on all ranks: they tell each other first.
+    receive_counts: receive_counts[s] elements come from rank s. If None on all ranks, the ranks exchange counts first.
     algorithm:      "pairwise" or "linear".
 
     Shape:   x (...,) of sum(counts) elements in C order -> (sum(receive_counts),). `x` is kept unless out overlaps it.

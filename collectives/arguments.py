@@ -1,4 +1,4 @@
-"""What a caller gives, checked and laid out: each error says who, what came, what was expected, and what to do."""
+"""A caller's arguments, checked and laid out. Each error says who, got, expected, and the remedy."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def flattened(x: Array) -> Array:
 def in_order(x: Array) -> bool:
     """Return whether the elements of x lie in C order, in one piece, where the processor expects them.
 
-    MPI does not take elements that are not aligned; and NumPy's loops over them, or over every second one, may round
-    in another way than those over arrays in order.
+    MPI does not take elements that are not aligned. And NumPy may round in another way when it loops over such
+    elements, or over every second one, than over arrays in order.
     """
     flags = x.flags
     return bool(flags.c_contiguous and flags.aligned)

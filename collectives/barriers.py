@@ -1,4 +1,4 @@
-"""Barriers: no rank leaves before every rank has entered. Messages carry no data; only that they come matters."""
+"""Barriers: no rank leaves before every rank has entered. Messages carry no data; only their arrival matters."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def butterfly_barrier(comm: Any) -> None:
 
         ranks.run(butterfly_barrier, 4).sends  # [2, 2, 2, 2]
 
-    If p is no power of two, the next one, q, is made up by virtual ranks: rank v - p plays rank v too.
+    If p is no power of two, virtual ranks fill up to the next one, q: rank v - p also plays rank v.
 
     Cost:    ceil(lg p) rounds, one send a rank and virtual rank in each; lg p alpha if p is a power of two.
     Source:  Brooks, Int. J. Parallel Programming 15(4), 1986.

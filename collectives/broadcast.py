@@ -1,4 +1,4 @@
-"""Broadcasts: a tree of whole messages for small ones; blocks or segments, so that all links are busy, for large."""
+"""Broadcasts: a tree of whole messages for small arrays; blocks or segments that keep all links busy for large ones."""
 
 from __future__ import annotations
 

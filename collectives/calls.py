@@ -1,7 +1,7 @@
-"""What every collective does before its algorithm begins and after it has ended, for each operation.
+"""The code before and after the algorithm of every collective, for each operation.
 
-A call checks the arguments, lets all ranks compare them, lays out the result, and marks a region of the trace. The
-algorithm itself only runs on two ranks or more, and gets the arguments of its operation prepared:
+A call checks the arguments, compares them between all ranks, lays out the result, and marks a region of the trace. The
+algorithm itself runs only on two ranks or more. It gets the arguments of its operation in this form:
 
     comm     sends and receives flat arrays of any dtype, out of reach of the program's messages and wildcards
     x        flat, in C order, in one piece; scatter: on the root only; broadcast: `out` itself elsewhere
@@ -11,7 +11,7 @@ algorithm itself only runs on two ranks or more, and gets the arguments of its o
     out      where to make the result, flat; allgather, and gather at the root: `x` is this rank's block of it
              It is x itself or apart from it. reduce_scatter, scatter: it may be part of x, so write to it last.
 
-It returns the flat result, which is `out` or another array; what ranks return that get none does not matter.
+It returns the flat result, which is `out` or another array. On ranks that get no result, the returned value is ignored.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def barrier(who: str, body: Function, own: dict[str, Any]) -> Function:
 def prepared_barrier(who: str, body: Function, prepare: Callable[[Any], Callable[[], None]]) -> Function:
     """Return the call of a barrier that on real MPI is what prepare(comm) returns.
 
-    Microseconds count there: what was checked once is not checked again.
+    Microseconds count there, so arguments are checked only once.
     """
 
     def call(comm: Any) -> None:

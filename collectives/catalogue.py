@@ -1,7 +1,7 @@
-"""The catalogue of all algorithms: what each computes, what it needs, and what it costs. Each enters itself.
+"""The catalogue of all algorithms: what each computes, needs and costs. Each algorithm enters itself.
 
-Sizes in formulas count, for each operation, `n_items` elements of: x on each rank (allreduce, reduce, broadcast,
-reduce_scatter, scan, exscan, alltoall), the whole on the root (gather, scatter), the result (allgather).
+`n_items` in formulas is the number of elements of x on each rank (allreduce, reduce, broadcast, reduce_scatter, scan,
+exscan, alltoall), of the whole array on the root (gather, scatter), or of the result (allgather).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Algorithm:
     """A function and its cost formula. commutative: whether it refuses an op that is not.
 
-    one_node: whether it wants all ranks on one node. overlaps: whether it, and its formula, count on messages that
-    travel while their sender computes. at_best_ps: a time that a call never beats, known sooner than its cost.
+    one_node: whether all its ranks must be on one node. overlaps: whether it, and its formula, need messages that
+    travel while their sender computes. at_best_ps: a lower bound of its time, which is found faster than its cost.
     """
 
     function: Callable[..., Any]
@@ -52,7 +52,7 @@ def algorithm(
         @algorithm("allreduce", commutative=True)
         def ring_allreduce(comm, x, op=np.add, *, out=None): ...
 
-    What is decorated gets its arguments as `calls.py` prepares them; `cost_of` enters it into the catalogue.
+    The decorated function gets its arguments as `calls.py` prepares them; `cost_of` enters it into the catalogue.
 
     needs:   fields of `Algorithm` that are true.
     checks:  False if the function itself does all that `calls.py` does.

@@ -1,4 +1,4 @@
-"""Which algorithm is fastest, by its formula: what "auto" goes by, and how it explains itself."""
+"""The fastest algorithm by its formula: how "auto" chooses, and how it explains its choice."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _preferred: dict[str, str] = {}
 
 @contextmanager
 def preferring(algorithms: Mapping[str, str]) -> Iterator[None]:
-    """Let "auto" pick these algorithms inside, given by their operations, wherever they can be used.
+    """Let "auto" choose these algorithms inside the block, given by their operations, wherever they can be used.
 
     Raises:  ValueError if there is no such operation, or no such algorithm of it.
     """
@@ -86,8 +86,8 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
         choose("allreduce", machine, 1_000_000, 4).algorithm  # 'segmented_ring'
         choose("allreduce", machine, 1_000_000, 4, any_op=True).algorithm  # 'bcube'
 
-    any_op: whether the operation may not be commutative. n_items, itemsize: as in `cost`. Jitter is left aside. What an
-    algorithm's own code takes is added where that was timed.
+    any_op: whether the operation may not be commutative. n_items, itemsize: as in `cost`. Jitter is ignored. The time
+    that an algorithm's own code takes is added if it was measured.
     """
     machine_seen = _seen(machine, n_items * itemsize)
     measured = machine.network if isinstance(machine.network, MeasuredNetwork) else None
@@ -137,10 +137,11 @@ def _seen(machine: Machine, n_bytes: int) -> Machine:
 
 
 def machine_of(comm: Any, operation: str | None = None) -> Machine:
-    """Return what `comm` runs on, the same on all ranks.
+    """Return the machine on which `comm` runs; it is the same on all ranks.
 
-    On real MPI the first call is collective (`placement`), and so is the first one for each operation in `TIMED`,
-    which times what the algorithms' own code takes: of small messages that is the larger part. None: without that.
+    On real MPI the first call is collective (`placement`), and so is the first call for each operation in `TIMED`. The
+    latter times the algorithms' own code, which takes the larger part of the time of small messages. None: without
+    that.
     """
     network, nodes, buffering = placement(comm)
     machine = Machine(network, nodes, buffering)
@@ -201,7 +202,7 @@ def _least_s(comm: Any, calls: list[Callable[[], Any]], barrier: Callable[[], No
 
 
 def explain(comm: Any, operation: str, x: Any = None, op: Any = np.add, *, n_items: int | None = None) -> Choice:
-    """Return what `algorithm="auto"` would pick for `x` on `comm`, with the predicted time of each candidate.
+    """Return the algorithm that "auto" would choose for `x` on `comm`, with the predicted time of each candidate.
 
         ranks.run(lambda comm: explain(comm, "barrier").algorithm, 8).results[0]  # 'central'
         print(ranks.run(lambda comm: collectives.explain(comm, "allreduce", np.zeros(1000)), 8).results[0])

@@ -1,4 +1,4 @@
-"""Exclusive scan: each rank gets the reduction over the ranks below it, in rank order; rank 0 what it is told to."""
+"""Exclusive scan: each rank gets the reduction over the ranks below it, in rank order; rank 0 gets a given value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How messages of collectives travel: under which tags, and as bytes if MPI does not know their dtype."""
+"""How messages of collectives travel: their tags, and how arrays travel as bytes if MPI does not know their dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The all-reduce everybody writes first: all send to one rank, which reduces and sends the result to all."""
+"""The all-reduce that everybody writes first: all ranks send to one rank, which reduces and sends the result to all."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""All-reduce, broadcast and all-to-all that return at once: compute, then wait for the request they give.
+"""All-reduce, broadcast and all-to-all that return at once: compute, then wait for the request that they return.
 
-They run in the background (`ranks.start`), and so does any other algorithm of sends and receives by start itself.
+They run in the background (`ranks.start`). You can start any other algorithm of sends and receives in the same way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One function for each operation, whichever the algorithm: "auto" picks the fastest by the network's cost model.
+"""One function for each operation, whatever the algorithm: "auto" chooses the fastest by the network's cost model.
 
-All pick from what all ranks know alike: sizes, dtype, whether the op is commutative, and the machine. So all ranks
-pick the same. `explain` says what, and why.
+All ranks choose by values that are the same on all of them: sizes, dtype, whether the op is commutative, and the
+machine. So all ranks make the same choice. `explain` shows the choice, and why.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def exscan(
         ranks.run(lambda comm: exscan(comm, np.array([comm.rank + 1])), 3).results
         # [array([0]), array([1]), array([3])]
 
-    first:     what there is over no ranks; None: the identity of the op.
+    first:     the result of rank 0, which has no ranks below it; None: the identity of the op.
     algorithm: "auto", or a name in CATALOGUE["exscan"].
     """
     check_array("exscan", x)
@@ -188,7 +188,7 @@ def barrier(comm: Any, *, algorithm: str = "auto") -> None:
 def fastest(
     comm: Any, operation: str, algorithm: str, n_items: int, itemsize: int, op: Op = np.add
 ) -> Callable[..., Array]:
-    """Return the function of an algorithm by its name, or of the one that is predicted to be the fastest."""
+    """Return the function of the named algorithm, or of the one that is predicted to be the fastest."""
     rows = CATALOGUE[operation]
     if algorithm in rows:
         return rows[algorithm].function

@@ -1,4 +1,4 @@
-"""Reduce-scatter in few rounds, by recursive halving, and with no rank between, pairwise; `ring.py` has the ring."""
+"""Reduce-scatter in few rounds by recursive halving, or pairwise without ranks in between; `ring.py` has the ring."""
 
 from __future__ import annotations
 

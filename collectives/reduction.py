@@ -1,4 +1,4 @@
-"""Operations for reductions: what they must be like, and their cost on the virtual clock."""
+"""Operations for reductions: their requirements, and their cost on the virtual clock."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def commutative(op: Op) -> Commutative:
 
         ring_allreduce(comm, x, commutative(lambda a, b: a + b - a * b))
 
-    NumPy's own commutative ufuncs are known. Only declare what holds: algorithms reorder such operations.
+    NumPy's own commutative ufuncs are known. Declare only what is true, because algorithms reorder such operations.
     Raises: TypeError if `op` is a function that reduces one array, like sum.
     """
     refuse_one_array("commutative", op)

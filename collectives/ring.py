@@ -1,8 +1,8 @@
 """The ring: every rank talks to its two neighbours only, and every link is busy in every step.
 
-Block b of the data starts its way at rank b+1 and travels right. In the reduce-scatter each rank adds its own share
-as the block comes by, so that after p-1 steps block b arrives complete at rank b. In the all-gather it goes round
-once more and each rank keeps a copy. One after the other they are an all-reduce.
+Block b of the data starts at rank b+1 and travels right. In the reduce-scatter each rank adds its own share to the
+block that passes, so after p-1 steps block b arrives complete at rank b. In the all-gather each block goes round once
+more, and each rank keeps a copy. One after the other, the two are an all-reduce.
 """
 
 from __future__ import annotations

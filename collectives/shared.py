@@ -1,7 +1,7 @@
-"""All-reduce and barrier for ranks of one node, through memory that they share instead of messages.
+"""All-reduce and barrier for ranks of one node, through shared memory instead of messages.
 
-A message between two processes is copied by one of them, or by both; memory that both see need not be. All ranks
-reduce in rank order, so these take any op, and every rank gets the same bits.
+One of two processes, or both, must copy a message between them; shared memory needs no copy. All ranks reduce in rank
+order, so these functions take any op, and every rank gets the same bits.
 """
 
 from __future__ import annotations
@@ -99,8 +99,9 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
         ranks.run(lambda comm: staged_allreduce(comm, np.array([comm.rank + 1])), 3, network="nvlink").results
         # [array([6]), array([6]), array([6])]
 
-    Piece by piece, each rank copies its x into memory shared by all, and reduces what all have put there: all of a
-    small piece, or with more than two ranks its own block of a large one, of which it then copies the others'.
+    Piece by piece, each rank copies its x into shared memory and reduces the pieces of all ranks. It reduces all of a
+    small piece. With more than two ranks and a large piece, it reduces only its own block, and copies the blocks of the
+    others.
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    a sync for each piece, two where blocks are reduced; (p-1) n (G + gamma) where all is reduced, else
@@ -142,9 +143,9 @@ def _in_pieces(stage: StagingBuffer, flat: Array, whole: Array, op: Op) -> None:
 
 
 def prepared(comm: Any, door: Any, x: Any, op: Any) -> PreparedCall | None:
-    """Return what does door(comm, x, op, out=out) as call(x, out), if that was prepared for such an x.
+    """Return call(x, out), which does the same as door(comm, x, op, out=out), if that was prepared for such an x.
 
-    All that could be wrong, but for `out`, was found right then.
+    Its arguments were checked when it was prepared, except for `out`.
     """
     if type(x) is not np.ndarray or type(op) is not np.ufunc:
         return None
@@ -207,7 +208,7 @@ def _sync(comm: Any) -> Callable[[], None]:
 
 @algorithm("barrier", prepare=_sync, one_node=True)
 def flag_barrier(comm: Any) -> None:
-    """Wait until all ranks of `comm`, which are on one node, have entered: each raises a flag and looks at all others.
+    """Wait until all ranks of `comm`, which are on one node, have entered: each raises a flag and reads all others.
 
         ranks.run(flag_barrier, 3, network="nvlink").sends  # [2, 2, 2]
 

@@ -1,4 +1,4 @@
-"""Arguments of attention, checked: who got what, what was expected, and what to do about it."""
+"""Arguments of attention, checked. Each error says who, got, expected, and the remedy."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""A transformer block, forward and backward, that runs unchanged under every strategy of sharing it out.
+"""A transformer block, forward and backward, that runs unchanged under every parallel strategy.
 
     x -> norm -> enter, w_qkv, attention, w_out, leave -> + x -> norm -> enter, w_up, gelu, w_down, leave -> +
 
-Between the second `enter` and `leave` there may be experts, beside these matrices or in their place.
+Between the second `enter` and `leave`, experts may work beside these matrices or in their place.
 
-`parameters.py` has the names, `strategies.py` what a strategy is. The backward has two halves. The input half returns
-the gradient of x, for which another rank may be waiting. The weight half, the four products with the gradients of the
-matrices, may run at any time later.
+`parameters.py` has the names, and `strategies.py` defines a strategy. The backward has two halves. The input half
+returns the gradient of x, for which another rank may be waiting. The weight half is the four products with the
+gradients of the matrices, and may run at any later time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def keep_all(place: int, y: Array) -> Array:
 
 
 class Selected(NamedTuple):
-    """What a block keeps under selective recomputation: all that takes a matrix product or a message to make again.
+    """What a block keeps under selective recomputation: all that needs a matrix product or a message.
 
     norm1, norm2: Each token with mean 0 and variance 1. attention: What attention needs, and its output. mlp: What goes
     into GELU, of the MLP and of experts.
@@ -176,7 +176,7 @@ def block(
 
 
 def block_again(strategy: Strategy, parameters: Parameters, saved: Selected) -> Any:
-    """Return what `block` keeps, from what it keeps if selective: both norms and GELU once more, no matrix product."""
+    """Return what `block` keeps, from what it keeps if selective: norms and GELU again, no matrix product."""
     kept = []
     for name, norm in (("norm1", saved.norm1), ("norm2", saved.norm2)):
         normal = layer_norm_again(norm, parameters[f"{name}_gain"], parameters[f"{name}_bias"])

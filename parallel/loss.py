@@ -20,8 +20,8 @@ def mean_token_loss(comm: Any, logits: Array, labels: Array, *, ignored: int = -
             return round(mean_token_loss(comm, np.zeros((1, n, 8)), np.zeros((1, n), int))[0], 4)
         ranks.run(program, 2).results  # [2.0794, 2.0794]
 
-    It is the sum over all tokens divided by their number: a mean of the ranks' means would weigh the tokens of short
-    shards more. comm: None if this rank has all tokens. ignored: tokens with this label do not count.
+    It is the sum over all tokens divided by their number. A mean of the ranks' means would give more weight to tokens
+    of short shards. comm: None if this rank has all tokens. ignored: tokens with this label do not count.
 
     Shape:   logits (batch, tokens, classes), labels (batch, tokens) of integers -> float, (batch, tokens, classes).
     Cost:    two all-reduces of one number.

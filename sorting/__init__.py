@@ -1,4 +1,4 @@
-"""Sorting networks as data, proved; the bitonic one as fast as NumPy allows; and sorts spread over ranks.
+"""Sorting networks as data, with proofs; the bitonic one as fast as NumPy allows; and sorts spread over ranks.
 
 from sorting import bitonic, bitonic_sort, sorts
 

@@ -1,4 +1,4 @@
-"""Sorting arrays by the bitonic network, all comparators of a stage at once; nothing in here calls np.sort."""
+"""Sort arrays by the bitonic network, all comparators of a stage at once; nothing here calls np.sort."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the distributed sorts share: agreeing on what the ranks brought, moving parts of blocks, merging runs."""
+"""Parts of all distributed sorts: agreeing on the ranks' arguments, moving parts of blocks, merging runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TEXT = 55  # bytes in which a rank describes its x, beside the number of its el
 
 
 def agreed(who: str, comm: Any, x: Any, spare: int = 0) -> tuple[list[int], bool, Array]:
-    """Return how many elements each rank brings, whether the ranks sort integer keys, and a copy of x as such or as is.
+    """Return how many elements each rank brings, whether ranks sort integer keys, and a copy of x as keys or unchanged.
 
     `spare` more elements of memory, not touched yet, are before and behind the copy in the array that is returned.
     Floats are sorted as they are if no rank has NaN or -0.0, since making keys and values again takes a tenth of the

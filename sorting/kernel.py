@@ -1,12 +1,12 @@
 """The bitonic network on arrays of integers: whole rows of a matrix are compared and exchanged at once.
 
-A stage of the network compares elements that lie `run` apart. In memory these are two rows, if a row of the matrix
-holds elements that the stage does not compare with each other: then it is one np.minimum and one np.maximum over long
-contiguous rows, from one buffer into another. A tile of 2^(a+b) elements has two such layouts, each the transpose of
-the other: one for distances from 2^a up, one for those below.
+A stage of the network compares elements that lie `run` apart. If a row of the matrix holds only elements that the stage
+does not compare with each other, these are two rows in memory. The stage is then one np.minimum and one np.maximum over
+long contiguous rows, from one buffer into another. A tile of 2^(a+b) elements has two such layouts, each the transpose
+of the other: one for distances from 2^a up, one for those below.
 
-All blocks are sorted upwards. Where the network wants one downwards, it is stored as its complement, ~x, which
-reverses the order of integers. Longer arrays are sorted in tiles that fit the cache, then merged in slabs that do.
+All blocks are sorted upwards. A block that the network wants downwards is stored as its complement, ~x, which reverses
+the order of integers. Longer arrays are sorted in tiles that fit the cache, then merged in slabs that fit it too.
 """
 
 from __future__ import annotations

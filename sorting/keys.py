@@ -1,7 +1,7 @@
-"""Integers in the order of NumPy's real values: what compares them compares the values, NaN and NaT last.
+"""Integers in the order of NumPy's real values: comparing them compares the values, with NaN and NaT last.
 
-np.minimum and np.maximum on floats would spread NaN and may lose the sign of a zero. Integers have neither trouble,
-and their complement ~x reverses their order, which no operation on floats with NaN does.
+np.minimum and np.maximum on floats would spread NaN and may lose the sign of a zero. Integers have neither problem.
+Their complement ~x reverses their order; no operation on floats with NaN does that.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def to_keys(x: Array) -> Array:
 
     to_keys(np.array([0.0, -1.0, np.nan, np.inf])).argsort()  # array([1, 0, 3, 2])
 
-    It is one to one, so `from_keys` gives every bit back. Not for extended floats.
+    The mapping is one to one, so `from_keys` restores every bit. It does not take extended floats.
     """
     return keys_in_place(np.array(x, x.dtype.newbyteorder("="), order="C", subok=False))
 

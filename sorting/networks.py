@@ -1,9 +1,9 @@
 """Sorting networks as data: stages of comparators, from generators that take any number of wires.
 
-A comparator (i, j) with i < j puts the smaller of the values on wires i and j on wire i, the larger on wire j. Those
-of one stage touch different wires, so that they can all work at once. All comparators point the same way: a network
-for n wires is one for more wires without the comparators that touch wires from n on, since what is larger than
-everything and lies there would never move.
+A comparator (i, j) with i < j puts the smaller of the values on wires i and j on wire i, and the larger on wire j. The
+comparators of one stage touch different wires, so they can all work at once. All comparators point the same way. So a
+network for n wires is a network for more wires without the comparators that touch wires from n on: values larger than
+all others on those wires would never move.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ def partition_sort(comm: Any, x: Array) -> Array:
         ranks.run(lambda comm: partition_sort(comm, np.array([3 - comm.rank, 9])), 3).results
         # [array([1, 2]), array([3, 9]), array([9, 9])]
 
-    No run is ever merged: a partition is cheaper than a sort of half the elements and a merge. What comes is put where
-    what went was, since order does not matter before the sort. Samples only guess where to cut, so at the end the few
-    elements beyond a block's ends move to their ranks.
+    No run is ever merged, because a partition is cheaper than a sort of half the elements and a merge. Received
+    elements take the places of sent ones, because order does not matter before the sort. Samples only guess where to
+    cut, so at the end the few elements beyond a block's ends move to their ranks.
 
     Shape:   x (n,) -> (n,), any n on each rank, 0 too; block r of the global order, as long as rank r's x, which is
              kept. Any real dtype, dates and time spans, NaN and NaT last.

@@ -1,4 +1,4 @@
-"""The bitonic network as it is written first: the lower rungs of the ladder that the experiment climbs."""
+"""The bitonic network as one writes it first: the lower rungs of the ladder that the experiment climbs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Does a network of comparators sort? Answered for all inputs at once, by the 0-1 principle.
 
-A network that sorts all 2^n inputs of zeros and ones sorts everything (Knuth, The Art of Computer Programming 3,
-5.3.4, theorem Z). All of them go through together, one bit each: a wire is an array of 2^n bits, a comparator one
+A network that sorts all 2^n inputs of zeros and ones sorts everything (Knuth, The Art of Computer Programming 3, 5.3.4,
+theorem Z). All these inputs go through together, one bit each: a wire is an array of 2^n bits, and a comparator is one
 AND and one OR of two wires.
 """
 

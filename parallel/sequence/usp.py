@@ -1,7 +1,7 @@
 """Unified sequence parallelism: Ulysses inside groups of neighbours, ring attention between the groups.
 
-Ranks form a grid. Ulysses, whose all-to-alls want fast links and whose ranks are limited by the heads, runs inside a
-row; after it each rank has its heads of the row's tokens, and rings along the columns attend to the rest.
+Ranks form a grid. Ulysses runs inside a row, because its all-to-alls need fast links and the heads limit its ranks.
+After it, each rank has its heads of the row's tokens, and rings along the columns attend to the rest.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def usp_grid(comm: Any, ulysses: int) -> Grid:
 
         ranks.run(lambda comm: usp_grid(comm, 2).column.size, 6).results  # [3, 3, 3, 3, 3, 3]
 
-    Make it once: splitting a communicator is collective, and dear on real MPI.
+    Make the grid once: splitting a communicator is collective, and expensive on real MPI.
 
     Raises:  ValueError unless `ulysses` divides the number of ranks.
     """
@@ -49,7 +49,7 @@ def usp_grid(comm: Any, ulysses: int) -> Grid:
 
 
 def unshard_grid(shards: Sequence[Array], ulysses: int, layout: str = "plain", axis: int = 1) -> Array:
-    """Return the sequence whose shards on a grid with rows of `ulysses`, in rank order, are given."""
+    """Return the sequence, given its shards on a grid with rows of `ulysses` ranks, in rank order."""
     rows = [np.concatenate(shards[i : i + ulysses], axis) for i in range(0, len(shards), ulysses)]
     return unshard(rows, layout, axis)
 

@@ -1,1 +1,1 @@
-"""Matrices of which each rank holds a part, as Megatron cuts them. It knows their sums, and not how attention works."""
+"""Matrices that are split over ranks, as Megatron splits them. It knows their sums, and not how attention works."""

@@ -2,7 +2,7 @@
 
     tokens -> embed -> leave (sum over ranks) -> blocks -> enter -> @ table.T -> vocabulary_loss
 
-Each rank has some rows of the table, and so the logits of these tokens only. No rank ever has them all.
+Each rank has some rows of the table, and so it has the logits of these tokens only. No rank ever has all logits.
 
 Source: Shoeybi et al., arXiv 1909.08053.
 """
