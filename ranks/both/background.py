@@ -1,8 +1,8 @@
-"""Operations in the background: a function of a communicator, started now and waited for later, in both worlds.
+"""Operations in the background: a function of a communicator, started now and waited for later, simulated or real.
 
-The function runs unchanged in a greenlet of its own, on a communicator whose blocking calls post their messages and
-go back to the rank until these are complete. The rank's own greenlet makes all real calls, and makes progress for all
-that it has started in `start`, `Wait` and `Test`, so that ranks may wait in different orders.
+The function runs unchanged in a greenlet of its own. Blocking calls of its communicator post their messages, and return
+control to the rank until the messages are complete. The rank's own greenlet makes all real calls. It makes progress for
+everything that it has started in `start`, `Wait` and `Test`, so ranks may wait in different orders.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def start(operation: Callable[..., Any], comm: Any, *args: Any, **kwargs: Any) -
 
 
 def unfinished(rank: greenlet | None) -> list[Started]:
-    """Return what a rank has started and never completed with Wait or Test."""
+    """Return the operations that a rank has started and never completed with Wait or Test."""
     return [] if rank is None or not _STARTED else _STARTED.get(rank, [])
 
 

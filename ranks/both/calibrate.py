@@ -1,4 +1,4 @@
-"""What the messages of a communicator cost, measured: the network model of the MPI underneath."""
+"""The cost of a communicator's messages, measured: the network model of the MPI underneath."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def calibrate(comm: Any, repeats: int = 25) -> MeasuredNetwork:
         network = ranks.calibrate(mpi4py.MPI.COMM_WORLD)
         network.inter.transfer_ps(1_000_000)  # picoseconds of 1 MB, beyond those of an empty message
 
-    Messages: all ranks pass 0 B to 16 MiB on to the right at once, as they do in a ring; o is part of alpha.
-    Reduction: np.add of float32 of these sizes. Both as whole arrays and as parts of larger ones. Memory: pieces up to
-    1 MiB of arrays up to 16 MiB, where all ranks share memory.
-    The least of `repeats` rounds counts, in each of which all is timed, or of as many as there is time for in three
-    seconds, one at least: others may use the processors meanwhile, and a hypervisor may migrate a virtual machine
-    between cores that share a cache and cores that do not, several times a second. What is slow by such chance must
-    not be only the messages, or only the memory. Takes a second or two on one idle node.
+    Messages: all ranks pass 0 B to 16 MiB to the right at once, as in a ring; o is part of alpha. Reduction: np.add of
+    float32 arrays of these sizes. Both are measured on whole arrays and on parts of larger ones. Memory: pieces up to 1
+    MiB of arrays up to 16 MiB, if all ranks share memory. The result is the least of `repeats` rounds, each of which
+    times everything. After three seconds no further round begins, but there is always one. One round is not enough:
+    other programs may use the processors meanwhile, and a hypervisor may migrate a virtual machine between cores that
+    share a cache and cores that do not, several times a second. Such a slow phase must not hit only the messages, or
+    only the memory. Calibrating takes a second or two on one idle node.
     Raises:  ValueError if comm has one rank, or repeats is below 1.
     """
     if comm.size < 2 or repeats < 1:

@@ -1,9 +1,9 @@
-"""Memory that the ranks of one node share: each reads and writes the arrays of all, with `sync` in between.
+"""Memory that the ranks of one node share: each rank reads and writes the arrays of all, with `sync` in between.
 
-On real MPI the arrays lie in one anonymous file of memory that all processes map; it lives until the last array
-is gone, so that none can outlive its memory. `sync` is a flag for each rank in that memory, where stores become
-visible in the order in which they are made (x86); on other processors it is MPI's barrier, which orders them.
-On simulated ranks the arrays are plain memory, and a flag is a message of 0 bytes.
+On real MPI the arrays are in one anonymous file in memory that all processes map. The file lives until the last array
+is gone, so no array can outlive its memory. `sync` is a flag for each rank in that memory on processors where all see
+stores in the order in which they are made (x86); on other processors it is MPI's barrier, which orders them. On
+simulated ranks the arrays are plain memory, and a flag is a message of 0 bytes.
 """
 
 from __future__ import annotations

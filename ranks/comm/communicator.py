@@ -1,4 +1,4 @@
-"""Comm: making communicators out of communicators, and what a rank asks of its own."""
+"""Comm: makes communicators from communicators, and tells a rank about its own."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Comm(PointToPoint):
         return self._divided("Create", color, max(group.rank, 0), {"group": group.members})
 
     def Free(self) -> None:
-        """Let go of the communicator; using it afterwards is an error."""
+        """Release the communicator; using it afterwards is an error."""
         self._check_usable()
         self._freed = True
         self._to, self._from = {}, {}

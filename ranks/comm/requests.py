@@ -107,7 +107,7 @@ class Request:
         operation.complete(state.now)
 
     def Free(self) -> None:
-        """Let go of the request: it may still complete, but nobody can wait for it."""
+        """Release the request: it may still complete, but nobody can wait for it."""
         operation = self._active()
         if operation is None:
             raise self._null_error()
@@ -278,7 +278,7 @@ class Prequest(Request):
             request.Start()
 
     def Free(self) -> None:
-        """Let go of the request for good."""
+        """Release the request for good."""
         if self._comm is not None:
             self._comm._check_caller("a persistent request")
         if self._freed:

@@ -1,4 +1,4 @@
-"""How a program touches virtual time: read it, let it pass, charge a reduction; real MPI needs none."""
+"""Virtual time for programs: read it, let it pass, charge a reduction; real MPI needs none of this."""
 
 from __future__ import annotations
 

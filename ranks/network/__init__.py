@@ -1,1 +1,1 @@
-"""What messages cost on which network. It knows no rank that runs and no message that is sent."""
+"""The cost of messages on each network. It knows no rank that runs and no message that is sent."""

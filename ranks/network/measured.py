@@ -1,7 +1,7 @@
-"""A network that was measured: times kept as tables, between whose sizes lie straight lines.
+"""A measured network: times are kept as tables, with straight lines between their sizes.
 
-A single line alpha + n*beta is wrong by a factor of two or three between caches and memory, and where an MPI changes
-its protocol.
+A single line alpha + n*beta is wrong by a factor of two or three between caches and memory, and at sizes where an MPI
+library changes its protocol.
 """
 
 from __future__ import annotations

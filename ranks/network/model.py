@@ -1,9 +1,9 @@
 """What a message costs: LogGP-lite in integer picoseconds, and presets with published numbers.
 
-A message of n bytes costs its sender `overhead` o of CPU, waits for the sender's out-port, fills it for n*G,
-travels for L, fills the receiver's in-port for n*G (both ports overlap but for L), and costs the receiver
-another o: alone on its way it takes alpha + n*beta with alpha = L + 2o and beta = G. Ports serve first come
-first served. The handshake of a rendezvous is not charged: it starts when both sides are ready.
+A message of n bytes costs its sender `overhead` o of CPU time, waits for the sender's out-port, and fills it for n*G.
+It travels for L and fills the receiver's in-port for n*G; the two ports overlap, except for L. Then it costs the
+receiver another o. A message that is alone takes alpha + n*beta, with alpha = L + 2o and beta = G. Ports serve messages
+in the order in which they come. The handshake of a rendezvous costs nothing: it starts when both sides are ready.
 
 Source: Alexandrov, Ionescu, Schauser, Scheiman, LogGP, SPAA 1995 (o, L, G; the gap g is left out).
 """

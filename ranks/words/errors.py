@@ -1,4 +1,4 @@
-"""What can go wrong, each with who did it, what came, what was expected and how to mend it."""
+"""All errors; each says who, got, expected, and the remedy."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _number(other: object) -> object:
 
 
 class ProgramWarning(UserWarning):
-    """What MPI lets a program do, and is yet likely a mistake: `ranks.run` raises for it, `mpi.run` warns."""
+    """MPI allows this, but it is probably a mistake: `ranks.run` raises for it, `mpi.run` warns."""
 
 
 class RanksError(MPIError):
@@ -175,13 +175,13 @@ class AbortError(RanksError):
 
 
 class RankExitError(RanksError):
-    """A rank ended its program by an exit that is no success; `code` is the argument of sys.exit."""
+    """A rank ended its program with an exit code that means failure; `code` is the argument of sys.exit."""
 
     code: object = None
 
 
 class SharedStateError(RanksError):
-    """A rank changed what all ranks share, because they live in one process, while other ranks could run."""
+    """A rank changed state that all ranks share, because they live in one process, while other ranks could run."""
 
 
 class CollectiveMismatchError(RanksError):
