@@ -246,16 +246,16 @@ def page(kept: Kept, version: str) -> str:
     return f"""# mpi4py's own tests
 
 `make conformance` fetches the source of mpi4py with pip, runs its tests on simulated ranks and on MPICH, and writes
-this page. Each cell tells how many of the tests that pass on MPICH pass here; with a star, how many of all that are not
-skipped here, because MPICH has not run them; with dots, of those files that were run. The tests were those of mpi4py
-{version}.
+this page. Each cell shows how many of the tests that pass on MPICH pass here. A star: MPICH has not run them, so the
+cell counts all tests that are not skipped here. Dots: the cell counts only the files that were run. The tests are those
+of mpi4py {version}.
 
 | tests about | {" | ".join(f"{size} rank{'s' * (size > 1)}" for size in SIZES)} |
 |---|{"---:|" * len(SIZES)}
 {chr(10).join([*rows, total])}
 
 Files, new processes, sessions and partitioned sends are [left out](../mpi/left_out.py): {kept.n_skipped(names)} tests
-that pass on MPICH are skipped here, and are not counted. These fail here, and do not on MPICH:
+that pass on MPICH are skipped here and not counted. These tests fail here, but not on MPICH:
 
 {chr(10).join(lines) or "none"}
 """

@@ -111,8 +111,8 @@ def deadlock(scene: Scene, program: str, passes: Callable[[str], bool] | None) -
     if tried:
         times = "once" if len(tried) == 1 else f"{len(tried)} times"
         error.add_note(
-            f"to explain it, the program was run again {times}, with buffering {' and '.join(tried)}; what it printed "
-            "was dropped, all else that it does was done again"
+            f"to explain it, the program was run again {times}, with buffering {' and '.join(tried)}; its output "
+            "was dropped, its other effects happened again"
         )
     return error
 
