@@ -56,8 +56,8 @@ def error(network: str, plan: Plan) -> float:
 
 @pytest.mark.parametrize(("network", "plan"), CASES, ids=str)
 def test_a_prediction_is_near_what_is_played(network: str, plan: Plan) -> None:
-    # Slow links let messages of several kinds meet at a port; the largest error known is 4.4 %.
-    assert abs(error(network, plan)) <= 0.1
+    # Three ranks that share four heads wait for each other inside of a layer; all others are within 2.1 %.
+    assert abs(error(network, plan)) <= (0.06 if plan.tp == 3 else 0.025)
 
 
 def test_the_median_error_is_below_one_percent() -> None:
