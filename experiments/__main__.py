@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+import experiments.lab.endings  # noqa: F401  # first, so that Ctrl-C during later imports is one line too
 
 import sys
 from collections.abc import Sequence

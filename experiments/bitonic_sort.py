@@ -9,7 +9,7 @@ samples, after which every element moves once.
 
 from __future__ import annotations
 
-import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+import experiments.lab.endings  # noqa: F401  # first, so that Ctrl-C during later imports is one line too
 
 import argparse
 import gc
@@ -79,7 +79,7 @@ SORTS: dict[str, Sort] = {
     "partition_sort": partition_sort,
 }
 DRAWN = np.array([5, 2, 7, 1, 8, 3, 6, 4])  # a value for each wire
-PAIRS_AT = 14  # lg of how many numbers pure Python sorts: a fraction of a second
+PAIRS_AT = 14  # pure Python sorts 2^14 numbers, in a fraction of a second
 HEADER = [Column("ranks"), Column("sort", names=True), *pair("most sends"), *pair("time", units.nice_time, "ps")]
 AGREE_BYTES = 64  # what a rank tells the others about its block
 

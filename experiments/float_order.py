@@ -10,7 +10,7 @@ along, and compares the results with exact sums. It also checks which ranks and 
 
 from __future__ import annotations
 
-import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+import experiments.lab.endings  # noqa: F401  # first, so that Ctrl-C during later imports is one line too
 
 import argparse
 import math
@@ -44,7 +44,7 @@ EXAMPLES = {
 }
 N = 1024  # elements on each rank
 TURNS = 5  # runs that are compared bit by bit
-JITTER_PS = 20_000_000  # up to so much later comes a message in them, which is more than one takes
+JITTER_PS = 20_000_000  # messages are delayed by up to this, which is longer than a message takes
 U = float(np.finfo(np.float32).eps) / 2
 ALGORITHMS: dict[str, Callable[..., Any]] = {
     name: row.function for name, row in CATALOGUE["allreduce"].items() if not row.one_node

@@ -7,7 +7,7 @@ The mended program is explored: it holds under every schedule and every way of b
 
 from __future__ import annotations
 
-import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+import experiments.lab.endings  # noqa: F401  # first, so that Ctrl-C during later imports is one line too
 
 import argparse
 import sys

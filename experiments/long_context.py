@@ -9,7 +9,7 @@ then the script runs the longest sequence that the curve allows.
 
 from __future__ import annotations
 
-import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+import experiments.lab.endings  # noqa: F401  # first, so that Ctrl-C during later imports is one line too
 
 import argparse
 import os
@@ -79,7 +79,7 @@ def peak_bytes(comm: Any, name: str, n: int) -> int:
     if shared or comm.rank == 0:
         p = comm.size if shared else 1
         attention, rng = make(comm), np.random.default_rng(comm.rank)
-        # Once before it counts: what is loaded or kept at the first call belongs to no sequence.
+        # Run once without measuring: what is loaded or kept at the first call belongs to no sequence.
         attend(attention, [np.zeros((1, 2, HEADS, HEAD_DIM), np.float32)] * 4)
         tracemalloc.start()
         arrays = [rng.standard_normal((1, n // p, HEADS, HEAD_DIM), np.float32) for _ in range(4)]

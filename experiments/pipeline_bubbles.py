@@ -11,7 +11,7 @@ clock, and compares it with its formula.
 
 from __future__ import annotations
 
-import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+import experiments.lab.endings  # noqa: F401  # first, so that Ctrl-C during later imports is one line too
 
 import argparse
 import sys
@@ -53,7 +53,7 @@ Expected idle time of rank 0 between its first and its last pass, B = I + W:
 """
 DRAWN_RANKS = 8  # up to so many are drawn as text
 MOST_STATES = 20_000  # when a search gives up
-PASS_S, PASS_BYTES = 2e-4, 2_000  # what a pass takes of this machine, in all tables together
+PASS_S, PASS_BYTES = 2e-4, 2_000  # CPU time and memory of a pass, in all tables together
 
 
 @dataclass(frozen=True)

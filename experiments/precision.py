@@ -8,7 +8,7 @@ is lost if the parameter stays what it was.
 
 from __future__ import annotations
 
-import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+import experiments.lab.endings  # noqa: F401  # first, so that Ctrl-C during later imports is one line too
 
 import argparse
 import sys
@@ -53,8 +53,8 @@ EXAMPLES = {
 }
 BITS = {BFLOAT16: 8, FLOAT16: 11}  # of the significand
 LEAST = {"bfloat16": -134, "float16": -25}  # the exponent below which a number rounds to 0
-# Of the size of rounded numbers, in units of 2**-bits: an error is spread evenly over 2**-bits up and down, in numbers
-# from 1 to 2 that are spread as their logarithms are: sqrt(1/3 * ln 2 / 1.5).
+# Rounding error over the size of the numbers, both as root mean squares, in units of 2**-bits. The error is uniform
+# within 2**-bits up and down, and numbers from 1 to 2 have uniform logarithms: sqrt(1/3 * ln 2 / 1.5).
 ONE_ROUNDING = 0.392
 SIZES = GPTSizes(context=32, hidden=32, heads=4, kv_heads=4, ffn=128, layers=2)
 BATCH, STEP_S = 8, 0.03

@@ -9,7 +9,7 @@ link that is f times as slow makes a ring of large messages f times as slow, and
 
 from __future__ import annotations
 
-import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+import experiments.lab.endings  # noqa: F401  # first, so that Ctrl-C during later imports is one line too
 
 import argparse
 import sys

@@ -10,7 +10,7 @@ prediction stands beside a measurement.
 
 from __future__ import annotations
 
-import experiments.lab.endings  # noqa: F401  # first, since it is for what follows, too
+import experiments.lab.endings  # noqa: F401  # first, so that Ctrl-C during later imports is one line too
 
 import argparse
 import sys
@@ -58,7 +58,7 @@ EXAMPLES = {
     "--local --ranks 4": "copies that agree once in many steps, across links of all networks",
     "--published": "plans of papers, and the part of the peak that they reached",
 }
-PLAYED_RANKS, PLAYED_NUMBERS = 16, 10**6  # up to so many ranks and parameters predictions are played
+PLAYED_RANKS, PLAYED_NUMBERS = 16, 10**6  # predictions are played up to so many ranks and parameters
 NETWORKS, ROUNDS = ("dgx-h100", "infiniband", "ethernet"), (1, 4, 16)
 PLAY_S, SEARCH_S = 0.4, 60.0
 ALLOWED = 0.05  # error of the median prediction

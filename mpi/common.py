@@ -90,7 +90,7 @@ class Shared(Named):
 class PerRank(Named):
     """Stands behind COMM_WORLD and COMM_SELF: what it has is that of the rank that asks."""
 
-    remote = topology = None  # known outside of a run too, where modules make handles of them
+    remote = topology = None  # also known outside of a run, where modules make handles from them
 
     def __init__(self, which: str) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from mpi.handles import Handle, Named, constant
 from mpi.process import process
 from mpi.simulated import whole
 
-# As many as mpi4py lets a program have at a time, of each kind of object.
+# mpi4py lets a program have so many at a time, of each kind of object.
 MOST = 32
 
 

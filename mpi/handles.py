@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from mpi.errors import ERR_ARG, wrong
 
-# Handles that are constants of MPI, by their names; and the objects behind handles that were asked for their number.
+# Handles that are constants of MPI, by their names; and objects whose handle's number a program has read.
 CONSTANTS: dict[str, Any] = {}
 _numbers = count(1)
 _live: WeakValueDictionary[int, Any] = WeakValueDictionary()

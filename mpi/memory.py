@@ -127,7 +127,7 @@ class _Tensor(ctypes.Structure):
 
 
 _KINDS = {0: "i", 1: "u", 2: "f", 5: "c", 6: "b"}
-# Where the tensor lies in what a capsule holds, by the capsule's name; one with a version has flags before it.
+# Offset of the tensor in a capsule's contents, by the capsule's name; a versioned one has flags before it.
 _OFFSETS = {b"dltensor": 0, b"dltensor_versioned": 32}
 _FLAGS, _READ_ONLY = 24, 1
 _CPU = 1

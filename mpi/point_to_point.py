@@ -19,8 +19,8 @@ from mpi.status import Status
 from ranks.comm.sending import BUFFERED, STANDARD, SYNCHRONOUS
 from ranks.words.errors import InvalidBufferError, InvalidTagError
 
-# What the ranks refuse as it is: an array that is not in one piece, or of another dtype, or a number that is no int. It
-# is then read as mpi4py does, which takes it, or raises an error of mpi4py's class.
+# Raised by arguments that `ranks` refuses: an array that is not contiguous or has another dtype, or a number that is no
+# int. They are then read as mpi4py reads them, which accepts them or raises an error of mpi4py's class.
 UNUSUAL = (InvalidBufferError, InvalidTagError)
 
 
@@ -149,7 +149,7 @@ class PointToPoint(CommBase):
     def _persistent_send(self, buf: Any, dest: Any, tag: Any, mode: int) -> Prequest:
         dest, tag = numbers(dest, tag)
         c = self._c
-        message(buf, writable=False, rank=dest)  # what is wrong with it is told here, not at the first Start
+        message(buf, writable=False, rank=dest)  # so that errors are raised here, not at the first Start
         return Prequest._to_post(c, lambda: c._post(message(buf, writable=False, rank=dest), dest, tag, mode))
 
     def Recv_init(self, buf: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG) -> Prequest:

@@ -75,7 +75,7 @@ def written(run: Callable[[], int], prog: str) -> int:
         reason = error.strerror
     with suppress(OSError):
         print(f"{prog}: cannot write the output: {reason}", file=sys.stderr, flush=True)
-    # Python writes at its end what is left, and would complain about that again.
+    # At its end Python writes what is left, and would report the same error again.
     nothing = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nothing, stream.fileno())

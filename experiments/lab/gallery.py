@@ -12,7 +12,7 @@ from typing import Any
 import ranks
 
 Program = Callable[[Any], Any]
-# A line of a program that ends in such a comment is to blame, or is where somebody waits because of it.
+# A line of a program that ends in such a comment is the culprit, or a rank waits there because of the culprit.
 _MARK = re.compile(r"  # here$", re.MULTILINE)
 
 

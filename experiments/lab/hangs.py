@@ -178,7 +178,7 @@ def _(comm: Any) -> str:
 @case(
     3, ranks.LivelockError, [0],
     story="Rank 0 looks for results now and then, and would do other work between.",
-    why="It polls for tag 7 while results have tag 1, so Iprobe says no for ever. No rank is blocked, and still "
+    why="It polls for tag 7 while results have tag 1, so Iprobe returns False for ever. No rank is blocked, and still "
     "nothing can happen any more: a livelock.",
     says=("rank 0 polls for something that can no longer come",),
 )  # fmt: skip

@@ -18,8 +18,8 @@ RANK_BYTES = 20_000  # a simulated rank: its greenlet, and the messages of a bar
 MESSAGE_BYTES = 4_000  # a message of up to 1 KiB that waits to be received
 EVENT_BYTES = 1_000  # a message in a trace, with its line in a file
 MESSAGE_S = 1e-5  # a simulated message, with what its two ranks do about it
-# An MPI process starts for half a second. A script makes up to 6,000 steps together, and where there are more processes
-# than cores each step waits until the others have had their turns, of a millisecond each.
+# An MPI process takes half a second to start. A script makes up to 6,000 steps in all. With more processes than cores,
+# each step waits until the other processes have had their turns, of a millisecond each.
 PROCESS_S = 0.5 + 6_000 * 1e-3
 FREE_SHARE = 0.8  # of the memory that is free
 LONGEST_S = 3600.0

@@ -13,7 +13,7 @@ from ranks import real
 
 REPEATS = 7  # timed calls on real MPI, of which the median counts
 
-# A message takes 1 and all else nothing: time on this network is the longest chain of messages.
+# A message takes 1 and everything else 0, so time on this network is the longest chain of messages.
 _ROUNDS = ranks.Network(name="rounds", inter=ranks.Link(1, 0), ports=False, eager_limit=2**62)
 
 Program = Callable[[Any], Any]

@@ -15,7 +15,7 @@ from mpi.launch.programs import Program, UsageError, line, module, script
 from ranks.observers.faults import Fault
 from ranks.real.capacity import available_memory
 
-# What a rank takes that does little: its stack, its modules, its streams. Measured: 70 kB.
+# Memory of a rank that does little: its stack, its modules, its streams. Measured: 70 kB.
 RANK_BYTES = 70_000
 MAX_RUNS = 10_000
 _FAULTS = ("Crash", "Delay", "Drop", "Duplicate", "Partition", "SlowLink", "Straggler")

@@ -91,7 +91,7 @@ class Writer(io.TextIOWrapper):
     def finish(self) -> None:
         """Pass on all that the rank has written."""
         if not self.lines.closed:
-            with suppress(ValueError):  # the program has detached what it writes to, to write by itself
+            with suppress(ValueError):  # the program has detached its stream, to write by itself
                 self.flush()
             self.lines.finish()
 

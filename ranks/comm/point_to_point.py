@@ -94,7 +94,7 @@ class PointToPoint(Transfers):
         """Return a persistent request that receives into `buf` at each Start."""
         self._check_caller("a communicator")
         if not is_nobody(source):
-            incoming(self._state, buf)  # what is wrong with it is told here, not at the first Start
+            incoming(self._state, buf)  # so that errors are raised here, not at the first Start
         return Prequest(self, lambda: self._post_receive(buf, source, tag))
 
     # -- objects ---------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class PointToPoint(Transfers):
     def _persistent_send(self, buf: Any, dest: int, tag: int, mode: int) -> Prequest:
         self._check_caller("a communicator")
         if not is_nobody(dest):
-            outgoing(self._state, buf)  # what is wrong with it is told here, not at the first Start
+            outgoing(self._state, buf)  # so that errors are raised here, not at the first Start
         return Prequest(self, lambda: self._post(buf, dest, tag, mode))
 
     def _pickled(self, obj: Any) -> Flat:

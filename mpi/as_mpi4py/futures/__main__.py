@@ -29,7 +29,7 @@ def main() -> None:
     path = str(Path(sys.argv[0]).resolve())
     sys.path.insert(0, str(Path(path).parent))
     if comm.rank:
-        run(path, "__worker__")  # for its functions: it does not take itself for the main program
+        run(path, "__worker__")  # for its functions; its __name__ is not __main__
         serve(comm, 0)
         return
     workers = Workers(comm)
