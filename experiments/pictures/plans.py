@@ -39,11 +39,13 @@ def _dots(axes: Any, found: Found, memory: float) -> None:
         style = {"color": look.rank_colour(place), "marker": look.MARKERS[place % len(look.MARKERS)]}
         axes.plot(*_places(some), linestyle="none", markersize=5, alpha=0.6, label=f"pp={pp}", **style)
     axes.plot(*_places(found.front), color=look.INK, drawstyle="steps-post", linewidth=1.5)
+    middle = sum(axes.get_xlim()) / 2
     for each, below in ((found.front[0], -16), (found.front[-1], 10)):
+        side = "right" if each.memory > middle else "left"
         axes.plot([each.memory], [each.time_ps], "o", markersize=11, fillstyle="none", color=look.ACCENT)
         axes.annotate(
             str(each.plan).replace(" schedule=", "\n").replace(" microbatches=", " m="), (each.memory, each.time_ps),
-            (8, below), textcoords="offset points", fontsize="small", color=look.INK,
+            (8 if side == "left" else -8, below), textcoords="offset points", fontsize="small", color=look.INK, ha=side,
         )  # fmt: skip
     if any(each.memory > 0.5 * memory for each in shown):
         axes.axvline(memory, color=look.ACCENT, linestyle="--", linewidth=1)
