@@ -49,7 +49,7 @@ from training.planner import (
 )
 
 SHOWS = "The best plans of up to 16,384 ranks: time, bytes, memory; predicted beside played; papers' plans."
-TAKES = "40 s"
+TAKES = "1 min"
 EXAMPLES = {
     "": "a toy on 8 ranks; predictions are also played",
     "--network ethernet --plot plans.png": "slow links, and a picture of all plans",
