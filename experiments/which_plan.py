@@ -59,6 +59,7 @@ EXAMPLES = {
     "--published": "plans of papers, and the part of the peak that they reached",
 }
 PLAYED_RANKS, PLAYED_NUMBERS = 16, 10**6  # predictions are played up to so many ranks and parameters
+LEAST_MEMORY = 64 * 1024  # below it no model has room; who says 40 means GB
 NETWORKS, ROUNDS = ("dgx-h100", "infiniband", "ethernet"), (1, 4, 16)
 PLAY_S, SEARCH_S = 0.4, 60.0
 ALLOWED = 0.05  # error of the median prediction
@@ -308,6 +309,8 @@ def prepare(args: argparse.Namespace) -> tuple[Model, Device]:
     """Return the model and the device that are asked for."""
     if args.efficiency > 1:
         raise UsageError(f"--efficiency: got {args.efficiency:g}, expected up to 1; remedy: 0.7 for 70 percent")
+    if args.memory is not None and args.memory < LEAST_MEMORY:
+        raise UsageError(f"--memory: got {args.memory:,} bytes, expected 64KiB or more; remedy: a unit, such as 40GB")
     afford(args, need, ranks=1, best=1, sample=1)
     model, device = MODELS[args.model], DEVICES[args.device or ("toy" if args.model == "toy" else "h100")]
     sizes = replace(model.sizes, context=args.context or model.sizes.context)

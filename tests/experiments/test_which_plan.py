@@ -56,6 +56,12 @@ def test_too_little_memory_is_one_line(capsys):
     assert "no plan of which fits" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("memory", ["0", "40", "65535"])
+def test_memory_without_its_unit_is_one_line(memory, capsys):
+    assert which_plan.main(["x.py", *FEW, "--memory", memory]) == 2
+    assert f"got {int(memory):,} bytes, expected 64KiB or more" in capsys.readouterr().err
+
+
 def test_predictions_that_are_wrong_end_the_run(monkeypatch):
     monkeypatch.setattr(which_plan, "play_step", lambda *_: 10**9)
     with pytest.raises(AssertionError, match=r"predictions are .* off in the median, expected at most 5%"):
