@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_limits
+
+# A worker has one core, so BLAS gets one thread: here, where NumPy is imported already, and in processes to come.
+threadpool_limits(1)
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 
 def pytest_addoption(parser: Any) -> None:

@@ -15,7 +15,7 @@ from training_claims import LIMITED, OPTIMIZERS, Case, alone, claim_equals_one_r
 comm, folder = world(), sys.argv[1]
 case, one_step = Case(), Case(steps=1, dropout=0.2, label_smoothing=0.1)
 held = 0
-every = plans(comm.size)
+every = plans(comm.size)[::3]  # simulated ranks try all of them
 for plan in every:
     claim_equals_one_rank(comm, plan, one_step, alone(one_step))
     held += 1
