@@ -83,7 +83,8 @@ def imported() -> Iterator[Scripts]:
     """Give the process that has imported all scripts."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
-    options = {"stdin": subprocess.PIPE, "stderr": None, "env": environment | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}}
+    environment |= {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}  # as each script gives itself
+    options = {"stdin": subprocess.PIPE, "stderr": None, "env": environment}
     with processes.Started([sys.executable, __file__], **options) as process:
         yield Scripts(process)
 
