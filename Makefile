@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test hunt notebooks site lint types bench bench-mpi bench-costs bench-sorting bench-attention bench-training conformance
+.PHONY: demo test hunt notebooks site lint types bench bench-mpi bench-costs bench-sorting bench-attention bench-training conformance figures
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
@@ -65,6 +65,10 @@ bench-attention: $(STAMP)
 bench-training: $(STAMP)
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/training_ranks.py
+
+# All figures of time in README and docs/performance.md, measured in one session of a quiet machine; about twenty minutes.
+figures: $(STAMP)
+	$(BIN)/python benchmarks/together.py $(OPTIONS)
 
 $(STAMP): pyproject.toml
 	@echo "Making the environment $(VENV) with all libraries, once: a minute or two"

@@ -11,8 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from _report import Table, report
 
 import ranks
 from collectives import CATALOGUE, Machine
@@ -51,7 +54,6 @@ def row(operation: str, name: str, machine: Machine, n_bytes: int) -> list[str]:
     messages, n_played = sum(cost.sends), sum(played)
     path = "formula" if not n_played else "played" if n_played == messages else "symmetry"
     return [
-        f"{machine.p:,}",
         algorithm.function.__name__,
         f"{messages:,}",
         f"{n_played:,}",
@@ -63,8 +65,7 @@ def row(operation: str, name: str, machine: Machine, n_bytes: int) -> list[str]:
     ]
 
 
-HEADER = ["ranks", "algorithm", "messages", "played", "CPU s", "M/s", "path", "time is", "us"]
-WIDTHS = [9, 32, 17, 10, 7, 5, 8, 7, 14]
+HEADER = ["algorithm", "messages", "played", "CPU s", "M/s", "path", "time is", "us"]
 
 
 def main() -> int:
@@ -74,15 +75,20 @@ def main() -> int:
     options.add_argument("--network", default="dgx-h100", choices=ranks.presets, help="default: dgx-h100")
     options.add_argument("--bytes", type=int, default=1 << 20, metavar="N", help="of the whole array (default: 1 MiB)")
     options.add_argument("--operations", nargs="+", default=[*CATALOGUE], choices=CATALOGUE, metavar="NAME")
+    options.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to FILE")
     arguments = options.parse_args()
-    print("  ".join(f"{name:>{width}}" for name, width in zip(HEADER, WIDTHS, strict=True)))
+    report(tables(arguments), arguments.markdown)
+    return 0
+
+
+def tables(arguments: argparse.Namespace) -> Iterator[Table]:
+    """Yield a table for each number of ranks and each operation."""
     for p in arguments.ranks:
         machine = Machine.of(ranks.presets[arguments.network], p)
         for operation in arguments.operations:
-            for name in CATALOGUE[operation]:
-                cells = row(operation, name, machine, arguments.bytes)
-                print("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)), flush=True)
-    return 0
+            table = Table(f"{operation}: costs on {p:,} ranks of {arguments.network}", HEADER)
+            table.rows += [row(operation, name, machine, arguments.bytes) for name in CATALOGUE[operation]]
+            yield table
 
 
 if __name__ == "__main__":

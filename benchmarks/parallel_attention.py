@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, metavar="P", help="MPI processes (default: 2)")
     parser.add_argument("--seq", type=int, nargs="+", default=[4096, 8192], metavar="N", help="tokens in all")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="timed rounds (default: 5)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write machine and tables to FILE")
     options = parser.parse_args()
     if min(options.processes, options.runs, *options.seq) < 1 or any(n % (2 * options.processes) for n in options.seq):
         parser.error("expected numbers from 1 up, and tokens that twice the processes divide")
@@ -54,7 +56,7 @@ def main() -> None:
         comm = real.world()
         measured = parts(comm, options.seq, options.runs)
         if comm.rank == 0:
-            report(measured)
+            report(measured, options.markdown)
         else:
             deque(measured, maxlen=0)
         return

@@ -1,16 +1,12 @@
-"""How much faster is training on two real processes, and how much slower is a pipeline of simulated ranks?
+"""How much faster is training on two real processes, and how much slower is a pipeline of simulated ranks?"""
 
-python benchmarks/training_ranks.py     about a minute; the machine's two cores must be free
-
-float32, one BLAS thread a process. Data parallel: sequences a second of 2 processes over those of one, 8 sequences
-each, medians of 20 steps. Pipeline: CPU time of 8 simulated ranks, 8 blocks and 64 microbatches, over that of one rank.
-"""
-
+import argparse
 import os
 import statistics
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +18,12 @@ import ranks
 from ranks import real
 from training import GPTSizes, Plan, Trainer
 
+EXPLANATION = """
+how it is measured:
+  float32, one BLAS thread a process; the machine's two cores must be free; about a minute. Data parallel: sequences a
+  second of 2 processes over those of one, 8 sequences each, medians of 20 steps. Pipeline: CPU time of 8 simulated
+  ranks, 8 blocks and 64 microbatches, over that of one rank, the median of 3.
+"""
 SIZES = {"64 features": GPTSizes(), "128 features": GPTSizes(hidden=128, ffn=512)}
 STEPS = 20
 
@@ -72,13 +74,18 @@ def parts() -> Iterator[Table | str]:
 
 def main() -> None:
     """Measure, or be one of the processes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXPLANATION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write machine and tables to FILE")
+    options = parser.parse_args()
     parallel.keep_freed_memory()
     if real.under_mpi():
         times = [step_s(real.world(), sizes) for sizes in SIZES.values()]
         if real.world().rank == 0:
             print(*times)
         return
-    report(parts())
+    report(parts(), options.markdown)
 
 
 if __name__ == "__main__":
