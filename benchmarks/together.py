@@ -102,14 +102,16 @@ def main() -> None:
     parser.add_argument("--anyway", action="store_true", help="also on a machine that others use")
     options = parser.parse_args()
     if os.getloadavg()[0] > QUIET and not options.anyway:
-        parser.error(f"{os.getloadavg()[0]:.1f} processes use this machine, expected at most {QUIET}: wait, or --anyway")
+        parser.error(
+            f"{os.getloadavg()[0]:.1f} processes use this machine, expected at most {QUIET}: wait, or --anyway"
+        )
     measured: dict[str, str] = {}
     for name in options.only or SCRIPTS:
         extra = ["--openmpi", options.openmpi] if name == "real_allreduce" and options.openmpi else []
         print(f"{time.strftime('%H:%M')} {name}.py", flush=True)
         measured[name] = tables_of(name, [*SCRIPTS[name], *extra])
         write(PAGE, name, measured[name])
-    session = f"Measured on {time.strftime('%d %B %Y')} at commit {commit()}, all in one session, the machine's load below {QUIET}."
+    session = f"Measured in one session on {time.strftime('%d %B %Y')}, at commit {commit()}."
     if not options.only:
         write(PAGE, "session", session)
         write(FRONT, "figures", front(measured))
@@ -149,9 +151,10 @@ def front(measured: dict[str, str]) -> str:
     lines = ["| | |", "|---|--:|"]
     for row in ROWS:
         found = [cell(measured[script], title, first, column) for script, title, first, column in row.cells]
-        values = [1 / float(each.rstrip("x×")) if row.inverse else float(each.rstrip("x×")) for each in found if each]
+        values = [float(each.rstrip("x")) for each in found if each]
         if values:
-            lines.append(f"| {row.label} | {' / '.join(f'{value:.2f}×' for value in values)} |")
+            times = (f"{1 / value if row.inverse else value:.2f}×" for value in values)  # noqa: RUF001
+            lines.append(f"| {row.label} | {' / '.join(times)} |")
     return "\n".join(lines)
 
 
