@@ -68,6 +68,7 @@ ROWS = [
             ("real_allreduce", "All-reduce, 2 processes", "4 KiB 1 MiB", "x native of shared"),
         ],
     ),
+    Row("the same of 1 KiB, private arrays, against Open MPI", [("real_allreduce", "Open MPI", "1 KiB", "auto is")]),
     Row(
         "blockwise attention of 4,096 tokens, backward, against PyTorch: full / causal",
         [
