@@ -197,9 +197,7 @@ def in_browser(page: Path, script: str, page_ms: int) -> dict[str, Any]:
 
 def test_a_reader_zooms_pans_hovers_steps_and_plays(tmp_path: Path) -> None:
     written(tmp_path, ring, 3, HOSTILE)
-    said = in_browser(
-        tmp_path / "run.html",
-        """
+    script = """
         const green = [0, 158, 115];
         const pixels = frame(), has = i => green.every((part, k) => pixels[i + k] === part);
         said.computing = 0;
@@ -236,9 +234,10 @@ def test_a_reader_zooms_pans_hovers_steps_and_plays(tmp_path: Path) -> None:
         v.figure.blur();
         at("wheel", 300, 40, { deltaY: -600 });
         said.scrolled = seen();
-        """,
-        page_ms=1500,
-    )
+        """
+    # On a busy machine the page's clock, which is not the machine's, may end before the page has drawn a frame.
+    tries = (in_browser(tmp_path / "run.html", script, page_ms=1500) for _ in range(5))
+    said = next(said for said in tries if said["played"] > 0)
     data = embedded((tmp_path / "run.html").read_text(encoding="utf-8"))
     end, sites, message = data["end"], data["sites"], {name: each[0] for name, each in data["messages"].items()}
     assert said["computing"] > 1000, "a tenth of the picture is computing"
