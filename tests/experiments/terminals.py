@@ -83,8 +83,7 @@ def imported() -> Iterator[Scripts]:
     """Give the process that has imported all scripts."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
-    environment |= {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}  # as each script gives itself
-    options = {"stdin": subprocess.PIPE, "stderr": None, "env": environment}
+    options = {"stdin": subprocess.PIPE, "stderr": None, "env": environment | {"PYTHONPATH": path}}
     with processes.Started([sys.executable, __file__], **options) as process:
         yield Scripts(process)
 
