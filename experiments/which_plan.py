@@ -248,6 +248,8 @@ def of_papers() -> None:
         "is that of this trainer: it keeps float32 gradients and the inputs of late weight gradients, so "
         "Llama 3 would not fit."
     )
+    for paper in dict.fromkeys(each.paper for each in published()):
+        tell(f"\n{paper.name}. Found: {paper.found} Assumed: {paper.assumed}")
 
 
 def of_peak(each: Published) -> tuple[Prediction, float]:

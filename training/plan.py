@@ -10,8 +10,6 @@ from training.sizes import GPTSizes
 
 CONTEXTS = ("ring", "ulysses")
 RECOMPUTE = ("none", "selective", "full")
-# MPI promises tags up to 32,767, and a message of the pipeline has one of its own for stage, microbatch and direction.
-_MESSAGES = 32_767 // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +110,6 @@ class Plan:
         if pipeline.stages > sizes.layers:
             got = f"{pipeline.stages} stages for {sizes.layers} blocks"
             refuse(ValueError, who, got, "a block or more for each", "lower pp or chunks, or take more layers")
-        if pipeline.stages * self.microbatches > _MESSAGES:
-            got = f"{pipeline.stages} stages and {self.microbatches} microbatches"
-            refuse(ValueError, who, got, f"a product of at most {_MESSAGES}, or MPI's tags run out", "lower one")
 
     def __str__(self) -> str:
         """Return what differs from one rank's plan, as one would say it: dp=2 tp=2 sp."""

@@ -2,8 +2,8 @@
 
 Sends never wait, so a schedule that is causal cannot hang. Nothing is kept that no later operation reads: a saved
 activation goes with the input half, what waits with the weight half, and an array that was sent as soon as an answer
-shows that it has arrived. A message has a tag of its own for stage, microbatch and direction: under a schedule that
-goes back and forth two ranks have several on the way.
+shows that it has arrived. A tag says the chunk and the direction of a message, not its microbatch: MPI keeps messages
+of one tag in order, and a rank takes the microbatches of a stage in the order in which another rank gives them.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Mail:
         self._sending[rank] = left
 
     def _tag(self, reader: Op) -> int:
-        return (reader.microbatch * self.schedule.stages + reader.stage) * 2 + (reader.kind != "F")
+        return reader.stage // self.schedule.p * 2 + (reader.kind != "F")
 
 
 class Runner:

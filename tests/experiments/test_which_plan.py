@@ -68,7 +68,7 @@ def test_predictions_that_are_wrong_end_the_run(monkeypatch):
         which_plan.main(["x.py", *FEW])
 
 
-def test_plans_of_papers_reach_a_like_part_of_what_is_expected(tmp_path):
+def test_plans_of_papers_reach_a_like_part_of_what_is_expected(tmp_path, capsys):
     rows = {row["training"]: row for row in tables(tmp_path, "--published")["published"]}
     megatron = [row["ratio"] for name, row in rows.items() if name.startswith("GPT") and name > "GPT 1.7B"]
     assert min(megatron) > 0.6
@@ -80,7 +80,26 @@ def test_plans_of_papers_reach_a_like_part_of_what_is_expected(tmp_path):
         if name.startswith("GPT"):
             assert n / 1e9 == pytest.approx(float(name.split()[1][:-1]), rel=0.03), name
     assert MODELS["llama-70b"].sizes.n_parameters / 1e9 == pytest.approx(70, rel=0.03)
-    assert all(each.plan.ranks == each.plan.dp * each.plan.tp * each.plan.pp * each.plan.cp for each in published())
+    assert MODELS["llama-405b"].sizes.n_parameters / 1e9 == pytest.approx(405, rel=0.01)
+    said = " ".join(capsys.readouterr().out.split())
+    for each in published():
+        each.plan.check(each.plan.ranks, each.model.sizes, each.model.batch)
+        assert f"Found: {each.paper.found} Assumed: {each.paper.assumed}" in said
+
+
+def test_figures_of_papers_fit_together():
+    """Products that papers state, too: GPUs of a plan, tokens of a batch, sequences of a microbatch."""
+    of = {each.name: each for each in published()}
+    gpus = [32, 64, 128, 256, 512, 1024, 1536, 1920, 2520, 3072, 8192, 16_384, 16_384, 2048]
+    assert [each.plan.ranks for each in of.values()] == gpus
+    sequences = [each.model.batch / (each.plan.dp * each.plan.microbatches) for each in of.values()]
+    assert sequences == [16, 16, 16, 8, 4, 2, 2, 1, 1, 1, 1, 1, 1, 1]
+    assert all(each.model.batch * each.model.sizes.context == 2**24 for name, each in of.items() if "Llama" in name)
+    assert of["DeepSeek-V3"].model.batch * of["DeepSeek-V3"].model.sizes.context == 62_914_560
+    layers = [each.model.sizes.layers / (each.plan.pp * each.plan.chunks) for each in of.values()]
+    assert layers[5:10] == [5, 5, 3, 1, 2]
+    assert of["GPT 529.6B"].of_peak * 312 == pytest.approx(163, abs=1)
+    assert of["Llama 3 405B, 128K tokens"].of_peak * 989 == pytest.approx(380, rel=0.015)
 
 
 def test_each_worst_plan_has_a_reason():

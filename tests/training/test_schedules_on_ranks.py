@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import ranks
 from schedules_changed import with_rank
 from training import GPTSizes, Plan, train
 from training.pipeline import LOOPED, SCHEDULES, Op, Schedule, check_schedule, make_schedule
+from training.runner import Mail
 
 
 def blocking(comm: Any, schedule: Schedule) -> None:
@@ -99,6 +102,22 @@ def losses(comm: Any, plan: Plan) -> list[float]:
 def on_one_rank() -> list[float]:
     found: list[float] = ranks.run(losses, 1, Plan()).results[0]
     return found
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_ranks_take_messages_of_the_same_tag_in_the_order_in_which_they_are_given(name: str) -> None:
+    for p, m, v in product(range(2, 8), (1, 2, 5, 8, 15), (1, 3) if name in LOOPED else (1,)):
+        schedule = make_schedule(name, p, m, v)
+        given: dict[tuple[int, int, int], list[int]] = {}
+        for rank, operations in enumerate(schedule.operations):
+            mail = Mail(SimpleNamespace(rank=rank), schedule, None)
+            for reader in operations:
+                for writer in schedule.needs[reader]:
+                    if (source := schedule.places[writer]) != rank:
+                        given.setdefault((source, rank, mail._tag(reader)), []).append(schedule.turns[writer])
+        assert given
+        assert all(turns == sorted(turns) for turns in given.values()), (p, m, v)
+        assert max(tag for _, _, tag in given) < 6  # however many microbatches there are
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

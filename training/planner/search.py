@@ -26,7 +26,6 @@ from training.planner.predict import Planner, Prediction
 from training.sizes import GPTSizes
 
 _WHOLE = ("gpipe", "1f1b", *LOOPED)  # whose last backwards go back through all ranks
-_MESSAGES = 16_383  # stages times microbatches, as `Plan.check` wants it
 
 
 @dataclass(frozen=True)
@@ -265,7 +264,7 @@ def _schedules(pp: int, m: int, n_layers: int, choices: Choices) -> list[tuple[s
             continue
         for v in chunks:
             stages = pp * stages_of_rank(schedule, v)
-            if stages <= n_layers and stages * m <= _MESSAGES:
+            if stages <= n_layers:
                 found.append((schedule, v))
     return found
 
