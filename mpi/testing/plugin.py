@@ -104,7 +104,7 @@ def sizes_of(item: Any) -> list[int] | None:
     given = mark.kwargs.get("nprocs", mark.args[0] if mark.args else 3 if mark.name == "parallel" else None)
     sizes = list(given) if isinstance(given, (list, tuple, range)) else [given]
     if not sizes or any(type(size) is not int or size < 1 for size in sizes):
-        raise pytest.UsageError(
+        raise pytest.Collector.CollectError(
             f"{item.nodeid}: got @pytest.mark.{mark.name} of {given!r}, expected a number of ranks from 1 up, or a "
             "list of such; remedy: write @pytest.mark.ranks(4)"
         )
