@@ -53,7 +53,6 @@ class Viewer extends Drawing {
   listen() {
     const canvas = this.canvas;
     new ResizeObserver(() => this.redraw()).observe(canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     canvas.addEventListener("wheel", event => {
       if (document.activeElement !== this.figure) return; // the page scrolls until the picture is clicked
       event.preventDefault();
@@ -208,6 +207,21 @@ class Viewer extends Drawing {
     return `rank ${rank[i]}: ${kind}${other}\n${times}\n${this.data.sites[site[i]]}`;
   }
 }
+
+// Light or dark as the system is, until a page that frames this one says "light", "dark" or "auto".
+
+const system = matchMedia("(prefers-color-scheme: dark)");
+let theme = "auto";
+
+function dress(wanted) {
+  theme = wanted;
+  document.documentElement.classList.toggle("dark", theme === "dark" || (theme === "auto" && system.matches));
+  for (const figure of document.querySelectorAll("figure.trace")) figure.viewer?.redraw();
+}
+
+dress("auto");
+system.addEventListener("change", () => dress(theme));
+addEventListener("message", event => { if (["light", "dark", "auto"].includes(event.data)) dress(event.data); });
 
 const figures = document.querySelectorAll("figure.trace");
 for (const figure of figures) figure.viewer = new Viewer(figure);

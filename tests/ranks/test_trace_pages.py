@@ -163,7 +163,7 @@ HAND = """
 const v = document.querySelector("figure.trace").viewer, c = v.canvas, said = {};
 const frame = () => { v.draw(); return v.context.getImageData(0, 0, c.width, c.height).data; };
 const at = (kind, x, y, more) => {
-  const box = c.getBoundingClientRect(), place = { clientX: box.left + 1 + x, clientY: box.top + 1 + y, bubbles: true };
+  const box = c.getBoundingClientRect(), place = { clientX: box.left + x, clientY: box.top + y, bubbles: true };
   c.dispatchEvent(new (kind === "wheel" ? WheelEvent : PointerEvent)(kind, { ...place, cancelable: true, ...more }));
 };
 const key = name => v.figure.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
@@ -205,6 +205,13 @@ def test_a_reader_zooms_pans_hovers_steps_and_plays(tmp_path: Path) -> None:
         said.legend = [...v.figure.querySelectorAll(".legend i")].length;
         said.focused = document.activeElement === v.figure;
         said.hacked = "hacked" in window;
+        said.papers = [];
+        for (const theme of ["dark", "light", "no theme", "auto"]) {
+          postMessage(theme, "*");
+          await new Promise(done => setTimeout(done, 20));
+          said.papers.push(getComputedStyle(document.body).backgroundColor);
+        }
+        said.whole = c.offsetWidth === v.figure.clientWidth;
         const [x0, y0, x1, y1] = v.ends(0), [x, y] = [x0 + 0.4 * (x1 - x0), y0 + 0.4 * (y1 - y0)];
         at("pointermove", x, y);
         said.message = v.tip.textContent;
@@ -244,6 +251,8 @@ def test_a_reader_zooms_pans_hovers_steps_and_plays(tmp_path: Path) -> None:
     assert said["legend"] == 6
     assert said["focused"]
     assert not said["hacked"]
+    assert said["papers"] == ["rgb(13, 17, 23)", *["rgb(255, 255, 255)"] * 3]
+    assert said["whole"], "the picture's border is inside of its figure"
     head, sent, received = said["message"].split("\n")
     assert head == f"rank {message['source']} → rank {message['dest']}: 8,000 B, tag 5"
     assert sent == f"sent 200 ns, {sites[message['sendSite']]}"
