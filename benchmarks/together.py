@@ -142,7 +142,7 @@ def write(page: Path, name: str, text: str) -> None:
     if old.count(begin) != 1 or old.count(end) != 1:
         raise SystemExit(f"{page}: expected one {begin.strip()} and one {end}")
     head, rest = old.split(begin)
-    page.write_text(f"{head}{begin}\n{text}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    page.write_text(f"{head}{begin}{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def between(page: Path, name: str) -> str:
