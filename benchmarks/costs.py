@@ -65,7 +65,7 @@ def row(operation: str, name: str, machine: Machine, n_bytes: int) -> list[str]:
     ]
 
 
-HEADER = ["algorithm", "messages", "played", "CPU s", "M/s", "path", "time is", "us"]
+HEADER = ["algorithm", "messages", "played", "CPU s", "M/s", "path", "time is", "µs"]
 
 
 def main() -> int:

@@ -74,7 +74,7 @@ def reduction_table() -> Table:
 
 def speed_table(runs: int) -> Table:
     """Return how many schedules a second are explored."""
-    table = Table("Schedules explored", ["program", "p", "schedules/s", "us each"])
+    table = Table("Schedules explored", ["program", "p", "schedules/s", "µs each"])
     seconds: dict[tuple[str, int], list[float]] = {}
     for _ in range(runs):
         for program, size in [(fan_in_once, 3), *PROGRAMS]:

@@ -72,7 +72,7 @@ def tables(p: int, sizes: list[int], turns: int, options: argparse.Namespace) ->
     ours = in_processes(p, {"what": "allreduces", "sizes": sizes, "turns": turns})
     yield allreduce_table(p, ours)
     measured = in_processes(p, {"what": "barriers", "turns": 3 * turns})["barriers"]
-    table = Table(f"Barriers, {p} processes", ["barrier", "us", "x native", "least"])
+    table = Table(f"Barriers, {p} processes", ["barrier", "µs", "x native", "least"])
     table.rows += [
         [name, f"{us:.2f}", ratio(measured["native"], us), ratio(measured["least native"], measured[f"least {name}"])]
         for name, us in measured.items()
@@ -107,7 +107,7 @@ def allreduce_table(p: int, measured: Any) -> Any:
     from _report import Table
 
     ours = ["x native", "least", "of copy"]
-    header = ["pages", "size", "native us", "auto us", *ours, "by", "shared us", *ours]
+    header = ["pages", "size", "native µs", "auto µs", *ours, "by", "shared µs", *ours]
     table = Table(f"All-reduce, {p} processes, {measured['library']}", header)
     for row in measured["rows"]:
         native, auto, shared, copy = (row[name] for name in ("native", "auto", "shared", "copy"))
@@ -123,7 +123,7 @@ def why_table(p: int, rows: Any) -> Any:
     from _report import Table
 
     columns = [f"{nice(row['bytes'])}, {row['pages']}" for row in rows]
-    table = Table(f"What each part is worth, {p} processes: us (x native)", ["variant", *columns])
+    table = Table(f"What each part is worth, {p} processes: µs (x native)", ["variant", *columns])
     for name in rows[0]:
         if name not in ("pages", "bytes") and not name.startswith("least"):
             table.rows.append([name, *(f"{row[name]:,.1f} ({ratio(row['native'], row[name])})" for row in rows)])
@@ -134,7 +134,7 @@ def peer_table(p: int, ours: Any, peer: Any) -> Any:
     from _report import Table
 
     name = next(key for key in peer["rows"][0] if key != "bytes")
-    table = Table(f"{peer['library']}, {p} processes, beside ours of the run above", ["size", "its us", "auto is"])
+    table = Table(f"{peer['library']}, {p} processes, beside ours of the run above", ["size", "its µs", "auto is"])
     auto = {row["bytes"]: row["auto"] for row in ours if row["pages"] == "4 KiB"}
     for row in peer["rows"]:
         table.rows.append([nice(row["bytes"]), f"{row[name]:,.1f}", ratio(row[name], auto[row["bytes"]])])

@@ -56,7 +56,7 @@ def parts(processes: list[int]) -> Any:
         for row in sorted(rows, key=factor)[-3:][::-1]:
             yield (
                 f"  {factor(row):.1f} times off: {row['operation']} {row['algorithm']} of {nice(row['bytes'])}, "
-                f"{row['predicted']:,.0f} us predicted, {row['measured']:,.0f} us measured"
+                f"{row['predicted']:,.0f} µs predicted, {row['measured']:,.0f} µs measured"
             )
 
 
@@ -69,7 +69,7 @@ def prediction_table(p: int, rows: Any) -> Any:
     """Return predicted and measured microseconds, an algorithm a row, a size a column."""
     from _report import Table
 
-    table = Table(f"Predicted / measured us, {p} processes", ["operation", "algorithm", *map(nice, SIZES)])
+    table = Table(f"Predicted / measured µs, {p} processes", ["operation", "algorithm", *map(nice, SIZES)])
     cells: dict[tuple[str, str], dict[int, str]] = {}
     for row in rows:
         cell = f"{row['predicted']:,.0f} / {row['measured']:,.0f}"

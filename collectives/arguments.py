@@ -36,7 +36,7 @@ def flat_input(who: str, x: Any) -> Array:
     """Return the elements of the argument `x` in C order, in one piece; a view of it where that is possible."""
     check_array(who, x)
     if type(x) is np.ndarray and x.ndim == 1 and in_order(x):
-        return x  # the most common case, in which an all-reduce of 1 KiB may take 3 us in all
+        return x  # the most common case, in which an all-reduce of 1 KiB may take 3 µs in all
     return flattened(x)
 
 

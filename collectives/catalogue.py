@@ -130,7 +130,7 @@ def cost(
 ) -> Cost:
     """Return the predicted cost of a call of `algorithm` by its function's name, on ranks 0 to p-1 of `network`.
 
-        cost("ring_allreduce", ranks.presets["alpha-beta"], 4, 1000, 8).time_ps  # 7200000: 6 (1 us + 2000 B / 10 GB/s)
+        cost("ring_allreduce", ranks.presets["alpha-beta"], 4, 1000, 8).time_ps  # 7200000: 6 (1 µs + 2000 B / 10 GB/s)
 
     n_items, itemsize: elements of x on each rank (of the result for ring_allgather) and bytes of one; roots are 0.
     """

@@ -18,7 +18,7 @@ from collectives.costs import Machine
 from collectives.player import TakesLongerError, give_up_if_past, giving_up_after
 from collectives.reduction import is_commutative
 from collectives.shared import flag_barrier
-from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, mpi_of, placement
+from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, look, mpi_of, placement
 
 # Operations whose algorithms are timed on real MPI, and whether they take an array.
 TIMED = {"allreduce": True, "broadcast": True, "reduce": True, "barrier": False}
@@ -50,7 +50,7 @@ class Choice:
         where = f"{p} ranks on {n_nodes} node{'s' * (n_nodes > 1)} of {network.name}"
         lines = [f"{self.operation} of {self.n_bytes:,} B, {where}: {self.algorithm}"]
         width = max(len(name) for name, _ in (*self.candidates, *self.left_out))
-        lines += [f"  {name:<{width}}  {time_ps / 1e6:>12,.3f} us" for name, time_ps in self.candidates]
+        lines += [f"  {name:<{width}}  {look.in_us(time_ps, '>12,.3f')}" for name, time_ps in self.candidates]
         lines += [f"  {name:<{width}}  left out: {reason}" for name, reason in self.left_out]
         return "\n".join(lines)
 
@@ -118,7 +118,7 @@ def choose(operation: str, machine: Machine, n_items: int, itemsize: int, *, any
                 give_up_if_past(at_best_ps[name])
                 time_ps = row.cost(machine_seen, n_items, itemsize).expected_ps
         except TakesLongerError:
-            left_out[name] = f"takes more than {limit_ps / 1e6:,.3f} us"
+            left_out[name] = f"takes more than {look.in_us(limit_ps, ',.3f')}"
             continue
         if time_ps is None:
             left_out[name] = "no time is predicted"

@@ -5,7 +5,7 @@
     $ python examples/hello.py
     rank 0 hears: hello from 1, hello from 2, hello from 3
     rank 3 hears: welcome, all 4 of you
-    6.2 us of virtual time, 6 messages
+    6.2 µs of virtual time, 6 messages
 """
 
 import ranks
@@ -26,4 +26,4 @@ if __name__ == "__main__":
     run = ranks.run(program, 4)
     for rank in (0, 3):
         print(f"rank {rank} hears: {run.results[rank]}")
-    print(f"{run.time_ps / 1e6:.1f} us of virtual time, {sum(run.sends)} messages")
+    print(f"{run.time_ps / 1e6:.1f} µs of virtual time, {sum(run.sends)} messages")

@@ -5,9 +5,9 @@ simulated clock must come to the same picosecond. NumPy's work takes no virtual 
 `reduction_clock` charges for reduced bytes, `spend` for any other work.
 
     $ python examples/own_allreduce.py
-    infiniband:   8 ranks,  23.9 us as expected; ring_allreduce would take  39.0 us
-    dgx-h100:    16 ranks,  31.1 us as expected; ring_allreduce would take  60.3 us
-    ethernet:     7 ranks, 158.7 us as expected; ring_allreduce would take 251.0 us
+    infiniband:   8 ranks,  23.9 µs as expected; ring_allreduce would take  39.0 µs
+    dgx-h100:    16 ranks,  31.1 µs as expected; ring_allreduce would take  60.3 µs
+    ethernet:     7 ranks, 158.7 µs as expected; ring_allreduce would take 251.0 µs
 """
 
 import numpy as np
@@ -52,6 +52,6 @@ if __name__ == "__main__":
         assert (run.bytes_sent, run.time_ps) == expected(network, p, x)
         ring_ps = cost("ring_allreduce", network, p, x.size, x.itemsize).time_ps
         print(
-            f"{name + ':':<12} {p:>2} ranks, {run.time_ps / 1e6:5.1f} us as expected; "
-            f"ring_allreduce would take {ring_ps / 1e6:5.1f} us"
+            f"{name + ':':<12} {p:>2} ranks, {run.time_ps / 1e6:5.1f} µs as expected; "
+            f"ring_allreduce would take {ring_ps / 1e6:5.1f} µs"
         )

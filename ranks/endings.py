@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 
 from ranks.both.background import unfinished
+from ranks.draw.look import in_us
 from ranks.hangs.diagnosis import deadlock
 from ranks.words.callsite import program_part, site_of
 from ranks.words.datatypes import typed_name
@@ -63,7 +64,7 @@ def _raise_failure(world: World) -> None:
     disagreement = world.transport.disagreement
     if disagreement is not None and isinstance(problem, Exception):
         raise disagreement.mismatch() from None if isinstance(problem, CollectiveMismatchError) else problem
-    problem.add_note(f"raised on rank {state.rank} of {world.size} at t={state.now / 1e6:g} us of virtual time")
+    problem.add_note(f"raised on rank {state.rank} of {world.size} at t={in_us(state.now)} of virtual time")
     if isinstance(problem, RanksError):  # its text says it all
         problem.__traceback__ = program_part(problem.__traceback__)
     raise problem

@@ -72,3 +72,12 @@ def test_commands_that_are_named_exist(page: str) -> None:
         assert set(line.split()) <= {*targets}, line
     for script in re.findall(r"\b((?:experiments|benchmarks|tests)/\w+\.py)", text):
         assert (ROOT / script).exists(), script
+
+
+def test_microseconds_have_one_name_everywhere() -> None:
+    """`look.in_us` alone says "us", where an output cannot show "µs"."""
+    code = [path for room in ("ranks", "collectives", "sorting", "mpi", "parallel", "training", "experiments",
+                              "benchmarks", "examples") for path in (ROOT / room).rglob("*.py")]  # fmt: skip
+    pages = [*map(ROOT.joinpath, PAGES), *(ROOT / "docs" / "site").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    found = {path.name for path in (*code, *pages) if re.search(r"[\d}] us\b", path.read_text())}
+    assert found == set()

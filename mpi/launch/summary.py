@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ranks.draw.look import in_us
 from ranks.messages.message import Message
 from ranks.messages.observer import Observer
 from ranks.messages.operation import Operation
@@ -95,5 +96,7 @@ def _table(header: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[s
 
 
 def _time(time_ps: int) -> str:
-    unit, ps = next(((unit, ps) for unit, ps in (("s", 1e12), ("ms", 1e9)) if time_ps >= ps), ("us", 1e6))
-    return f"{time_ps / ps:#.4g} {unit}" if time_ps else "0"
+    unit, ps = next(((unit, ps) for unit, ps in (("s", 1e12), ("ms", 1e9)) if time_ps >= ps), ("", 0))
+    if not time_ps:
+        return "0"
+    return f"{time_ps / ps:#.4g} {unit}" if ps else in_us(time_ps, "#.4g")

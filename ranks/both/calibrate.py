@@ -23,7 +23,7 @@ _PIECE, _PIECES = 1 << 20, 16  # bytes that are written to shared memory at a ti
 _PAGE = 4096
 _BLOCKS = 4  # parts are timed in arrays of at most so many parts, which are soon larger than all caches
 # Steps are timed in batches. After each step all ranks wait for all, as a step of an algorithm waits for the one
-# before; otherwise messages would overlap. Small messages have more and longer batches, as a clock is read in 0.1 us.
+# before; otherwise messages would overlap. Small messages have more and longer batches, as a clock is read in 0.1 µs.
 _BATCH, _BATCH_BYTES, _SMALL = 3, 1 << 18, 1 << 18
 # After half of this time, steps are timed only once; after all of it, no more: the program waits for its first call.
 _PATIENCE_S = 3.0

@@ -13,7 +13,7 @@ from ranks.words.errors import RanksError
 _TAG = 32_150
 LINE = 64  # a cache line: flags on one line would travel together
 _STEP = LINE // 8  # words from one flag to the next
-_LOOKS = 300  # at a flag before the processor is offered to others; some 20 us
+_LOOKS = 300  # at a flag before the processor is offered to others; some 20 µs
 _YIELDS = 20  # offers before a wait is taken for a long one
 _NAP_S, _NAP_AFTER_S, _LOOK_AFTER_S = 100e-6, 2e-3, 1.0
 
@@ -35,7 +35,7 @@ class Flags:
     def make_sync(self) -> Callable[[], None]:
         """Return what waits until all ranks have called it as often as this one.
 
-        It looks often, then it lets others run. All is at hand, since two ranks take 0.3 us for this: to look up
+        It looks often, then it lets others run. All is at hand, since two ranks take 0.3 µs for this: to look up
         attributes or call a function as well would take half as long again.
         """
         words, looks, patience = self._words, self._looks, self._looks + _YIELDS

@@ -7,6 +7,7 @@ loaded when a picture is drawn.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ranks.words.extras import need
@@ -46,6 +47,17 @@ def time_unit(longest_ps: float) -> tuple[str, float]:
     """
     units = (("s", 1e12), ("ms", 1e9), ("µs", 1e6), ("ns", 1e3))
     return next((unit for unit in units if longest_ps >= unit[1]), ("ps", 1.0))
+
+
+def in_us(time_ps: float, form: str = "g") -> str:
+    """Return a time in microseconds, with "us" for their name where the outputs of this process cannot show "µs".
+
+    in_us(2_700_000)  # '2.7 µs'
+    in_us(2_700_000_000, ",.3f")  # '2,700.000 µs'
+    """
+    encodings = [getattr(stream, "encoding", None) or "utf-8" for stream in (sys.stdout, sys.stderr)]
+    shown = all("µ".encode(encoding, "ignore") for encoding in encodings)
+    return f"{time_ps / 1e6:{form}} {'µs' if shown else 'us'}"
 
 
 def figure(width: float, height: float) -> Any:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ranks.draw.look import in_us
 from ranks.engine.rank import FIRST
 from ranks.engine.scheduler import Scheduler
 from ranks.hangs.cores import deadlock_cores
@@ -95,7 +96,7 @@ def deadlock(scene: Scene, program: str, passes: Callable[[str], bool] | None) -
     replay = f"ranks.run({program}, network={_network_text(transport.network)}, {scene.choices}{broken})"
     kind = RankFailedError if failed else LivelockError if scheduler.livelock else DeadlockError
     headline = _crashes(failed, blocked) if failed else _headline(cores[0], blocked, scene)
-    head = f"{kind.__name__} at t={time_ps / 1e6:g} us: {headline}"
+    head = f"{kind.__name__} at t={in_us(time_ps)}: {headline}"
     lines = [f"{head} (buffering={transport.buffering}, seed={transport.seed})"]
     lines += [f"  rank {rank} {how}" for rank, how in failed.items()]
     lines += _body(cores, blocked) if blocked else []

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NoReturn
 
+from ranks.draw.look import in_us
 from ranks.engine.scheduler import Leave
 from ranks.messages.mailbox import Context
 from ranks.messages.message import Message
@@ -66,7 +67,7 @@ class Faults(Observer):
         for fault in self.faults:
             if isinstance(fault, Crash) and fault.rank == state.rank:
                 if fault.time_ps is not None and state.now >= fault.time_ps:
-                    self._crash(state, f"crashed at t={fault.time_ps / 1e6:g} us")
+                    self._crash(state, f"crashed at t={in_us(fault.time_ps)}")
                 if sends and fault.send == state.sends + 1:
                     self._crash(state, f"crashed in its send number {fault.send}")
 
@@ -177,6 +178,6 @@ class Faults(Observer):
         """Return the lines of a report that say what was lost."""
         return [
             f"  lost: {m.n_bytes} B from rank {m.origin.rank} to rank {m.owner.rank}, tag {m.tag}, "
-            f"sent at t={m.ready_ps / 1e6:g} us: {why!r}"
+            f"sent at t={in_us(m.ready_ps)}: {why!r}"
             for m, why in self.lost[:_SHOWN]
         ] + ([f"  and {len(self.lost) - _SHOWN} more lost messages"] if len(self.lost) > _SHOWN else [])

@@ -97,7 +97,7 @@ def test_explain_shows_every_candidate_and_why_others_were_left_out() -> None:
         function = CATALOGUE["allreduce"][name].function
         assert ranks.run(lambda comm, f=function: f(comm, np.zeros(1000), np.subtract), 8).time_ps == time_ps
         assert f"{name} " in str(choice)
-        assert f"{time_ps / 1e6:,.3f} us" in str(choice)
+        assert f"{time_ps / 1e6:,.3f} µs" in str(choice)
     assert [time_ps for _, time_ps in choice.candidates] == sorted(time_ps for _, time_ps in choice.candidates)
 
 
@@ -145,7 +145,7 @@ def test_what_is_left_out_among_many_ranks_would_not_have_won(network: str, oper
     ],
 )
 def test_a_choice_among_1024_ranks_plays_few_rounds_and_messages(network: str, operation: str, n: int) -> None:
-    """A turn of many ranks takes about 0.1 ms, a message of a few ranks about 10 us: so 50 ms are not exceeded."""
+    """A turn of many ranks takes about 0.1 ms, a message of a few ranks about 10 µs: so 50 ms are not exceeded."""
     turns, messages = [], []
 
     def counted(kind: Any, name: str, found: list[int]) -> Any:

@@ -109,7 +109,7 @@ def test_the_bus_bandwidth_of_a_ring_is_nearly_that_of_its_link(monkeypatch, cap
     assert call(busbw, monkeypatch, *argv, "--min", "16KiB", "--max", "4MiB", "--step-factor", 256) == 0
     output = capsys.readouterr().out
     assert "allreduce\n (bus: x 3/2)" in output.replace("  ", "") or "bus: x 3/2" in output
-    # 6 (1 us + n/4 at 10 GB/s): 7.638 us and 635.1 us
+    # 6 (1 µs + n/4 at 10 GB/s): 7.638 µs and 635.1 µs
     assert row(output, "16 KiB") == ["ring", "8.458 µs", "8.458 µs", "1.94", "2.91"]
     assert row(output, "4 MiB") == ["ring", "635.1 µs", "635.1 µs", "6.60", "9.91"]
     assert "The link's own bandwidth: 10.00 GB/s." in output

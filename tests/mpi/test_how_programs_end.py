@@ -72,7 +72,7 @@ def test_a_hang_is_explained_at_once_by_lines_of_the_program(launch):
     )
     assert done.status == 3
     assert done.err.splitlines()[:2] == [
-        "DeadlockError at t=0.2 us: ranks 0 and 1 wait for each other (buffering=eager, seed=0)",
+        "DeadlockError at t=0.2 µs: ranks 0 and 1 wait for each other (buffering=eager, seed=0)",
         "  rank 0  Send(dest=1, tag=0, 800000 B)  main.py:6  waits for rank 1 to receive (source=0, tag=0)",
     ]
     assert 'passes with buffering="infinite"' in done.err

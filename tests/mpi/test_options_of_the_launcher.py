@@ -201,4 +201,4 @@ def test_the_summary_of_a_program_that_fails_tells_how_far_it_came(launch, last,
     done = launch(2, f"comm.sendrecv('x', 1 - comm.rank)\n{last}\n", "--summary")
     assert done.status == status
     assert problem in done.err
-    assert re.search(rf"\n2 ranks, {n} messages, [\d,]+ bytes, .* us\n\nrank .*\n.*main.py:4 +2 ", done.err, re.DOTALL)
+    assert re.search(rf"\n2 ranks, {n} messages, [\d,]+ bytes, .* µs\n\nrank .*\n.*main.py:4 +2 ", done.err, re.DOTALL)

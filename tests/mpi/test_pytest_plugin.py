@@ -111,7 +111,7 @@ def test_a_hang_is_a_failure_with_its_report(tests_of):
     """)  # fmt: skip
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([
-        "DeadlockError at t=0 us: ranks 0 and 1 wait for each other*",
+        "DeadlockError at t=0 µs: ranks 0 and 1 wait for each other*",
         "  rank 0  recv(source=1, tag=ANY_TAG)  test_*.py:7  waits for rank 1 to send*",
     ])  # fmt: skip
 

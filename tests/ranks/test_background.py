@@ -20,7 +20,7 @@ from test_collective_costs import MIXED, ROWS, call
 from test_collectives import NETWORKS, cases
 
 BUFFERINGS = ["none", "eager", "infinite"]
-ALPHA_BETA = ranks.presets["alpha-beta"]  # 1 us and 10 GB/s, nothing else
+ALPHA_BETA = ranks.presets["alpha-beta"]  # 1 µs and 10 GB/s, nothing else
 
 
 @settings(max_examples=40)
@@ -153,7 +153,7 @@ US = 1_000_000  # picoseconds
 
 
 def test_messages_travel_while_the_rank_computes_and_each_wait_or_test_starts_the_next_step() -> None:
-    x = np.zeros(10_000)  # 80,000 B; a step of the ring of 2 ranks sends half: 1 + 4 us
+    x = np.zeros(10_000)  # 80,000 B; a step of the ring of 2 ranks sends half: 1 + 4 µs
     step = 5 * US
 
     def blocking(comm: Any) -> None:

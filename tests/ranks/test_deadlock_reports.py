@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import io
+import sys
 from typing import Any
 
 import numpy as np
@@ -54,7 +56,7 @@ def test_report_of_an_unsafe_exchange_reads_as_pinned() -> None:
     line = line_of(both_send_first, 0)
     error = hang_of(both_send_first, 2, buffering="none", seed=7)
     assert str(error) == (
-        "DeadlockError at t=0.2 us: ranks 0 and 1 wait for each other (buffering=none, seed=7)\n"
+        "DeadlockError at t=0.2 µs: ranks 0 and 1 wait for each other (buffering=none, seed=7)\n"
         f"  rank 0  Send(dest=1, tag=0, 800 B)  ranks_unsafe.py:{line}  waits for rank 1 to receive (source=0, tag=0)\n"
         f"  rank 1  Send(dest=0, tag=0, 800 B)  ranks_unsafe.py:{line}  waits for rank 0 to receive (source=1, tag=0)\n"
         f"  ranks_unsafe.py:{line} is: comm.Send(np.zeros(100), 1 - comm.rank)  # rank 0, rank 1\n"
@@ -64,10 +66,21 @@ def test_report_of_an_unsafe_exchange_reads_as_pinned() -> None:
     assert (error.time_ps, error.buffering, error.seed) == (200_000, "none", 7)
 
 
+@pytest.mark.parametrize(("encoding", "unit"), [("utf-8", "µs"), ("latin-1", "µs"), ("ascii", "us")])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_terminal_without_the_letter_for_micro_gets_a_report_in_us(
+    encoding: str, unit: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, stream, io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    report = str(hang_of(both_send_first, 2, buffering="none"))
+    assert report.startswith(f"DeadlockError at t=0.2 {unit}: ranks 0 and 1 ")
+    assert report.encode(encoding)
+
+
 def test_report_of_a_wrong_tag_reads_as_pinned() -> None:
     zero, one = line_of(another_tag, 0), line_of(another_tag, 1)
     assert str(hang_of(another_tag, 2)) == (
-        "DeadlockError at t=0.2 us: ranks 0 and 1 wait for each other (buffering=eager, seed=0)\n"
+        "DeadlockError at t=0.2 µs: ranks 0 and 1 wait for each other (buffering=eager, seed=0)\n"
         f"  rank 0  Recv(source=1, tag=4, 16 B)  ranks_unsafe.py:{zero}  waits for rank 1 to send (dest=0, tag=4)\n"
         f"  rank 1  Recv(source=0, tag=5, 16 B)  ranks_unsafe.py:{one}  waits for rank 0 to send (dest=1, tag=5)\n"
         "          nearly: rank 0 has sent 16 B of float64 (tag=4)\n"

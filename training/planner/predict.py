@@ -293,7 +293,7 @@ def predict_local(
 ) -> float:  # fmt: skip
     """Return the picoseconds of a step if the plan's copies train apart for so many steps, and then agree.
 
-        predict_local(Plan(dp=4), GPTSizes(), 8, "ethernet", "toy", local_steps=16) < 3e8  # True: 289 us, not 1291
+        predict_local(Plan(dp=4), GPTSizes(), 8, "ethernet", "toy", local_steps=16) < 3e8  # True: 289 µs, not 1291
 
     Copies send nothing to each other until they agree, unit by unit, on the differences and on their losses.
     """
