@@ -5,13 +5,16 @@
     python benchmarks/mpi4py_tests.py test_op -v         and the traceback of each test that fails
 
 Each test is a run of its own. It passes if it passes on all ranks, and fails if any rank fails or the run ends badly.
-What was found is kept beside the source, and docs/conformance.md tells all that is kept. MPICH runs a file once for
-each number of ranks, since its results stay the same; without MPICH, all tests count that are not skipped here.
+The results are kept beside mpi4py's source, and docs/conformance.md shows all that are kept. The command may be stopped
+and started again: it runs only what it has not yet run with the same code of this project; --again runs everything.
+MPICH runs a file once for each number of ranks, since its results stay the same. Without MPICH, all tests count that
+are not skipped here.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import io
 import json
@@ -29,13 +32,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
 VERSION = "4.1.*"
 FOLDER = Path(tempfile.gettempdir()) / "mpi4py-tests"
 KEPT = FOLDER / "results.json"
-PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "conformance.md"
 CPU_LIMIT_S, TIME_LIMIT_S = 900, 7200
 SIZES = [1, 2, 3, 4]
 # Files by what they are about; those of no group are about what mpi/ leaves out, or about mpi4py itself.
@@ -146,6 +151,8 @@ def run_test(run: Callable[..., Any], tests: Sequence[unittest.TestCase], module
     out, sys.stdout = sys.stdout, io.StringIO()
     try:
         return of_all(run(program, len(tests)).results)
+    except KeyboardInterrupt:
+        raise
     except BaseException:
         return ["failed", traceback.format_exc()]
     finally:
@@ -191,17 +198,35 @@ def asked(simulated: Found, mpich: Found) -> list[str]:
 
 
 class Kept:
-    """What became of all tests that were ever run, kept in a file: by file and number of ranks, here and on MPICH."""
+    """What became of all tests that were ever run, kept in a file: by file and number of ranks, here and on MPICH.
+
+    code:     It tells the code of this project from other code.
+    code_of:  This was the code when a file was run, by file and number of ranks.
+    stopped:  Whether the user has stopped the command: what ends then was not run to its end.
+    """
 
     def __init__(self) -> None:
-        self.found: dict[str, Found] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+        kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"found": {}, "code_of": {}}
+        self.found: dict[str, Found] = kept["found"]
+        self.code_of: dict[str, str] = kept["code_of"]
+        sources = sorted(path for name in ("ranks", "collectives", "mpi") for path in (ROOT / name).rglob("*.py"))
+        self.code = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+        self.stopped = False
+        self.lock = Lock()
 
-    def run(self, folder: Path, name: str, size: int) -> None:
-        """Run one file here, and on MPICH if that has not been done."""
-        self.found[f"{name} {size}"] = in_processes(folder, name, size, "simulated")
-        if f"{name} {size} mpich" not in self.found and shutil.which("mpiexec"):
-            self.found[f"{name} {size} mpich"] = in_processes(folder, name, size, "mpich")
-        KEPT.write_text(json.dumps(self.found))
+    def run(self, folder: Path, name: str, size: int, again: bool) -> None:
+        """Run one file here and on MPICH, unless that has been done."""
+        key = f"{name} {size}"
+        if again or self.code_of.get(key) != self.code:
+            self._keep(key, in_processes(folder, name, size, "simulated"))
+        if f"{key} mpich" not in self.found and shutil.which("mpiexec"):
+            self._keep(f"{key} mpich", in_processes(folder, name, size, "mpich"))
+
+    def _keep(self, key: str, found: Found) -> None:
+        with self.lock:
+            if not self.stopped:
+                self.found[key], self.code_of[key] = found, self.code
+                KEPT.write_text(json.dumps({"found": self.found, "code_of": self.code_of}))
 
     def of(self, name: str, size: int) -> tuple[Found, Found]:
         """Return what became of the tests of a file here and on MPICH, as far as that is known."""
@@ -267,7 +292,8 @@ def main() -> None:
     parser.add_argument("files", nargs="*", help="test files, such as test_status; all by default")
     parser.add_argument("-n", dest="sizes", type=int, nargs="*", default=SIZES, help="numbers of ranks")
     parser.add_argument("-v", dest="verbose", action="store_true", help="print the traceback of each failed test")
-    parser.add_argument("-j", dest="jobs", type=int, default=1, help="how many files are run at a time")
+    parser.add_argument("-j", dest="jobs", type=int, default=os.cpu_count(), help="how many files are run at a time")
+    parser.add_argument("--again", action="store_true", help="also run what was run with the same code")
     parser.add_argument("--inside", default="", help=argparse.SUPPRESS)
     parser.add_argument("--world", default="simulated", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -280,20 +306,33 @@ def main() -> None:
             arguments.files[0], arguments.sizes[0]
         )
         return
-    folder, kept, sizes = fetched(), Kept(), arguments.sizes
     names = arguments.files or [f"test_{name}" for group in GROUPS.values() for name in group]
+    run_files(names, arguments)
+
+
+def run_files(names: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Run files with each number of ranks, print how many tests pass as soon as they are known, and write the page."""
+    folder, kept, sizes = fetched(), Kept(), arguments.sizes
     print(f"{'':<24}" + "".join(f"{f'n = {size}':>14}" for size in sizes))
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        runs = {name: [pool.submit(kept.run, folder, name, size) for size in sizes] for name in names}
+    pool = ThreadPoolExecutor(arguments.jobs)
+    try:
+        runs = {name: [pool.submit(kept.run, folder, name, size, arguments.again) for size in sizes] for name in names}
         for name, futures in runs.items():
-            for future in futures:
+            print(f"{name:<24}", end="", flush=True)
+            for size, future in zip(sizes, futures, strict=True):
                 future.result()
-            print(f"{name:<24}" + "".join(f"{kept.cell([name], size):>14}" for size in sizes), flush=True)
+                print(f"{kept.cell([name], size):>14}", end="", flush=True)
+            print()
             for size in sizes if arguments.verbose else ():
                 for test, text in kept.failed(name, size).items():
                     print(f"--- {test}, {size} ranks\n{text}")
-    print(f"{'all':<24}" + "".join(f"{kept.cell(names, size):>14}" for size in sizes))
-    PAGE.write_text(page(kept, folder.parent.name.removeprefix("mpi4py-")))
+        print(f"{'all':<24}" + "".join(f"{kept.cell(names, size):>14}" for size in sizes))
+    except KeyboardInterrupt:
+        kept.stopped = True
+        print("\nstopped; the same command goes on from here")
+    finally:
+        pool.shutdown(cancel_futures=True)
+        PAGE.write_text(page(kept, folder.parent.name.removeprefix("mpi4py-")))
 
 
 if __name__ == "__main__":

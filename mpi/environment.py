@@ -8,21 +8,24 @@ from typing import Any
 
 import ranks
 from mpi.constants import SUBVERSION, THREAD_MULTIPLE, THREAD_SINGLE, VERSION
-from mpi.errors import ERR_ARG, ERROR_CLASSES, SUCCESS, wrong
+from mpi.errors import ERR_ARG, ERR_OTHER, ERROR_CLASSES, SUCCESS, wrong
 from mpi.exported import buffer
 from mpi.info import Hints, Info
 from mpi.memory import memory_of
 from mpi.process import attached, detached, process
+from mpi.rc import LEVELS
 from mpi.requests import Request
 from mpi.simulated import whole
 from ranks.words.errors import MPIError
 
 _NAMES = {number: name for name, number in ERROR_CLASSES.items()} | {SUCCESS: "SUCCESS"}
-_LEVELS = ("single", "funneled", "serialized", "multiple")
 
 
 def Init() -> None:
-    """Note that the rank has called it: a rank is a process of MPI from its beginning."""
+    """Begin MPI, which `import mpi4py.MPI` has done unless `mpi4py.rc.initialize` is false."""
+    if Is_initialized():
+        remedy = "leave it out, or set mpi4py.rc.initialize = False before MPI is imported"
+        raise wrong(ERR_OTHER, "a second Init: the import of MPI is the first", "one", remedy)
     process().initialized = True
 
 
@@ -34,14 +37,17 @@ def Init_thread(required: int = THREAD_MULTIPLE) -> int:
 
 
 def Finalize() -> None:
-    """Note that the rank needs MPI no more."""
-    process().finalized = True
+    """End MPI for the calling rank: its communicators can no longer be used."""
+    mine = process()
+    if mine.finalized:
+        raise wrong(ERR_OTHER, "a second Finalize", "one", "leave it out: it is called when the program ends")
+    mine.end()
 
 
 def Is_initialized() -> bool:
     """Return True, unless `mpi4py.rc.initialize` is false and the rank has not called Init."""
     with contextlib.suppress(RuntimeError):
-        return bool(process().initialized or process().options["initialize"])
+        return bool(process().initialized or process().settings["initialize"])
     return True
 
 
@@ -57,7 +63,7 @@ def Query_thread() -> int:
     mine = process()
     if mine.thread_level is not None:
         return mine.thread_level
-    return _LEVELS.index(mine.options["thread_level"]) if mine.options["threads"] else THREAD_SINGLE
+    return LEVELS.index(mine.settings["thread_level"]) if mine.settings["threads"] else THREAD_SINGLE
 
 
 def Is_thread_main() -> bool:

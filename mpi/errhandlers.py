@@ -45,8 +45,13 @@ ERRORS_ABORT = constant("ERRORS_ABORT", Errhandler._of(Handler("ERRORS_ABORT")))
 ERRORS_ARE_FATAL = constant("ERRORS_ARE_FATAL", Errhandler._of(Handler("ERRORS_ARE_FATAL")))
 
 
+_OF_RC = {
+    "exception": ERRORS_RETURN, "default": ERRORS_ARE_FATAL, "abort": ERRORS_ABORT, "fatal": ERRORS_ARE_FATAL,
+}  # fmt: skip
+
+
 class HandlesErrors(Handle):
-    """An object of MPI with an error handler, which is kept as `errhandler`; None is ERRORS_RETURN, as in mpi4py."""
+    """An object of MPI with an error handler, which is kept as `errhandler`; None is that of `mpi4py.rc.errors`."""
 
     __slots__ = ()
 
@@ -64,7 +69,7 @@ class HandlesErrors(Handle):
     def Get_errhandler(self) -> Errhandler:
         """Return the object's handler."""
         found = self._object().errhandler
-        return Errhandler._of(found if found is not None else ERRORS_RETURN._o)
+        return Errhandler._of(found if found is not None else _OF_RC[process().settings["errors"]]._o)
 
     def Set_errhandler(self, errhandler: Errhandler) -> None:
         """Set the object's handler."""

@@ -14,7 +14,7 @@ from mpi.constants import UNDEFINED
 from mpi.errors import ERR_GROUP, left_out, wrong
 from mpi.group import Group
 from mpi.handles import constant
-from mpi.object_collectives import _callable, butterfly_scan
+from mpi.object_collectives import _callable, butterfly_scan, goes_along_trees, reduced_in_order
 from mpi.ops import SUM, Op
 from mpi.process import process
 from mpi.requests import Prequest, Request
@@ -55,11 +55,17 @@ class Intracomm(Comm):
 
     def scan(self, sendobj: Any, op: Any = SUM) -> Any:
         """Return the reduction of the objects of the ranks up to this one."""
-        return butterfly_scan(self._collective(), sendobj, _callable(op), inclusive=True)
+        return self._scanned(sendobj, _callable(op), inclusive=True)
 
     def exscan(self, sendobj: Any, op: Any = SUM) -> Any:
         """Return the reduction of the objects of the ranks below this one; None on rank 0."""
-        return butterfly_scan(self._collective(), sendobj, _callable(op), inclusive=False)
+        return self._scanned(sendobj, _callable(op), inclusive=False)
+
+    def _scanned(self, sendobj: Any, op: Any, *, inclusive: bool) -> Any:
+        c = self._collective()
+        if not goes_along_trees():
+            return reduced_in_order(c, sendobj, op, c.rank + inclusive)
+        return butterfly_scan(c, sendobj, op, inclusive=inclusive)
 
     # -- communicators of it -----------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ Reductions go up and across the trees of mpi4py, so that floating-point sums are
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from threading import Lock
 from typing import Any
 
@@ -17,6 +18,7 @@ from mpi.common import CommBase
 from mpi.errors import ERR_OTHER, WrongTypeError, WrongValueError, wrong
 from mpi.ops import SUM, Op
 from mpi.pickles import pickle
+from mpi.process import process
 
 Array = NDArray[Any]
 Combine = Op | Callable[[Any, Any], Any]
@@ -89,6 +91,17 @@ def tree_reduce(c: Any, obj: Any, op: Combine, root: int) -> Any:
     return result if c.rank == root else None
 
 
+def goes_along_trees() -> bool:
+    """Return whether objects are reduced along trees, as `mpi4py.rc.fast_reduce` says."""
+    return bool(process().settings["fast_reduce"])
+
+
+def reduced_in_order(c: Any, obj: Any, op: Combine, n: int) -> Any:
+    """Return the reduction of the objects of the first `n` ranks in their order, None if n is 0; all ranks call it."""
+    objects = allgather_objects(c, obj)
+    return reduce(op, objects[:n]) if n else None
+
+
 def butterfly_scan(c: Any, obj: Any, op: Combine, *, inclusive: bool) -> Any:
     """Return the reduction of the objects of the ranks up to this one, or below it, across mpi4py's butterfly."""
     partial, mask = unpacked(packed(obj)), 1
@@ -152,12 +165,17 @@ class ObjectCollectives(CommBase):
 
     def reduce(self, sendobj: Any, op: Combine = SUM, root: int = 0) -> Any:
         """Return the reduction of the objects of all ranks on the root, None elsewhere."""
-        return tree_reduce(self._collective(), sendobj, _callable(op), self._checked_root(root))
+        c, op, root = self._collective(), _callable(op), self._checked_root(root)
+        if not goes_along_trees():
+            return reduced_in_order(c, sendobj, op, c.size if c.rank == root else 0)
+        return tree_reduce(c, sendobj, op, root)
 
     def allreduce(self, sendobj: Any, op: Combine = SUM) -> Any:
         """Return the reduction of the objects of all ranks."""
-        c = self._collective()
-        return bcast_object(c, tree_reduce(c, sendobj, _callable(op), 0), 0)
+        c, op = self._collective(), _callable(op)
+        if not goes_along_trees():
+            return reduced_in_order(c, sendobj, op, c.size)
+        return bcast_object(c, tree_reduce(c, sendobj, op, 0), 0)
 
     def _collective(self) -> Any:
         """Return the communicator of the ranks for collectives, or raise if there is none."""

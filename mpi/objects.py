@@ -66,7 +66,7 @@ class Objects(PointToPoint):
 
     def irecv(self, buf: Any = None, source: int = ANY_SOURCE, tag: int = ANY_TAG) -> Request:
         """Start to receive an object, which `wait` and `test` return; `buf`, or 32 KiB, is the room that there is."""
-        room = process().options["irecv_bufsz"] if buf is None else buf
+        room = process().settings["irecv_bufsz"] if buf is None else buf
         if not isinstance(room, int):
             room = memory_of(buf, writable=True)[0].size
         begun = self._c.irecv(None, *numbers(source, tag))

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NoReturn
 
 from greenlet import getcurrent
 
+from mpi import rc
 from mpi.constants import BufferAutomaticType
-from mpi.errors import ERR_BUFFER, LASTCODE, wrong
+from mpi.errors import ERR_BUFFER, ERR_OTHER, LASTCODE, wrong
 from mpi.memory import memory_of
 from ranks.comm.communicator import Comm
 from ranks.engine.rank import current_rank
-
-# The options of mpi4py.rc, as they are at first.
-OPTIONS: dict[str, Any] = {
-    "initialize": True, "threads": True, "thread_level": "multiple", "finalize": None, "fast_reduce": True,
-    "recv_mprobe": True, "irecv_bufsz": 1 << 15, "errors": "exception",
-}  # fmt: skip
 
 
 class Process:
@@ -33,6 +28,7 @@ class Process:
     finalized:     Whether it has called Finalize.
     thread_level:  What it has asked Init_thread for; None if it has not.
     options:       The options of its mpi4py.rc.
+    settings:      What these meant when the rank imported MPI; later changes have no effect.
     n_workers:     How many collectives it has begun beside its program.
     handlers:      How many error handlers it has created and not freed, by the kind of their objects.
     """
@@ -47,13 +43,32 @@ class Process:
         self.attached: Any = None
         self.initialized = self.finalized = False
         self.thread_level: int | None = None
-        self.options = dict(OPTIONS)
+        self.options = dict(rc.OPTIONS)
+        self._settings: dict[str, Any] | None = None
         self.n_workers = 0
         self.handlers: Counter[str] = Counter()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the options meant when the rank imported MPI, which the first one that asks takes to be now."""
+        if self._settings is None:
+            self._settings = rc.take(self.options)
+        return self._settings
+
+    def end(self) -> None:
+        """Note that the rank has called Finalize."""
+        self.finalized, self.world, self.self_ = True, Ended(), Ended()
 
     def last_code(self) -> int:
         """Return the highest error code that is in use."""
         return max([*self.error_codes, LASTCODE])
+
+
+class Ended:
+    """Stands behind COMM_WORLD and COMM_SELF after Finalize: whatever is asked of it is an error."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise wrong(ERR_OTHER, "a call after Finalize", "none", "call Finalize last, or leave it out")
 
 
 def process() -> Process:

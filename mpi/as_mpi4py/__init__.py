@@ -5,25 +5,27 @@ It knows `mpi.MPI`; it does not know how programs are started. Its modules are l
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from mpi.process import OPTIONS, process
+from mpi.process import process
+from mpi.rc import OPTIONS
 
-MPI: Any = import_module("mpi.MPI")
-
-__version__ = "4.1.1"
+__version__ = "4.1.2"
 __all__ = ["MPI"]
 
 
 class Rc:
-    """The options of `mpi4py.rc`, of which each rank has its own.
+    """The options of `mpi4py.rc`, of which each rank has its own; they have effect if set before MPI is imported.
 
-    initialize:  Whether MPI is initialized before the program calls Init.
+    initialize:   Whether MPI is initialized before the program calls Init.
     threads, thread_level: What Query_thread returns.
-    irecv_bufsz: The bytes that `irecv` has room for if it is given no buffer.
+    irecv_bufsz:  The bytes that `irecv` has room for if it is given no buffer.
+    fast_reduce:  Whether reductions of objects go along a tree; if not, one rank reduces them in order.
+    errors:       The error handler that communicators have: `exception`, `default`, `abort` or `fatal`. All raise.
 
-    The others are kept, and change nothing: errors raise, and reductions have one order.
+    The others, finalize and recv_mprobe, change nothing that a program can see.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -53,6 +55,16 @@ class Rc:
 
 
 rc = Rc()
+_MPI = import_module("mpi.MPI")
+
+
+def __getattr__(name: str) -> Any:
+    """Return the module MPI; a rank that imports it takes the options as they are."""
+    if name != "MPI":
+        raise AttributeError(f"module 'mpi4py' has no attribute {name!r}")
+    with suppress(RuntimeError):  # outside of a run
+        process().settings  # noqa: B018  # which are taken now
+    return _MPI
 
 
 def get_config() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The clocks of Python and of MPI, which show a rank its virtual time, and `sleep`, which spends it.
+"""The clocks of Python and of MPI, which show a rank its virtual time, and waits with a time limit, which spend it.
 
 Two looks with nothing in between are a microsecond apart: no time that a program divides by is 0, and a loop that waits
 for a clock ends.
@@ -6,6 +6,8 @@ for a clock ends.
 
 from __future__ import annotations
 
+import selectors
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,12 +34,15 @@ def virtual_clocks(charge: Callable[[Any], None]) -> Iterator[None]:
     for name, function in real.items():
         began = began_s if name.startswith("time") else 0
         setattr(time, name, _sleep(function, charge) if name == "sleep" else _clock(name, function, began, charge))
-    wtime = MPI.Wtime
+    wtime, wait, select = MPI.Wtime, threading.Condition.wait, selectors.DefaultSelector.select
     MPI.Wtime = _clock("Wtime", wtime, 0, charge)
+    threading.Condition.wait = _spending(wait)  # type: ignore[method-assign]  # so do events, queues and futures
+    selectors.DefaultSelector.select = _spending(select)  # type: ignore[method-assign]  # so does asyncio
     try:
         yield
     finally:
         MPI.Wtime = wtime
+        threading.Condition.wait, selectors.DefaultSelector.select = wait, select  # type: ignore[method-assign]
         for name, function in real.items():
             setattr(time, name, function)
 
@@ -59,6 +64,19 @@ def _clock(name: str, real: Callable[[], Any], began_s: int, charge: Callable[[A
 
     now.__name__ = now.__qualname__ = name
     return now
+
+
+def _spending(wait: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that waits, for a time limit at most; if that is reached, the rank's clock has gone so far."""
+
+    def waiting(self: Any, timeout: float | None = None) -> Any:
+        found = wait(self, timeout)
+        state = current_rank()
+        if not found and timeout is not None and timeout > 0 and state is not None and not is_thread_of_rank():
+            state.now += round(timeout * PS_PER_S)
+        return found
+
+    return waiting
 
 
 def _sleep(real: Callable[[float], None], charge: Callable[[Any], None]) -> Callable[[float], None]:

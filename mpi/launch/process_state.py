@@ -21,7 +21,7 @@ from greenlet import getcurrent, gettrace, settrace
 from ranks.engine.process import SharedState
 from ranks.engine.rank import RankGreenlet, current_rank
 
-_of_sys = itemgetter("argv", "path", "stdin", "stdout", "stderr")
+_of_sys = itemgetter("argv", "path", "stdin", "stdout", "stderr", "excepthook")
 _sys = vars(sys)
 _manager = logging.Logger.manager
 _chdir = os.chdir  # while a run goes on, os.chdir is another function, which notes who calls it
@@ -30,24 +30,25 @@ _chdir = os.chdir  # while a run goes on, os.chdir is another function, which no
 class ProcessState:
     """What one rank has for itself while another rank runs.
 
-    of_sys:   These are argv, path, stdin, stdout and stderr of `sys`.
+    of_sys:   These are argv, path, stdin, stdout, stderr and excepthook of `sys`.
     modules:  These entries of `sys.modules` are the rank's own.
     environ, filters: They are `os.environ` and `warnings.filters`.
     logs:     It holds the root logger, and what is known of the others.
     folder:   It is the current folder.
+    loop:     It is the loop of asyncio that runs.
     looked_ps: This was the time when the rank last looked at a clock.
     threads:  These threads are waited for when the rank's program ends.
     exits:    These functions are called when the rank's program ends, with their arguments.
     """
 
-    __slots__ = ("environ", "exits", "filters", "folder", "logs", "looked_ps", "modules", "of_sys", "threads")
+    __slots__ = ("environ", "exits", "filters", "folder", "logs", "looked_ps", "loop", "modules", "of_sys", "threads")
 
     def __init__(self, modules: dict[str, Any], of_sys: tuple[Any, ...], folder: str) -> None:
         self.modules, self.of_sys, self.folder = modules, of_sys, folder
         self.environ: Any = os.environ
         self.filters: Any = warnings.filters
         self.logs: tuple[logging.RootLogger, dict[str, Any]] = logging.root, _manager.__dict__
-        self.looked_ps = -1
+        self.looked_ps, self.loop = -1, None
         self.threads: list[Thread] = []
         self.exits: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
 
@@ -55,7 +56,7 @@ class ProcessState:
 class ProcessStates(SharedState):
     """Who has what in place; inside of `with`, each rank has what is its own, and the scheduler what the caller has.
 
-    new:      It makes argv, path, stdin, stdout and stderr of the rank whose number it is given.
+    new:      It makes argv, path, stdin, stdout, stderr and excepthook of the rank whose number it is given.
     hidden:   These modules are not there for the ranks, so that they may have others of these names.
     resumed:  It is called when another rank goes on.
     running:  It is the state that is in place.
@@ -112,11 +113,15 @@ class ProcessStates(SharedState):
             if name in modules:
                 kept[name] = modules.pop(name)
         out.modules = kept
-        _sys["argv"], _sys["path"], _sys["stdin"], _sys["stdout"], _sys["stderr"] = own.of_sys
+        _sys["argv"], _sys["path"], _sys["stdin"], _sys["stdout"], _sys["stderr"], _sys["excepthook"] = own.of_sys
         os.environ = own.environ  # noqa: B003  # it is no copy that is meant to change the process's variables
         warnings.filters = own.filters
         logging.root, _manager.__dict__ = own.logs
         modules.update(own.modules)
+        asyncio: Any = modules.get("asyncio.events")
+        if asyncio is not None:
+            out.loop = asyncio._get_running_loop()
+            asyncio._set_running_loop(own.loop)
         if own.folder != out.folder:
             _chdir(own.folder)
 

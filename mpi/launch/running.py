@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import CodeType, NoneType
+from types import CodeType
 from typing import Any
 
 from mpi.launch.clock import virtual_clocks
 from mpi.launch.compute import MeasuredCompute
-from mpi.launch.modules import UsersFinder, is_users, project_is_library, replaced_by_users, users_modules
+from mpi.launch.exits import exits_of_ranks, leave
+from mpi.launch.modules import UsersFinder, project_is_library, replaced_by_users, users_modules
 from mpi.launch.mpi4py_names import ours_is_mpi4py
 from mpi.launch.process_state import ProcessState, ProcessStates
 from mpi.launch.programs import Program, UsageError
@@ -53,36 +53,38 @@ class Launch:
             stack.enter_context(virtual_clocks(charge))
             stack.enter_context(ours_is_mpi4py())
             stack.enter_context(project_is_library())
-            stack.enter_context(_exits_of_ranks())
+            stack.enter_context(exits_of_ranks())
             stack.enter_context(threads_of_ranks())
             stack.enter_context(_no_fork())
             stack.callback(lambda: self._finish(self.writers))
             yield
 
     def _new(self, rank: int) -> tuple[Any, ...]:
-        """Return argv, path, stdin, stdout and stderr of a rank."""
+        """Return argv, path, stdin, stdout, stderr and excepthook of a rank."""
         prefix = f"[{rank}] " if self.tag_output else ""
         out, err = Output(sys.stdout), Output(sys.stderr)
         stdout, stderr = Writer(out, prefix, out.errors), Writer(err, prefix, "backslashreplace")
         self.writers |= {stdout: None, stderr: None}
         stdin = nothing() if rank or sys.stdin is None else Reader(sys.stdin, stdout.finish)
         stdout.lines.keeps = self.keeps_output
-        return list(self.program.argv), [self.program.folder, *sys.path], stdin, stdout, stderr
+        path = [self.program.folder, *sys.path]
+        return list(self.program.argv), path, stdin, stdout, stderr, sys.__excepthook__
 
     def rank(self, comm: Any) -> str | None:
         """Run the program as one rank."""
         own: ProcessState = comm._state.own
         stdout, stderr = own_writers = _writers()
+        scheduler = comm._state.scheduler
+        stdout.lines.is_over = stderr.lines.is_over = lambda: scheduler.closed
         begin(comm)
+        _set_variables(comm)
         try:
             self.program.run(own.modules)
         except (Exception, SystemExit) as problem:  # nothing else: a rank that is ended from outside has no exit
-            if isinstance(problem, SystemExit) and not isinstance(problem.code, (int, NoneType)):
-                print(problem.code, file=stderr)
-            _run_exits(own)
+            leave(comm._state, problem, has_clock=not self.keeps_output)
             raise
         else:
-            _run_exits(own)
+            leave(comm._state, None)
         finally:
             self._finish(own_writers)
         return b"".join(stdout.lines.kept).decode(stdout.encoding) if self.keeps_output else None
@@ -105,37 +107,21 @@ def _nothing(*arguments: Any) -> None:
     """Do nothing."""
 
 
-def _run_exits(own: ProcessState) -> None:
-    for thread in own.threads:
-        thread.join()
-    while own.exits:
-        function, args, kwargs = own.exits.pop()
-        function(*args, **kwargs)
+def _set_variables(comm: Any) -> None:
+    """Let the environment of a rank tell what the launchers of MPICH and of Open MPI tell a process.
 
-
-@contextmanager
-def _exits_of_ranks() -> Iterator[None]:
-    """Let `atexit` keep the functions of each rank apart inside; those of libraries stay those of the process."""
-    register, unregister = atexit.register, atexit.unregister
-
-    def own_register(function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        state = current_rank()
-        if state is None or not is_users(sys._getframe(1).f_code.co_filename):
-            return register(function, *args, **kwargs)
-        state.own.exits.append((function, args, kwargs))
-        return function
-
-    def own_unregister(function: Any, /) -> None:
-        state = current_rank()
-        if state is not None:
-            state.own.exits[:] = [each for each in state.own.exits if each[0] != function]
-        unregister(function)
-
-    atexit.register, atexit.unregister = own_register, own_unregister
-    try:
-        yield
-    finally:
-        atexit.register, atexit.unregister = register, unregister
+    They are not set by `putenv`, which would set them for all ranks.
+    """
+    rank, size, per_node = comm.rank, comm.size, comm._transport.network.ranks_per_node
+    node = 0 if per_node == 1 else rank // per_node * per_node  # the first rank on it; all are on one machine if 1
+    local_size = size if per_node == 1 else min(per_node, size - node)
+    told = {
+        "PMI_RANK": rank, "PMI_SIZE": size, "MPI_LOCALRANKID": rank - node, "MPI_LOCALNRANKS": local_size,
+        "OMPI_COMM_WORLD_RANK": rank, "OMPI_COMM_WORLD_SIZE": size, "OMPI_COMM_WORLD_LOCAL_RANK": rank - node,
+        "OMPI_COMM_WORLD_LOCAL_SIZE": local_size,
+    }  # fmt: skip
+    own: Any = os.environ
+    own._data.update((own.encodekey(name), own.encodevalue(str(value))) for name, value in told.items())
 
 
 @contextmanager

@@ -41,11 +41,13 @@ class Lines(io.RawIOBase):
     """What one rank writes: whole lines are passed on, the rest is kept until its line ends.
 
     keeps: It tells whether what was passed on is also `kept`.
+    is_over: It tells whether the rank was ended from outside: like a process that was killed, it prints no more.
     """
 
     def __init__(self, output: Output, prefix: str) -> None:
         self.output, self.prefix, self.rest = output, prefix.encode(), b""
         self.keeps, self.kept = False, list[bytes]()
+        self.is_over: Callable[[], bool] = bool
 
     def writable(self) -> bool:
         """Return True."""
@@ -59,6 +61,8 @@ class Lines(io.RawIOBase):
     def write(self, data: Any) -> int:
         """Take bytes, which may hold many lines."""
         data = bytes(data)
+        if self.is_over():
+            return len(data)
         lines, newline, rest = data.rpartition(b"\n")
         if newline:
             self._pass_on(self.rest + lines + newline)
@@ -86,7 +90,7 @@ class Writer(io.TextIOWrapper):
 
     def __init__(self, output: Output, prefix: str, errors: str) -> None:
         self.lines = Lines(output, prefix)
-        super().__init__(self.lines, output.encoding, errors, newline="\n", line_buffering=True)  # type: ignore[arg-type]
+        super().__init__(self.lines, output.encoding, errors, newline="\n", write_through=True)  # type: ignore[arg-type]
 
     def finish(self) -> None:
         """Pass on all that the rank has written."""

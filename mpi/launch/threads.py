@@ -1,18 +1,29 @@
-"""Threads that a rank starts: they know their rank, and may not wait for others."""
+"""Threads that a rank starts: they know their rank, and may not communicate."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mpi.launch.programs import UsageError
+from ranks import DeadlockError, InvalidHandleError
 from ranks.engine.rank import current_rank, threads
+
+# A hang may be due to a thread that was about to communicate: for so long it is awaited before the hang is reported.
+_PATIENCE_S = 0.5
 
 
 @contextmanager
 def threads_of_ranks() -> Iterator[None]:
-    """Let threads that are started inside know the rank that has started them; its program ends after them."""
+    """Let threads that are started inside know the rank that has started them; its program ends after them.
+
+    The first thread that communicates is an error of the whole program once all ranks have ended or hang.
+    """
     start = threading.Thread.start
+    refused: list[InvalidHandleError] = []
+    started: list[threading.Thread] = []
 
     def start_of_rank(thread: threading.Thread) -> None:
         state = current_rank()
@@ -23,10 +34,13 @@ def threads_of_ranks() -> Iterator[None]:
                 threads[threading.get_ident()] = state
                 try:
                     run()
+                except InvalidHandleError as problem:
+                    refused.append(problem)
                 finally:
                     del threads[threading.get_ident()]
 
             thread.run = run_of_rank  # type: ignore[method-assign]  # of this thread alone
+            started.append(thread)
             if not thread.daemon:
                 state.own.threads.append(thread)
         start(thread)
@@ -34,5 +48,21 @@ def threads_of_ranks() -> Iterator[None]:
     threading.Thread.start = start_of_rank  # type: ignore[method-assign,assignment]
     try:
         yield
+    except DeadlockError:
+        until_s = time.perf_counter() + _PATIENCE_S
+        for thread in started:
+            thread.join(max(0.0, until_s - time.perf_counter()))
+        _tell(refused)
+        raise
+    else:
+        _tell(refused)
     finally:
         threading.Thread.start = start  # type: ignore[method-assign]
+
+
+def _tell(refused: list[InvalidHandleError]) -> None:
+    for problem in refused:
+        raise UsageError(
+            f"rank {problem.rank}: {problem.call} at {problem.site}: got a call by a thread, expected one by the "
+            "program itself; remedy: let threads compute and the program communicate, or use real MPI (--mpi)"
+        ) from None

@@ -213,6 +213,42 @@ def test_folder_environment_logging_and_warnings_are_a_rank_s_own(launch):
     assert (done.status, sorted(done.lines)) == (0, ["0: 0 0", "1: 1 1", "an error"])
 
 
+def test_launchers_tell_a_rank_its_number_in_the_environment(launch):
+    names = "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"
+    text = f"import os\nprint(*(os.environ[name] for name in {names}))\ncomm.Barrier()"
+    before = dict(os.environ)
+    assert sorted(launch(3, text).lines) == [f"{rank} 3 {rank} {rank} 3" for rank in range(3)]
+    done = launch(10, text, "--network", "dgx-h100")  # eight ranks on a node
+    assert sorted(done.lines, key=lambda line: int(line.split()[0])) == [
+        f"{rank} 10 {rank % 8} {rank} {8 if rank < 8 else 2}" for rank in range(10)
+    ]
+    assert before == dict(os.environ)
+
+
+def test_a_wait_with_a_time_limit_takes_that_time_and_each_rank_may_run_a_loop_of_asyncio(launch):
+    done = launch(2, """
+        import asyncio, queue, threading, time
+
+        def taken(wait):
+            began = time.time()
+            wait()
+            return round(time.time() - began, 3)
+
+        async def exchange():
+            received = comm.irecv(source=1 - comm.rank)
+            comm.send(comm.rank, 1 - comm.rank)
+            while not received.test()[0]:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.004)
+
+        try:
+            queue.Queue().get(timeout=0.002)
+        except queue.Empty:
+            print(taken(lambda: threading.Event().wait(0.003)), 0.004 <= taken(lambda: asyncio.run(exchange())) < 0.01)
+    """)  # fmt: skip
+    assert done == (0, ["0.003 True"] * 2, "")
+
+
 def test_clocks_show_virtual_time_and_sleep_spends_it(launch):
     done = launch(3, """
         import time

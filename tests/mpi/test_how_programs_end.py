@@ -48,6 +48,56 @@ def test_only_the_rank_that_exits_runs_what_it_has_registered(launch):
     assert (done.status, done.lines) == (3, ["1"])
 
 
+@pytest.mark.parametrize(("end", "status"), [("1 / 0", 1), ("sys.exit(4)", 4), ("os._exit(4)", 4)])
+def test_when_one_rank_fails_the_others_go_on_until_they_wait(launch, end, status):
+    done = launch(3, f"import os\nif comm.rank == 0: {end}\nprint(comm.rank)\ncomm.Barrier()\nprint('never')")
+    assert (done.status, sorted(done.lines)) == (status, ["1", "2"])
+    assert done.err.count("raised on rank 0 of 3 at t=0 us") == (status == 1)  # the time when it failed
+
+
+def test_a_rank_that_is_ended_from_outside_prints_no_more_as_if_it_were_killed(launch):
+    done = launch(2, """
+        try:
+            print("pending ", end="")
+            1 / 0 if comm.rank else comm.recv()
+        finally:
+            print("end of", comm.rank)
+            sys.stderr.write(f"said by {comm.rank}\\n")
+    """)  # fmt: skip
+    assert (done.status, sorted(done.lines)) == (1, ["pending ", "pending end of 1"])
+    assert "said by 1" in done.err
+    assert "said by 0" not in done.err
+
+
+def test_an_exception_goes_to_the_program_s_own_excepthook(launch):
+    hook = "def hook(kind, value, where):\n    print(kind.__name__, value, where.tb_lineno)\nsys.excepthook = hook\n"
+    assert launch(2, hook + "if comm.rank: raise ValueError(7)\ncomm.recv()") == (1, ["ValueError 7 7"], "")
+    done = launch(2, hook.replace("\nsys", "; comm.Abort(9)\nsys") + "if comm.rank: raise ValueError(7)\ncomm.recv()")
+    assert done == (9, ["ValueError 7 7"], "rank 1 called Abort(9)\n")
+    assert launch(1, hook + "sys.exit(3)") == (3, [], "")
+
+
+def test_os_exit_ends_one_rank_and_calls_nothing(launch):
+    text = "import atexit, os\natexit.register(print, 'never')\nprint(comm.rank)\nos._exit(0)"
+    assert launch(2, text) == (0, ["0", "1"], "")
+
+
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ("t = Thread(target=lambda: comm.send(1, 0)); t.start(); t.join()", "send(dest=0, tag=0, int)"),
+        ("Thread(target=comm.recv).start()", "recv(source=ANY_SOURCE, tag=ANY_TAG)"),
+        ("Thread(target=lambda: comm.send(1, 0)).start(); comm.recv()", "send(dest=0, tag=0, int)"),
+    ],
+)
+def test_a_thread_that_communicates_is_one_line(launch, text, call):
+    done = launch(2, f"from threading import Thread\nif comm.rank == 1:\n    {text}")
+    assert (done.status, done.lines) == (2, [])
+    assert done.err.startswith(f"python -m mpi: rank 1: {call} at ")
+    assert ": got a call by a thread, expected one by the program itself" in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_abort_says_who(launch):
     assert launch(3, "if comm.rank == 2: comm.Abort(7)\ncomm.recv()").err == "rank 2 called Abort(7)\n"
 

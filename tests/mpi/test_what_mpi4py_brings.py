@@ -1,5 +1,7 @@
 """`import mpi4py` on simulated ranks: the package, its utilities and its futures; and threads, which may not wait."""
 
+import pytest
+
 FUTURES = """
     from concurrent import futures as standard
     from mpi4py.futures import MPIPoolExecutor, as_completed
@@ -48,7 +50,7 @@ def test_the_package_has_what_programs_take_from_it(launch):
     assert done == (
         0,
         [
-            "4.1.1 mpi4py.rc: got option 'wrong', expected one of initialize, threads, thread_level, finalize, "
+            "4.1.2 mpi4py.rc: got option 'wrong', expected one of initialize, threads, thread_level, finalize, "
             "fast_reduce, recv_mprobe, irecv_bufsz, errors",
         ],
         "",
@@ -57,8 +59,9 @@ def test_the_package_has_what_programs_take_from_it(launch):
 
 def test_each_rank_has_options_of_its_own_and_they_have_effect(launch):
     done = launch(2, {"main.py": "", "options.py": """
+        import os
         from mpi4py import rc
-        if __import__("mpi4py.MPI").MPI.COMM_WORLD.rank:
+        if os.environ["PMI_RANK"] == "1":
             rc.initialize, rc.thread_level, rc.irecv_bufsz = False, "funneled", 100
         from mpi4py import MPI
         comm = MPI.COMM_WORLD
@@ -70,10 +73,64 @@ def test_each_rank_has_options_of_its_own_and_they_have_effect(launch):
         except MPI.Exception as error:
             print(error.Get_error_class() == MPI.ERR_TRUNCATE)
         sent.wait()
-        MPI.Init_thread(MPI.THREAD_SINGLE)
-        assert MPI.Is_initialized() and MPI.Query_thread() == MPI.THREAD_SINGLE
+        rc.irecv_bufsz = 1  # too late
+        try:
+            MPI.Init_thread(MPI.THREAD_SINGLE)
+            assert MPI.Is_initialized() and MPI.Query_thread() == MPI.THREAD_SINGLE
+        except MPI.Exception as error:
+            assert comm.rank == 0 and error.Get_error_class() == MPI.ERR_OTHER
+            assert "got a second Init" in str(error)
     """}, args=("options.py",))  # fmt: skip
     assert (done.status, sorted(done.lines), done.err) == (0, ["200", "True"], "")
+
+
+def test_the_environment_sets_options_and_unknown_values_are_warned_about(launch, monkeypatch):
+    text = """
+        from mpi4py import rc
+        rc.threads, rc.finalize = "no", "maybe"
+        from mpi4py import MPI
+        print(MPI.Is_initialized(), rc.initialize, rc.irecv_bufsz, MPI.Query_thread() == MPI.THREAD_SINGLE)
+        print(MPI.COMM_WORLD.Get_errhandler() == MPI.ERRORS_ARE_FATAL)
+        print(MPI.COMM_WORLD.allreduce(0.1 * (MPI.COMM_WORLD.rank + 1)), MPI.COMM_WORLD.exscan("a"))
+    """
+    for name, value in {"INITIALIZE": "False", "IRECV_BUFSZ": "9", "ERRORS": "fatal", "FAST_REDUCE": "no"}.items():
+        monkeypatch.setenv(f"MPI4PY_RC_{name}", value)
+    with pytest.warns(RuntimeWarning, match="mpi4py.rc.finalize: unexpected value 'maybe'") as caught:
+        done = launch(1, {"main.py": "", "options.py": text}, args=("options.py",))
+    assert done == (0, ["False False 9 True", "True", "0.1 None"], "")
+    assert caught[0].filename.endswith("options.py")
+
+
+@pytest.mark.parametrize("name", ["reduce", "allreduce", "scan", "exscan"])
+def test_without_fast_reduce_objects_are_reduced_in_the_order_of_ranks(launch, name):
+    text = f"""
+        from mpi4py import rc
+        rc.fast_reduce = "no"
+        from mpi4py import MPI
+        comm = MPI.COMM_WORLD
+        print(comm.rank, comm.{name}(str(comm.rank), op=lambda a, b: "(" + a + b + ")"))
+    """
+    prefixes = ["0", "(01)", "((01)2)", "(((01)2)3)"]
+    expected = {
+        "reduce": [prefixes[3], None, None, None], "allreduce": [prefixes[3]] * 4, "scan": prefixes,
+        "exscan": [None, *prefixes[:3]],
+    }[name]  # fmt: skip
+    done = launch(4, {"main.py": "", "order.py": text}, args=("order.py",))
+    assert sorted(done.lines) == [f"{rank} {value}" for rank, value in enumerate(expected)]
+
+
+def test_mpi_begins_once_and_nothing_comes_after_its_end(launch):
+    for text, error in {
+        "MPI.Init()": "got a second Init: the import of MPI is the first, expected one",
+        "MPI.Finalize(); MPI.Finalize()": "got a second Finalize, expected one",
+        "MPI.Finalize(); comm.Barrier()": "got a call after Finalize, expected none",
+        "MPI.Finalize(); comm.rank": "got a call after Finalize, expected none",
+    }.items():
+        done = launch(2, text)
+        assert done.status == 1
+        assert error in done.err
+    text = "MPI.Finalize(); print(MPI.Is_finalized(), MPI.Get_version() > (3, 0), MPI.Is_initialized())"
+    assert launch(1, text).lines == ["True True True"]
 
 
 def test_futures_are_computed_by_the_other_ranks(launch):
