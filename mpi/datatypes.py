@@ -164,7 +164,7 @@ def _pair(name: str, code: str) -> Datatype:
     value = np.dtype(code)
     first, second = layouts.basic(value), layouts.basic(np.dtype("i"))
     both = layouts.struct([first, layouts.at_offsets(second, [dtype.fields["index"][1]])])  # type: ignore[index]
-    return _named(name, layouts.resized(both, 0, dtype.itemsize), "V")
+    return _named(name, both, "V")
 
 
 DATATYPES: dict[str, Datatype] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from mpi.launch.endings import hang_report, users_traceback
 from mpi.launch.modules import project_is_library
 from mpi.running import begin
 from mpi.simulated import Simulated
-from ranks import CollectiveMismatchError, DeadlockError, real
+from ranks import AbortError, CollectiveMismatchError, DeadlockError, RankExitError, real
 
 _HANGS = (DeadlockError, CollectiveMismatchError)
 _TIMEOUT_S = 300.0  # real MPI cannot tell that nothing moves
@@ -24,6 +25,8 @@ def run_test(item: Any) -> None:
     """Run a test function on as many ranks as it asks for, in the way that the options say."""
     options = item.config.option
     function = item.obj
+    if iscoroutinefunction(function):
+        pytest.fail("got an async test function, expected a plain one; remedy: call asyncio.run in it", pytrace=False)
     arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
     size = item.callspec.params["n_ranks"]
     if options.ranks_mpi_process:
@@ -38,12 +41,17 @@ def run_test(item: Any) -> None:
 
 
 def _with_hangs_told(run: Callable[[], Any]) -> Any:
-    """Return run(); a hang is told by its report alone, at lines of the test and of what that calls."""
+    """Return run(); a hang, an exit and an abort are told by their texts alone, which name lines of the test."""
     try:
         with project_is_library():
             return run()
     except _HANGS as hang:
         text = hang_report(hang)
+    except (AbortError, RankExitError) as end:
+        text = str(end)
+    except pytest.skip.Exception as skipped:
+        skipped.__notes__ = []  # the summary shows the reason only
+        raise
     return pytest.fail(text, pytrace=False)
 
 
