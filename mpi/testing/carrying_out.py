@@ -19,6 +19,8 @@ from ranks import AbortError, CollectiveMismatchError, DeadlockError, RankExitEr
 
 _HANGS = (DeadlockError, CollectiveMismatchError)
 _TIMEOUT_S = 300.0  # real MPI cannot tell that nothing moves
+# A process of real MPI that skips its test ends all processes with this status, and says why in a line that begins so.
+_SKIPPED, _SKIPS = 77, "this test is skipped: "
 
 
 def run_test(item: Any) -> None:
@@ -76,6 +78,9 @@ def _in_this_process(function: Callable[[], Any]) -> None:
     comm = real.world()
     try:
         function()
+    except pytest.skip.Exception as skipped:
+        print(f"{_SKIPS}{skipped.msg}", file=sys.stderr, flush=True)
+        comm.Abort(_SKIPPED)
     except BaseException as problem:
         text = "".join(users_traceback(problem))
         print(f"rank {comm.rank} of {comm.size}:\n{text}", end="", file=sys.stderr, flush=True)
@@ -91,5 +96,7 @@ def _on_real_mpi(item: Any, size: int) -> None:
     parallel = ["--ranks-parallel"] if config.option.ranks_parallel else []
     plugin = ["-p", "mpi.testing.plugin", "--ranks-mpi-process", *parallel]
     done = real.launch(size, ["-m", "pytest", *settings, *plugin, name], timeout_s=_TIMEOUT_S)
+    if done.returncode == _SKIPPED:
+        pytest.skip(next(line for line in done.stderr.splitlines() if line.startswith(_SKIPS)).removeprefix(_SKIPS))
     if done.returncode:
         pytest.fail(f"on {size} processes of real MPI:\n{done.stderr or done.stdout}", pytrace=False)

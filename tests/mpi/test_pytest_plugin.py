@@ -103,6 +103,39 @@ def test_a_wrong_number_of_ranks_is_named(tests_of, given):
     assert "expected a number of ranks from 1 up" in result.stdout.str() + result.stderr.str()
 
 
+def test_an_exit_an_abort_and_an_async_test_are_told_in_a_line_and_a_skip_by_its_reason(tests_of):
+    result = tests_of("""
+        @pytest.mark.ranks(2)
+        def test_exit(comm):
+            raise SystemExit(3)
+
+        @pytest.mark.ranks(2)
+        def test_abort(comm):
+            if comm.rank:
+                comm.Abort(4)
+            comm.recv()
+
+        @pytest.mark.ranks(2)
+        async def test_async(comm):
+            pass
+
+        @pytest.mark.ranks(2)
+        def test_skip(comm):
+            if comm.rank:
+                pytest.skip("not here")
+            comm.recv()
+    """, "-rs")  # fmt: skip
+    result.assert_outcomes(failed=3, skipped=1)
+    result.stdout.fnmatch_lines([
+        "*_ test_exit?2? _*", "rank 0: the end of its program: got an exit with 3*",
+        "*_ test_abort?2? _*", "rank 1: Abort() at *: got Abort with errorcode 4*",
+        "*_ test_async?2? _*", "got an async test function, expected a plain one*",
+        "SKIPPED * not here",
+    ])  # fmt: skip
+    assert "carrying_out.py" not in result.stdout.str()
+    assert "raised on rank" not in result.stdout.str()
+
+
 def test_a_hang_is_a_failure_with_its_report(tests_of):
     result = tests_of("""
         @pytest.mark.ranks(2)
@@ -157,8 +190,15 @@ def test_the_same_tests_run_on_real_mpi(tests_of):
             assert "simulated" not in repr(MPI.__file__)
             assert comm.allreduce(comm.rank) == 1
             assert comm.rank == 0, "this rank is 1"
-    """, "--ranks-mpi")  # fmt: skip
-    result.assert_outcomes(failed=1)
+
+        @pytest.mark.ranks(2)
+        def test_skipped(comm):
+            if comm.rank:
+                pytest.skip("not there")
+            comm.recv()
+    """, "--ranks-mpi", "-rs")  # fmt: skip
+    result.assert_outcomes(failed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED * not there"])
     out = result.stdout.str()
     assert "on 2 processes of real MPI:" in out
     assert "rank 1 of 2:" in out
