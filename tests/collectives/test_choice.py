@@ -41,8 +41,14 @@ def test_auto_is_at_most_5_percent_slower_than_the_best_algorithm(operation: str
         p = draw.choice([2, 3, 5, 7, 8, 9, *([] if n > 100_000 else [12, 16, 17, 24])])
         buffering = draw.choice(["none", "eager", "eager", "infinite"])
 
-        def time_ps(name: str, n: int = n, p: int = p, buffering: str = buffering) -> int:
-            return ranks.run(call, p, operation, n, name, network=network, buffering=buffering).time_ps
+        machine = collectives.Machine.of(ranks.presets[network], p, buffering)
+
+        def time_ps(name: str, n: int = n, p: int = p, machine: collectives.Machine = machine) -> int:
+            # test_collective_costs.py shows that a time that is claimed is exact.
+            claimed_ps = CATALOGUE[operation][name].cost(machine, n, 4).time_ps if name != "auto" else None
+            if claimed_ps is not None:
+                return claimed_ps
+            return ranks.run(call, p, operation, n, name, network=network, buffering=machine.buffering).time_ps
 
         one_node = p <= ranks.presets[network].ranks_per_node
         times = {name: time_ps(name) for name, row in CATALOGUE[operation].items() if one_node or not row.one_node}

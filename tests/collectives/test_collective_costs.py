@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ from collectives.player import giving_up_after
 
 # No eager limit divides the messages below alike, so that one run mixes buffered and unbuffered ones.
 MIXED = ranks.Network(name="mixed", inter=ranks.Link.of(1e-6, 1e9), overhead_ps=1000, eager_limit=24)
-UNIFORM = ["alpha-beta", "infiniband", "nvlink", "pcie", "ethernet"]
 ROWS = {row.function.__name__: (name, row) for name in collectives.CATALOGUE for row in rows(name)}
 # Those that send so many messages, p(p-1), that they are not played for large p.
 SQUARE = {"linear_alltoall", "pairwise_alltoall", "pairwise_reduce_scatter"}
+BUFFERINGS = ["none", "eager", "infinite"]
 
 
 def call(name: str, n: int) -> Any:
@@ -45,18 +44,25 @@ def sizes(name: str, p: int) -> tuple[int, ...]:
     return (0,) if ROWS[name][0] == "barrier" else (0, 1, 5 * p + 3, 9000, 20_000)
 
 
-def combinations(name: str) -> Iterator[tuple[ranks.Network, int, int]]:
-    """Yield networks, p and n. To save time, each kind of buffering is tried on a seventeenth of them."""
-    for network in [*ranks.presets.values(), MIXED]:
-        for p in (1, 2, 3, 4, 7, 8, 9, 16, 17) if network.ranks_per_node > 1 else (1, 2, 3, 5, 6, 8, 13, 17):
-            yield from ((network, p, n) for n in sizes(name, p))
+def combinations(name: str, buffering: str) -> list[tuple[ranks.Network, int, int]]:
+    """Return networks, p and n: for each algorithm and buffering one in 29 of them, for barriers one in 4.
+
+    Other algorithms and bufferings get others, and together they get all.
+    """
+    every = [
+        (network, p, n)
+        for network in [*ranks.presets.values(), MIXED]
+        for p in ((1, 2, 3, 4, 7, 8, 9, 16, 17) if network.ranks_per_node > 1 else (1, 2, 3, 5, 6, 8, 13, 17))
+        for n in sizes(name, p)
+    ]
+    one_in = 4 if ROWS[name][0] == "barrier" else 29
+    return every[(list(ROWS).index(name) + 5 * BUFFERINGS.index(buffering)) % one_in :: one_in]
 
 
 @pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
+@pytest.mark.parametrize("buffering", BUFFERINGS)
 def test_time_sends_and_bytes_equal_their_formulas(name: str, buffering: str) -> None:
-    first, every = (0, 1) if ROWS[name][0] == "barrier" else (["none", "eager", "infinite"].index(buffering), 17)
-    for network, p, n in list(combinations(name))[first::every]:
+    for network, p, n in combinations(name, buffering):
         run = ranks.run(call(name, n), p, network=network, buffering=buffering)
         predicted = collectives.cost(name, network, p, n, 8, buffering)
         assert (run.sends, run.bytes_sent) == (predicted.sends, predicted.bytes_sent), (network.name, p, n)
@@ -65,8 +71,8 @@ def test_time_sends_and_bytes_equal_their_formulas(name: str, buffering: str) ->
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_time_is_claimed_for_every_p_on_networks_of_one_link(name: str) -> None:
-    for p in range(1, 34):
+def test_time_is_claimed_on_networks_of_one_link(name: str) -> None:
+    for p in (*range(1, 10), 15, 16, 17, 31, 32, 33):
         cost = collectives.cost(name, ranks.presets["infiniband"], p, 1000, 8)
         assert cost.time_ps is not None
 
@@ -90,7 +96,7 @@ def test_where_a_schedule_is_too_long_to_play_the_rest_is_still_true(
 
 @pytest.mark.parametrize("name", ROWS)
 def test_rounds_are_the_longest_chain_of_messages(name: str) -> None:
-    for p in (*range(1, 10), 12, 16, 17, 32):
+    for p in (*range(1, 10), 16, 17):
         for n in sizes(name, p)[1:3] or (0,):
             run = ranks.run(call(name, n), p, network="alpha-beta", trace=True)
             assert run.trace.longest_chain() == collectives.cost(name, run.network, p, n, 8).rounds, (p, n)
@@ -98,7 +104,7 @@ def test_rounds_are_the_longest_chain_of_messages(name: str) -> None:
 
 def test_a_double_tree_takes_hardly_longer_than_the_bytes_of_a_ring_through_one_port() -> None:
     network, n_bytes, segment = ranks.presets["infiniband"], 2**24, 2**16
-    for p in (*range(2, 10), 15, 16, 17, 31, 32, 33):
+    for p in (*range(2, 10), 15, 16, 17, 33):
         filling_ps = 2 * (p - 1).bit_length() * network.message_ps(network.inter, segment)
         took_ps = collectives.cost("double_tree_allreduce", network, p, n_bytes // 4, 4).expected_ps
         assert took_ps is not None
