@@ -88,19 +88,48 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
+@pytest.fixture(scope="module")
+def copies(saved: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A folder for each plan with the checkpoint of one rank, which ranks under the plan have read and written."""
+    folders = [tmp_path_factory.mktemp("copy") for _ in PLANS]
+
+    def program(comm: Any, plan: Plan, folder: Path) -> None:
+        trainer = trainer_of(comm, plan)
+        load_checkpoint(trainer, saved[0])
+        save_checkpoint(trainer, folder)
+
+    for folder, plan in zip(folders, PLANS, strict=True):
+        ranks.run(program, plan.ranks, plan, folder)
+    return folders
+
+
 @pytest.mark.parametrize("after", PLANS, ids=str)
-def test_every_plan_goes_on_from_every_other(saved: list[Path], after: Plan) -> None:
+def test_every_plan_reads_from_every_other_the_same_bits_and_goes_on(copies: list[Path], after: Plan) -> None:
     def program(comm: Any) -> None:
         trainer = trainer_of(comm, after)
-        for folder in saved:
+        arrays = [x for state in trainer.states.values() for x in (state.x, *state.moments.values())]
+        load_checkpoint(trainer, copies[0])
+        of_one_rank = [x.copy() for x in arrays]
+        for folder in copies[1:]:
+            for x in arrays:
+                x[:] = np.nan
+            trainer.history.losses.clear()
             load_checkpoint(trainer, folder)
-            for _ in range(3):
-                trainer.step()
-            history = trainer.history
-            np.testing.assert_allclose((history.losses, history.grad_norms), expected, rtol=1e-10)
+            assert all((x == y).all() for x, y in zip(arrays, of_one_rank, strict=True)), folder
+        for _ in range(3):
+            trainer.step()
+        history = trainer.history
+        np.testing.assert_allclose((history.losses, history.grad_norms), expected, rtol=1e-10)
 
     expected = uninterrupted()
     ranks.run(program, after.ranks)
+
+
+@pytest.mark.parametrize("before", range(len(PLANS)), ids=lambda i: str(PLANS[i]))
+def test_what_was_trained_under_every_plan_goes_on(saved: list[Path], before: int) -> None:
+    """Under the next plan of the list."""
+    history = go_on(saved[before], PLANS[(before + 1) % len(PLANS)])
+    np.testing.assert_allclose(history, uninterrupted(), rtol=1e-10)
 
 
 def test_the_same_plan_goes_on_bit_for_bit(saved: list[Path]) -> None:
