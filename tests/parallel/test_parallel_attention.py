@@ -56,7 +56,8 @@ def test_output_and_gradients_equal_dense_attention_for_every_pair_of_options(wa
 @pytest.mark.parametrize("p", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("way", WAYS)
 def test_the_shapes_that_other_code_fails_on(way: str, p: int) -> None:
-    for case in fixed_cases():
+    # Each shape is there under two masks, one after the other, which even and odd p take.
+    for case in list(fixed_cases())[p % 2 :: 2]:
         ranks.run(claim_equals_dense, p, case, WAYS[way], buffering="none")
 
 
