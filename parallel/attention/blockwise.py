@@ -50,9 +50,7 @@ def blockwise_attention(
         check_like(who, "into[0]", into[0], (*shape, sizes.v_dim), q.dtype, written=True)
         check_like(who, "into[1]", into[1], shape, q.dtype, written=True)
     out, lse = np.empty((*shape, sizes.v_dim), q.dtype), np.empty(shape, q.dtype)
-    if can_attend_together(seen, *_tile(seen)) and _are_tame(factor, q, k, v):
-        attend_together(q, k, v, factor, seen, out, lse)
-    else:
+    if not (can_attend_together(seen, *_tile(seen)) and attend_together(q, k, v, factor, seen, out, lse)):
         (q, k, v), squares, bad = _clean(q, k, v, factor)
         _forward(q, k, v, squares, factor, seen, out, lse)
         if bad is not None:
@@ -110,12 +108,15 @@ def blockwise_attention_backward(
     for name, x in (("out", out), ("d_out", d_out)):
         check_like(who, name, x, (*q.shape[:3], sizes.v_dim), q.dtype, written=False)
     check_like(who, "lse", lse, q.shape[:3], q.dtype, written=False)
-    grads = into or (np.zeros(q.shape, q.dtype), np.zeros(k.shape, q.dtype), np.zeros(v.shape, q.dtype))
-    for i, (grad, x) in enumerate(zip(grads, (q, k, v), strict=True)):
+    for i, (grad, x) in enumerate(zip(into or (), (q, k, v), strict=into is not None)):
         check_like(who, f"into[{i}]", grad, x.shape, q.dtype, written=True)
-    if can_attend_together(seen, *_tile(seen)) and _are_tame(factor, q, k, v, d_out) and not np.isnan(lse).any():
-        attend_together_backward(q, k, v, factor, seen, out, lse, d_out, grads)
-        return grads
+    if can_attend_together(seen, *_tile(seen)):
+        shares = attend_together_backward(q, k, v, factor, seen, out, lse, d_out)
+        if shares is not None:
+            for grad, share in zip(into or (), shares, strict=into is not None):
+                grad += share
+            return into or shares
+    grads = into or (np.zeros(q.shape, q.dtype), np.zeros(k.shape, q.dtype), np.zeros(v.shape, q.dtype))
     # A query may have got its NaN from keys that are not here; its lse shows it.
     (q, k, v), _, bad = _clean(q, k, v, factor, finite(d_out)[1] | np.isnan(lse))
     if bad is not None:
@@ -127,13 +128,6 @@ def blockwise_attention_backward(
         rows, cols = _reached(seen, *bad)
         grads[0][rows], grads[1][cols], grads[2][cols] = np.nan, np.nan, np.nan
     return grads
-
-
-def _are_tame(factor: float, *arrays: Array) -> bool:
-    """Return whether the arrays are finite, and their scores and sums of values, too: most often one look shows it."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = [np.einsum("bshd,bshd->", x, x) for x in arrays]
-        return bool(np.isfinite(squares).all() and np.isfinite(squares[0] * factor * factor))
 
 
 def _clean(

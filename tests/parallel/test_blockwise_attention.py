@@ -65,11 +65,11 @@ def test_equals_the_definition_for_every_pair_of_options() -> None:
 
 
 def test_short_sequences_equal_the_definition_however_many_heads_are_taken_at_once() -> None:
-    """All tokens in one tile: heads are worked on together, here one, some or all of them."""
+    """All tokens in one tile: heads are worked on together, here one, some or all of them, and bands of queries."""
     options = OPTIONS | {"causal": [True], "masked": ["no", "heads"], "segments": [0, 3], "batch": [2, 3]}
     for turn, chosen in enumerate(covering(options)):
         case = Case(**chosen, seed=turn)
-        with mock.patch.object(together, "_SCORES", (1, 100, 1 << 16)[turn % 3]):
+        with mock.patch.multiple(together, _SCORES=(1, 100, 1 << 16)[turn % 3], BAND=(1, 3, 32, 2)[turn % 4]):
             claim_forward(case, blockwise_attention)
             claim_backward(case, blockwise_attention, blockwise_attention_backward)
 

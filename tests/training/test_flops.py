@@ -63,7 +63,8 @@ def test_the_formula_is_the_count_but_for_what_it_leaves_out() -> None:
     exact = products_of_step(sizes, 1)
     scores_again = 2 * sizes.layers * sizes.hidden * 64 * 64
     beside = 3 * 2 * sizes.layers * sizes.heads * 64 * 64
-    assert exact["matrices"] + exact["attention"] == formula + scores_again + beside
+    seen = 3 / 4  # two bands of 32 queries: the first leaves out the last 32 keys
+    assert exact["matrices"] + exact["attention"] / seen == formula + scores_again + beside
 
 
 def test_megatron_s_formula_for_an_iteration_is_this_one_with_full_recomputation() -> None:

@@ -11,9 +11,11 @@ causal mask. The backward here makes the scores again instead of keeping them: 1
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from parallel.arguments import refuse
+from parallel.attention.together import BAND
 from training.plan import RECOMPUTE
 from training.sizes import GPTSizes
 
@@ -91,9 +93,10 @@ def products_of_step(sizes: GPTSizes, sequences: int) -> dict[str, int]:
         products_of_step(GPTSizes(), 8)["matrices"] == 6 * matrix_numbers(GPTSizes()) * 8 * 64  # True
 
     matrices:  three products with each.
-    attention: scores and values of all pairs, forward; scores again and four gradients, backward. Hidden pairs of a
-               tile are computed too. Columns of ones and offsets lie beside values, keys and queries: those are three
-               more features in all, which serve as sums.
+    attention: scores and values of pairs, forward; scores again and four gradients, backward. Queries are worked on
+               in bands, with all keys up to the band's last, of which the first queries do not see some. Columns of
+               ones and offsets lie beside values, keys and queries: those are three more features in all, which serve
+               as sums.
     sums:      means of tokens, and sums over tokens for biases: products with ones, faster than sums.
     """
     if not 1 <= sizes.context <= 128:
@@ -102,7 +105,9 @@ def products_of_step(sizes: GPTSizes, sequences: int) -> dict[str, int]:
     if sizes.experts:
         refuse(ValueError, "products_of_step", f"{sizes.experts} experts", "a dense model", "set experts=0")
     tokens, h, layers = sequences * sizes.context, sizes.hidden, sizes.layers
-    pairs, features = tokens * sizes.context * sizes.heads, sizes.block.head_dim
+    ends = [min(first + BAND, sizes.context) for first in range(0, sizes.context, BAND)]
+    of_sequence = sum((end - begin) * end for begin, end in pairwise([0, *ends]))
+    pairs, features = sequences * of_sequence * sizes.heads, sizes.block.head_dim
     qkv = features * (sizes.heads + 2 * sizes.kv_heads)
     norms = 2 * layers + 1
     means = 2 * norms * h  # forward, and of the gradient
