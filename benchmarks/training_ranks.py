@@ -13,7 +13,6 @@ import numpy as np
 from _measure import machine, simd
 from _report import Table, report
 
-import parallel
 import ranks
 from ranks import real
 from training import GPTSizes, Plan, Trainer
@@ -79,7 +78,6 @@ def main() -> None:
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write machine and tables to FILE")
     options = parser.parse_args()
-    parallel.keep_freed_memory()
     if real.under_mpi():
         times = [step_s(real.world(), sizes) for sizes in SIZES.values()]
         if real.world().rank == 0:

@@ -12,6 +12,7 @@ from collectives import ring_allgather
 from parallel.arguments import refuse
 from training.plan import Plan
 from training.sizes import GPTSizes
+from training.text import checked_batch
 
 
 def checked_share(name: str, share: Any) -> float:
@@ -32,13 +33,19 @@ def check_kinds(plan: Any, sizes: Any, optimizer: Any, seed: Any) -> None:
         refuse(ValueError, "train", f"seed={seed!r}", "a whole number from 0 up", "pass an int")
 
 
-def check_alike(comm: Any, settings: tuple[Any, ...]) -> None:
+def check_data(comm: Any, data: Any, seed: int, batch: int, sizes: GPTSizes) -> None:
+    """Raise on every rank unless the data functions of all ranks make the same first batch."""
+    made = checked_batch(data(seed, 1, batch, sizes.context, sizes.vocab), 1, (batch, sizes.context), sizes.vocab)
+    check_alike(comm, tuple(zlib.crc32(each.astype(np.int64).tobytes()) for each in made), "data")
+
+
+def check_alike(comm: Any, settings: tuple[Any, ...], what: str = "settings") -> None:
     """Raise on every rank if ranks were given different settings."""
     said = re.sub(r" at 0x[0-9a-f]+", "", repr(settings))  # a function's address differs from process to process
     digest = zlib.crc32(said.encode())
     every = ring_allgather(comm, np.array([digest])).reshape(-1)
     others = [rank for rank, each in enumerate(every) if each != every[0]]
     if others:
-        got = f"settings on rank{'s' * (len(others) > 1)} {', '.join(map(str, others))} unlike those of rank 0"
+        got = f"{what} on rank{'s' * (len(others) > 1)} {', '.join(map(str, others))} unlike those of rank 0"
         remedy = "pass the same arguments on every rank"
         refuse(ValueError, "train", got, "the same on all ranks", remedy)

@@ -22,7 +22,7 @@ from collectives import ring_allgather, ring_allreduce
 from collectives.arrays import Array, block_bounds
 from parallel.arguments import refuse
 from training.checkpoint import CheckpointError, newest_on_all
-from training.checks import check_alike
+from training.checks import check_alike, check_data
 from training.loading import load_checkpoint
 from training.mesh import Mesh
 from training.optimizers import SGD, AdamW, Optimizer
@@ -76,7 +76,7 @@ class LocalTrainer:
         optimizer: Optimizer | None = None, data: Data = text_batch, trainer: Callable[..., Trainer] = Trainer,
         **options: Any,
     ) -> None:  # fmt: skip
-        check_alike(comm, (plan, local_steps, outer, batch, optimizer, getattr(data, "__qualname__", data), options))
+        check_alike(comm, (plan, local_steps, outer, batch, optimizer, options))
         outer = DILOCO if outer is None else outer
         _check(plan, local_steps, outer, batch, options)
         self.comm, self.local_steps, self.outer = comm, local_steps, outer
@@ -88,6 +88,7 @@ class LocalTrainer:
             mesh.along("pp", "cp", "tp"), replace(plan, dp=1), batch=self.share.end - self.share.begin,
             data=self.share, optimizer=Both(AdamW() if optimizer is None else optimizer, outer), **options,
         )  # fmt: skip
+        check_data(comm, data, self.trainer.seed, batch, self.trainer.sizes)
         if isinstance(self.trainer.scaling, DynamicScale):
             got = "a dynamic loss scale, which copies would change apart"
             refuse(ValueError, "train", got, "a fixed one", "pass loss_scale=1024.0, or dtype='bfloat16'")

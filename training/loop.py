@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from parallel import keep_freed_memory
 from parallel.arguments import refuse
 from training.checkpoint import newest_on_all
 from training.checks import check_alike
@@ -46,7 +45,8 @@ def train(
         plan = Plan(dp=2, tp=2)
         ranks.run(lambda comm: train(comm, plan, steps=3).losses, plan.ranks).results[0]
 
-    batch:  Sequences of a step, over all ranks. data: makes them. The loss is the mean over all tokens of the step.
+    batch:  Sequences of a step, over all ranks. data: A function of (seed, step, batch, context, vocab) that returns
+            them, the same on all ranks. The loss is the mean over all tokens of the step.
     dropout: The share of numbers that become 0 after the embedding, and after attention and MLP of each block.
             label_smoothing: The share of each token's target that is spread evenly over all classes.
     steps:  The number of steps at the end, those of a checkpoint included. A checkpoint with more steps is returned as
@@ -74,7 +74,6 @@ def train(
         refuse(
             ValueError, "train", f"save_every={save_every} without a folder", "both", "name a folder, or leave it out"
         )
-    keep_freed_memory()
     settings: dict[str, Any] = {
         "sizes": sizes, "batch": batch, "seed": seed, "optimizer": optimizer, "dtype": dtype, "data": data,
         "dropout": dropout, "label_smoothing": label_smoothing, "loss_scale": loss_scale,

@@ -14,9 +14,10 @@ from collectives import ring_allreduce
 from collectives.arrays import Array, block_bounds
 from parallel.arguments import refuse
 from parallel.experts.layer import Experts, Load
+from parallel.memory import keep_freed_memory
 from parallel.precision import sum_dtype
 from parallel.strategies import sum_gradients
-from training.checks import check_alike, check_kinds, checked_share
+from training.checks import check_alike, check_data, check_kinds, checked_share
 from training.cut import make_cut
 from training.ledger import Ledger
 from training.mesh import Mesh
@@ -76,8 +77,7 @@ class Trainer:
         loss_scale: float | DynamicScale | None = None,
     ) -> None:
         # First: what is wrong is so on all ranks.
-        settings = plan, sizes, batch, seed, optimizer, dtype, dropout, label_smoothing, loss_scale
-        check_alike(comm, (*settings, getattr(data, "__qualname__", data)))
+        check_alike(comm, (plan, sizes, batch, seed, optimizer, dtype, dropout, label_smoothing, loss_scale))
         self.comm, self.plan = comm, Plan() if plan is None else plan
         self.sizes = GPTSizes() if sizes is None else sizes
         self.batch, self.seed, self.data = batch, seed, data
@@ -88,6 +88,8 @@ class Trainer:
         self.scale = self.scaling.start if isinstance(self.scaling, DynamicScale) else self.scaling
         check_kinds(self.plan, self.sizes, self.optimizer, seed)
         self.plan.check(comm.size, self.sizes, batch)
+        check_data(comm, data, seed, batch, self.sizes)
+        keep_freed_memory()
         self.history = History()
         self.ledger: Ledger | None = None
         self._place()

@@ -261,7 +261,6 @@ def test_ranks_that_were_told_different_things_all_get_the_same_error() -> None:
     [
         lambda rank: {"plan": Plan(dp=2 + rank)}, lambda rank: {"steps": 1 + rank},
         lambda rank: {"dtype": np.float16 if rank else np.float64}, lambda rank: {"folder": "unused" if rank else None},
-        lambda rank: {"data": changed_batch if rank else text_batch},
     ],
 )  # fmt: skip
 def test_whatever_ranks_were_told_differently_is_the_same_error_on_both(differ: Any) -> None:
@@ -335,6 +334,18 @@ def test_a_batch_may_have_any_integers_and_layout(change: Any) -> None:
         return ranks.run(lambda comm: train(comm, Plan(dp=2, tp=2), **keywords).losses, 4).results
 
     assert losses(changed_batch(change)) == losses(text_batch)
+
+
+@pytest.mark.parametrize("local_steps", [None, 1])
+def test_data_that_differ_between_ranks_are_an_error_on_every_rank(local_steps: int | None) -> None:
+    """Two lambdas have the same name, and one that draws at random makes another batch on each rank."""
+
+    def program(comm: Any) -> None:
+        moved = lambda seed, *about: text_batch(seed + comm.rank, *about)  # noqa: E731
+        with pytest.raises(ValueError, match=r"train: got data on rank 1 unlike those of rank 0.* expected .* remedy"):
+            train(comm, Plan(dp=2), sizes=SMALL, batch=2, steps=1, data=moved, local_steps=local_steps)
+
+    ranks.run(program, 2)
 
 
 @pytest.mark.parametrize("rate", [None, -1.0, math.nan, "fast"])
