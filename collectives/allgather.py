@@ -12,12 +12,12 @@ from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.patience import can_be_played
 from collectives.patterns import Pairs, bound, shift
 from collectives.player import cost_of_rounds
 from collectives.power_of_two import Place
 from collectives.ring import Ring, allgather_round, ring_allgather_cost
 from collectives.rounds import Moves, Round, Rounds
-from collectives.schedules import can_be_played
 
 _TAG = new_tag()
 

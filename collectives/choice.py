@@ -15,7 +15,7 @@ from collectives.arrays import Array
 from collectives.barriers import dissemination_barrier
 from collectives.catalogue import CATALOGUE
 from collectives.costs import Machine
-from collectives.player import TakesLongerError, give_up_if_past, giving_up_after
+from collectives.patience import TakesLongerError, give_up_if_past, giving_up_after
 from collectives.reduction import is_commutative
 from collectives.shared import flag_barrier
 from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, look, mpi_of, placement

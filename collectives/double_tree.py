@@ -15,7 +15,8 @@ from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.player import cost_of_rounds, give_up_if_past
+from collectives.patience import give_up_if_past
+from collectives.player import cost_of_rounds
 from collectives.reduction import Op
 from collectives.rounds import NOBODY, Moves, Rounds
 from collectives.schedules import extended_cost

@@ -11,12 +11,12 @@ from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.patience import can_be_played
 from collectives.patterns import Pairs, bound
 from collectives.player import cost_of_rounds
 from collectives.power_of_two import Place
 from collectives.reduction import Op
 from collectives.rounds import Moves, Round, Rounds
-from collectives.schedules import can_be_played
 from collectives.scratch import scratch
 
 _TAG = new_tag()

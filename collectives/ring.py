@@ -27,11 +27,12 @@ from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.patience import can_be_played
 from collectives.patterns import shift
 from collectives.player import cost_of_rounds
 from collectives.reduction import Op
 from collectives.rounds import Round, Rounds
-from collectives.schedules import Step, can_be_played, extended_cost, scheduled_cost
+from collectives.schedules import Step, extended_cost, scheduled_cost
 from collectives.scratch import scratch
 from ranks import region
 

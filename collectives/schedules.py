@@ -13,7 +13,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from collectives.costs import Cost, Machine
-from collectives.player import is_choosing
 
 _LEAVE, _ARRIVE = range(2)
 
@@ -36,13 +35,6 @@ class Step(NamedTuple):
 
 
 Schedule = Callable[[int], Iterable[Step]]
-
-# The choice of an algorithm plays at most so much: messages here, one after the other, and rounds of all ranks in
-# `player.py`. A call that asks for a cost plays so many times as much, for about a second. A longer schedule is played
-# until the time of one more message is known.
-MOST_MESSAGES = 4_000
-MOST_ROUNDS = 128
-PATIENCE = 12
 
 
 def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = None) -> Cost:
@@ -82,12 +74,6 @@ def cost_of_chain(machine: Machine, n_bytes: int, n_reductions: int) -> Cost:
     time_ps += (p - 1 - far) * network.message_ps(network.intra, n_bytes)
     exact = None if network.jitter_ps else time_ps
     return Cost(p - 1, [1] * (p - 1) + [0], [n_bytes] * (p - 1) + [0], exact, exact)
-
-
-def can_be_played(*, n_rounds: int = 0, n_messages: int = 0) -> bool:
-    """Return whether so many rounds of all ranks, or messages one after the other, are few enough to be played."""
-    patience = 1 if is_choosing() else PATIENCE
-    return n_rounds <= patience * MOST_ROUNDS and n_messages <= patience * MOST_MESSAGES
 
 
 def extended_cost(few: int, n: int, play: Callable[[int], Cost]) -> Cost:

@@ -14,9 +14,10 @@ from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
 from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
+from collectives.patience import can_be_played
 from collectives.reduction import Op
 from collectives.ring import ring_allreduce_cost
-from collectives.schedules import Step, can_be_played, extended_cost, scheduled_cost
+from collectives.schedules import Step, extended_cost, scheduled_cost
 from collectives.scratch import scratch
 
 _TAG = new_tag()

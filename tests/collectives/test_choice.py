@@ -12,7 +12,7 @@ import pytest
 import collectives
 import ranks
 from claims import ORDERS, same
-from collectives import CATALOGUE, player, schedules
+from collectives import CATALOGUE, in_step, patience, schedules, windows
 from collectives.choice import preferring
 
 
@@ -160,8 +160,9 @@ def test_a_choice_among_1024_ranks_plays_few_rounds_and_messages(network: str, o
 
     collectives.choose.cache_clear()
     with (
-        counted(player._Player, "_enter", turns),
-        counted(player._Player, "_serve_window", turns),
+        counted(in_step.InStep, "_arrive", turns),
+        counted(windows.Windows, "_enter", turns),
+        counted(windows.Windows, "_serve_window", turns),
         counted(schedules._Clock, "_send", messages),
     ):
         collectives.choose(operation, collectives.Machine.of(ranks.presets[network], 1024), n, 4)
@@ -180,9 +181,9 @@ def test_a_double_tree_is_given_up_only_where_it_takes_longer(network: str) -> N
     """A few segments tell too little by up to a fifth, or too much by a twentieth; 0.75 of it is believed."""
     machine, row = collectives.Machine.of(ranks.presets[network], 9), CATALOGUE["allreduce"]["double_tree"]
     whole = row.cost(machine, 2**22, 4)
-    with player.giving_up_after(whole.expected_ps):
+    with patience.giving_up_after(whole.expected_ps):
         assert row.cost(machine, 2**22, 4) == whole
-    with player.giving_up_after(whole.expected_ps // 2), pytest.raises(player.TakesLongerError):
+    with patience.giving_up_after(whole.expected_ps // 2), pytest.raises(patience.TakesLongerError):
         row.cost(machine, 2**22, 4)
 
 

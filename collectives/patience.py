@@ -1,0 +1,43 @@
+"""How long it may take to find a cost: the choice of an algorithm waits for less than a call that asks for a cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+# The choice of an algorithm plays at most so many messages one after the other (`schedules.py`), and so many rounds of
+# all ranks (`player.py`). A call that asks for a cost plays PATIENCE times as many, which takes about a second. Of a
+# longer schedule, a part is played: enough to know the time of one more message.
+MOST_MESSAGES = 4_000
+MOST_ROUNDS = 128
+PATIENCE = 12
+
+_limit_ps: ContextVar[int | None] = ContextVar("_limit_ps", default=None)
+
+
+class TakesLongerError(Exception):
+    """A schedule takes longer than `giving_up_after` allows."""
+
+
+@contextmanager
+def giving_up_after(limit_ps: int) -> Iterator[None]:
+    """Let what is played inside end with TakesLongerError as soon as its clocks pass limit_ps."""
+    token = _limit_ps.set(limit_ps)
+    try:
+        yield
+    finally:
+        _limit_ps.reset(token)
+
+
+def give_up_if_past(time_ps: float) -> None:
+    """Raise TakesLongerError if a schedule that takes at least time_ps takes longer than allowed."""
+    limit_ps = _limit_ps.get()
+    if limit_ps is not None and time_ps > limit_ps:
+        raise TakesLongerError
+
+
+def can_be_played(*, n_rounds: int = 0, n_messages: int = 0) -> bool:
+    """Return whether so many rounds of all ranks, or messages one after the other, are few enough to be played."""
+    patience = PATIENCE if _limit_ps.get() is None else 1
+    return n_rounds <= patience * MOST_ROUNDS and n_messages <= patience * MOST_MESSAGES

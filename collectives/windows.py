@@ -1,0 +1,323 @@
+"""The clocks of all ranks of a schedule at once: a round of a million ranks is a few operations on arrays.
+
+Ports serve messages first come first served, so what happens at a port depends on what comes there, and on nothing
+else. The player takes the events of all ports in windows of time: a window ends before anything that its own events
+cause can happen at a port. Inside a window no port knows of another, and all are served at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from collectives.arrays import Array
+from collectives.clocks import Clocks
+from collectives.costs import Machine
+from collectives.patience import give_up_if_past
+from collectives.rounds import NOBODY, Rounds
+
+_UNKNOWN, _AWAITED = -1, -2  # instead of the arrival of a message
+_NEVER = np.iinfo(np.int64).max
+
+
+class _Events(NamedTuple):
+    """Messages that ask for a port: when, which, from whom to whom, how long they take in it and to the other one."""
+
+    time_ps: Array
+    ids: Array
+    source: Array
+    dest: Array
+    transfer_ps: Array
+    latency_ps: Array
+    buffered: Array
+
+    @classmethod
+    def of(cls, ids: Array, *columns: Any) -> _Events:
+        """Return events whose columns are arrays, or one number for all."""
+        time_ps, *others = (_by(ids, column) for column in columns)
+        return cls(time_ps, ids, *others)
+
+    def take(self, chosen: Array) -> _Events:
+        """Return the chosen ones."""
+        if chosen.all():
+            return self
+        places = np.flatnonzero(chosen)
+        return _Events(*(column[places] for column in self))
+
+    @classmethod
+    def joined(cls, parts: list[_Events]) -> _Events:
+        """Return all events of the parts."""
+        return parts[0] if len(parts) == 1 else cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+_NO_EVENTS = _Events(*np.zeros((7, 0), np.int64))
+
+
+class Windows(Clocks):
+    """All ranks of a schedule. A message is known by a number, (round * width + slot) * p + source.
+
+    at, then:     The round of each rank, and the one after it. missing: how many messages it waits for in it.
+    arrival_ps:   By message, when it is there; _UNKNOWN, or _AWAITED if its receiver waits for it.
+    met_ps:       By message that is not buffered, when the first of both sides was ready; _UNKNOWN before.
+    backlog:      How many messages of a rank have yet to take its out-port: others then wait for their turn too.
+    left_ps:      When the last message of a rank has left, of those that it waits for.
+    leaving, arriving: Messages that ask for an out-port, or an in-port. Behind the ports of ranks are those of nodes.
+    """
+
+    def __init__(self, machine: Machine, rounds: Rounds) -> None:
+        super().__init__(machine, rounds)
+        p = self.p
+        self.left_ps, self.reduce_ps = np.zeros((2, p), np.int64)
+        self.at, self.then, self.missing, self.backlog = np.zeros((4, p), np.int32)
+        self.out_free, self.in_free, self.mark = np.zeros((3, p + int(self.nodes.max()) + 1), np.int64)
+        n_messages = rounds.n_rounds * rounds.width * p
+        self.arrival_ps, self.depths = np.full(n_messages, _UNKNOWN), np.zeros(n_messages, np.int32)
+        self.met_ps, self.transfer_ps = np.full((2, 0 if self.all_buffered else n_messages), _UNKNOWN)
+        self.coming = np.full((rounds.width, p), NOBODY)
+        self.leaving: list[_Events] = []
+        self.arriving: list[_Events] = []
+
+    def run(self) -> None:
+        """Play all ranks to their ends."""
+        freed = self._go_on(np.arange(self.p if self.rounds.n_rounds else 0))
+        while True:
+            while freed.size:
+                freed = self._go_on(self._finish(freed))
+            if not (self.leaving or self.arriving):
+                break
+            freed = self._serve_window()
+        if (self.at < self.rounds.n_rounds).any():
+            raise ValueError("cost_of_rounds: got a schedule in which ranks wait for each other for ever")
+
+    # -- ranks ---------------------------------------------------------------------------------------------------
+
+    def _go_on(self, ready: Array) -> Array:
+        """Let ranks begin their next rounds. Return those that wait for nothing there."""
+        if not ready.size:
+            return ready
+        numbers = self.at[ready].astype(np.int64)
+        if self.rounds.together:
+            return self._enter(ready, numbers)
+        different = np.flatnonzero(np.bincount(numbers)).tolist()
+        if len(different) == 1:
+            return self._enter(ready, different[0])
+        return np.concatenate([self._enter(ready[numbers == number], number) for number in different])
+
+    def _enter(self, ready: Array, number: Any) -> Array:
+        """Let ranks send what this round of theirs says, and post its receives. Return those that wait for nothing."""
+        who: Any = slice(None) if ready.size == self.p else ready
+        width = self.rounds.width
+        moves = self.rounds.moves(ready, number)
+        for slot, (to, n_bytes) in enumerate(zip(moves.to, moves.n_bytes, strict=True)):
+            self._send(ready, (number * width + slot) * self.p + ready, to, n_bytes)
+        sent_in = number if moves.sent_in is None else moves.sent_in
+        for place, source in enumerate(moves.source):
+            from_slot = place if moves.slots is None else moves.slots[place]
+            ids = np.where(source == NOBODY, NOBODY, (sent_in * width + from_slot) * self.p + source)
+            self.coming[place, who] = ids
+            self._post(ready, ids)
+        self.coming[len(moves.source) :, who] = NOBODY
+        self.then[who] = number + 1 if moves.then is None else moves.then
+        self.reduce_ps[who] = moves.times * self.reduction_ps(moves.reduced)
+        waiting: Array = self.missing[who] > 0
+        return ready[~waiting] if waiting.any() else ready
+
+    def _send(self, source: Array, ids: Array, dest: Array, n_bytes: Array | int) -> None:
+        sends = dest != NOBODY
+        if not sends.all():
+            source, ids, dest = source[sends], ids[sends], dest[sends]
+            n_bytes = n_bytes[sends] if isinstance(n_bytes, np.ndarray) else n_bytes
+            if not ids.size:
+                return
+        who: Any = slice(None) if source.size == self.p else source
+        offered = self.now[who] + self.overhead_ps
+        self.now[who] = offered
+        self.sends[who] += 1
+        self.bytes_sent[who] += n_bytes
+        self.depths[ids] = self.depth[who] + 1
+        buffered = _by(ids, self.all_buffered or self.is_eager(n_bytes))
+        latency_ps, transfer_ps = self.link(source, dest, n_bytes)
+        sent = _Events.of(ids, offered, source, dest, transfer_ps, latency_ps, buffered)
+        at_once = buffered if not self.through_nodes else buffered & (self.nodes[source] == self.nodes[dest])
+        if not (self.all_buffered and not self.through_nodes):
+            at_once = at_once & (self.backlog[who] == 0)
+        if at_once.any():
+            going = sent.take(at_once)
+            self._depart(going, self._taken(self.out_free, going.source, going.time_ps, going.transfer_ps))
+        if not at_once.all():
+            sent = sent.take(~at_once)
+            self.backlog[sent.source] += 1
+            self._offer(sent)
+
+    def _offer(self, sent: _Events) -> None:
+        """Let messages wait for their turn, and those that are not buffered for their receivers."""
+        if sent.buffered.any():
+            self.leaving.append(sent.take(sent.buffered))
+        if sent.buffered.all():
+            return
+        sent = sent.take(~sent.buffered)
+        if self.rounds.waits:
+            self.missing[sent.source] += 1
+        posted = self.met_ps[sent.ids]
+        if (posted != _UNKNOWN).any():
+            meeting = sent.take(posted != _UNKNOWN)
+            posted = posted[posted != _UNKNOWN]
+            self.leaving.append(meeting._replace(time_ps=np.maximum(meeting.time_ps, posted)))
+        alone = sent.take(self.met_ps[sent.ids] == _UNKNOWN)
+        self.met_ps[alone.ids], self.transfer_ps[alone.ids] = alone.time_ps, alone.transfer_ps
+
+    def _post(self, ready: Array, ids: Array) -> None:
+        """Let ranks wait for messages, unless these are there already."""
+        waits = (ids != NOBODY) & (self.arrival_ps[ids] == _UNKNOWN)
+        dest, ids = (ready, ids) if waits.all() else (ready[waits], ids[waits])
+        self.arrival_ps[ids] = _AWAITED
+        self.missing[dest] += 1
+        if self.all_buffered:
+            return
+        posted, offered = self.now[dest], self.met_ps[ids]
+        self.met_ps[ids] = posted
+        meets = offered != _UNKNOWN
+        if meets.any():
+            ids, dest, time_ps = ids[meets], dest[meets], np.maximum(posted, offered)[meets]
+            source, transfer_ps = ids % self.p, self.transfer_ps[ids]
+            latency_ps, _ = self.link(source, dest, 0)
+            self.leaving.append(_Events.of(ids, time_ps, source, dest, transfer_ps, latency_ps, False))
+
+    def _finish(self, ready: Array) -> Array:
+        """Let ranks that have what they waited for end their round. Return those that have another one."""
+        who: Any = slice(None) if ready.size == self.p else ready
+        now, depth = self.now[who], self.depth[who]
+        for ids in self.coming[:, who]:
+            comes = ids != NOBODY
+            if comes.all():
+                now = np.maximum(now, self.arrival_ps[ids]) + self.overhead_ps
+                depth = np.maximum(depth, self.depths[ids])
+            elif comes.any():
+                now = np.where(comes, np.maximum(now, self.arrival_ps[ids]) + self.overhead_ps, now)
+                depth = np.where(comes, np.maximum(depth, self.depths[ids]), depth)
+        self.now[who] = np.maximum(now, self.left_ps[who]) + self.reduce_ps[who]
+        self.depth[who] = depth
+        self.at[who] = self.then[who]
+        goes_on: Array = self.at[who] < self.rounds.n_rounds
+        return ready if goes_on.all() else ready[goes_on]
+
+    # -- ports ---------------------------------------------------------------------------------------------------
+
+    def _serve_window(self) -> Array:
+        """Serve the next window's messages at their ports. Return the ranks that wait for nothing any more."""
+        leaving = _Events.joined(self.leaving) if self.leaving else _NO_EVENTS
+        arriving = _Events.joined(self.arriving) if self.arriving else _NO_EVENTS
+        first_ps, end_ps = self._window_ps(leaving, arriving)
+        give_up_if_past(first_ps)
+        self.leaving, self.arriving = [], []
+        freed = []
+        for events, waiting, serve in (
+            (leaving, self.leaving, self._leave), (arriving, self.arriving, self._arrive)
+        ):  # fmt: skip
+            soon = events.time_ps < end_ps
+            if not soon.all():
+                waiting.append(events.take(~soon))
+            if soon.any():
+                freed.append(serve(events.take(soon)))
+        ranks = np.concatenate(freed)
+        ranks = ranks[self.missing[ranks] == 0]
+        ranks = ranks[self._apart(ranks)]
+        return np.arange(self.p) if ranks.size == self.p else ranks
+
+    def _window_ps(self, leaving: _Events, arriving: _Events) -> tuple[int, int]:
+        """Return when the first event is, and when the first thing can happen at a port that those at hand cause."""
+        network, o = self.network, self.overhead_ps
+        first_ps, end_ps = int(_NEVER), int(_NEVER)
+        if arriving.ids.size:
+            # A rank that has a message may post a receive, which lets another leave, or send one.
+            ahead_ps = o if not self.all_buffered else 2 * o
+            if self.all_buffered and not self.through_nodes:
+                ahead_ps += min(network.intra.latency_ps, network.inter.latency_ps)
+            first_ps = int(arriving.time_ps.min())
+            end_ps = int((arriving.time_ps + arriving.transfer_ps).min()) + ahead_ps
+        if leaving.ids.size:
+            # One that has left arrives, and lets its rank go on.
+            until_ps = np.where(leaving.buffered, _NEVER, leaving.transfer_ps)
+            first_ps = min(first_ps, int(leaving.time_ps.min()))
+            end_ps = min(end_ps, int((leaving.time_ps + np.minimum(until_ps, leaving.latency_ps)).min()))
+        return first_ps, max(end_ps, first_ps + 1) if network.ports else int(_NEVER)
+
+    def _leave(self, events: _Events) -> Array:
+        """Let messages take their out-ports, in turn; return the ranks that may go on."""
+        begin_ps = self._in_turn(self.out_free, events.source, events)
+        self._count_down(self.backlog, events.source)
+        self._depart(events, begin_ps)
+        waited = events.take(events.buffered == 0)
+        source, left_ps = waited.source, (begin_ps + events.transfer_ps)[events.buffered == 0]
+        if not self.rounds.waits:
+            return np.arange(0)  # its receiver ends later than it leaves
+        np.maximum.at(self.left_ps, source, left_ps)
+        self._count_down(self.missing, source)
+        return source
+
+    def _depart(self, events: _Events, begin_ps: Array) -> None:
+        self.arriving.append(events._replace(time_ps=begin_ps + events.latency_ps))
+
+    def _arrive(self, events: _Events) -> Array:
+        """Let messages take their in-ports, in turn; return the ranks that have waited for them."""
+        arrival_ps = self._in_turn(self.in_free, events.dest, events) + events.transfer_ps
+        dest: Array = events.dest[self.arrival_ps[events.ids] == _AWAITED]
+        self.arrival_ps[events.ids] = arrival_ps
+        self._count_down(self.missing, dest)
+        return dest
+
+    def _in_turn(self, free: Array, end: Array, events: _Events) -> Array:
+        """Return when messages begin to fill the ports of their `end`: first come first served, ties by source."""
+        if not self.network.ports:
+            return events.time_ps
+        port = end
+        if self.through_nodes:
+            between = self.nodes[events.source] != self.nodes[events.dest]
+            port = np.where(between, self.p + self.nodes[end], end)
+        begin_ps, alone = np.empty(port.shape, np.int64), self._apart(port)
+        if not alone.all():
+            self.mark[port[~alone]] = NOBODY
+            alone = self.mark[port] != NOBODY
+        lone = np.flatnonzero(alone)
+        begin_ps[lone] = self._taken(free, port[lone], events.time_ps[lone], events.transfer_ps[lone])
+        if lone.size == port.size:
+            return begin_ps
+        queue = np.flatnonzero(~alone)
+        keys = (events.ids // self.p, events.source, events.time_ps, port)
+        queue = queue[np.lexsort([key[queue] for key in keys])]
+        starts = np.flatnonzero(np.diff(port[queue], prepend=NOBODY))
+        counts = np.diff(starts, append=queue.size)
+        for place in range(int(counts.max())):
+            turn = queue[starts[counts > place] + place]
+            begin_ps[turn] = self._taken(free, port[turn], events.time_ps[turn], events.transfer_ps[turn])
+        return begin_ps
+
+    def _taken(self, free: Array, port: Array, time_ps: Array, transfer_ps: Array) -> Array:
+        """Return when each message begins to fill its port; each has one of its own."""
+        if not self.network.ports:
+            return time_ps
+        begin_ps = np.maximum(free[port], time_ps)
+        free[port] = begin_ps + transfer_ps
+        return begin_ps
+
+    def _apart(self, numbers: Array) -> Array:
+        """Return a mask that keeps each of the numbers, of ranks or ports, once."""
+        places = np.arange(numbers.size)
+        self.mark[numbers] = places
+        kept: Array = self.mark[numbers] == places
+        return kept
+
+    def _count_down(self, counts: Array, ranks: Array) -> None:
+        """Subtract 1 for each of the ranks, which may be there more than once."""
+        if ranks.size > self.p // 4:
+            counts -= np.bincount(ranks, minlength=self.p).astype(counts.dtype)
+        elif self._apart(ranks).all():
+            counts[ranks] -= 1
+        else:
+            np.subtract.at(counts, ranks, 1)
+
+
+def _by(ids: Array, column: Any) -> Array:
+    """Return a column, or one number for all, as an array with as many elements as `ids`."""
+    return column if isinstance(column, np.ndarray) else np.full(ids.size, column)
