@@ -38,8 +38,8 @@ class InStep(Clocks):
 
     def __init__(self, machine: Machine, rounds: Rounds) -> None:
         super().__init__(machine, rounds)
-        if rounds.together or not rounds.waits or self.through_nodes:
-            raise OutOfStepError  # ranks share ports, or the schedule is not made for this
+        if rounds.together or not rounds.waits or self.through_nodes:  # the latter: ranks share ports
+            raise OutOfStepError
         self.out_free, self.in_free, self.asked_ps, self.left_ps = np.zeros((4, self.p), np.int64)
         self.came_ps, self.ranks = np.full(self.p, NOBODY), np.arange(self.p)
         self.offered_ps, self.first_ps, self.transfer_ps, self.to = np.empty((4, rounds.width, self.p), np.int64)
@@ -54,19 +54,18 @@ class InStep(Clocks):
             playing = [(ranks, self.rounds.moves(ranks, number)) for ranks in self.ready[number]]
             self.ready[number] = []
             self.to.fill(NOBODY)
-            n_sent = sum(self._offer(ranks, moves) for ranks, moves in playing)
-            for ranks, moves in playing:
-                self._leave(ranks, moves)
-            n_came = sum(self._arrive(ranks, moves) for ranks, moves in playing)
-            if n_came != n_sent:
-                raise OutOfStepError
+            for do in (self._offer, self._leave, self._arrive):
+                for ranks, moves in playing:
+                    do(ranks, moves)
             for ranks, moves in playing:
                 self._go_on(ranks, number + 1 if moves.then is None else moves.then)
             give_up_if_past(int(self.now.min()))  # up to there, nothing can come any more
 
-    def _offer(self, ranks: Array, moves: Moves) -> int:
-        """Let ranks send; return how many messages that is."""
-        n_sent, everyone = 0, _slice(ranks)
+    def _offer(self, ranks: Array, moves: Moves) -> None:
+        """Let ranks offer their messages."""
+        if moves.sent_in is not None or moves.slots is not None:
+            raise OutOfStepError
+        everyone = _slice(ranks)
         self.chain[everyone] = self.depth[everyone] + 1
         for slot, (to, n_bytes) in enumerate(zip(moves.to, moves.n_bytes, strict=True)):
             who, to, n_bytes = _those_with(to, ranks, n_bytes)
@@ -75,8 +74,6 @@ class InStep(Clocks):
             self.sends[who] += 1
             self.bytes_sent[who] += n_bytes
             self.to[slot, who] = to
-            n_sent += to.size
-        return n_sent
 
     def _leave(self, ranks: Array, moves: Moves) -> None:
         """Let messages take their out-ports: at once, or if they are not buffered when their receivers are ready."""
@@ -98,8 +95,8 @@ class InStep(Clocks):
             self.first_ps[slot, who] = begin_ps + latency_ps
             self.transfer_ps[slot, who] = transfer_ps
 
-    def _arrive(self, ranks: Array, moves: Moves) -> int:
-        """Let messages take their in-ports, and ranks end their round; return how many messages came."""
+    def _arrive(self, ranks: Array, moves: Moves) -> None:
+        """Let messages take their in-ports, and ranks end their round."""
         coming = [_those_with(source, ranks, 0)[:2] for source in moves.source]
         for slot, (who, source) in enumerate(coming):
             if (self.to[slot, source] != self.ranks[who]).any():
@@ -113,7 +110,6 @@ class InStep(Clocks):
             self.now[everyone] = np.maximum(self.now[everyone], self.left_ps[everyone])
         if not (isinstance(moves.reduced, int) and moves.reduced == 0):
             self.now[everyone] += moves.times * self.reduction_ps(moves.reduced)
-        return sum(source.size for _, source in coming)
 
     def _in_turn(self, ranks: Array, coming: list[tuple[Any, Array]]) -> list[Array]:
         """Return when the messages of each slot are there."""

@@ -11,8 +11,10 @@ import ranks
 from collectives import CATALOGUE
 from collectives.costs import Machine
 from collectives.double_tree import families, trees_of_all
+from collectives.in_step import InStep, OutOfStepError
 from collectives.player import cost_of_rounds
 from collectives.rounds import NOBODY, Moves, Rounds, run_rounds
+from collectives.windows import Windows
 
 NETWORKS = [
     *ranks.presets.values(),
@@ -23,6 +25,11 @@ NETWORKS = [
     ranks.Network(
         name="shared", inter=ranks.Link(5, 1000), intra=ranks.Link(2, 300), ranks_per_node=3, shared_node_port=True,
         overhead_ps=1, eager_limit=20,
+    ),
+    # A far message and the near one that is sent after it are there at the same time.
+    ranks.Network(
+        name="ties", inter=ranks.Link(5, 1000), intra=ranks.Link(4, 300), ranks_per_node=3, overhead_ps=1,
+        eager_limit=20,
     ),
 ]  # fmt: skip
 SIZES = [[0], [0, 1, 10, 30, 100], [1, 2, 3], [1, 65_536, 65_537, 300_000]]
@@ -61,6 +68,50 @@ def test_clocks_and_counts_are_those_of_the_simulator(network: ranks.Network, bu
         run = ranks.run(run_rounds, rounds.p, rounds, network=network, buffering=buffering, trace=seed == 0)
         assert (told.time_ps, told.sends, told.bytes_sent) == (run.time_ps, run.sends, run.bytes_sent), seed
         assert seed or told.rounds == run.trace.longest_chain()
+
+
+def drawn_shifts(rng: np.random.Generator) -> Rounds:
+    """Return rounds in which all ranks send several messages of different sizes."""
+    p, sizes, rounds = int(rng.integers(4, 12)), SIZES[rng.integers(len(SIZES))], []
+    for _ in range(rng.integers(1, 4)):
+        distances = rng.permutation(np.arange(1, p))[:3]
+        n_bytes = rng.choice(sizes, (3, p))
+
+        def moves(of: Any, distances: Any = distances, n_bytes: Any = n_bytes) -> Moves:
+            return Moves([(of + d) % p for d in distances], n_bytes[:, of], [(of - d) % p for d in distances])
+
+        rounds.append(moves)
+    return Rounds.of(p, rounds, max(sizes), 3)
+
+
+@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
+def test_round_by_round_says_the_same_as_windows_or_that_it_cannot_know(buffering: str) -> None:
+    n_in_step = 0
+    for seed in range(150):
+        rng = np.random.default_rng([seed, *buffering.encode()])
+        rounds = drawn_shifts(rng) if seed % 3 else drawn(rng)
+        machine = Machine.of(NETWORKS[rng.integers(len(NETWORKS))], rounds.p, buffering)
+        by_windows = Windows(machine, rounds)
+        by_windows.run()
+        try:
+            in_step = InStep(machine, rounds)
+            in_step.run()
+        except OutOfStepError:
+            continue
+        n_in_step += 1
+        for name in ("now", "depth", "sends", "bytes_sent"):
+            assert (getattr(in_step, name) == getattr(by_windows, name)).all(), (name, seed)
+    assert n_in_step >= 30
+
+
+@pytest.mark.parametrize("name", ["recursive_doubling", "halving_doubling", "bcube"])
+def test_powers_of_two_keep_in_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Windows, "run", None)
+    monkeypatch.setattr("collectives.in_step._AT_ONCE", 10)
+    for network in ("infiniband", "dgx-h100"):
+        for p in (32, 64):
+            machine = Machine.of(ranks.presets[network], p)
+            assert CATALOGUE["allreduce"][name].cost(machine, 1000, 4).time_ps is not None
 
 
 def shifts(p: int, distances: list[int], n_bytes: int) -> Rounds:
@@ -108,5 +159,11 @@ def test_schedules_that_cannot_be_played_are_refused() -> None:
     waiting = Rounds.of(2, [lambda r: Moves([], [], [1 - r])], 0)
     with pytest.raises(ValueError, match="ranks wait for each other for ever"):
         cost_of_rounds(machine, waiting)
+    # Rank 1 waits for a rank that sends to another, or for a message that it has got before.
+    to_0, to_1, from_0 = np.array([[NOBODY, NOBODY, 0], [1, NOBODY, NOBODY], [NOBODY, 0, NOBODY]])
+    for dests in ([to_0], [to_1, to_0]):
+        rounds = Rounds.of(3, [lambda r, to=to: Moves([to[r]], [0], [from_0[r]]) for to in dests], 0)
+        with pytest.raises(ValueError, match="ranks wait for each other for ever"):
+            cost_of_rounds(Machine.of(ranks.presets["infiniband"], 3), rounds)
     with pytest.raises(ValueError, match=r"expected at most .* messages in all, which fit into memory; remedy: play"):
         cost_of_rounds(machine, Rounds(2, 1 << 30, 1, waiting.moves, 0))
