@@ -59,6 +59,12 @@ def values(case: Case, rank: int) -> np.ndarray:
     return made
 
 
+@lru_cache(maxsize=16)  # all simulated ranks expect the same
+def combined(case: Case, p: int, order: Callable[..., Any], *nodes: Any) -> Any:
+    """Return what `order` makes of the x of p ranks."""
+    return order([values(case, rank) for rank in range(p)], OPS[case.op], *nodes)
+
+
 def drawn(case: Case, rank: int) -> np.ndarray:
     rng = np.random.default_rng([case.seed, rank])
     dtype = np.dtype(case.dtype)
@@ -134,21 +140,20 @@ def claim_call(case: Case, part: np.ndarray, call: Callable[..., Any], expected:
 
 def claim_allreduce(comm: Any, case: Case, allreduce: Callable[..., Any], order: Any = None) -> None:
     """The result is the reduction in the documented order."""
-    parts, op = [values(case, rank) for rank in range(comm.size)], OPS[case.op]
     if allreduce is collectives.two_level_allreduce:
-        expected = two_level_order(parts, op, ranks.nodes_of(comm))
+        expected = combined(case, comm.size, two_level_order, tuple(ranks.nodes_of(comm)))
     else:
-        expected = (order or ORDERS[allreduce.__name__])(parts, op)
-    claim_call(case, parts[comm.rank], lambda x, out: allreduce(comm, x, op, out=out), expected)
+        expected = combined(case, comm.size, order or ORDERS[allreduce.__name__])
+    part, op = values(case, comm.rank), OPS[case.op]
+    claim_call(case, part, lambda x, out: allreduce(comm, x, op, out=out), expected)
 
 
 def claim_naive_allreduce_at_any_root(comm: Any, case: Case) -> None:
     """The root changes nothing but the way."""
-    parts, op, root = [values(case, rank) for rank in range(comm.size)], OPS[case.op], case.seed % comm.size
+    part, op, root = values(case, comm.rank), OPS[case.op], case.seed % comm.size
     naive = collectives.naive_allreduce
-    claim_call(
-        case, parts[comm.rank], lambda x, out: naive(comm, x, op, root=root, out=out), rank_order(parts, op)
-    )  # fmt: skip
+    expected = combined(case, comm.size, rank_order)
+    claim_call(case, part, lambda x, out: naive(comm, x, op, root=root, out=out), expected)
 
 
 def claim_reduce(comm: Any, case: Case, reduce: Callable[..., Any], order: Any = None) -> None:
@@ -226,19 +231,19 @@ def claim_allgather(comm: Any, case: Case, allgather: Callable[..., Any]) -> Non
 
 def claim_scan(comm: Any, case: Case, scan: Callable[..., Any], order: Any = None) -> None:
     """Rank r gets the reduction over ranks 0, ..., r in the documented order."""
-    parts, op = [values(case, rank) for rank in range(comm.size)], OPS[case.op]
-    expected = (order or SCAN_ORDERS[scan.__name__])(parts, op)[comm.rank]
-    claim_call(case, parts[comm.rank], lambda x, out: scan(comm, x, op, out=out), expected)
+    part, op = values(case, comm.rank), OPS[case.op]
+    expected = combined(case, comm.size, order or SCAN_ORDERS[scan.__name__])[comm.rank]
+    claim_call(case, part, lambda x, out: scan(comm, x, op, out=out), expected)
 
 
 def claim_exscan(comm: Any, case: Case, exscan: Callable[..., Any], order: Any = None) -> None:
     """Rank r gets the reduction over ranks 0, ..., r-1 in the documented order; rank 0 what it is told."""
-    parts, op = [values(case, rank) for rank in range(comm.size)], OPS[case.op]
+    part, op = values(case, comm.rank), OPS[case.op]
     first = np.ones((), case.dtype)
     given = {} if getattr(op, "identity", None) is not None and case.seed % 2 else {"first": first[()]}
     lowest = np.full(case.shape, first if given else np.asarray(op.identity).astype(case.dtype), case.dtype)
-    expected = [lowest, *(order or SCAN_ORDERS[exscan.__name__])(parts, op)][comm.rank]
-    claim_call(case, parts[comm.rank], lambda x, out: exscan(comm, x, op, out=out, **given), expected)
+    expected = [lowest, *combined(case, comm.size, order or SCAN_ORDERS[exscan.__name__])][comm.rank]
+    claim_call(case, part, lambda x, out: exscan(comm, x, op, out=out, **given), expected)
 
 
 def claim_barriers_leave_nothing_behind(comm: Any, case: Case, barrier: Callable[[Any], None]) -> None:
