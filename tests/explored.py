@@ -108,6 +108,13 @@ def explored(
     return replays, search
 
 
+@cache
+def all_found(seed: int, mode: str) -> tuple[frozenset[Any], int]:
+    """Return the endings that exploring the program of this number finds, and after how many runs."""
+    replays, search = explored(drawn(seed), mode)
+    return frozenset(replays), search.n_runs
+
+
 def run_once(program: Program, **options: Any) -> tuple[Any, Exception | None]:
     """Return how one run of a program of calls ended, and its failure."""
     log: list[list[Any]] = [[] for _ in program]

@@ -23,7 +23,7 @@ BUFFERINGS = ["none", "eager", "infinite"]
 ALPHA_BETA = ranks.presets["alpha-beta"]  # 1 µs and 10 GB/s, nothing else
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     case=cases, p=st.sampled_from([1, 2, 3, 4, 5, 8]), network=st.sampled_from([*NETWORKS, MIXED]),
     buffering=st.sampled_from(BUFFERINGS), way=st.sampled_from([waited_for, polled_for]),
@@ -44,7 +44,8 @@ def test_what_holds_of_a_collective_holds_in_the_background(
 def test_starting_and_waiting_at_once_costs_what_the_blocking_call_costs(p: int, buffering: str) -> None:
     for name in ROWS:
         program = call(name, 1000)
-        for network in (ranks.presets["infiniband"], MIXED):
+        # Where nothing or everything is buffered, an eager limit changes nothing.
+        for network in (ranks.presets["infiniband"], MIXED)[: 1 + (buffering == "eager")]:
             one = ranks.run(program, p, network=network, buffering=buffering)
             other = ranks.run(waited_for(program), p, network=network, buffering=buffering)
             assert (one.times_ps, one.sends, one.bytes_sent) == (other.times_ps, other.sends, other.bytes_sent), name

@@ -14,8 +14,13 @@ from inside import MeasuredLink, MeasuredNetwork, Times, calibrate_table
 from real_mpi import launch
 
 
-@pytest.mark.parametrize("name", ["alpha-beta", "infiniband", "ethernet", "nvlink"])
-@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
+@pytest.mark.parametrize(
+    ("name", "buffering"),
+    [
+        ("infiniband", "none"), ("infiniband", "infinite"),
+        *((name, "eager") for name in ("alpha-beta", "infiniband", "ethernet", "nvlink")),
+    ],
+)  # fmt: skip
 def test_calibrating_a_simulated_network_finds_its_alpha_and_beta(name: str, buffering: str) -> None:
     network = ranks.presets[name]
     run = ranks.run(ranks.calibrate, 3, 3, network=network, buffering=buffering)
