@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -156,15 +157,19 @@ def by_wire(comparators: list[tuple[int, int]], n: int) -> list[list[tuple[int, 
     return touching
 
 
+@cache
+def network_by_wire(n: int) -> list[list[tuple[int, int]]]:
+    return by_wire([comparator for stage in bitonic(n).stages for comparator in stage], n)
+
+
 @pytest.mark.parametrize("k", range(1, 10))
 @pytest.mark.parametrize("tile_bytes", [2**7, 2**8, 2**9, 2**11, 2**22])
 @pytest.mark.parametrize("rows", [1, 9])
 def test_the_kernel_is_the_bitonic_network_comparator_by_comparator(k, tile_bytes, rows, small_tiles, monkeypatch):
     small_tiles(tile_bytes)
     n = 2**k
-    network = [comparator for stage in bitonic(n).stages for comparator in stage]
     for found in recorded(monkeypatch, rows, n):
-        assert by_wire(found, n) == by_wire(network, n)
+        assert by_wire(found, n) == network_by_wire(n)
 
 
 def test_the_kernel_at_its_true_sizes_does_as_many_comparators_as_the_formula_says(monkeypatch):
