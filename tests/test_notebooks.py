@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import notebook_runs
 from notebook_answers import ANSWER, ANSWERS, filled_in
+from notebook_runs import CellError, Notebooks
 
 ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONGEST_S = 300  # of a cell, so that nothing hangs
 MEASURED = "measured"  # tag of a cell whose output depends on the machine and the hour
 SMALLER = {  # what is measured at length on the page, in cells with the tag
     "experiment.climb(22)": "experiment.climb(12)",
@@ -135,10 +137,10 @@ def test_a_notebook_is_whole(path):
     assert faults(read(path)) == []
 
 
-def ran(notebook: Any) -> Any:
-    """Return the notebook as it is after a run."""
-    where = {"metadata": {"path": str(ROOT / "notebooks")}}
-    return NotebookClient(notebook, timeout=LONGEST_S, kernel_name="python3", resources=where).execute()
+@pytest.fixture(scope="module")
+def notebooks() -> Iterator[Notebooks]:
+    with notebook_runs.imported() as started:
+        yield started
 
 
 def compare(committed: Any, fresh: Any) -> None:
@@ -150,9 +152,9 @@ def compare(committed: Any, fresh: Any) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_says_what_is_committed(path):
+def test_a_notebook_runs_and_says_what_is_committed(path, notebooks):
     committed = read(path)
-    fresh = ran(with_answers(committed, ANSWERS[path.stem]))
+    fresh = notebooks.run(with_answers(committed, ANSWERS[path.stem]))
     compare(committed, fresh)
     replies = [text(cell) for cell in fresh.cells if cell.id.endswith("-answered")]
     assert replies
@@ -229,9 +231,49 @@ def test_an_answer_takes_the_place_of_what_the_reader_fills_in(source, answer, a
         with_answers(notebook, [answer, answer])
 
 
-def test_what_is_committed_is_compared_with_what_a_run_prints():
+def test_what_is_committed_is_compared_with_what_a_run_prints(notebooks):
     notebook = small_notebook(code="assert print(8) is None")
     with pytest.raises(AssertionError, match="assert print"):
-        compare(notebook, ran(copy.deepcopy(notebook)))
+        compare(notebook, notebooks.run(notebook))
     notebook.cells[1].metadata["tags"] = [MEASURED]
-    compare(notebook, ran(copy.deepcopy(notebook)))
+    compare(notebook, notebooks.run(notebook))
+
+
+def outputs(notebook: Any) -> list[list[tuple[str, set[str]]]]:
+    """Return what each cell of code has printed and shown: text, and the kinds of data beside it."""
+    return [
+        [(text({"outputs": [each]}), {*each.get("data", {})} - {"text/plain"}) for each in cell.outputs]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+def test_a_run_here_gives_what_a_kernel_gives(notebooks):
+    sources = [
+        "%matplotlib inline\nimport sys, warnings\nimport matplotlib.pyplot as plt",
+        "from IPython.display import Markdown\nprint(1)\ndisplay(Markdown('**2**'))\nprint('3')",
+        "print('4', file=sys.stderr)\nwarnings.warn_explicit('5', UserWarning, 'x.py', 5)\n'6'",
+        "figure, axes = plt.subplots()\nfigure",
+        "plt.plot([7])\nNone",
+        "print(__name__, sys.path, sys._getframe().f_code.co_filename.split('/')[-1])",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    fresh = notebooks.run(notebook)
+    where = {"metadata": {"path": str(ROOT / "notebooks")}}
+    assert outputs(fresh) == outputs(NotebookClient(notebook, kernel_name="python3", resources=where).execute())
+    assert "image/png" in str(outputs(fresh)[3])
+
+
+def test_a_notebook_fails_if_a_cell_does_or_its_process_ends(notebooks):
+    with pytest.raises(CellError, match="ZeroDivisionError"):
+        notebooks.run(small_notebook(code="1 / 0"))
+    with pytest.raises(CellError, match="ended with 3"):
+        notebooks.run(small_notebook(code="import os\nos._exit(3)"))
+
+
+def test_what_a_notebook_changes_is_unchanged_in_the_next_one(notebooks):
+    notebooks.run(small_notebook(code="import math, os\nmath.pi = 3\nos.chdir('..')\nname = 1"))
+    notebooks.run(
+        small_notebook(code="import math\nassert math.pi > 3\nassert 'name' not in globals()\nopen('README.md')")
+    )
+    notebooks.run(small_notebook(code="import sys\nassert 'ranks' not in sys.modules"))
