@@ -41,7 +41,9 @@ class Notebooks:
         assert self.process.stdin
         assert self.process.stdout
         print(json.dumps(notebook), file=self.process.stdin, flush=True)
-        answer = json.loads(self.process.stdout.readline())
+        line = self.process.stdout.readline()
+        assert line, "the process of the notebooks has ended"
+        answer = json.loads(line)
         if "failed" in answer:
             raise CellError(answer["failed"])
         fresh = copy.deepcopy(notebook)
