@@ -25,6 +25,7 @@ import parallel
 import ranks
 import sorting
 import training
+from example_paragraphs import code_of, is_python, paragraphs
 
 ROOT = Path(__file__).parents[1]
 README, GUIDE, TUTORIAL = ((ROOT / name).read_text() for name in ("README.md", "docs/guide.md", "docs/tutorial.md"))
@@ -60,22 +61,8 @@ def example_lines(text: str) -> list[str]:
 
     An indented table is none: it has no answer, and is no Python.
     """
-    found = []
-    for lines in map(str.splitlines, text.split("\n\n")):
-        if all(line.startswith("    ") for line in lines):
-            code = [line[4:] for line in lines]
-            found += code if any("# " in line for line in code) or is_python("\n".join(code)) else []
-        elif all(re.match(r"[A-Za-z_]\w*[.(].*  # ", line) for line in lines):
-            found += lines
-    return found
-
-
-def is_python(code: str) -> bool:
-    try:
-        ast.parse(code)
-    except SyntaxError:
-        return False
-    return True
+    codes = filter(None, map(code_of, paragraphs(text.splitlines())))
+    return [line for code in codes if "# " in code or is_python(code) for line in code.splitlines()]
 
 
 # Examples that start processes or need some.

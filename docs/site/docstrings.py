@@ -1,45 +1,17 @@
 """Docstrings in the project's style as reStructuredText: indented examples, and labelled lines such as "Cost: ..."."""
 
-import ast
 import re
-from collections.abc import Iterable, Iterator
-from textwrap import dedent, indent
+from textwrap import indent
 from typing import Any
+
+from example_paragraphs import code_of, is_python, paragraphs
 
 NAMES = r"\*{0,2}[A-Za-z_]\w*(?:, \*{0,2}\w+)*"
 LABEL = re.compile(rf"({NAMES}):\s+(\S.*)")
-EXAMPLE = re.compile(r"(?:from|import) \w|[A-Za-z_]\w*[.(].*  # ")
 
 
-def paragraphs(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the paragraphs; indented ones that follow each other are one, with its empty lines."""
-    found: list[str] = []
-    gap = False
-    for line in [*lines, "end"]:
-        if not line.strip():
-            gap = True
-            continue
-        if gap and found and not (found[0].startswith("    ") and line.startswith("    ")):
-            yield found
-            found = []
-        found += ["", line] if gap and found else [line]
-        gap = False
-    if found[:-1]:
-        yield found[:-1]
-
-
-def is_python(code: str) -> bool:
-    """Return whether this is Python."""
-    try:
-        ast.parse(code)
-    except SyntaxError:
-        return False
-    return True
-
-
-def literal(lines: list[str]) -> list[str]:
+def literal(code: str) -> list[str]:
     """Return a block of code."""
-    code = dedent("\n".join(lines))
     return [f".. code-block:: {'python' if is_python(code) else 'none'}", "", *indent(code, "   ").splitlines(), ""]
 
 
@@ -68,8 +40,8 @@ def as_rst(lines: list[str]) -> list[str]:
     """Return a docstring as reStructuredText."""
     made = []
     for block in paragraphs(lines):
-        if block[0].startswith("    ") or all(map(EXAMPLE.match, block)):
-            made += literal(block)
+        if (code := code_of(block)) is not None:
+            made += literal(code)
         elif LABEL.match(block[0]):
             made += labelled(block)
         else:
