@@ -43,9 +43,10 @@ def by_formulas(cell: dict[str, Any]) -> dict[str, int]:
     return {name: which.time_ps(row, *place, prices(cell), 2 ** cell["size"]) for name, row in rows.items()}
 
 
-def by_sums(cell: dict[str, Any]) -> dict[str, int]:
-    sums = KNOWN["table"][cell["operation"]][cell["perNode"]][cell["p"]]
-    return {name: which.by_page(each, prices(cell), 2 ** cell["size"]) for name, each in sums.items()}
+def by_sums(cell: dict[str, Any]) -> dict[str, float]:
+    known = KNOWN["table"][cell["operation"]][cell["perNode"]][cell["p"]]
+    place = int(cell["p"]), int(cell["perNode"]), prices(cell), 2 ** cell["size"]
+    return {name: which.by_page(name, each, *place) for name, each in known.items()}
 
 
 def test_a_price_is_that_of_one_message() -> None:
@@ -63,6 +64,15 @@ def test_two_ranks_exchange_their_arrays_in_one_message() -> None:
 
 
 @settings(max_examples=60)
+@given(cells(), st.sampled_from(["allreduce", "broadcast"]))
+def test_a_chain_and_a_segmented_ring_take_the_time_of_the_formulas(cell: dict[str, Any], operation: str) -> None:
+    cell["operation"] = operation
+    name = "chain" if operation == "broadcast" else "segmented_ring"
+    # Segments that do not divide a block differ by an item, and the page makes them equal.
+    assert by_sums(cell)[name] == pytest.approx(by_formulas(cell)[name], rel=1e-5)
+
+
+@settings(max_examples=60)
 @given(cells())
 def test_the_algorithm_that_the_page_names_is_hardly_slower_than_the_fastest(cell: dict[str, Any]) -> None:
     shown, true = by_sums(cell), by_formulas(cell)
@@ -71,7 +81,7 @@ def test_the_algorithm_that_the_page_names_is_hardly_slower_than_the_fastest(cel
 
 def test_most_times_are_those_of_the_formulas_to_the_picosecond() -> None:
     assert KNOWN["agreement"] == which.agreement(KNOWN["table"], 200)
-    assert KNOWN["agreement"]["exact"] > 0.9 * KNOWN["agreement"]["draws"]
+    assert KNOWN["agreement"]["exact"] > 0.85 * KNOWN["agreement"]["draws"]
     assert max(KNOWN["agreement"]["lost"]) < 0.05
 
 
@@ -140,14 +150,14 @@ def test_sliders_and_cells_move_the_map_as_the_page_says(tmp_path: Path) -> None
         tmp_path,
     )
     first, overhead, slow, nodes, linear, bruck, broadcast, scattered, chosen, agreement = said
-    assert (first[0], first[1]) == ("32CCEEEEEEEEEEEEE", "24CCEEEEEEEEEEEEE")
+    assert (first[0], first[1]) == ("32CCFFFFFFFFEEEEE", "24CCFFFFFFFEEEEEE")
     assert overhead == 10
-    assert slow[0].count("E") < first[0].count("E")
+    assert slow[0].count("F") < first[0].count("F")
     assert slow[0].count("C") > first[0].count("C")
     assert [line[-1] for line in nodes if line[:2] in ("32", "16")] == ["D", "D"]
     assert {*"".join(line.lstrip("0123456789") for line in linear)} == {"A"}
     assert (bruck[0][2], bruck[0][-1]) == ("C", "A")
-    assert re.fullmatch("32A+B+", broadcast[0])
+    assert re.fullmatch("32A+B+C+", broadcast[0])
     assert [re.fullmatch(f"{p}{how}", line) is not None for p, how, line in zip(
         (32, 24, 16), ("B+", "B+A+", "B+"), scattered[:3], strict=True)] == [True] * 3  # fmt: skip
     assert chosen == ["32", 0, 3]

@@ -2,7 +2,8 @@
 
 The time of a schedule is that of the slowest chain of messages in it. A chain of given messages takes so many times the
 latency L and the overhead o, and beta and gamma times so many bytes; the time is the largest of some such sums. Which
-sums there are, the catalogue's own cost functions tell: by how much a time grows when one price does.
+sums there are, the catalogue's own cost functions tell: by how much a time grows when one price does. Algorithms that
+cut arrays into segments have `segments` of their own.
 """
 
 import json
@@ -11,12 +12,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from segments import Links, chain_ps, ring_ps
+
 from collectives import CATALOGUE, Machine
+from collectives.broadcast import SEGMENT_BYTES
 from collectives.catalogue import Algorithm
 from ranks import Link, Network
 
 OPERATIONS = ("allreduce", "broadcast", "reduce_scatter", "allgather", "alltoall")
-LEFT_OUT = {"segmented_ring", "double_tree", "chain"}  # what they send depends on the size of their segments
+BY_FORMULA = {"chain", "segmented_ring"}
+LEFT_OUT = {"double_tree"}  # several messages meet at its ports, in an order that depends on prices and segments
 RANKS = (2, 3, 4, 5, 6, 8, 12, 16, 24, 32)
 PER_NODE = (1, 4, 8)
 ITEMS, ITEM_BYTES = 960, 4  # all numbers of ranks, and all powers of two in the algorithms, divide this many items
@@ -28,11 +33,13 @@ FIRST = (  # L, o, beta and gamma to begin with
     (10**8 + 7, 10_007, 1_000_003, 100_003),
     (100_003, 10_009, 1_000_037, 10_007),
 )
-ENOUGH, MOST = 5, 24  # prices in succession whose time is known already, and prices in all
+ENOUGH, MOST = 15, 60  # prices in succession whose time is known already, and prices in all
+SIZES = 15  # of an array: powers of two of the unit
 FOLDER = Path(__file__).parents[2] / "build" / "site-data"
 
 Prices = tuple[int, int, int, int]
 Sums = set[tuple[int, ...]]
+Known = list[tuple[int, ...]] | None  # of an algorithm: its sums, or nothing where there is a formula
 
 
 def machine(p: int, per_node: int, prices: Prices) -> Machine:
@@ -51,9 +58,18 @@ def machine(p: int, per_node: int, prices: Prices) -> Machine:
 
 def time_ps(row: Algorithm, p: int, per_node: int, prices: Prices, units: int = 1) -> int:
     """Return the time by the catalogue's formula."""
-    found = row.cost(machine(p, per_node, prices), units * ITEMS, ITEM_BYTES).time_ps
+    found = row.cost(machine(p, per_node, prices), units * ITEMS, ITEM_BYTES).expected_ps
     assert found is not None
     return found
+
+
+def links_into(p: int, per_node: int, prices: Prices) -> Links:
+    """Return latency and time of a byte on the way into each rank of a node, from the rank before."""
+    latency, _, beta, _ = prices
+    far, near = (LATENCY_PARTS * latency, BETA_PARTS * beta), (latency, beta)
+    if per_node == 1:
+        return [far]
+    return [near] if p <= per_node else [far] + [near] * (per_node - 1)
 
 
 def slowest_chain(row: Algorithm, p: int, per_node: int, prices: Prices, base_ps: int) -> tuple[int, ...]:
@@ -104,12 +120,15 @@ def ranks_of(per_node: int) -> list[int]:
 
 
 def table() -> dict[str, Any]:
-    """Return the sums of each operation, number of ranks per node, number of ranks and algorithm."""
+    """Return what is known of each operation, number of ranks per node, number of ranks and algorithm."""
     rng = random.Random(0)
     return {
         operation: {
             str(per_node): {
-                str(p): {name: sorted(sums_of(row, p, per_node, rng)) for name, row in rows_of(operation).items()}
+                str(p): {
+                    name: None if name in BY_FORMULA else sorted(sums_of(row, p, per_node, rng))
+                    for name, row in rows_of(operation).items()
+                }
                 for p in ranks_of(per_node)
             }
             for per_node in PER_NODE
@@ -118,10 +137,13 @@ def table() -> dict[str, Any]:
     }
 
 
-def by_page(sums: list[tuple[int, ...]], prices: Prices, units: int) -> int:
+def by_page(name: str, known: Known, p: int, per_node: int, prices: Prices, units: int) -> float:
     """Return the time that the page shows; which.js does the same."""
     latency, overhead, beta, gamma = prices
-    return largest(sums, (latency, overhead, units * beta, units * gamma))
+    if known is None:
+        into, n_bytes = links_into(p, per_node, prices), units * UNIT_BYTES
+        return chain_ps(p, n_bytes, into, overhead) if name == "chain" else ring_ps(p, n_bytes, into, overhead, gamma)
+    return largest(known, (latency, overhead, units * beta, units * gamma))
 
 
 def agreement(known: dict[str, Any], draws: int) -> dict[str, Any]:
@@ -134,8 +156,11 @@ def agreement(known: dict[str, Any], draws: int) -> dict[str, Any]:
     exact, lost = 0, []
     for _ in range(draws):
         operation, per_node = rng.choice(OPERATIONS), rng.choice(PER_NODE)
-        p, units, prices = rng.choice(ranks_of(per_node)), rng.randint(1, 1000), drawn(rng)
-        shown = {name: by_page(sums, prices, units) for name, sums in known[operation][str(per_node)][str(p)].items()}
+        p, units, (latency, overhead, *per_byte) = rng.choice(ranks_of(per_node)), 2 ** rng.randrange(SIZES), drawn(rng)
+        beta, gamma = (max(1, price // units) for price in per_byte)  # bytes count for as much as with one unit
+        prices = latency, overhead, beta, gamma
+        place = p, per_node, prices, units
+        shown = {name: by_page(name, sums, *place) for name, sums in known[operation][str(per_node)][str(p)].items()}
         true = {name: time_ps(row, p, per_node, prices, units) for name, row in rows_of(operation).items()}
         exact += shown == true
         lost.append(true[min(shown, key=lambda name: shown[name])] / min(true.values()) - 1)
@@ -145,7 +170,7 @@ def agreement(known: dict[str, Any], draws: int) -> dict[str, Any]:
 def write() -> None:
     """Write what the page reads: a script, since a page that is a file may read no other file."""
     known = table()
-    found = {"unit": UNIT_BYTES, "parts": [LATENCY_PARTS, BETA_PARTS], "table": known}
+    found = {"unit": UNIT_BYTES, "segment": SEGMENT_BYTES, "parts": [LATENCY_PARTS, BETA_PARTS], "table": known}
     found["agreement"] = agreement(known, 200)
     FOLDER.mkdir(parents=True, exist_ok=True)
     text = f"window.WHICH = {json.dumps(found, separators=(',', ':'))};\n"

@@ -1,10 +1,11 @@
-// Which algorithm is the fastest: sums of L, o, beta and gamma by operation, ranks and algorithm are in WHICH.
+// Which algorithm is the fastest: sums of L, o, beta and gamma by operation, ranks and algorithm are in WHICH. For those
+// that cut arrays into segments there are formulas here, which segments.py has too.
 "use strict";
 
 (() => {
-  const { unit, parts, table, agreement } = window.WHICH;
-  const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"];
-  const INKS = ["#ffffff", "#22262b", "#ffffff", "#22262b", "#22262b", "#ffffff"];
+  const { unit, segment, parts, table, agreement } = window.WHICH;
+  const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a800", "#7f7f7f"];
+  const INKS = ["#ffffff", "#22262b", "#ffffff", "#22262b", "#22262b", "#ffffff", "#22262b", "#ffffff"];
   const SIZES = [...Array(15).keys()]; // powers of two of the unit
   const root = document.getElementById("which");
   const state = { operation: "allreduce", perNode: "1", p: "16", size: 8, latency: 2.3, overhead: 0.2, bandwidth: 12, gamma: 1.5 };
@@ -19,16 +20,70 @@
     return Math.max(...sums.map(([l, o, b, c]) => l * latency + o * overhead + units * (b * beta + c * gamma)));
   }
 
-  function times(p, units) { // fastest first; of equally fast ones the first of the catalogue
-    const known = Object.entries(table[state.operation][state.perNode][p]);
-    return known.map(([name, sums]) => ({ name, ps: timePs(sums, prices(), units) })).sort((a, b) => a.ps - b.ps);
+  function linksInto(p, [latency, , beta]) { // latency and time of a byte on the way into each rank of a node
+    const far = [parts[0] * latency, parts[1] * beta], near = [latency, beta], many = +state.perNode;
+    if (many === 1) return [far];
+    return p <= many ? [near] : [far, ...Array(many - 1).fill(near)];
   }
 
-  function slowest(name) { // the sum that is the largest now, as a formula
-    const sums = table[state.operation][state.perNode][state.p][name], units = 2 ** state.size;
-    const [l, o, b, c] = sums.find(sum => timePs([sum], prices(), units) === timePs(sums, prices(), units));
-    const term = (count, letter) => count ? [`${+count.toPrecision(4)} ${letter}`] : [];
-    return [...term(l / parts[0], "L"), ...term(o, "o"), ...term(b / parts[1] / unit, "nβ"), ...term(c / unit, "nγ")].join(" + ");
+  function cut(bytes) { // the number of segments, and the bytes of each
+    const count = Math.max(1, Math.ceil(bytes / segment));
+    return [count, bytes / count];
+  }
+
+  function chainPs(p, bytes, prices) { // the first segment goes all the way, the others follow as fast as the slowest hop
+    const [count, size] = cut(bytes), overhead = prices[1], into = linksInto(p, prices);
+    let way = 0, step = overhead * Math.min(p - 1, 2);
+    for (let rank = 1; rank < p; rank++) {
+      const [latency, beta] = into[rank % into.length];
+      way += latency + 2 * overhead + size * beta;
+      step = Math.max(step, size * beta);
+    }
+    return way + (count - 1) * step;
+  }
+
+  function ringPs(p, bytes, prices) { // each rank takes segment after segment, and passes each on at once
+    const [count, size] = cut(bytes / p), [, overhead, , gamma] = prices, into = linksInto(p, prices);
+    const now = into.map(() => 0), port = into.map(() => 0);
+    let came = into.map(() => Array(count).fill(0));
+    for (let step = -1; step < 2 * p - 2; step++) {
+      const then = into.map(() => Array(count).fill(0));
+      for (let place = 0; place < into.length; place++) {
+        const right = (place + 1) % into.length, [latency, beta] = into[right];
+        for (let number = 0; number < count; number++) {
+          if (step >= 0) now[place] = Math.max(now[place], came[place][number]) + overhead + (step < p - 1 ? size * gamma : 0);
+          if (step >= 2 * p - 3) continue;
+          now[place] += overhead;
+          port[place] = Math.max(port[place], now[place]) + size * beta;
+          then[right][number] = port[place] + latency;
+        }
+      }
+      came = then;
+    }
+    return Math.max(...now);
+  }
+
+  const formulas = { chain: chainPs, segmented_ring: ringPs };
+
+  function psOf(name, p, units, prices) {
+    const sums = table[state.operation][state.perNode][p][name];
+    return sums ? timePs(sums, prices, units) : formulas[name](+p, unit * units, prices);
+  }
+
+  function times(p, units) { // fastest first; of equally fast ones the first of the catalogue
+    const found = names().map(name => ({ name, ps: psOf(name, p, units, prices()) }));
+    return found.sort((a, b) => a.ps - b.ps);
+  }
+
+  function slowest(name) { // what is in the slowest chain now: by how much the time grows when a price does
+    const units = 2 ** state.size, now = prices(), ps = psOf(name, state.p, units, now), bit = 1e-5;
+    const counts = now.map((price, place) => {
+      const more = now.map((each, k) => k === place ? each * (1 + bit) : each);
+      return (psOf(name, state.p, units, more) - ps) / (bit * price);
+    });
+    const [l, o, b, c] = [counts[0] / parts[0], counts[1], counts[2] / parts[1] / unit / units, counts[3] / unit / units];
+    const term = (count, letter) => count > 1e-3 ? [`${+count.toPrecision(3)} ${letter}`] : [];
+    return [...term(l, "L"), ...term(o, "o"), ...term(b, "nβ"), ...term(c, "nγ")].join(" + ");
   }
 
   // -- the page
