@@ -195,8 +195,8 @@ def unlike_mpi4py(other: Any) -> Any:
 def predictions(sizes: list[int], turns: int) -> list[dict[str, object]]:
     """What the formulas say on the calibrated network, and what is measured, for all that `auto` chooses from.
 
-    Each turn calibrates anew and measures at once, and the least over all turns counts: a virtual machine may be moved
-    between processors that share a cache and such that do not, several times in ten seconds.
+    Each turn calibrates anew and measures at once, and the least over all turns counts: the hypervisor may migrate a
+    process between cores that share a cache and cores that do not, several times in ten seconds.
     """
     calls, arrays = {}, {n_bytes: data(n_bytes, "NumPy's")[:2] for n_bytes in sizes}
     for operation in ("allreduce", "broadcast", "reduce"):

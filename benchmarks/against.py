@@ -32,8 +32,8 @@ how it is measured:
   each round both do the same work, one after the other, and give the ratio of the round; a table shows the median of
   these ratios and, as "middle half", its quartiles. The two processes are started several times: how a process
   happens to lie in memory can make it faster by some per cent for as long as it lives.
-  Times are CPU time of the process: ranks never wait, so they lose nothing by it, and what other programs take of
-  the machine is left out. The giants are run once each, in processes of their own.
+  Times are CPU times of the process, so the time that other programs take is left out. Nothing else is, since
+  simulated ranks never wait for the machine. The giants are run once each, in processes of their own.
   "met": "yes" if the median meets what is asked, "in spread" if only the better quartile does, else "NO". A giant is
   "in spread" if it is up to 10 % slower or 0.1 % larger, since two single runs of one tree differ by that.
   "share of the bare ring": this ring's rate over that of benchmarks/peers/bare_ring.py, which checks nothing.
@@ -333,7 +333,7 @@ def main() -> None:
     parser.add_argument("--giants", action="store_true", help="also the largest runs: up to 9 GiB, some minutes")
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--quick", action="store_true", help="fewer, shorter rounds and giants a sixteenth as large")
-    amount.add_argument("--tiny", action="store_true", help="the least there is: shows that all runs, measures nothing")
+    amount.add_argument("--tiny", action="store_true", help="the smallest runs: they show that all works")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write machine and tables to FILE")
     options = parser.parse_args()
     if not find_spec("rich"):

@@ -1,4 +1,4 @@
-"""How long it takes to say what an algorithm costs: a table of all algorithms by the number of ranks.
+"""How long does the cost model take? A table of all algorithms by the number of ranks.
 
 The cost model plays all messages of a call, or only those of a few ranks that show what the others do (symmetry), or
 none where a formula gives the time. Seconds are CPU time.
@@ -74,7 +74,9 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--ranks", type=int, nargs="+", default=RANKS, metavar="P", help="default: 1024 65536 1048576")
     options.add_argument("--network", default="dgx-h100", choices=ranks.presets, help="default: dgx-h100")
-    options.add_argument("--bytes", type=int, default=1 << 20, metavar="N", help="of the whole array (default: 1 MiB)")
+    options.add_argument(
+        "--bytes", type=int, default=1 << 20, metavar="N", help="size of the whole array (default: 1 MiB)"
+    )
     options.add_argument("--operations", nargs="+", default=[*CATALOGUE], choices=CATALOGUE, metavar="NAME")
     options.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to FILE")
     arguments = options.parse_args()

@@ -128,8 +128,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXPLANATION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=7, metavar="N", help="repetitions of what is timed (default: 7)")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="for the fan-in (default: 10)")
+    parser.add_argument("--runs", type=int, default=7, metavar="N", help="timed repetitions (default: 7)")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="how long the fan-in is explored (default: 10)"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write machine and tables to FILE")
     options = parser.parse_args()
     if options.runs < 1 or options.seconds <= 0:

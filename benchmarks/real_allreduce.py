@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=15, metavar="N", help="timed turns, at least 5 (default: 15)")
     parser.add_argument("--quick", action="store_true", help="four sizes, five turns")
     parser.add_argument("--why", action="store_true", help="also time ours without each of its parts")
-    parser.add_argument("--torch", type=Path, default=Path(sys.executable), metavar="PYTHON", help="where torch is")
+    parser.add_argument(
+        "--torch", type=Path, default=Path(sys.executable), metavar="PYTHON", help="a Python that has torch"
+    )
     parser.add_argument("--openmpi", type=Path, metavar="PYTHON", help="a Python whose mpi4py has Open MPI")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write machine and tables to FILE")
     options = parser.parse_args()

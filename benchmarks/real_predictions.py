@@ -17,14 +17,14 @@ what is compared:
   predicted   the algorithm's formula on the network that ranks.calibrate has measured (tables of passing messages on
               and of reducing, for whole arrays and for parts of larger ones, and of shared memory), and the time of the
               algorithm's own code, from its smallest call
-  measured    before each call x is written, as if just computed, and all wait for all, as they do after it: the
-              formulas are of ranks that enter at the same time. The time of that is left out. float32, on pages as
-              NumPy gets them: huge ones from 4 MiB on. Arrays begin at a page, as those that were calibrated with: a
-              few bytes further some processors copy at a quarter of the speed
-  Twelve times in turn the network is calibrated and everything is measured; the least of both counts. A virtual machine
-  may be moved between processors that share a cache and such that do not, which changes the time of a message more
-  than threefold, and this takes place every second or so: what is compared should have seen the same.
-  The median error over all sizes and algorithms, and the worst ones, are what the model is worth on this machine, now.
+  measured    before each call, x is written, as if it had just been computed, and all ranks wait for each other, since
+              the formulas are of ranks that enter at the same time. Neither is part of the time. Arrays are float32,
+              on pages as NumPy gets them: huge ones from 4 MiB on. They begin at a page, as the calibrated ones do:
+              a few bytes further on, some processors copy at a quarter of the speed
+  The network is calibrated and everything is measured twelve times in turn, and the least of each counts. The
+  hypervisor may migrate a process between cores that share a cache and cores that do not, every second or so, which
+  changes the time of a message more than threefold. So prediction and measurement should have seen the same cores.
+  The median error over all sizes and algorithms, and the worst errors, say what the model is worth on this machine now.
 """
 SIZES = [KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB]
 

@@ -29,8 +29,8 @@ examples:
 how it is measured:
   Every result is compared with np.sort's before anything is timed. All variants of a table take turns, each once a
   round, so that the drift of the machine hits all alike; a ratio is the median of the ratios of the rounds. Seconds
-  of one process are CPU time. What is asked is asked against a bound that is measured in the same run, not against
-  np.sort, which stands beside it: with AVX-512 np.sort is two to three times as fast as with AVX2, or ten times.
+  of one process are CPU time. The project's goals are shares of a bound that is measured in the same run, not of
+  np.sort, which is there to compare: with AVX-512 np.sort is two to ten times as fast as with AVX2.
   Two processes: each holds half of the array at the start and at the end. np.sort of the whole runs in one of them
   while the other sleeps. "bound" is what local sorts of the halves alone would give: what no communication can beat.
   The bound of the network is as many passes of np.minimum and np.maximum over halves of an array as it has stages.

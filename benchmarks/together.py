@@ -100,7 +100,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, metavar="NAME", help=f"some of: {', '.join(SCRIPTS)}")
     parser.add_argument("--openmpi", metavar="PYTHON", help="a Python whose mpi4py has Open MPI")
-    parser.add_argument("--anyway", action="store_true", help="also on a machine that others use")
+    parser.add_argument("--anyway", action="store_true", help="measure although others use the machine")
     options = parser.parse_args()
     if os.getloadavg()[0] > QUIET and not options.anyway:
         parser.error(

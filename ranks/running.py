@@ -237,7 +237,7 @@ def results_of(
 
 
 def _unfinished_program(result: Any) -> InvalidProgramError:
-    """Return the error for a program that came to something that has yet to run."""
+    """Return the error for a program that returns something that has yet to run, such as a coroutine."""
     kind = type(result).__name__.replace("_", " ")
     if isinstance(result, CoroutineType):
         result.close()  # or Python warns that nobody awaited it

@@ -217,8 +217,8 @@ class Started:
     def _finish_what_is_sent(self) -> bool:
         """Finish what is pending, and return True, if it was complete at once.
 
-        On simulated ranks that can be said of sends: what has been received by now is known only to a Test, which
-        takes time.
+        On simulated ranks only sends are looked at: a Test alone can tell whether a message has arrived by now, and a
+        Test takes time.
         """
         if isinstance(self._comm, Comm):
             are_sent = all(map(_is_sent, self._pending))

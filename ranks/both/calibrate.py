@@ -95,7 +95,7 @@ def _adding_ps(taken: dict[Key, int], many: int) -> dict[int, int]:
 
 
 def _table(times_ps: dict[int, int]) -> Table:
-    """Return times by size, none longer than that of a larger size, which has fewer disturbances to thank for it."""
+    """Return times by size, none longer than that of a larger size: if it was longer, something disturbed it."""
     least = np.minimum.accumulate([*times_ps.values()][::-1])[::-1]
     return tuple(zip(times_ps, least.tolist(), strict=True))
 
@@ -190,18 +190,18 @@ def _steps(comm: Any, arrays: _Arrays, blocks: int) -> dict[Key, Step]:
 
 
 def _n_rows(many: int, n_bytes: int) -> int:
-    """Return how many rows are used in turn where arrays have `many`: twice as many, as there are a result and more.
+    """Return how many rows are used in turn: twice `many`, since there are results besides what is reduced.
 
-    Fewer if they are as large as the largest size: these are in no cache.
+    There are fewer rows if they are large: together they are no larger than the largest size, which fits no cache.
     """
     return max(1, min(2 * many, SIZES[-1] // max(n_bytes, 1)))
 
 
 class _Arrays:
-    """What comes, is sent and is made, in rows, from the beginning of a page on; large ones share the same memory.
+    """The arrays that are received, sent and made, in rows; each begins with a page, and large ones share memory.
 
-    Some processors copy many times as slowly to where addresses end in little more than those they copy from, as
-    modulo a page: what is slow by such chance here may be fast elsewhere.
+    Some processors copy many times as slowly if the address of the target, modulo a page, is a little above that of
+    the source. A copy that is slow by such chance here may be fast elsewhere.
     """
 
     def __init__(self) -> None:
@@ -238,8 +238,8 @@ def _writing(rows: Array) -> Step:
 def _passing_on(comm: Any, sent: Array, came: Array) -> Step:
     """Return the step in which every rank writes a row, sends it to its right neighbour, and receives one.
 
-    Written, since most of what is sent has just been computed: it lies in the sender's cache, while what was sent
-    before is still in the receiver's.
+    The row is written before, since most programs have just computed what they send. So it lies in the sender's cache,
+    while the row before is still in the receiver's.
     """
     p, rank = comm.size, comm.rank
     right, left, block, write = (rank + 1) % p, (rank - 1) % p, 0, _writing(sent)

@@ -35,8 +35,8 @@ class Flags:
     def make_sync(self) -> Callable[[], None]:
         """Return what waits until all ranks have called it as often as this one.
 
-        It looks often, then it lets others run. All is at hand, since two ranks take 0.3 µs for this: to look up
-        attributes or call a function as well would take half as long again.
+        It looks often, then it lets others run. All names are local: two ranks take 0.3 µs for a sync, and looking up
+        attributes or calling a function would add half of that.
         """
         words, looks, patience = self._words, self._looks, self._looks + _YIELDS
         own, others = self._rank * _STEP, [rank * _STEP for rank in range(len(self._pids)) if rank != self._rank]

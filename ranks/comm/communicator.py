@@ -21,9 +21,9 @@ _INTEGERS = (int, np.integer, np.bool_)
 
 
 class _Elsewhere:
-    """Stands in for a call of MPI that is a function here, and says so to who asks a communicator for it.
+    """Stands in for a call of MPI that is a function here: whoever asks a communicator for the call is told so.
 
-    A __getattr__ would do the same, but make each use of an attribute of a communicator several times as slow.
+    A __getattr__ would do the same, but it would make each look-up of a communicator's attribute several times slower.
     """
 
     def __init__(self, name: str, call: str) -> None:

@@ -70,7 +70,7 @@ class Streak:
         self.is_same = False
 
     def note(self, poll: Hashable) -> int:
-        """Enter a failed poll; return the length of the round that the latest two rounds have been, 0 if none."""
+        """Enter a failed poll; return the length of a round if the latest two rounds were the same, otherwise 0."""
         polls = self.polls
         if len(polls) >= 4 * LONGEST_ROUND:
             del polls[: 2 * LONGEST_ROUND]
@@ -159,7 +159,7 @@ class Polls:
             streak.is_same = round_ == streak.period and (is_same or only_the_poll_ends_it(sys._getframe(1)))
 
     def _due_ps(self, state: Any, failed_ps: int) -> int | None:
-        """Return when something other than a poll happens that is known of already; None if nothing does."""
+        """Return the time of the next event that is known already and is no poll; None if there is none."""
         scheduler = self.scheduler
         if any(greenlet.state.streak is None for greenlet in scheduler.ready):
             return failed_ps

@@ -16,12 +16,12 @@ _SHRINK = 64
 
 
 def deadlock_cores(needs: Needs) -> list[list[int]]:
-    """Return the cores of a deadlock, each sorted, by their first rank; `needs` has all blocked ranks.
+    """Return the cores of a deadlock, each sorted, in the order of their first ranks; `needs` has all blocked ranks.
 
         deadlock_cores({0: [frozenset({1})], 1: [frozenset({0})], 2: [frozenset({0})]})  # [[0, 1]]
 
-    Method: in the graph of who could serve whom, a strongly connected component without a way
-    out blocks itself.
+    Method: in the graph of who could serve whom, a strongly connected component that no edge leaves
+    blocks itself.
     """
     components = _components({rank: _targets(needs, rank) for rank in needs})
     place = {rank: index for index, members in enumerate(components) for rank in members}
@@ -33,7 +33,7 @@ def deadlock_cores(needs: Needs) -> list[list[int]]:
 
 
 def _targets(needs: Needs, rank: int) -> list[int]:
-    """Return the blocked ranks that could serve a rank's needs; those out of wait for nobody are none."""
+    """Return the blocked ranks that could serve a rank's needs; ranks that have returned are none of them."""
     return [target for need in set(needs[rank]) for target in need if target in needs]
 
 

@@ -141,7 +141,7 @@ def _network_text(network: Network) -> str:
 
 
 def _passing_mode(buffering: str, passes: Callable[[str], bool] | None) -> tuple[str | None, list[str]]:
-    """Return another buffering mode in which the program ends well, and all in which it was run to find that."""
+    """Return a buffering mode in which the program ends well, and all modes in which it was run to find one."""
     tried: list[str] = []
     if passes is not None:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -227,7 +227,7 @@ def _blocked(scene: Scene, state: RankState) -> Blocked:
 
 
 def _peers(operation: Operation) -> list[int]:
-    """Return the world ranks one of which must act for the operation to complete."""
+    """Return the world ranks that could complete the operation; one of them is enough."""
     boxes = operation.box.context.boxes
     if operation.peer == ANY_SOURCE:
         return [box.owner.rank for box in boxes if box.owner is not operation.state]
@@ -260,7 +260,7 @@ def _context_text(box: Mailbox) -> str:
 
 
 def _near(operation: Operation) -> list[str]:
-    """Return what is there that another source, tag or communicator would have matched."""
+    """Return, in words, what would match the operation but for its source, tag or communicator."""
     box = operation.box
     boxes = [box, *(other for other in box.owner.boxes if other is not box)]
     if operation.what == "send":

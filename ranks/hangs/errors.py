@@ -35,7 +35,7 @@ class DeadlockError(RanksError):
         return report(self)
 
     def to_html(self, path: Any, *, title: str = "Why does it hang?") -> None:
-        """Write the report as a page in one file; with the picture of the run, to zoom into, if it was traced."""
+        """Write the report as a page in one file. If the run was traced, the page has a picture of it to zoom into."""
         from pathlib import Path
 
         from ranks.draw.page import page, piece
@@ -44,7 +44,7 @@ class DeadlockError(RanksError):
         Path(path).write_text(page(title, [piece("h1", title), report(self, live=True)]), encoding="utf-8")
 
     def picture(self, path: Any = None, *, title: str = "") -> Any:
-        """Return the space-time picture of a traced run up to its end, a matplotlib Figure; save it if told where."""
+        """Return the space-time picture of a traced run up to its end, a matplotlib Figure; with a path, save it."""
         if self.trace is None:
             raise ValueError("picture: got a run without trace, expected trace=True; remedy: run it with trace=True")
         return self.trace.picture(path, title=title, error=self)

@@ -29,7 +29,7 @@ _ROWS = 32
 def report(error: Any, *, live: bool = False) -> str:
     """Return the report of a hang as a piece of HTML: what it is, who waits for what, the picture, and the rest.
 
-    live: with the picture that `ranks.draw.page.page` brings to life, not one that stands still.
+    live: The picture is the one that `ranks.draw.page.page` brings to life, not one that stands still.
     """
     lines = str(error).splitlines()
     rows = [_row(error, index) for index in range(min(len(error.blocked), _ROWS))]

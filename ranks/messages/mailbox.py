@@ -163,7 +163,7 @@ class Mailbox:
         return lane.first(tag) if lane is not None else None
 
     def is_promised(self, message: Message, before: int | None = None) -> bool:
-        """Return whether a receive posted already, before the one of an order if told, may have the message."""
+        """Return whether a posted receive may have the message; before: only receives of a lower order count."""
         named, wild = message.lane.posted, self.wild
         if not named and (wild is None or not wild.posted):
             return False

@@ -112,7 +112,7 @@ class Message:
         return self.arrival if self.sender is None else self.ready_ps
 
     def discard(self) -> None:
-        """Be used again, for a message of the kind; what was written is of another size."""
+        """Keep this object for another message of its kind, and empty its stage, whose data has another size."""
         self.stage.seek(0)
         self.stage.truncate()
         self.kind.free.append(self)

@@ -26,7 +26,7 @@ class Observer:
         """Hear that the program of a rank has returned."""
 
     def copies(self, message: Message) -> int:
-        """Return how many of a message come: it may be lost, or come twice; its costs may be changed."""
+        """Return how many copies of a message arrive, 0 if it is lost; change its costs if they are to change."""
         return 1
 
     def twin(self, message: Message, copy: Message) -> None:

@@ -61,7 +61,7 @@ class Faults(Observer):
         return time_ps if factor is None else time_ps + round((factor - 1) * time_ps)
 
     def before_call(self, state: RankState, *, sends: bool) -> None:
-        """End the rank here if it is its time to crash, or if it has crashed and its program will not believe it."""
+        """End the rank here if it is its time to crash, or if it has crashed and its program goes on all the same."""
         if state.rank in self.crashed:
             raise Leave
         for fault in self.faults:
@@ -87,7 +87,7 @@ class Faults(Observer):
     # -- messages --------------------------------------------------------------------------------------------
 
     def copies(self, message: Message) -> int:
-        """Change what a message costs; return how many of it come."""
+        """Change what a message costs; return how many copies of it arrive."""
         lost = twice = False
         source, dest = message.origin.rank, message.owner.rank
         for index, fault in enumerate(self.faults):
@@ -131,7 +131,7 @@ class Faults(Observer):
         self.twins[copy] = self.twins.pop(message)
 
     def received(self, message: Message, source: int, tag: int, begin_ps: int) -> None:
-        """Raise if a receive has something that no program without precautions could tell from the right message."""
+        """Raise if a receive has got a message that a program without precautions takes for the right one."""
         rank, call = message.owner.rank, current_call()
         fault = self.twins.get(message)
         if fault is not None and not fault.tolerated:
@@ -153,7 +153,7 @@ class Faults(Observer):
                 )  # fmt: skip
 
     def check_end(self) -> None:
-        """Raise if all have returned, and the program is not made for it that messages were lost or are left over."""
+        """Raise if all have returned although messages were lost or are left over, and the program did not say so."""
         for copy, fault in self.twins.items():
             if not copy.taken and not fault.tolerated:
                 raise DuplicateMessageError(

@@ -145,7 +145,7 @@ def compare(comm: Any, text: str) -> None:
 
 
 def _agree_on_the_end(family: list[Any]) -> None:
-    """Compare on all communicators of a block at once: on which of them another rank is at something else is open."""
+    """Compare on all communicators of a block at once: another rank may be in another call on any of them."""
     exchanges = [_Exchange(comm, _END) for comm in family]
     waiting = list(exchanges)
     try:

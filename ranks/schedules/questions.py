@@ -147,7 +147,7 @@ class ByChoice:
     def _complete_sets(self, operations: list[Operation], enough: str) -> list[Any]:
         """Return the lists of places that a call which wants all, any or some of the operations could return.
 
-        Some are any of those that are complete, but all that are known to be.
+        For "some", a list has any of the complete operations, and all that the rank knows to be complete.
         """
         places = [place for place, operation in enumerate(operations) if operation.ready_ps is not None]
         if enough == "all":

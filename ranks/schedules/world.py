@@ -102,7 +102,7 @@ class ChoosingScheduler(Scheduler):
         options[index].happen()
 
     def _let_polls_fail(self) -> bool:
-        """Tell all ranks that poll no, as there is nothing else to happen; return whether there are any."""
+        """Answer no to all ranks that poll, since nothing else can happen; return whether any rank polls."""
         polls = [self.questions[rank] for rank in sorted(self.questions) if self.questions[rank].no is not None]
         if polls and self.idling.is_for_ever(self.ranks, [question.state for question in polls]):
             self.livelock = True
