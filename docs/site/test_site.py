@@ -175,6 +175,34 @@ def test_a_page_that_is_too_wide_or_fails_is_found(address: str, tmp_path: Path)
     assert all("nothing is not defined" in complaint for complaint in complaints)
 
 
+THEMES = """<script>addEventListener("load", async () => {
+  const players = [...document.querySelectorAll("iframe.player")], said = [];
+  const pause = ms => new Promise(done => setTimeout(done, ms));
+  for (const player of players) player.loading = "eager";
+  while (players.some(player => !player.contentDocument?.querySelector("figure.trace canvas"))) await pause(20);
+  for (const theme of ["dark", "light"]) {
+    document.body.dataset.theme = theme;
+    await pause(100);
+    said.push(...players.map(({ contentDocument: { body } }) => getComputedStyle(body).backgroundColor));
+  }
+  document.title = JSON.stringify(said);
+});</script></body>"""
+
+
+def test_players_follow_the_page_s_switch_between_light_and_dark(address: str, tmp_path: Path) -> None:
+    name = "docs/site/players-tried.html"
+    page = (SITE / "docs/site/players.html").read_text(encoding="utf-8")
+    (SITE / name).write_text(page.replace("</body>", THEMES), encoding="utf-8")
+    try:
+        text, complaints = browse(f"{address}/{name}", tmp_path / "profile", "--virtual-time-budget=10000")
+    finally:
+        (SITE / name).unlink()
+    said = re.search("<title>(.*?)</title>", text, re.DOTALL)
+    assert said
+    assert json.loads(unescape(said[1])) == ["rgb(13, 17, 23)"] * 4 + ["rgb(255, 255, 255)"] * 4
+    assert complaints == []
+
+
 def test_the_search_finds_a_page_without_a_server(tmp_path: Path) -> None:
     url = f"{(SITE / 'search.html').as_uri()}?q=dissemination"
     text, complaints = browse(url, tmp_path / "profile", "--virtual-time-budget=5000")

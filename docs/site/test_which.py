@@ -152,7 +152,7 @@ def test_sliders_and_cells_move_the_map_as_the_page_says(tmp_path: Path) -> None
     first, overhead, slow, nodes, linear, bruck, broadcast, scattered, chosen, agreement = said
     assert (first[0], first[1]) == ("32CCFFFFFFFFEEEEE", "24CCFFFFFFFEEEEEE")
     assert overhead == 10
-    assert slow[0].count("F") < first[0].count("F")
+    assert re.fullmatch("32C+F+", slow[0])
     assert slow[0].count("C") > first[0].count("C")
     assert [line[-1] for line in nodes if line[:2] in ("32", "16")] == ["D", "D"]
     assert {*"".join(line.lstrip("0123456789") for line in linear)} == {"A"}

@@ -14,8 +14,11 @@ def loads(shares: dict[str, list[float]], bound: float, unit: str) -> Any:
     start, ticks = 0, []
     for name, of_ranks in shares.items():
         places = range(start, start + len(of_ranks))
-        bars = axes.bar(places, of_ranks, color=[look.rank_colour(rank) for rank in range(len(of_ranks))], width=0.86)
-        axes.bar_label(bars, [str(rank) for rank in range(len(of_ranks))], fontsize=7, color=look.INK)
+        colours = [look.rank_colour(rank) for rank in range(len(of_ranks))]
+        axes.bar(places, of_ranks, color=colours, width=0.86)
+        for rank, place in enumerate(places):  # at the foot of each bar, where no line crosses it
+            foot, ink = (place, 0), look.ink_on(colours[rank])
+            axes.annotate(rank, foot, (0, 3), textcoords="offset points", ha="center", fontsize=7, color=ink)
         ticks.append((start + (len(of_ranks) - 1) / 2, f"{name}\nall together {sum(of_ranks):.4g}"))
         start += len(of_ranks) + 2
     axes.axhline(
