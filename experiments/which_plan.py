@@ -3,9 +3,10 @@
 A plan says how a training is split: how many copies of the model there are, into how many parts its matrices, sequences
 and layers are cut, what is computed again, and in which order a pipeline works. For a hundred thousand plans a formula
 predicts the time of a step: matrix products at the device's speed, messages at the speed of the links between those
-ranks, the pipeline on a clock, and sums that overlap with passes. If there are few ranks, the best plans and a sample
-of all are also played: the real training runs on simulated ranks, and its products take virtual time. So each
-prediction stands beside a measurement.
+ranks, the pipeline on a clock, and sums that overlap with passes. Searched are plans that give each rank as many heads,
+sequences and tokens as another; only the blocks of pipeline stages may be uneven. If there are few ranks, the best
+plans and a sample of all are also played: the real training runs on simulated ranks, and its products take virtual
+time. So each prediction stands beside a measurement.
 """
 
 from __future__ import annotations
@@ -179,8 +180,8 @@ def why(plan: Plan) -> str:
     """Return what the prediction leaves out of such a plan."""
     if plan.data > 1 and len(plan.pipeline().stages_of(0)) > 1:
         return (
-            "The sums of a stage begin while other stages still work. The prediction lets them progress all the time; "
-            "in truth they progress while their rank computes, but not while it waits for another stage."
+            "The sums of a stage begin while other stages still work, and their messages meet at ports. The prediction "
+            "lets a message to another stage wait for what the sums send at once, but not the sums for it."
         )
     if plan.pp > 1:
         return (

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from collectives import ring_allreduce
+from collectives import recursive_doubling_allreduce, ring_allreduce
 from collectives.arrays import Array, block_bounds
 from parallel.arguments import refuse
 from parallel.experts.layer import Experts, Load
@@ -259,7 +259,7 @@ class Trainer:
         squares = sum(state.square() for state in self.counted_states().values())
         auxiliary = sum(load.balance + load.z_loss for load in self.loads().values())
         shares = np.array([loss if self.tensor.rank == 0 else 0.0, squares, auxiliary])
-        total = ring_allreduce(self.comm, shares)
+        total = recursive_doubling_allreduce(self.comm, shares)  # so few numbers cost latencies: lg p, not 2(p - 1)
         return float(total[0]), float(np.sqrt(total[1])) / self.scale, float(total[2])
 
     def experts(self) -> dict[str, Experts]:

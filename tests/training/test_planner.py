@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from statistics import median
 
 import numpy as np
@@ -13,6 +15,8 @@ import ranks
 from collectives import CATALOGUE, Machine
 from training import GPTSizes, Plan
 from training.costs import step_memory, step_traffic
+from training.pipeline import LOOPED, SCHEDULES
+from training.plan import CONTEXTS
 from training.planner import DEVICES, Device, Planner, best_plans, play_step, predict, sent_bytes
 from training.planner.clock import order_of, run_of_sums
 from training.planner.groups import group
@@ -58,6 +62,15 @@ def error(network: str, plan: Plan) -> float:
 def test_a_prediction_is_near_what_is_played(network: str, plan: Plan) -> None:
     # Three ranks that share four heads wait for each other inside of a layer; all others are within 2.1 %.
     assert abs(error(network, plan)) <= (0.06 if plan.tp == 3 else 0.025)
+
+
+@pytest.mark.parametrize("zero", [0, 1])
+def test_sums_of_gradients_hold_up_messages_of_other_stages(zero: int) -> None:
+    """Passes of the first chunk go on while the gradients of the last one are summed, and ports are shared."""
+    plan = Plan(dp=2, pp=2, schedule="breadth-first", chunks=2, microbatches=4, zero=zero)
+    sizes, fast = replace(TINY, layers=8, hidden=64), replace(SLOW, flops_per_s=3e11)
+    played = play_step(plan, sizes, 16, "ethernet", fast, "float32")
+    assert predict(plan, sizes, 16, "ethernet", fast, "float32").time_ps == pytest.approx(played, rel=0.06)
 
 
 def test_the_median_error_is_below_one_percent() -> None:
@@ -211,6 +224,48 @@ def every_plan(p: int, choices: Choices) -> list[Plan]:
                                             continue
                                         found.append(plan)
     return found
+
+
+def even_plans(p: int, sizes: GPTSizes) -> Iterator[Plan]:
+    """Yield all even cuts, and schedules that their papers describe, of p ranks; not all of them fit."""
+    for tp, cp, pp, m, chunks in product(divisors(p), divisors(p), divisors(p), range(1, BATCH + 1), range(1, 5)):
+        dp, left = divmod(p, tp * cp * pp)
+        if left or sizes.heads % tp or BATCH % (dp * m):
+            continue
+        for schedule, context, sp in product(SCHEDULES, CONTEXTS, (False, True)):
+            looped = schedule in LOOPED
+            needless = (context != "ring" and cp == 1) or (sp and tp == 1) or (pp == 1 and schedule != "1f1b")
+            tokens = (2 * cp if context == "ring" and cp > 1 else cp) * (tp if sp else 1)
+            if needless or looped != (chunks > 1) or sizes.context % tokens or sizes.layers % chunks:
+                continue
+            if context == "ulysses" and sizes.heads % (tp * cp):
+                continue
+            if (looped and m % pp) or (schedule in ("zb-v", "dualpipe-v", "dualpipe") and m < 2 * pp):
+                continue
+            if schedule == "dualpipe" and (m % 2 or pp % 2):
+                continue
+            for ep, zero in product(divisors(dp), (0, 1, 2, 3) if dp * cp > 1 else (0,)):
+                if ep == 1 or (sizes.experts and sizes.experts % ep == 0):
+                    yield Plan(
+                        dp=dp, tp=tp, sp=sp, cp=cp, pp=pp, ep=ep, zero=zero, schedule=schedule, chunks=chunks,
+                        microbatches=m, context=context,
+                    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("p", "sizes"), [(1, "TINY"), (4, "MOE"), (6, "TINY"), (8, "TINY")])
+def test_every_even_plan_that_is_accepted_is_searched_and_no_other(p: int, sizes: str) -> None:
+    model = {"TINY": TINY, "MOE": MOE}[sizes]
+    accepted = set()
+    for plan in even_plans(p, model):
+        try:
+            plan.check(p, model, BATCH)
+        except ValueError:
+            continue
+        accepted.add(plan)
+    planner = Planner(model, BATCH, ranks.presets["ethernet"], replace(SLOW, memory=1e15), "float32", p)
+    searched = [bound.plan() for bound in _bounds(planner, p, Choices(recompute=("none",)))]
+    assert len(searched) == len(set(searched))
+    assert set(searched) == accepted
 
 
 @pytest.mark.parametrize("network", ["dgx-h100", "ethernet"])

@@ -110,7 +110,7 @@ def _traffic(share: Share, rank: int, widths: Widths, routed: Routed | None) -> 
     sent["data"], sent["shared"] = _data(share), _shared(share)
     messages = {kind: each.messages for kind, each in sent.items()}
     n_bytes = {kind: each.n_bytes(widths) for kind, each in sent.items()}
-    loss = allreduce([3], share.plan.ranks, rank)
+    loss = doubling_allreduce(3, share.plan.ranks, rank)
     return Traffic(messages | {"loss": loss.messages}, n_bytes | {"loss": loss.numbers * 8})
 
 
@@ -135,6 +135,18 @@ def allreduce(sizes: Sequence[int], p: int, rank: int) -> Sent:
         blocks = block_sizes(n, p)
         total = total.plus(reduce_scatter(blocks, rank)).plus(allgather(blocks, rank))
     return total
+
+
+def doubling_allreduce(n: int, p: int, rank: int) -> Sent:
+    """Return what an all-reduce of n numbers by recursive doubling sends: all of them, in each of lg q rounds.
+
+    q is the largest power of two up to p. Of the first 2(p - q) ranks each odd one hands its numbers to the even one
+    before it, which sends it the result.
+    """
+    rounds = p.bit_length() - 1
+    is_paired = rank < 2 * (p - (1 << rounds))
+    messages = 1 if is_paired and rank % 2 else rounds + is_paired
+    return Sent(messages, messages * n)
 
 
 # -- of each microbatch --------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ class Turn(NamedTuple):
     microbatch: int
     waits_for: int
     sends: bool
+    ends: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +51,13 @@ def order_of(name: str, pp: int, microbatches: int, chunks: int) -> Order:
     places = schedule.places
     known: dict[Op, int] = {}
     readers = {needed for op, all_ in schedule.needs.items() for needed in all_ if places[needed] != places[op]}
+    lasts = {op for ops in schedule.operations for op in {op.stage: op for op in ops if op.kind in "WB"}.values()}
     turns: list[Turn] = []
     for rank, (op,) in runnable(schedule, one_by_one(schedule)):
         comes = [known[needed] for needed in schedule.needs[op] if places[needed] != rank]
         known[op] = len(turns)
         waits_for = comes[0] if comes else _NONE
-        turns.append(Turn(rank, KINDS.index(op.kind), op.stage, op.microbatch, waits_for, op in readers))
+        turns.append(Turn(rank, KINDS.index(op.kind), op.stage, op.microbatch, waits_for, op in readers, op in lasts))
     stages = tuple(schedule.stages_of(rank) for rank in range(pp))
     counts = tuple(_counts(schedule.operations[rank], stages[rank]) for rank in range(pp))
     return Order(schedule, tuple(turns), stages, counts)
@@ -87,15 +89,20 @@ class Wire(NamedTuple):
     is_eager: bool
 
 
-def played(order: Order, takes: Sequence[Sequence[tuple[float, ...]]], wires: Sequence[Wire]) -> list[dict[int, float]]:
+def played(
+    order: Order, takes: Sequence[Sequence[tuple[float, ...]]], wires: Sequence[Wire],
+    sums: Sequence[tuple[float, float]],
+) -> list[dict[int, float]]:  # fmt: skip
     """Return for each rank when the last backward of each of its stages ends.
 
-    takes: the times of F, I and W, by microbatch and stage. wires: by microbatch.
+    takes: the times of F, I and W, by microbatch and stage. wires: by microbatch. sums: for how long those of a
+    stage's gradients keep a port, in all and at once. A message that meets them leaves after what is sent at once.
     """
     free = [0.0] * order.schedule.p
+    busy, at_once = [0.0] * order.schedule.p, [0.0] * order.schedule.p
     sent = [0.0] * len(order.turns)
     ends: list[dict[int, float]] = [{} for _ in free]
-    for place, (rank, kind, stage, microbatch, waits_for, sends) in enumerate(order.turns):
+    for place, (rank, kind, stage, microbatch, waits_for, sends, is_last) in enumerate(order.turns):
         now = free[rank]
         if waits_for != _NONE:
             wire_ps, overhead_ps, is_eager = wires[microbatch]
@@ -107,11 +114,14 @@ def played(order: Order, takes: Sequence[Sequence[tuple[float, ...]]], wires: Se
         now += forward if kind == 0 else weight if kind == 2 else of_input
         if sends:
             now += wires[microbatch].overhead_ps
-            sent[place] = now
+            sent[place] = now if now >= busy[rank] else min(busy[rank], now + at_once[rank])
         if kind == 3:  # its first half sends
             now += weight
         if kind >= 2:
             ends[rank][stage] = now
+        if is_last:
+            busy[rank] = max(busy[rank], now) + sums[stage][0]
+            at_once[rank] = sums[stage][1]
         free[rank] = now
     return ends
 

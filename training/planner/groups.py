@@ -36,6 +36,10 @@ class Group:
         link = self.network.inter if is_far else self.network.intra
         return link.transfer_ps(int(n_bytes)) * (self.crowd if is_far else 1)
 
+    def port_ps(self, n_bytes: float) -> float:
+        """Return for how long a message keeps a port on the slowest hop."""
+        return self._transfer_ps(n_bytes, is_far=self.far > 0)
+
     def wire_ps(self, n_bytes: float) -> float:
         """Return what a message takes between its send and its receive on the slowest hop."""
         return self._link_ps(n_bytes, is_far=self.far > 0)

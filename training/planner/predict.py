@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from collectives import CATALOGUE, Machine
 from collectives.arrays import block_bounds, block_sizes
 from ranks import Network, network_named
 from training.costs.flops import utilisation
@@ -63,12 +64,20 @@ class Planner:
         self.layers = lru_cache(None)(self._layers)
         self.sums = lru_cache(None)(self._sums)
         self.played = lru_cache(4096)(played)
+        self.loss_ps = lru_cache(None)(self._loss)
 
     def _layers(self, tp: int, sp: bool, cp: int, context: str, recompute: str, ep: int) -> Layers:
         return Layers(self.setting, Plan(dp=ep, tp=tp, sp=sp, cp=cp, context=context, recompute=recompute, ep=ep))
 
     def _sums(self, layers: Layers, dp: int, zero: int) -> Sums:
         return Sums(self.setting, replace(layers.plan, dp=dp, zero=zero), layers)
+
+    def _loss(self, p: int) -> float:
+        """Return the time in which p ranks sum loss and norm."""
+        machine = Machine.of(self.setting.network, p)
+        found = CATALOGUE["allreduce"]["recursive_doubling"].cost(machine, _LOSS, 8).expected_ps
+        assert found is not None
+        return found
 
     def predict(self, plan: Plan) -> Prediction:
         """Return the prediction for a plan that fits."""
@@ -103,7 +112,7 @@ class _Predicted:
         plan, setting = self.plan, self.setting
         ends = self._ends()
         done = [self._summed(rank, of_rank) for rank, of_rank in enumerate(ends)]
-        time_ps = max(self._ties(done)) + self._loss() + max(map(self._update, range(plan.pp)))
+        time_ps = max(self._ties(done)) + self.planner.loss_ps(plan.ranks) + max(map(self._update, range(plan.pp)))
         tokens_per_s = setting.batch * setting.sizes.context / (time_ps / 1e12)
         peak = setting.device.flops_per_s * plan.ranks
         return Prediction(
@@ -116,12 +125,13 @@ class _Predicted:
         sizes = {*self.sequences}
         stages = {b: tuple(self._stage(stage, b)[:3] for stage in range(self.stages)) for b in sizes}
         wires = {b: self._wire(b) for b in sizes}
+        sums = tuple(self._at_the_port(stage) for stage in range(self.stages))
         played = self.planner.played
         if not self.is_long:
             by = tuple(self.sequences)
-            return played(self.order, tuple(stages[b] for b in by), tuple(wires[b] for b in by))
+            return played(self.order, tuple(stages[b] for b in by), tuple(wires[b] for b in by), sums)
         (b,) = sizes
-        first, second = (played(self._order(m), (stages[b],) * m, (wires[b],) * m) for m in (self.few, self.more))
+        first, second = (played(self._order(m), (stages[b],) * m, (wires[b],) * m, sums) for m in (self.few, self.more))
         times = (self.plan.microbatches - self.more) / (self.more - self.few)
         return [
             {stage: end + times * (end - before[stage]) for stage, end in after.items()}
@@ -154,6 +164,18 @@ class _Predicted:
         n_bytes = b * self.layers.share.between * setting.sizes.hidden * setting.widths.compute
         wire_ps = between.wire_ps(n_bytes)
         return Wire(wire_ps, setting.network.overhead_ps, between.is_eager(n_bytes))
+
+    def _at_the_port(self, stage: int) -> tuple[float, float]:
+        """Return for how long the sums of a stage's gradients keep a port in all, and at once: a block of each.
+
+        Where a rank has one stage, it sends nothing to other stages after these sums have begun.
+        """
+        if self.plan.zero >= 2 or self.plan.data == 1 or len(self.order.stages[0]) == 1:
+            return 0.0, 0.0
+        units = [unit for unit in self._units(stage) if self.sums.data(unit).p > 1]
+        itemsize = self.setting.widths.sums
+        at_once = sum(self.sums.data(unit).port_ps(self.sums.shard(unit) * itemsize) for unit in units)
+        return sum(map(self.sums.busy_ps, units)), at_once
 
     # -- after the passes --------------------------------------------------------------------------------------------
 
@@ -215,11 +237,6 @@ class _Predicted:
             for rank in holders:
                 done[rank] = end
         return done
-
-    def _loss(self) -> float:
-        """Return the time in which all ranks sum loss and norm."""
-        every = group(self.setting.network, self.setting.world, self.plan.ranks, 1)
-        return every.allreduce_ps(_LOSS, 8)
 
     def _update(self, rank: int) -> float:
         """Return the time in which a rank gathers what others have updated."""
@@ -316,7 +333,7 @@ def predict_local(
 def sent_bytes(plan: Plan, sizes: GPTSizes, batch: int, dtype: Any = "bfloat16") -> int:
     """Return the most bytes that the first rank of a place of the pipeline sends in a step.
 
-        sent_bytes(Plan(dp=4), GPTSizes(), 8, "float64")  # 2472224: gradients, and three numbers of loss and norm
+        sent_bytes(Plan(dp=4), GPTSizes(), 8, "float64")  # 2472240: gradients, and three numbers of loss and norm
 
     Each of many microbatches sends as much as another.
     """

@@ -89,8 +89,13 @@ def best_plans(
 
         str(best_plans(GPTSizes(), 4, 16, "dgx-h100", "toy").best[0].plan)  # 'dp=4 microbatches=4'
 
-    dtype: that of `train`. Plans give each rank as many sequences, tokens and heads as another. The front ends where
-    plans take `slowest` times as long as the best. track: wraps a loop, to show how far it is.
+    dtype: that of `train`. The front ends where plans take `slowest` times as long as the best. track: wraps a loop, to
+    show how far it is.
+
+    Searched are cuts that give each rank as much as another: tp divides the heads, dp the batch, microbatches the
+    sequences of a copy, cp (under a ring 2 cp) and with sp also tp the tokens, ep the experts, and chunks the blocks.
+    Only the blocks of stages may be uneven. Schedules get the numbers that their papers give: looped ones microbatches
+    that pp divides, V-shaped ones and DualPipe at least 2 pp, and DualPipe even numbers. `train` accepts more plans.
 
     Raises: ValueError if no plan has room.
     """
