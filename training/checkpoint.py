@@ -27,6 +27,7 @@ from training.trainer import Trainer
 FORMAT = 3
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{8,})(?:-(\d+))?")
+_COPY = re.compile(r"copy-\d+-of-(\d+)")
 # So much of a message travels to the other ranks.
 _MESSAGE_BYTES = 1024
 
@@ -58,6 +59,35 @@ def checkpoints_in(folder: str | Path) -> dict[tuple[int, int], Path]:
     """Return all complete checkpoints in a folder by their step, and which of this step each is."""
     matches = [(_NAME.fullmatch(path.name), path) for path in Path(folder).glob("step-*")]
     return {(int(match[1]), int(match[2] or 0)): path for match, path in matches if match}
+
+
+def folder_of_copy(folder: str | Path, copy: int, copies: int) -> Path:
+    """Return where one of several copies that train apart has its checkpoints."""
+    return Path(folder) / f"copy-{copy}-of-{copies}"
+
+
+def check_copies(comm: Any, folder: str | Path, copies: int | None) -> None:
+    """Raise on every rank if `folder` has checkpoints of another number of copies; None: of no copies that train apart.
+
+    No training of this number could go on from them: it would begin anew, beside them.
+    """
+
+    def check() -> None:
+        matches = [_COPY.fullmatch(path.name) for path in Path(folder).glob("copy-*")]
+        found: set[int | None] = {int(match[1]) for match in matches if match}
+        if checkpoints_in(folder):
+            found.add(None)
+        for other in found - {copies}:
+            got = f"{folder} with checkpoints of {_said_copies(other)}"
+            refuse(
+                CheckpointError, "load_checkpoint", got, _said_copies(copies), "pass another folder, or the old plan"
+            )
+
+    together(comm, "load_checkpoint", check)
+
+
+def _said_copies(copies: int | None) -> str:
+    return "a training without local_steps" if copies is None else f"{copies} copies that train apart"
 
 
 def manifest_of(trainer: Trainer) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import numpy as np
 from collectives import ring_allgather, ring_allreduce
 from collectives.arrays import Array, block_bounds
 from parallel.arguments import refuse
-from training.checkpoint import CheckpointError, newest_on_all
+from training.checkpoint import CheckpointError, check_copies, folder_of_copy, newest_on_all
 from training.checks import check_alike, check_data
 from training.loading import load_checkpoint
 from training.mesh import Mesh
@@ -146,9 +146,11 @@ class LocalTrainer:
 
     def train(self, steps: int, folder: str | Path | None, save_every: int) -> History:
         """Train up to so many steps in all, from the newest checkpoint on if there is a folder."""
-        mine = None if folder is None else Path(folder) / f"copy-{self.copy}-of-{self.peers.size}"
-        if mine is not None and newest_on_all(self.trainer.comm, mine) is not None:
-            load_checkpoint(self.trainer, mine)
+        mine = None if folder is None else folder_of_copy(folder, self.copy, self.peers.size)
+        if folder is not None and mine is not None:
+            check_copies(self.comm, folder, self.peers.size)
+            if newest_on_all(self.trainer.comm, mine) is not None:
+                load_checkpoint(self.trainer, mine)
         begun = ring_allgather(self.comm, np.array([len(self.history.losses)])).reshape(-1)
         if begun.min() != begun.max():
             got = f"checkpoints of copies after {begun.min()} and after {begun.max()} steps"

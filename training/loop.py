@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parallel.arguments import refuse
-from training.checkpoint import newest_on_all
+from training.checkpoint import check_copies, newest_on_all
 from training.checks import check_alike
 from training.loading import load_checkpoint
 from training.local import LocalTrainer
@@ -87,8 +87,10 @@ def train(
     if outer is not None:
         refuse(ValueError, "train", "outer without local_steps", "both", "pass local_steps, or leave outer out")
     trainer = Trainer(comm, plan, **settings)
-    if folder is not None and newest_on_all(comm, folder) is not None:
-        load_checkpoint(trainer, folder)
+    if folder is not None:
+        check_copies(comm, folder, None)
+        if newest_on_all(comm, folder) is not None:
+            load_checkpoint(trainer, folder)
     history = trainer.history
     for step in range(len(history.losses) + 1, steps + 1):
         trainer.step()

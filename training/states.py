@@ -6,6 +6,9 @@
     2     n           n/d        n/d       reduce-scatter each microbatch, all-gather   (g+1)n(d-1)/d
     3     n/d         n/d        n/d       two all-gathers and a reduce-scatter each microbatch   3gn(d-1)/d
 
+A rank that has both ends of the model scatters the table's gradient twice for each microbatch under zero=2 and 3: that
+of the head comes first, and would have to be kept in whole until that of the vectors is there.
+
 The state is the optimiser's: its moments and, beside parameters of 16 bits, their master copy in float32. Gradients are
 summed and travel in float32 then, parameters in 16 bits.
 

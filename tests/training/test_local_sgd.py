@@ -164,6 +164,26 @@ def test_a_training_goes_on_from_its_checkpoint_under_another_plan_of_each_copy(
         trained(Plan(dp=2), 6, tmp_path / "parts")
 
 
+def test_a_folder_of_another_number_of_copies_is_refused(tmp_path: Any) -> None:
+    """It held no checkpoint of these copies, so training would begin anew without a word."""
+
+    def trained(copies: int, local_steps: int | None) -> None:
+        keywords: Any = {"sizes": SMALL, "batch": 3, "steps": 1, "folder": tmp_path, "local_steps": local_steps}
+        ranks.run(lambda comm: train(comm, Plan(dp=copies), **keywords), copies)
+
+    trained(2, 1)
+    trained(2, 1)
+    with pytest.raises(CheckpointError, match="checkpoints of 2 copies that train apart, expected 3 copies"):
+        trained(3, 1)
+    with pytest.raises(CheckpointError, match=r"checkpoints of 2 copies .* expected a training without local_steps"):
+        trained(2, None)
+    for each in tmp_path.iterdir():
+        each.rename(tmp_path / f"old-{each.name}")
+    trained(2, None)
+    with pytest.raises(CheckpointError, match="checkpoints of a training without local_steps, expected 2 copies"):
+        trained(2, 1)
+
+
 def test_a_loss_that_is_not_finite_on_one_copy_ends_all() -> None:
     def program(comm: Any) -> str:
         with np.errstate(all="ignore"):
