@@ -79,9 +79,7 @@ def check_copies(comm: Any, folder: str | Path, copies: int | None) -> None:
             found.add(None)
         for other in found - {copies}:
             got = f"{folder} with checkpoints of {_said_copies(other)}"
-            refuse(
-                CheckpointError, "load_checkpoint", got, _said_copies(copies), "pass another folder, or the old plan"
-            )
+            refuse(CheckpointError, "load_checkpoint", got, _said_copies(copies), "pass another folder")
 
     together(comm, "load_checkpoint", check)
 

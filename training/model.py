@@ -31,8 +31,11 @@ States = Mapping[str, UnitState]
 
 
 class Step(NamedTuple):
-    """What layers need to know of a step: its number, from 1 up, how many tokens count in the whole of it, and by what
-    the gradient of the loss is multiplied.
+    """What layers need to know of a step.
+
+    number: The step's number, from 1 up.
+    total:  How many tokens of the whole step count.
+    scale:  The factor by which the gradient of the loss is multiplied.
     """
 
     number: int

@@ -40,9 +40,9 @@ class History:
     """What training has shown, step by step, the same on every rank.
 
     losses:     The mean cross entropy.
-    auxiliary:  What the losses of experts' routers add to it, each with its weight; the gradient is that of the sum.
+    auxiliary:  The weighted losses of the experts' routers. The gradient is that of the sum of both losses.
     grad_norms: The gradient's norm, unscaled and unclipped; infinity where a gradient overflowed.
-    scales:     By what the loss was multiplied for the backward.
+    scales:     The factor by which the loss was multiplied for the backward.
     skipped:    The numbers of the steps in which a gradient overflowed, so that nothing was updated.
     """
 

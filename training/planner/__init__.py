@@ -1,11 +1,11 @@
-"""Which plan? Steps of training predicted in time, bytes and memory; the best plans; the same steps played.
+"""Which plan is best? A step's time, bytes and memory are predicted; the same step can be played to compare.
 
     from training.planner import predict, play_step
 
     predict(Plan(tp=2), GPTSizes(), 8, "infiniband", "toy").time_ps
     play_step(Plan(tp=2), GPTSizes(), 8, "infiniband", "toy")
 
-No prediction runs or asks the code that trains: the tests hold one to the other.
+No prediction runs or reads the code that trains. The tests compare the two.
 """
 
 from training.planner.devices import DEVICES, Device, device_named

@@ -1,7 +1,7 @@
 """A pipeline on the clock, with messages as this network sends them; `training/pipeline/clock.py` has the plain one.
 
-A small message is buffered: it leaves at once and travels while its receiver computes. A large one is not: it leaves
-when its receiver asks for it, which then waits for all of its way.
+A small message is buffered: it leaves at once and travels while its receiver computes. A large message is not: it
+leaves when its receiver asks for it, and the receiver waits until it has arrived.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def order_of(name: str, pp: int, microbatches: int, chunks: int) -> Order:
 
 
 def _counts(operations: Sequence[Op], stages: Sequence[int]) -> tuple[Array, Array]:
-    """Return of how many microbatches a rank keeps activations, and has what waits, after each half of an operation.
+    """Return for how many microbatches a rank keeps activations, and how many wait, after each half of an operation.
 
     They are arrays (operations, stages of the rank), of the different rows only.
     """
@@ -82,7 +82,7 @@ def _counts(operations: Sequence[Op], stages: Sequence[int]) -> tuple[Array, Arr
 
 
 class Wire(NamedTuple):
-    """What a message between stages takes: its way, the processor on each side, and whether it is buffered."""
+    """The time of a message between stages, on its way and on each side's processor; and whether it is buffered."""
 
     wire_ps: float
     overhead_ps: float
@@ -127,9 +127,9 @@ def played(
 
 
 def run_of_sums(ready: Sequence[tuple[float, float, float]]) -> float:
-    """Return when sums are done that are ready at r and take T, of which b keeps others waiting: (r, T, b), in order.
+    """Return when each of some sums (r, T, b) is done: ready at r, it takes T, of which it keeps others waiting for b.
 
-    e_k = max(r_k, e_{k-1}) + b_k, and none is done before r_k + T_k: latencies of several pass at the same time.
+    e_k = max(r_k, e_{k-1}) + b_k, and none is done before r_k + T_k: latencies of several sums overlap.
 
         run_of_sums([(0, 5, 3), (1, 5, 3), (2, 5, 3)])  # 9
     """

@@ -1,4 +1,4 @@
-"""What collectives take among ranks of a mesh: closed forms, since a search asks for thousands at 16,384 ranks.
+"""The times of collectives among ranks of a mesh: closed forms, since a search asks for thousands at 16,384 ranks.
 
 Mesh order decides who shares a node: a group is p ranks of the world, `stride` apart, one of many that do the same at
 the same time. Where all its links are alike, times are those of the catalogue, to the picosecond. Where some hops are
@@ -83,7 +83,7 @@ class Group:
         return (self.p - 1) * self.message_ps(block) + reduce_ps
 
     def busy_ps(self, n: int, itemsize: int, *, gathers: bool) -> float:
-        """Return for how long a sum keeps a rank's port or its processor: others may be under way meanwhile."""
+        """Return for how long a sum keeps a rank's port or processor busy. Others may run in the rest."""
         block = -(-n // self.p) * itemsize
         transfer_ps = self._transfer_ps(block, is_far=self.far > 0)
         two, reduce_ps = 2 * self.network.overhead_ps, self.network.reduce_ps(block)
@@ -93,7 +93,7 @@ class Group:
 
 @lru_cache(maxsize=4096)
 def group(network: Network, world: int, p: int, stride: int) -> Group:
-    """Return the groups of p ranks, `stride` apart, into which `world` ranks fall: that with the most far hops."""
+    """Return, of the groups of p ranks `stride` apart into which `world` ranks fall, the one with the most far hops."""
     per_node = network.ranks_per_node
     if p == 1 or network.is_uniform(world):
         return Group(network, p, 0 if network.is_uniform(world) and world <= per_node else p, 1.0)

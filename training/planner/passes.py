@@ -1,4 +1,4 @@
-"""What the passes of each layer take on the busiest rank: matrix products, and the messages that they wait for."""
+"""The times of each layer's passes on the busiest rank: matrix products, and the messages that they wait for."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Times(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained on what: a model, sequences of a step, a network of `world` ranks, devices, bytes of numbers."""
+    """The setting: a model, sequences of a step, a network of `world` ranks, devices, bytes of numbers."""
 
     sizes: GPTSizes
     batch: int
@@ -176,7 +176,7 @@ class Layers:
         return max(0.0, moved - step) + (p - 2) * max(0.0, both - step) + 4 * (p - 1) * o + of_sums
 
     def waits_ps(self, b: int, pp: int, dp: int) -> float:
-        """Return for how long a rank of a pipeline waits at least for a message: for all of its way if not buffered."""
+        """Return for how long a rank of a pipeline waits at least for a message: all of its way, if not buffered."""
         setting, plan = self.setting, self.plan
         between = group(setting.network, setting.world, pp, dp * plan.cp * plan.tp)
         n_bytes = b * self.share.between * setting.sizes.hidden * setting.widths.compute
@@ -185,7 +185,7 @@ class Layers:
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def _held(self, kind: str, b: int) -> tuple[int, int, int]:
-        """Return in bytes what a layer's forward leaves, what its weight half waits with, what is made again."""
+        """Return the bytes that a layer's forward leaves, that its weight half waits with, and that are made again."""
         layer = "block.0" if kind == "block" else kind
         arguments = self.share, layer, b, self.setting.widths
         held = kept(*arguments), waiting(*arguments), made_again(*arguments)

@@ -2,9 +2,10 @@
 
     print(predict(Plan(dp=2, tp=4), GPTSizes(), batch=16, network="dgx-h100", device="h100"))
 
-Products take their FLOPs over the device's speed. Messages between stages, around matrices and in attention take what
-the network's model says, on the links that those ranks have. The pipeline is played with these times. What becomes
-ready is summed over ranks with other tokens, while passes go on, and what is left after the last pass is seen.
+A product takes its FLOPs divided by the device's speed. Messages between stages, around matrices and in attention take
+the time that the network's model gives for the links between those ranks. The pipeline is played with these times.
+Gradients that are complete are summed over ranks with other tokens while passes go on; only the sums that are left
+after the last pass add to the time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _LOSS = 3  # numbers, of 8 bytes
 class Prediction:
     """What a step is expected to take.
 
-    time_ps:     From the begin to the end of a step.
+    time_ps:     From the beginning to the end of a step.
     products_ps: For how long the busiest rank of the pipeline computes.
     passes_ps:   Until the last pass of the last rank ends: products, messages inside of passes, and the bubble.
     memory:      The most bytes that a rank holds. mfu: The part of all devices' peak that the model's FLOPs are.

@@ -1,8 +1,8 @@
-"""All plans of so many ranks, and the best of them: what cannot be among these is told by a bound, and not played.
+"""All plans for a number of ranks, and the best of them. Plans whose bound shows that others are better are not played.
 
-A bound is what the busiest rank computes and waits for inside of passes, and what the pipeline takes to fill; and of
-memory, the state and the activations at their peak. Plans are played in the order of their bounds. A plan is left out
-if another one, already played, takes no longer than its bound and holds no more.
+The bound of a plan's time is what its busiest rank computes and waits for inside of passes, and the time to fill the
+pipeline. The bound of its memory is the state and the activations at their peak. Plans are played in the order of their
+bounds. A plan is left out if another one, already played, takes no longer than its bound and holds no more.
 """
 
 from __future__ import annotations
