@@ -108,14 +108,20 @@ class AdamW:
         rate = rate_at(self.rate, step)
         _shrink(x, rate * self.decay, decayed)
         mean, square = state["mean"], state["square"]
-        mean += (1 - self.beta1) * (gradient - mean)
-        square += (1 - self.beta2) * (gradient * gradient - square)
-        length = np.sqrt(square)
-        length *= 1 / math.sqrt(1 - self.beta2**step)
-        length += self.epsilon
-        np.divide(mean, length, out=length)
-        length *= rate / (1 - self.beta1**step)
-        x -= length
+        change = gradient - mean
+        change *= 1 - self.beta1
+        mean += change
+        np.multiply(gradient, gradient, out=change)
+        change -= square
+        change *= 1 - self.beta2
+        square += change
+        # rate * mean / corrected / (sqrt(square) / root + epsilon), with the numbers of all in one factor
+        root = math.sqrt(1 - self.beta2**step)
+        np.sqrt(square, out=change)
+        change += self.epsilon * root
+        np.divide(mean, change, out=change)
+        change *= rate * root / (1 - self.beta1**step)
+        x -= change
 
 
 @dataclass(frozen=True, slots=True)
