@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mpi.launch.programs import UsageError
 from ranks import DeadlockError, InvalidHandleError
@@ -19,11 +20,12 @@ _PATIENCE_S = 0.5
 def threads_of_ranks() -> Iterator[None]:
     """Let threads that are started inside know the rank that has started them; its program ends after them.
 
-    The first thread that communicates is an error of the whole program once all ranks have ended or hang.
+    A thread that communicates ends the whole program: it interrupts the ranks, which may be waiting for it.
     """
     start = threading.Thread.start
     refused: list[InvalidHandleError] = []
     started: list[threading.Thread] = []
+    ranks_run_in = threading.get_ident()
 
     def start_of_rank(thread: threading.Thread) -> None:
         state = current_rank()
@@ -36,6 +38,7 @@ def threads_of_ranks() -> Iterator[None]:
                     run()
                 except InvalidHandleError as problem:
                     refused.append(problem)
+                    signal.pthread_kill(ranks_run_in, signal.SIGINT)
                 finally:
                     del threads[threading.get_ident()]
 
@@ -48,10 +51,14 @@ def threads_of_ranks() -> Iterator[None]:
     threading.Thread.start = start_of_rank  # type: ignore[method-assign,assignment]
     try:
         yield
+    except KeyboardInterrupt:
+        _tell(refused)
+        raise
     except DeadlockError:
         until_s = time.perf_counter() + _PATIENCE_S
-        for thread in started:
-            thread.join(max(0.0, until_s - time.perf_counter()))
+        with suppress(KeyboardInterrupt):  # by such a thread
+            for thread in started:
+                thread.join(max(0.0, until_s - time.perf_counter()))
         _tell(refused)
         raise
     else:

@@ -86,12 +86,16 @@ def test_os_exit_ends_one_rank_and_calls_nothing(launch):
     ("text", "call"),
     [
         ("t = Thread(target=lambda: comm.send(1, 0)); t.start(); t.join()", "send(dest=0, tag=0, int)"),
+        (
+            "q = Queue(); Thread(target=lambda: q.put(comm.recv())).start(); q.get()",
+            "recv(source=ANY_SOURCE, tag=ANY_TAG)",
+        ),
         ("Thread(target=comm.recv).start()", "recv(source=ANY_SOURCE, tag=ANY_TAG)"),
         ("Thread(target=lambda: comm.send(1, 0)).start(); comm.recv()", "send(dest=0, tag=0, int)"),
     ],
 )
 def test_a_thread_that_communicates_is_one_line(launch, text, call):
-    done = launch(2, f"from threading import Thread\nif comm.rank == 1:\n    {text}")
+    done = launch(2, f"from queue import Queue\nfrom threading import Thread\nif comm.rank == 1:\n    {text}")
     assert (done.status, done.lines) == (2, [])
     assert done.err.startswith(f"python -m mpi: rank 1: {call} at ")
     assert ": got a call by a thread, expected one by the program itself" in done.err
