@@ -101,6 +101,8 @@ def parse(argv: Sequence[str], prog: str) -> tuple[argparse.Namespace, Program]:
     if len(named) != 1:
         raise UsageError("got no program, expected a file, or -m and a module, or -c and a text; see --help")
     name, *arguments = named[0]
+    if options.module and name in ("mpi4py", "mpi4py.run"):  # they run a program so that its failure ends all ranks
+        return parse([*argv[: argv.index("-m")], *arguments], prog)
     if not options.mpi:
         _require_memory(options.size)
     if options.module:

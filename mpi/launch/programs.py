@@ -65,7 +65,8 @@ def script(path: str, arguments: list[str]) -> Program:
     if os.path.isdir(path):
         raise UsageError(f"got the folder {path}, expected a file; remedy: name a file in it, or a module with -m")
     if not os.path.exists(path):
-        raise UsageError(f"got {path}, which does not exist, expected a Python file")
+        remedy = "; remedy: leave it out" if os.path.basename(path).startswith("python") else ""
+        raise UsageError(f"got {path}, which does not exist, expected a Python file{remedy}")
     absolute = os.path.abspath(path)
     code = _compiled(absolute, path)
     return Program([path, *arguments], os.path.dirname(os.path.realpath(path)), lambda: (_module(absolute), code))

@@ -92,6 +92,13 @@ def test_a_module_is_run_with_m(launch, name):
     assert done == (0, [f"__main__ package True ['x'] {rank}" for rank in (0, 1)], "")
 
 
+@pytest.mark.parametrize("name", ["mpi4py", "mpi4py.run"])
+def test_a_program_may_be_run_by_mpi4py_as_it_is_under_mpiexec(launch, name):
+    for args in (("main.py", "x"), ("-m", "main", "x")):
+        assert launch(2, "print(sys.argv[1:], comm.size)", args=("-m", name, *args)).lines == ["['x'] 2"] * 2
+    assert launch(1, {}, args=("-m", name, "-c", "print(1)")).lines == ["1"]
+
+
 def test_a_text_is_run_with_c(launch):
     assert launch(2, {}, args=("-c", f"{HEAD}print(sys.argv, comm.size)", "x")).lines == ["['-c', 'x'] 2"] * 2
 
