@@ -6,6 +6,8 @@ FUTURES = """
     from concurrent import futures as standard
     from mpi4py.futures import MPIPoolExecutor, as_completed
 
+    BASE = []
+
     class Square:
         def __init__(self, x):
             self.area = x * x
@@ -15,6 +17,12 @@ FUTURES = """
 
     def fail(x):
         raise KeyError(x)
+
+    def begin(x):
+        BASE.append(x)
+
+    def base(x):
+        return BASE[0] + x
 
     if __name__ == "__main__":
         with MPIPoolExecutor(max_workers=2) as executor:
@@ -27,10 +35,19 @@ FUTURES = """
         try:
             executor.submit(square, 1)
         except RuntimeError as error:
+            print(error, executor.num_workers)
+        with MPIPoolExecutor(initializer=begin, initargs=(5,)) as executor:
+            print(set(executor.map(base, [1] * 8)), repr(executor.submit(exit, 4).exception()))
+            unpicklable = executor.submit(square, (x for x in "1")).exception()
+            print(type(unpicklable).__name__, executor.submit(square, 2).result().area)
+        try:
+            MPIPoolExecutor(initializer=fail, initargs=(1,)).submit(square, 1)
+        except standard.BrokenExecutor as error:
             print(error)
 """
 ANSWERS = [
-    "[0, 1, 4, 9, 16, 25, 36] True", "3", "KeyError(1)", "13", "cannot schedule new futures after shutdown",
+    "[0, 1, 4, 9, 16, 25, 36] True", "3", "KeyError(1)", "13", "cannot submit after shutdown 0",
+    "{6} SystemExit(4)", "TypeError 4", "the initializer has failed",
 ]  # fmt: skip
 
 

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    InvalidStateError,
+    TimeoutError,
+    as_completed,
+    wait,
+)
 from contextvars import ContextVar
 from typing import Any
 
 from mpi.as_mpi4py import MPI
 
 __all__ = [
-    "FIRST_COMPLETED",
-    "Future",
-    "MPICommExecutor",
-    "MPIPoolExecutor",
-    "as_completed",
-    "get_comm_workers",
-    "wait",
-]
+    "ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "BrokenExecutor", "CancelledError", "Executor", "Future",
+    "InvalidStateError", "MPICommExecutor", "MPIPoolExecutor", "ProcessPoolExecutor", "ThreadPoolExecutor",
+    "TimeoutError", "as_completed", "get_comm_workers", "wait",
+]  # fmt: skip
 
 _TASK, _ANSWER = 1, 2
 
@@ -46,6 +54,14 @@ class Workers:
         self.waiting.append((future, task))
         self._send()
 
+    def call_on_all(self, function: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+        """Let every worker call a function; return whether none has raised."""
+        self.finish()
+        for worker in self.idle:
+            self.comm.send((function, args, {}), dest=worker, tag=_TASK)
+        answers = [self.comm.recv(source=worker, tag=_ANSWER) for worker in self.idle]
+        return all(is_good for is_good, _ in answers)
+
     def take(self) -> None:
         """Wait for the next answer."""
         status = MPI.Status()
@@ -59,9 +75,12 @@ class Workers:
         while self.idle and self.waiting:
             future, task = self.waiting.popleft()
             if future.start():
-                worker = self.idle.popleft()
-                self.busy[worker] = future
-                self.comm.send(task, dest=worker, tag=_TASK)
+                try:
+                    self.comm.send(task, dest=self.idle[0], tag=_TASK)
+                except Exception as problem:  # the task does not pickle
+                    future.settle(False, problem)
+                else:
+                    self.busy[self.idle.popleft()] = future
 
     def finish(self) -> None:
         """Wait for all answers."""
@@ -85,7 +104,7 @@ def serve(comm: Any, root: int) -> None:
 def _computed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
     try:
         return True, function(*args, **kwargs)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         return False, problem
 
 
@@ -135,14 +154,23 @@ class MPIPoolExecutor(Executor):
         self, max_workers: int | None = None, initializer: Callable[..., Any] | None = None,
         initargs: tuple[Any, ...] = (), **options: Any,
     ) -> None:  # fmt: skip
-        self._workers = options.get("workers", pool.get())
-        self._is_down = False
-        if initializer is not None and self._workers is None:
-            initializer(*initargs)
+        if max_workers is not None and int(max_workers) < 1:
+            raise ValueError(f"MPIPoolExecutor: got max_workers={max_workers}, expected 1 or more")
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"MPIPoolExecutor: got initializer={initializer!r:.60}, expected a function")
+        self._workers: Workers | None = options.get("workers", pool.get())
+        self._is_down = self._is_broken = False
+        if initializer is not None:
+            if self._workers is not None:
+                self._is_broken = not self._workers.call_on_all(initializer, tuple(initargs))
+            else:
+                self._is_broken = not _computed(initializer, tuple(initargs), {})[0]
 
     @property
     def num_workers(self) -> int:
-        """How many ranks compute tasks."""
+        """How many ranks compute tasks; 0 when it is shut down."""
+        if self._is_down or self._is_broken:
+            return 0
         return 1 if self._workers is None else self._workers.comm.size - 1
 
     def bootup(self, wait: bool = True) -> MPIPoolExecutor:
@@ -151,8 +179,10 @@ class MPIPoolExecutor(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Let a worker call fn(*args, **kwargs); return its future."""
+        if self._is_broken:
+            raise BrokenExecutor("the initializer has failed")
         if self._is_down:
-            raise RuntimeError("cannot schedule new futures after shutdown")
+            raise RuntimeError("cannot submit after shutdown")
         future = _Future()
         if self._workers is None:
             future.start()
@@ -188,11 +218,23 @@ class MPIPoolExecutor(Executor):
             self._workers.finish()
 
 
+class ThreadPoolExecutor(MPIPoolExecutor):
+    """The same executor: ranks are its workers, and no threads."""
+
+
+class ProcessPoolExecutor(MPIPoolExecutor):
+    """The same executor: no processes are started."""
+
+
 class MPICommExecutor:
     """Gives the root an executor on the other ranks of a communicator; they get None when it is done."""
 
     def __init__(self, comm: Any = None, root: int = 0, **options: Any) -> None:
         self._comm, self._root, self._options = MPI.COMM_WORLD if comm is None else comm, root, options
+        if self._comm.Is_inter() or not 0 <= root < self._comm.size:
+            raise ValueError(
+                f"MPICommExecutor: got root={root} in {self._comm.name}, expected a rank of a communicator of one group"
+            )
         self._executor: MPIPoolExecutor | None = None
 
     def __enter__(self) -> MPIPoolExecutor | None:
