@@ -11,7 +11,7 @@ import pytest
 import collectives
 import ranks
 from claims import rows
-from collectives import schedules
+from collectives import patience
 from collectives.patience import giving_up_after
 
 # No eager limit divides the messages below alike, so that one run mixes buffered and unbuffered ones.
@@ -161,7 +161,7 @@ def test_many_segments_cost_what_a_few_of_them_show(name: str, network: str, mon
     function = ROWS[name][1].function
     module = importlib.import_module(function.__module__)
     formula = getattr(module, f"{name}_cost")
-    module = module if name == "double_tree_allreduce" else schedules
+    module = module if name == "double_tree_allreduce" else patience
     limits = {"_FEW": 16, "_FEWEST": 4} if name == "double_tree_allreduce" else {"MOST_MESSAGES": 16}
     for p in (2, 8, 13, 32):
         n, segment_bytes = 6_005, 64 if name != "segmented_ring_allreduce" else 1024
