@@ -145,17 +145,21 @@ def _leaves_last(segments: list[Segment], trees: list[Family]) -> list[Segment]:
 def double_tree_at_best_ps(machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES) -> int:
     """Return the time if nothing stood still: a segment on the longest way up and down, and the others at its heels.
 
-    The others pass the busiest in-port, one after the other. All pass the in-port that the ranks of a node share.
+    The others pass the busiest in-port, one after the other. All pass the in-port that the ranks of a node share. And
+    the rank with the most neighbours sends to and receives from each of them, and reduces what its children send.
     """
     p, network, n_segments = machine.p, machine.network, len(tree_segments(n_items, itemsize, segment_bytes)) // 2
     size = n_items * itemsize // (2 * n_segments)
     nodes, port_ps, way_ps = np.unique(machine.nodes, return_inverse=True)[1], np.zeros(p, np.int64), 0
+    links, children = np.zeros((2, p), np.int64)
     far = np.zeros(p, np.int64)  # by node, how many messages come from others in both trees
     for tree in trees_of_all(p):
         near = nodes == nodes[tree.parent]
         transfer_ps = np.where(near, *(link.transfer_ps(size) for link in (network.intra, network.inter)))
         hop_ps = np.where(near, *(network.message_ps(link, size) for link in (network.intra, network.inter)))
         transfer_ps[tree.parent == NOBODY] = hop_ps[tree.parent == NOBODY] = 0
+        children += (tree.children != NOBODY).sum(0)
+        links += (tree.parent != NOBODY) + (tree.children != NOBODY).sum(0)
         between = ~near & (tree.parent != NOBODY)
         far += np.bincount(nodes[between], minlength=p) + np.bincount(nodes[tree.parent[between]], minlength=p)
         port_ps += transfer_ps + np.where(tree.children == NOBODY, 0, transfer_ps[tree.children]).sum(0)
@@ -165,8 +169,9 @@ def double_tree_at_best_ps(machine: Machine, n_items: int, itemsize: int, segmen
             hop_ps, above = hop_ps + hop_ps[above], above[above]
         way_ps = max(way_ps, 2 * int(hop_ps.max()))
     at_heels_ps = way_ps + (n_segments - 1) * int(port_ps.max()) * network.ports
+    own_ps = n_segments * int((2 * links * network.overhead_ps + children * network.reduce_ps(size)).max())
     through_node_ps = n_segments * int(far.max()) * network.inter.transfer_ps(size)
-    return max(at_heels_ps, through_node_ps * (network.ports and network.shared_node_port))
+    return max(at_heels_ps, own_ps, through_node_ps * (network.ports and network.shared_node_port))
 
 
 @cost_of(double_tree_allreduce, at_best_ps=double_tree_at_best_ps)

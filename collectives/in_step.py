@@ -7,7 +7,8 @@ such schedules.
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,34 +26,72 @@ class OutOfStepError(Exception):
     """Ranks cannot play a schedule round by round."""
 
 
+class _Asking(NamedTuple):
+    """Messages that ask for ports, each for its own one: when, by whom they are sent, and how long they fill it."""
+
+    port: Any
+    source: Array
+    time_ps: Array
+    transfer_ps: Array | int
+
+
+class _Ports:
+    """Ports of ranks, and behind these of nodes: when each is free again, and when a message last asked for it."""
+
+    def __init__(self, n_ports: int) -> None:
+        self.free_ps, self.asked_ps = np.zeros(n_ports, np.int64), np.full(n_ports, NOBODY)
+
+    def take(self, port: Any, time_ps: Array, transfer_ps: Array | int, *, is_tie_in_order: bool = False) -> Array:
+        """Return when messages begin to fill their ports, of which each has one of its own."""
+        asked_ps = self.asked_ps[port]
+        if (time_ps < asked_ps if is_tie_in_order else time_ps <= asked_ps).any():
+            raise OutOfStepError
+        self.asked_ps[port] = time_ps
+        begin_ps: Array = np.maximum(time_ps, self.free_ps[port])
+        self.free_ps[port] = begin_ps + transfer_ps
+        return begin_ps
+
+    def take_in_turn(self, port: Array, source: Array, time_ps: Array, transfer_ps: Array) -> Array:
+        """Return when messages begin to fill their ports; those of one port come in the order of time, then source."""
+        order = np.lexsort((source, time_ps, port))
+        starts = np.flatnonzero(np.diff(port[order], prepend=NOBODY))
+        counts = np.diff(starts, append=order.size)
+        begin_ps = np.empty_like(time_ps)
+        for place in range(counts.max(initial=0)):
+            turn = order[starts[counts > place] + place]
+            begin_ps[turn] = self.take(port[turn], time_ps[turn], transfer_ps[turn], is_tie_in_order=place > 0)
+        return begin_ps
+
+
 class InStep(Clocks):
     """All ranks of a schedule, in the same round.
 
-    out_free, in_free:   When the port of each rank is free again.
-    asked_ps, came_ps:   When the last message asked for the out-port, or the in-port, of each rank.
     left_ps:             When the last message of each rank that is not buffered has left.
     offered_ps, to:      By slot and rank, when the message of this round was ready, and to whom it goes.
     first_ps, transfer_ps: When its first byte is there, and how long the others take after it.
     chain:               The longest chain of messages that ends with one that a rank sends in this round.
+    numbers:             Those of all ranks, and behind these of the ports of nodes.
     """
 
     def __init__(self, machine: Machine, rounds: Rounds) -> None:
         super().__init__(machine, rounds)
-        if rounds.together or not rounds.waits or self.through_nodes:  # the latter: ranks share ports
+        if rounds.together or not rounds.waits:
             raise OutOfStepError
-        self.out_free, self.in_free, self.asked_ps, self.left_ps = np.zeros((4, self.p), np.int64)
-        self.came_ps, self.ranks = np.full(self.p, NOBODY), np.arange(self.p)
+        self.numbers = np.arange(self.p + int(self.nodes.max()) + 1)
+        self.out_ports, self.in_ports = _Ports(self.numbers.size), _Ports(self.numbers.size)
+        self.left_ps, self.chain = np.zeros(self.p, np.int64), np.zeros(self.p, np.int32)
         self.offered_ps, self.first_ps, self.transfer_ps, self.to = np.empty((4, rounds.width, self.p), np.int64)
-        self.chain = np.zeros(self.p, np.int32)
         # By round, the ranks that begin it.
         self.ready: list[list[Array]] = [[] for _ in range(rounds.n_rounds + 1)]
 
     def run(self) -> None:
         """Play all ranks to their ends."""
-        self.ready[0] = np.array_split(self.ranks, -(-self.p // _AT_ONCE))
+        self.ready[0] = np.array_split(self.numbers[: self.p], -(-self.p // _AT_ONCE))
         for number in range(self.rounds.n_rounds):
-            playing = [(ranks, self.rounds.moves(ranks, number)) for ranks in self.ready[number]]
-            self.ready[number] = []
+            ready, self.ready[number] = self.ready[number], []
+            if self.through_nodes and ready:  # ranks that share ports play together
+                ready = [np.sort(np.concatenate(ready))]
+            playing = [(ranks, self.rounds.moves(ranks, number)) for ranks in ready]
             self.to.fill(NOBODY)
             for do in (self._offer, self._leave, self._arrive):
                 for ranks, moves in playing:
@@ -77,71 +116,63 @@ class InStep(Clocks):
 
     def _leave(self, ranks: Array, moves: Moves) -> None:
         """Let messages take their out-ports: at once, or if they are not buffered when their receivers are ready."""
+        leaving, prices = [], []
         for slot, (to, n_bytes) in enumerate(zip(moves.to, moves.n_bytes, strict=True)):
             who, to, n_bytes = _those_with(to, ranks, n_bytes)
-            latency_ps, transfer_ps = self.link(self.ranks[who], to, n_bytes)
-            begin_ps = self.offered_ps[slot, who]
+            source, ready_ps = self.numbers[who], self.offered_ps[slot, who]
+            meets = ~np.broadcast_to(self.all_buffered or self.is_eager(n_bytes), to.shape)
             if not self.all_buffered:
-                meets = ~np.broadcast_to(self.is_eager(n_bytes), to.shape)
-                begin_ps = np.where(meets, np.maximum(begin_ps, self.now[to]), begin_ps)
-                if self.network.ports and (begin_ps < self.asked_ps[who]).any():
-                    raise OutOfStepError
-                self.asked_ps[who] = begin_ps
-            if self.network.ports:
-                begin_ps = np.maximum(begin_ps, self.out_free[who])
-                self.out_free[who] = begin_ps + transfer_ps
+                ready_ps = np.where(meets, np.maximum(ready_ps, self.now[to]), ready_ps)
+            latency_ps, transfer_ps = self.link(source, to, n_bytes)
+            leaving.append(_Asking(self._port(who, source, to), source, ready_ps, transfer_ps))
+            prices.append((who, meets, latency_ps, transfer_ps))
+        begin_ps = self._in_turn(self.out_ports, leaving)
+        for slot, (who, meets, latency_ps, transfer_ps) in enumerate(prices):
             if not self.all_buffered:
-                self.left_ps[who] = np.maximum(self.left_ps[who], np.where(meets, begin_ps + transfer_ps, 0))
-            self.first_ps[slot, who] = begin_ps + latency_ps
+                left_ps = np.where(meets, begin_ps[slot] + transfer_ps, 0)
+                self.left_ps[who] = np.maximum(self.left_ps[who], left_ps)
+            self.first_ps[slot, who] = begin_ps[slot] + latency_ps
             self.transfer_ps[slot, who] = transfer_ps
 
     def _arrive(self, ranks: Array, moves: Moves) -> None:
         """Let messages take their in-ports, and ranks end their round."""
-        coming = [_those_with(source, ranks, 0)[:2] for source in moves.source]
-        for slot, (who, source) in enumerate(coming):
-            if (self.to[slot, source] != self.ranks[who]).any():
+        coming = []
+        for slot, source in enumerate(moves.source):
+            who, source, _ = _those_with(source, ranks, 0)
+            dest = self.numbers[who]
+            if (self.to[slot, source] != dest).any():
                 raise OutOfStepError
-        arrivals_ps = self._in_turn(ranks, coming)
-        for (who, source), arrival_ps in zip(coming, arrivals_ps, strict=True):
-            self.now[who] = np.maximum(self.now[who], arrival_ps) + self.overhead_ps
-            self.depth[who] = np.maximum(self.depth[who], self.chain[source])
+            first_ps, transfer_ps = self.first_ps[slot, source], self.transfer_ps[slot, source]
+            coming.append((who, _Asking(self._port(who, source, dest), source, first_ps, transfer_ps)))
+        begin_ps = self._in_turn(self.in_ports, [asking for _, asking in coming])
+        for (who, asking), begins_ps in zip(coming, begin_ps, strict=True):
+            self.now[who] = np.maximum(self.now[who], begins_ps + asking.transfer_ps) + self.overhead_ps
+            self.depth[who] = np.maximum(self.depth[who], self.chain[asking.source])
         everyone = _slice(ranks)
         if not self.all_buffered:
             self.now[everyone] = np.maximum(self.now[everyone], self.left_ps[everyone])
         if not (isinstance(moves.reduced, int) and moves.reduced == 0):
             self.now[everyone] += moves.times * self.reduction_ps(moves.reduced)
 
-    def _in_turn(self, ranks: Array, coming: list[tuple[Any, Array]]) -> list[Array]:
-        """Return when the messages of each slot are there."""
-        sources = [source for _, source in coming]
-        asks = [(self.first_ps[slot, each], self.transfer_ps[slot, each]) for slot, each in enumerate(sources)]
-        if not self.network.ports:
-            return [first_ps + transfer_ps for first_ps, transfer_ps in asks]
-        if len(coming) > 1 and all(each.size == ranks.size for each in sources):
-            first_ps, transfer_ps = (np.array(column) for column in zip(*asks, strict=True))
-            if (first_ps[1:] <= first_ps[:-1]).any():
-                return self._sorted(coming[0][0], np.array(sources), first_ps, transfer_ps)
-        return [self._take(who, *ask) for (who, _), ask in zip(coming, asks, strict=True)]
+    def _port(self, who: Any, source: Array, dest: Array) -> Any:
+        """Return the ports of `who`: their own, or those of their nodes if these are passed."""
+        if not self.through_nodes:
+            return who
+        between = self.nodes[source] != self.nodes[dest]
+        return np.where(between, self.p + self.nodes[who], self.numbers[who])
 
-    def _sorted(self, who: Any, sources: Array, first_ps: Array, transfer_ps: Array) -> list[Array]:
-        """Return when messages are there that do not come in the order of their slots; ties go by source."""
-        order = np.lexsort((sources, first_ps), axis=0)
-        turns = (np.take_along_axis(times, order, 0) for times in (first_ps, transfer_ps))
-        arrivals_ps = [self._take(who, *ask, after=turn > 0) for turn, ask in enumerate(zip(*turns, strict=True))]
-        found = np.empty_like(first_ps)
-        np.put_along_axis(found, order, np.array(arrivals_ps), 0)
-        return list(found)
-
-    def _take(self, who: Any, first_ps: Array, transfer_ps: Array, *, after: bool = False) -> Array:
-        """Return when messages are there, one for each in-port; after: a tie with the last one is in order."""
-        came_ps = self.came_ps[who]
-        if (first_ps < came_ps if after else first_ps <= came_ps).any():
-            raise OutOfStepError
-        self.came_ps[who] = first_ps
-        arrival_ps: Array = np.maximum(first_ps, self.in_free[who])
-        arrival_ps += transfer_ps
-        self.in_free[who] = arrival_ps
-        return arrival_ps
+    def _in_turn(self, ports: _Ports, messages: list[_Asking]) -> list[Array]:
+        """Return when the messages of each slot begin to fill their ports."""
+        if not (self.network.ports and messages):
+            return [asking.time_ps for asking in messages]
+        if not self.through_nodes and all(_all_later(*two) for two in pairwise(messages)):
+            return [ports.take(asking.port, asking.time_ps, asking.transfer_ps) for asking in messages]
+        joined: list[list[Array]] = [[], [], [], []]
+        for port, source, time_ps, transfer_ps in messages:
+            for column, part in zip(joined, (self.numbers[port], source, time_ps, transfer_ps), strict=True):
+                column.append(np.broadcast_to(part, source.shape))
+        begin_ps = ports.take_in_turn(*map(np.concatenate, joined))
+        return np.split(begin_ps, np.cumsum([asking.source.size for asking in messages])[:-1])
 
     def _go_on(self, ranks: Array, then: Array | int) -> None:
         """Let ranks begin the rounds `then`."""
@@ -150,6 +181,11 @@ class InStep(Clocks):
             return
         for number in np.flatnonzero(np.bincount(then)).tolist():
             self.ready[number].append(ranks[then == number])
+
+
+def _all_later(former: _Asking, latter: _Asking) -> bool:
+    """Return whether messages of two slots ask for the same ports, and the latter ones later."""
+    return former.time_ps.shape == latter.time_ps.shape and bool((former.time_ps < latter.time_ps).all())
 
 
 def _slice(ranks: Array) -> Any:

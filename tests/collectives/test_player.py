@@ -104,6 +104,19 @@ def test_round_by_round_says_the_same_as_windows_or_that_it_cannot_know(bufferin
     assert n_in_step >= 30
 
 
+def test_messages_may_be_received_in_a_later_round() -> None:
+    def moves(ranks: Any, number: int) -> Moves:
+        right, left = (ranks + 1) % 3, (ranks - 1) % 3
+        if number == 0:
+            return Moves([right], [10], [])
+        sent_in = np.full(ranks.size, number - 1)
+        return Moves([right] * (number == 1), [20] * (number == 1), [left], sent_in=sent_in)
+
+    rounds, network = Rounds(3, 3, 1, moves, 20), ranks.presets["infiniband"]
+    told, run = cost_of_rounds(Machine.of(network, 3), rounds), ranks.run(run_rounds, 3, rounds, network=network)
+    assert (told.time_ps, told.sends, told.bytes_sent) == (run.time_ps, run.sends, run.bytes_sent)
+
+
 @pytest.mark.parametrize("name", ["recursive_doubling", "halving_doubling", "bcube"])
 def test_powers_of_two_keep_in_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Windows, "run", None)
