@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+import training.checks
 import training.model
 import training.trainer
 from collectives import ring_allreduce
@@ -126,7 +127,9 @@ def in_whole_numbers() -> Iterator[None]:
             softmax_backward=lambda _: lambda probabilities, d: d, _balance_weight=lambda _: lambda *about: 3.0,
         ),
         changed(training.model, vocabulary_loss=lambda _: loss, **layers),
-        changed(training.trainer, checked_batch=lambda _: lambda batch, *about: batch),  # labels carry weights
+        # Labels carry weights.
+        changed(training.checks, checked_batch=lambda _: lambda batch, *about: batch),
+        changed(training.trainer, checked_batch=lambda _: lambda batch, *about: batch),
         changed(
             training.trainer, initial=lambda _: small_numbers,
             make_cut=lambda real: partial(real, kernel=WHOLE),
