@@ -86,7 +86,7 @@ def boxes(shape: tuple[int, ...], low: int, high: int) -> Iterator[Box]:
         return
     width = shape[1]
     row, column = divmod(low, width)
-    if column or high - low < width:
+    if column:
         stop = min(width, column + high - low)
         yield slice(row, row + 1), slice(column, stop)
         low += stop - column
