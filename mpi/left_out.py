@@ -8,8 +8,10 @@ fault tolerance:        Revoke, Agree, Shrink and their kin; `ranks` has faults 
 
 Smaller limits:
 
-    mpi4py.futures:         without `-m mpi4py.futures`, a rank computes its tasks itself, when they are submitted
-    error handlers:         each error raises; a handler is what Call_errhandler calls
+    mpi4py.futures:         without `-m mpi4py.futures`, a rank computes its tasks itself, when they are submitted;
+                            there are no collect and compose
+    threads:                a thread that communicates ends the program; os.fork is refused
+    error handlers:         each error raises, also under ERRORS_ARE_FATAL; a handler is what Call_errhandler calls
     external32:             most significant byte first, with the sizes of this machine
 """
 
