@@ -54,7 +54,8 @@ bench-costs: $(STAMP)
 bench-sorting: $(STAMP)
 	$(BIN)/python benchmarks/sorts.py
 
-# mpi4py's own tests, fetched with pip, on simulated ranks: how many of each file pass. FILES="test_op test_win" for some.
+# mpi4py's own tests, fetched with pip, on simulated ranks and on MPICH: how many of each file pass. It may be stopped and
+# started again. FILES="test_op test_win" for some.
 conformance: $(STAMP)
 	$(BIN)/python benchmarks/mpi4py_tests.py $(FILES)
 

@@ -330,6 +330,7 @@ def run_files(names: Sequence[str], arguments: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         kept.stopped = True
         print("\nstopped; the same command goes on from here")
+        raise SystemExit(130) from None
     finally:
         pool.shutdown(cancel_futures=True)
         PAGE.write_text(page(kept, folder.parent.name.removeprefix("mpi4py-")))
