@@ -38,7 +38,8 @@ def threads_of_ranks() -> Iterator[None]:
                     run()
                 except InvalidHandleError as problem:
                     refused.append(problem)
-                    signal.pthread_kill(ranks_run_in, signal.SIGINT)
+                    if refused[0] is problem:  # a second interrupt would come when the first one is dealt with
+                        signal.pthread_kill(ranks_run_in, signal.SIGINT)
                 finally:
                     del threads[threading.get_ident()]
 
