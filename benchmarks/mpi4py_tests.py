@@ -243,7 +243,7 @@ class Kept:
     def failed(self, name: str, size: int) -> dict[str, str]:
         """Return the tracebacks of the tests of a file that fail here, of those that are asked."""
         here, mpich = self.of(name, size)
-        known = {test: here.get(test, ["failed", "not run"]) for test in asked(here, mpich)}
+        known = {test: here.get(test, ["failed", "not run"]) for test in asked(here, mpich)} if here else {}
         return {test: text for test, (kind, text) in known.items() if kind == "failed"}
 
     def n_skipped(self, names: Sequence[str]) -> int:
@@ -267,7 +267,10 @@ def page(kept: Kept, version: str) -> str:
         for name in names:
             for test in kept.failed(name, size):
                 lost.setdefault(test, []).append(size)
-    lines = [f"- `{test}` with {', '.join(map(str, sizes))} ranks" for test, sizes in sorted(lost.items())]
+    lines = [
+        f"- `{test}` with {', '.join(map(str, sizes))} rank{'s' * (sizes != [1])}"
+        for test, sizes in sorted(lost.items())
+    ]
     return f"""# mpi4py's own tests
 
 `make conformance` fetches the source of mpi4py with pip, runs its tests on simulated ranks and on MPICH, and writes
