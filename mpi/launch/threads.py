@@ -12,6 +12,8 @@ from mpi.launch.programs import UsageError
 from ranks import DeadlockError, InvalidHandleError
 from ranks.engine.rank import current_rank, threads
 
+# This signal interrupts the ranks: SIGINT would be ignored by a program that a shell has started in the background.
+_SIGNAL = signal.SIGURG
 # A hang may be due to a thread that was about to communicate: for so long it is awaited before the hang is reported.
 _PATIENCE_S = 0.5
 
@@ -26,6 +28,8 @@ def threads_of_ranks() -> Iterator[None]:
     refused: list[InvalidHandleError] = []
     started: list[threading.Thread] = []
     ranks_run_in = threading.get_ident()
+    handles_signals = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(_SIGNAL, signal.default_int_handler) if handles_signals else None
 
     def start_of_rank(thread: threading.Thread) -> None:
         state = current_rank()
@@ -39,7 +43,7 @@ def threads_of_ranks() -> Iterator[None]:
                 except InvalidHandleError as problem:
                     refused.append(problem)
                     if refused[0] is problem:  # a second interrupt would come when the first one is dealt with
-                        signal.pthread_kill(ranks_run_in, signal.SIGINT)
+                        signal.pthread_kill(ranks_run_in, _SIGNAL)
                 finally:
                     del threads[threading.get_ident()]
 
@@ -66,6 +70,8 @@ def threads_of_ranks() -> Iterator[None]:
         _tell(refused)
     finally:
         threading.Thread.start = start  # type: ignore[method-assign]
+        if handles_signals:
+            signal.signal(_SIGNAL, handler)
 
 
 def _tell(refused: list[InvalidHandleError]) -> None:
