@@ -16,11 +16,11 @@ MIXED = ranks.Network(name="mixed", inter=ranks.Link(1000, 10), eager_limit=24)
 
 
 @pytest.mark.parametrize("claim", ALL_CLAIMS)
-@pytest.mark.parametrize("p", [1, 2, 3, 4, 5, 7])
-def test_claim_holds_under_every_schedule(claim: str, p: int) -> None:
-    for shape in ((0,), (1,), (3, 3)):
-        found = ranks.explore(ALL_CLAIMS[claim], p, Case(shape, "<i8", "add", "plain", "fresh", 1), network=MIXED)
-        assert found.verdict == "holds", found
+def test_claim_holds_under_every_schedule(claim: str) -> None:
+    for p in (1, 2, 3, 4, 5, 7):
+        for shape in ((0,), (1,), (3, 3)):
+            found = ranks.explore(ALL_CLAIMS[claim], p, Case(shape, "<i8", "add", "plain", "fresh", 1), network=MIXED)
+            assert found.verdict == "holds", (p, shape, found)
 
 
 def test_collectives_one_after_another_do_not_take_each_others_messages() -> None:

@@ -91,9 +91,13 @@ def test_numbers_below_the_least_are_refused_and_the_least_is_not(name: str) -> 
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.int64, np.uint64, lambda n: np.array(n)])
-@pytest.mark.parametrize("name", [*INTEGERS, *ANY_INTEGERS])
-def test_integers_of_numpy_are_integers(name: str, kind: Any) -> None:
-    (INTEGERS[name][0] if name in INTEGERS else ANY_INTEGERS[name])(kind(3))
+def test_integers_of_numpy_are_integers(kind: Any) -> None:
+    calls = {name: call for name, (call, _) in INTEGERS.items()} | ANY_INTEGERS
+    for name, call in calls.items():
+        try:
+            call(kind(3))
+        except (TypeError, ValueError) as error:
+            raise AssertionError(f"{name} does not take {kind(3)!r}") from error
 
 
 @pytest.mark.parametrize("name", FLOATS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -94,20 +95,16 @@ def polled(comm: ranks.Comm, make: Any, start_ps: int, spent_ps: int) -> Any:
     return len(polls), seen_ps
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
-@pytest.mark.parametrize("buffering", BUFFERINGS)
 @pytest.mark.parametrize("name", [*PROBES, *REQUESTS])
-def test_a_loop_across_a_second_takes_few_polls_and_ends_at_its_time(
-    name: str, buffering: str, network: Network
-) -> None:
+def test_a_loop_across_a_second_takes_few_polls_and_ends_at_its_time(name: str) -> None:
     make = PROBES.get(name) or REQUESTS[name]
-    for start_ps in (0, 12_345):
+    for network, buffering, start_ps in product(NETWORKS, BUFFERINGS, (0, 12_345)):
         polls, seen_ps = ranks.run(polled, 2, make, start_ps, SECOND, buffering=buffering, network=network).results[0]
         offered = SECOND + network.overhead_ps
         there_ps = offered if buffering == "none" and name in PROBES else arrival_ps(network, SECOND)
         expected = first_poll_ps(start_ps, network.poll_ps, there_ps)
-        assert seen_ps == expected + (network.overhead_ps if name in REQUESTS else 0)
-        assert polls < MOST_POLLS
+        assert seen_ps == expected + (network.overhead_ps if name in REQUESTS else 0), (network, buffering, start_ps)
+        assert polls < MOST_POLLS, (network, buffering, start_ps)
 
 
 @pytest.mark.parametrize("ports", [False, True])

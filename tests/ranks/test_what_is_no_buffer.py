@@ -28,15 +28,23 @@ def call(comm: ranks.Comm, name: str, buffer: Any) -> None:
         getattr(comm, name)(buffer, here)
 
 
+def refusal(name: str, buffer: Any) -> ranks.InvalidBufferError:
+    """Return the error of a call that does not take this buffer."""
+    try:
+        ranks.run(lambda comm: call(comm, name, buffer), 1)
+    except ranks.InvalidBufferError as error:
+        return error
+    raise AssertionError(f"{name} took {buffer!r}")
+
+
 @pytest.mark.parametrize("name", RECEIVES)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_a_numpy_scalar_is_not_received_into_since_nobody_could_see_it(dtype: str, name: str) -> None:
-    scalar = np.zeros(1, dtype)[0]
-    for buffer in (scalar, [scalar, 1], [scalar, (1, 0), dtype], [scalar, dtype]):
-        with pytest.raises(ranks.InvalidBufferError) as caught:
-            ranks.run(lambda comm, buffer=buffer: call(comm, name, buffer), 1)
-        assert "scalar" in caught.value.got
-        assert "array" in caught.value.remedy
+def test_a_numpy_scalar_is_not_received_into_since_nobody_could_see_it(name: str) -> None:
+    for dtype in DTYPES:
+        scalar = np.zeros(1, dtype)[0]
+        for buffer in (scalar, [scalar, 1], [scalar, (1, 0), dtype], [scalar, dtype]):
+            error = refusal(name, buffer)
+            assert "scalar" in error.got, buffer
+            assert "array" in error.remedy, buffer
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -56,17 +64,16 @@ NO_DATATYPES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("datatype", NO_DATATYPES, ids=repr)
 @pytest.mark.parametrize("name", [*SENDS, *RECEIVES])
-def test_what_is_no_datatype_of_mpi_is_refused_in_words(name: str, datatype: Any) -> None:
-    specs = [[np.zeros(2), 1, datatype], [np.zeros(2), (1, 0), datatype], [np.zeros(0), 0, datatype]]
-    if not isinstance(datatype, list):
-        specs.append([np.zeros(2), datatype])
-    for spec in specs:
-        with pytest.raises(ranks.InvalidBufferError) as caught:
-            ranks.run(lambda comm, spec=spec: call(comm, name, spec), 1)
-        assert caught.value.rank == 0
-        assert caught.value.remedy
+def test_what_is_no_datatype_of_mpi_is_refused_in_words(name: str) -> None:
+    for datatype in NO_DATATYPES:
+        specs = [[np.zeros(2), 1, datatype], [np.zeros(2), (1, 0), datatype], [np.zeros(0), 0, datatype]]
+        if not isinstance(datatype, list):
+            specs.append([np.zeros(2), datatype])
+        for spec in specs:
+            error = refusal(name, spec)
+            assert error.rank == 0, spec
+            assert error.remedy, spec
 
 
 NO_ARRAYS = [
@@ -75,13 +82,12 @@ NO_ARRAYS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("array", NO_ARRAYS, ids=lambda array: f"{array.dtype}, {array.shape}")
 @pytest.mark.parametrize("name", [*SENDS, *RECEIVES])
-def test_an_array_of_no_datatype_of_mpi_is_refused_in_words(name: str, array: Any) -> None:
-    for buffer in (array, [array, 1], [array, (0, 0)], [array, None, ranks.DOUBLE]):
-        if array.dtype.hasobject or not isinstance(buffer, list):
-            with pytest.raises(ranks.InvalidBufferError, match="remedy: "):
-                ranks.run(lambda comm, buffer=buffer: call(comm, name, buffer), 1)
+def test_an_array_of_no_datatype_of_mpi_is_refused_in_words(name: str) -> None:
+    for array in NO_ARRAYS:
+        for buffer in (array, [array, 1], [array, (0, 0)], [array, None, ranks.DOUBLE]):
+            if array.dtype.hasobject or not isinstance(buffer, list):
+                assert "remedy: " in str(refusal(name, buffer)), buffer
 
 
 WRONG_COUNTS = [1.0, "1", [1], -1, 3, float("nan")]
