@@ -16,6 +16,7 @@ import numpy as np
 from _measure import resident_bytes
 
 from parallel import attention, attention_backward, blockwise_attention, blockwise_attention_backward
+from parallel.attention import blockwise
 
 HEADS, DIM = 8, 64
 LONGEST_DENSE = 4096
@@ -54,7 +55,7 @@ def variants(seq: int, causal: bool, backward: bool, only: str | None) -> dict[s
     if only in (None, "torch") and find_spec("torch"):
         calls["torch"] = torch_call(q, k, v, d_out, causal, backward)
     if only is None:
-        calls["bound"] = lambda: products_and_exps(q, k, causal, backward)
+        calls["bound"] = lambda: products_and_exps(q, k, v, d_out, causal, backward)
     return calls
 
 
@@ -73,23 +74,33 @@ def torch_call(q: Any, k: Any, v: Any, d_out: Any, causal: bool, backward: bool)
     return lambda: [x.transpose(1, 2).numpy() for x in grads(out, leaves, slope, retain_graph=True)]
 
 
-def products_and_exps(q: Any, k: Any, causal: bool, backward: bool) -> None:
-    """Do just the matrix products and exponentials that cannot be left out, in tiles of blockwise's size."""
-    rows, cols = 128 if causal else 256, 512
-    work, tall, long = np.empty(rows * cols, q.dtype), np.empty((cols, DIM), q.dtype), np.empty((rows, DIM), q.dtype)
-    keys = np.ascontiguousarray(k[0].transpose(1, 0, 2))
-    for h, i, j in product(range(HEADS), range(0, q.shape[1], rows), range(0, q.shape[1], cols)):
-        queries = q[0, i : i + rows, h]
-        some_keys = keys[h, j : min(j + cols, i + len(queries)) if causal else j + cols]
-        if len(some_keys):
-            tile = work[: len(queries) * len(some_keys)].reshape(len(queries), len(some_keys))
-            np.matmul(queries, some_keys.T, out=tile)
-            np.exp(tile, out=tile)
-            np.matmul(tile, some_keys, out=long[: len(queries)])
-            if backward:
-                np.matmul(tile.T, queries, out=tall[: len(some_keys)])
+def products_and_exps(q: Any, k: Any, v: Any, d_out: Any, causal: bool, backward: bool) -> None:
+    """Do just the matrix products and exponentials that cannot be left out, in tiles of blockwise's size.
+
+    Every array of the arguments is read, and every product lands in the array of results that it belongs to, so that
+    the bound covers the bytes too. Nothing is masked, scaled, summed or divided.
+    """
+    rows, cols = blockwise.ROWS_EDGED if causal else blockwise.ROWS, blockwise.COLS
+    work = np.empty(rows * cols, q.dtype)
+    out, dq, dk, dv = (np.empty_like(x) for x in (q, q, k, v))
+    for h in range(HEADS):
+        keys, values = np.ascontiguousarray(k[0, :, h]), np.ascontiguousarray(v[0, :, h])
+        for i, j in product(range(0, q.shape[1], rows), range(0, q.shape[1], cols)):
+            here = slice(i, i + rows)
+            queries, d_outs = q[0, here, h], d_out[0, here, h]
+            near = slice(j, min(j + cols, i + len(queries)) if causal else j + cols)
+            some_keys, some_values = keys[near], values[near]
+            if len(some_keys):
+                tile = work[: len(queries) * len(some_keys)].reshape(len(queries), len(some_keys))
                 np.matmul(queries, some_keys.T, out=tile)
-                np.matmul(tile.T, queries, out=tall[: len(some_keys)])
+                np.exp(tile, out=tile)
+                if not backward:
+                    np.matmul(tile, some_values, out=out[0, here, h])
+                    continue
+                np.matmul(tile.T, d_outs, out=dv[0, near, h])
+                np.matmul(d_outs, some_values.T, out=tile)
+                np.matmul(tile.T, queries, out=dk[0, near, h])
+                np.matmul(tile, some_keys, out=dq[0, here, h])
 
 
 def seconds(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, list[float]]:

@@ -18,7 +18,7 @@ from parallel.attention.together import attend_together, attend_together_backwar
 from parallel.attention.visibility import Tile, Visibility, visibility
 
 # Keys of a tile of scores, and queries: fewer where blocks have edges, whose hidden half is computed in vain.
-_COLS, _ROWS, _ROWS_EDGED = 512, 256, 128
+COLS, ROWS, ROWS_EDGED = 512, 256, 128
 
 
 def blockwise_attention(
@@ -161,7 +161,7 @@ def _reached(seen: Visibility, bad_q: Array, bad_k: Array) -> tuple[Array, Array
 
 def _tile(seen: Visibility) -> tuple[int, int]:
     """Return how many queries and keys a tile of scores has at most."""
-    return _ROWS if seen.is_full else _ROWS_EDGED, _COLS
+    return ROWS if seen.is_full else ROWS_EDGED, COLS
 
 
 def _forward(
@@ -290,6 +290,10 @@ def _backward(
     keys, values = np.ones((sizes.keys, sizes.dim + 1), q.dtype), np.ones((sizes.keys, sizes.v_dim + 1), q.dtype)
     d_keys, d_values = np.empty_like(keys[:, :-1]), np.empty_like(values[:, :-1])
     work = np.empty((2, height * width), q.dtype)
+    part = np.empty(max(height, width) * max(sizes.dim, sizes.v_dim), q.dtype)
+    # exp(score - base) is 0 for a query that sees nothing. Not inf: BLAS pads with zeros, and 0 inf is NaN.
+    base = np.where(np.isneginf(lse), np.finfo(q.dtype).max / 4, lse)
+    slopes = np.einsum("bshd,bshd->bsh", out, d_out)
     for b in range(sizes.batch):
         for h, band in seen.bands(b, height, width):
             g, place = divmod(h, sizes.group)
@@ -298,15 +302,13 @@ def _backward(
                 keys[near, :-1], values[near, :-1] = k[b, near, g], v[b, near, g]
                 d_keys[near], d_values[near] = 0, 0
             held = slice(band[0][0].start, band[-1][0].stop)
-            # exp(score - base) is 0 for a query that sees nothing. Not inf: BLAS pads with zeros, and 0 inf is NaN.
-            base = np.where(np.isneginf(lse[b, held, h]), np.finfo(q.dtype).max / 4, lse[b, held, h])
-            queries = _beside(q[b, held, h], -base, factor)
-            d_outs = _beside(d_out[b, held, h], -np.einsum("sd,sd->s", out[b, held, h], d_out[b, held, h]))
+            queries = _beside(q[b, held, h], -base[b, held, h], factor)
+            d_outs = _beside(d_out[b, held, h], -slopes[b, held, h])
             d_queries = np.zeros_like(queries[:, :-1])
             for rows, tiles in band:
                 block = slice(rows.start - held.start, rows.stop - held.start)
                 ours = queries[block], d_outs[block], d_queries[block]
-                _attend_backward(*ours, keys, values, d_keys, d_values, tiles, work)
+                _attend_backward(*ours, keys, values, d_keys, d_values, tiles, work, part)
             d_queries *= factor
             dq[b, held, h] += d_queries
             if place == sizes.group - 1:
@@ -316,15 +318,20 @@ def _backward(
 
 def _attend_backward(
     queries: Array, d_outs: Array, d_queries: Array, keys: Array, values: Array, d_keys: Array, d_values: Array,
-    tiles: list[Tile], work: Array,
+    tiles: list[Tile], work: Array, part: Array,
 ) -> None:  # fmt: skip
     """Add the gradients of a block of queries, all but the factor, and its share of those of keys and values."""
     for tile in tiles:
         weights = _scores(queries, keys, tile, work[0])
         np.exp(weights, out=weights)
-        d_values[tile.cols] += weights.T @ d_outs[:, :-1]
+        _add_product(d_values[tile.cols], weights.T, d_outs[:, :-1], part)
         d_scores = work[1, : weights.size].reshape(weights.shape)
         np.matmul(d_outs, values[tile.cols].T, out=d_scores)
         d_scores *= weights
-        d_keys[tile.cols] += d_scores.T @ queries[:, :-1]
-        d_queries += d_scores @ keys[tile.cols, :-1]
+        _add_product(d_keys[tile.cols], d_scores.T, queries[:, :-1], part)
+        _add_product(d_queries, d_scores, keys[tile.cols, :-1], part)
+
+
+def _add_product(total: Array, x: Array, y: Array, part: Array) -> None:
+    """Add x @ y to `total`, by way of `part`."""
+    total += np.matmul(x, y, out=part[: total.size].reshape(total.shape))

@@ -43,7 +43,7 @@ BLOCKS = st.integers(1, 5)
 @contextmanager
 def blocks_of(rows: int, cols: int) -> Iterator[None]:
     """Let tiles be of this size, and bands of two blocks."""
-    sizes = mock.patch.multiple(blockwise, _ROWS=rows, _ROWS_EDGED=rows, _COLS=cols)
+    sizes = mock.patch.multiple(blockwise, ROWS=rows, ROWS_EDGED=rows, COLS=cols)
     with sizes, mock.patch.object(visibility_module, "_BAND", 2 * rows):
         yield
 
