@@ -25,8 +25,9 @@ how it is measured:
   Batch 1, 8 heads, head_dim 64, float32, one thread each. Results are compared before anything is timed. Times
   are medians of CPU seconds, the variants one after the other in every round, so that the drift of the machine hits
   all alike; ratios are medians of the ratios of the rounds. "bound" is what no arrangement of NumPy calls can leave
-  out: the matrix products and the exponentials of the same tiles and nothing else, in the same run. The
-  project's goals are shares of the bound; PyTorch and the dense form are there to compare.
+  out: the matrix products and the exponentials of the same tiles and nothing else, in the same run. It reads the same
+  arrays and writes results as large as ours. The project's goals are shares of the bound; PyTorch and the dense form
+  are there to compare.
   NumPy's OpenBLAS chooses its kernels by the processor: an OPENBLAS_CORETYPE of the environment is unset for what is
   measured. Memory that is freed stays with its process (glibc's MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_MAX_), as training
   frameworks keep it: otherwise the pages of each new result can cost more, in a virtual machine, than what is measured.
