@@ -109,3 +109,16 @@ def test_the_exploring_benchmark_counts_the_schedules_of_a_fan_in(monkeypatch: p
 
     search = exploring.search_of(exploring.fan_in_once, 4)
     assert len(exploring.outcomes(search)) == search.n_runs == 6  # 3! orders of three messages
+
+
+def test_predictions_show_the_worst_size_of_an_algorithm_beside_the_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import real_predictions
+
+    pairs = zip(real_predictions.SIZES[1:4], (2.0, 30.0, 40.0), (2.5, 33.0, 8.0), strict=True)
+    rows = [
+        {"operation": "reduce", "algorithm": "ring", "bytes": size, "predicted": said, "measured": found}
+        for size, said, found in pairs
+    ]
+    [row] = real_predictions.prediction_table(2, rows).rows
+    assert row == ["reduce", "ring", "", "2.0 / 2.5", "30 / 33", "40 / 8.0", "", "", "", "1.25x", "5.0x"]
