@@ -91,11 +91,11 @@ def draw_on(axes: Any, timeline: Timeline, title: str = "", length: Time = 0) ->
             height = 0.92 / parts
             corner = float(start), rank - 0.46 + part * height
             box = Rectangle(corner, float(end - start), height, facecolor=colour, edgecolor=look.LIGHT, linewidth=0.5)
-            axes.add_patch(box)
+            axes.add_artist(box)  # limits are set below, so they need not be kept up to date with each
             if (end - start) * inches > 0.075 * len(str(op.microbatch)) + 0.02:
                 middle = float(start + end) / 2, corner[1] + height / 2
                 words = {"ha": "center", "va": "center_baseline", "fontsize": 7, "color": look.ink_on(colour)}
-                axes.text(*middle, str(op.microbatch), **words)
+                axes.text(*middle, str(op.microbatch), clip_on=True, **words)  # clipped, the layout leaves it out
     axes.set(xlim=(0, float(end_of_axis)), ylim=(schedule.p - 0.4, -0.6), ylabel="rank", title=title)
     axes.set_yticks(range(schedule.p))
     axes.tick_params(axis="y", length=0)
