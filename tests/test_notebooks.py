@@ -34,6 +34,7 @@ SMALLER = {  # what is measured at length on the page, in cells with the tag
     "(3, 1, 256, 8, 32)": "(3, 1, 64, 8, 32)",
     "on_mpi(2**24, timeout_s=4)": "on_mpi(2**24, timeout_s=2)",
     "interleaved(claim, 9)": "interleaved(claim, 3)",
+    "(OURS, *points)}), 9)": "(OURS, *points)}), 1)",
     "contenders(x)), 9)": "contenders(x)), 3)",
     "ranks.calibrate(ranks.real.world())": "ranks.calibrate(ranks.real.world(), repeats=1)",
     '"2", "--operations", "allreduce"]': '"2", "--operations", "broadcast"]',
