@@ -23,7 +23,7 @@ from typing import Any
 from experiments.lab import cli, files, progress, tables
 from experiments.lab.errors import UsageError
 from experiments.lab.limits import Need, afford
-from experiments.lab.options import Parser, count, whole_from
+from experiments.lab.options import Parser, count, fraction, whole_from
 from experiments.lab.tables import Column, pair, time_column
 from experiments.lab.terminal import say, tell
 from experiments.lab.trainings import ITEM, Setting, Trained, expected_bytes, train_under
@@ -42,6 +42,7 @@ EXAMPLES = {
     "--ranks 2 --steps 100 --ways data 1f1b zero-3": "some strategies for longer",
     "--dtype bfloat16 --ways data tensor zero-3": "in mixed precision: 2 bytes a number, 4 for sums",
     "--experts 8": "a mixture of experts in each block, and plans that share them out; it takes twice as long",
+    "--dropout 0.1 --ways data sequence ring 1f1b gpipe-full": "numbers are dropped alike under every plan",
     "--mpi --ranks 4": "on real processes, every strategy that takes four",
 }
 # By how much of itself a loss may differ in the first step.
@@ -142,7 +143,8 @@ def introduce(world: World, setting: Setting, plans: dict[str, Plan]) -> None:
     """Print what is trained, and under which plans."""
     of_experts = f" of {setting.sizes.experts} experts" if setting.sizes.experts else ""
     blocks = f"{setting.sizes.layers} blocks{of_experts}"
-    say(f"Model: {setting.sizes.n_parameters:,} parameters in {blocks}, {setting.dtype}")
+    dropped = f", dropout {setting.dropout:g}" if setting.dropout else ""
+    say(f"Model: {setting.sizes.n_parameters:,} parameters in {blocks}, {setting.dtype}{dropped}")
     say(f"Steps: {setting.steps}, each of {setting.batch} sequences of {setting.sizes.context} letters")
     say(f"Ranks: {f'{world.p} processes' if world.real else f'simulated, on {world.network.name}'}")
     several = [f"{name}: {plan}" for name, plan in plans.items() if "+" in name or world.real]
@@ -217,6 +219,8 @@ def parser() -> Parser:
     made.add_argument("--experts", type=whole_from(0), default=0, metavar="E", help=text)
     text = "float64, float32, or of mixed precision bfloat16 or float16 (default: float64)"
     made.add_argument("--dtype", choices=ROUNDING, default="float64", metavar="NAME", help=text)
+    text = "the share of numbers that are dropped, the same under every plan (default: 0)"
+    made.add_argument("--dropout", type=fraction, default=0.0, metavar="R", help=text)
     made.add_seed("parameters and sums")
     made.add_plot("the curve, and what ranks send and hold", mpi=True)
     return made
@@ -243,7 +247,7 @@ def prepare(args: argparse.Namespace) -> tuple[Setting, dict[str, Plan]]:
         plans |= {name: plan for name, plan in half.items() if "+" in name}
         plans = {name: plan for name, plan in plans.items() if plan.ranks == args.ranks}
     chosen = {name: plan for name, plan in plans.items() if name in args.ways}
-    return Setting(sizes, batch, args.steps, args.seed, args.dtype), chosen
+    return Setting(sizes, batch, args.steps, args.seed, args.dtype, args.dropout), chosen
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -284,7 +284,8 @@ def parser() -> Parser:
         help="the part of its peak that a device's products reach, up to 1 (default: 1)",
     )  # fmt: skip
     dtypes = ("bfloat16", "float32", "float64")
-    made.add_argument("--dtype", choices=dtypes, default="bfloat16", metavar="NAME", help=f"{', '.join(dtypes)}")
+    text = f"what layers compute with: {', '.join(dtypes)} (default: bfloat16)"
+    made.add_argument("--dtype", choices=dtypes, default="bfloat16", metavar="NAME", help=text)
     made.add_argument(
         "--best", type=whole_from(1), default=10, metavar="N", help="how many plans are shown (default: 10)"
     )

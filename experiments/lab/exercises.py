@@ -23,7 +23,8 @@ def check(answer: Any, work_out: Callable[[], Any]) -> None:
         check(6, lambda: ranks.run(ring_allreduce, 4, np.zeros(8)).sends[0])
         # Right: 6.
 
-    Numbers, texts, and tuples or lists of them; floats may be off by a percent, since people round.
+    Numbers, texts, and tuples or lists of them; floats may be off by a percent, since people round. An answer of
+    another kind is wrong, too.
     """
     if answer is ...:
         print("Not answered yet: put your answer in place of the dots, and run the cell again.")
@@ -53,8 +54,11 @@ def verdict(faults: Iterable[str], praise: str) -> bool:
 
 
 def _same(answer: Any, right: Any) -> bool:
-    if isinstance(right, (list, tuple)):
-        return len(answer) == len(right) and all(map(_same, answer, right))
-    if isinstance(right, float):
-        return abs(answer - right) <= 0.01 * abs(right)
-    return bool(answer == right)
+    try:
+        if isinstance(right, (list, tuple)):
+            return len(answer) == len(right) and all(map(_same, answer, right))
+        if isinstance(right, float):
+            return bool(abs(answer - right) <= 0.01 * abs(right))
+        return bool(answer == right)
+    except (TypeError, ValueError):  # a word for a number, a number for a list, an array for a number
+        return False

@@ -163,6 +163,17 @@ def positive(text: str) -> float:
     return number
 
 
+def fraction(text: str) -> float:
+    """Return a number from 0 up and below 1, such as 0.1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number from 0 up, below 1, such as 0.1")
+    return number
+
+
 def size(text: str) -> int:
     """Return the bytes that "25MiB", "64KiB", "1e6" or "4096" stand for."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?) ?([KMG]i?)?B?", text, re.IGNORECASE)

@@ -24,6 +24,7 @@ class Setting:
     steps: int
     seed: int
     dtype: str = "float64"
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _program(comm: Any, plan: Plan, setting: Setting, steps: int) -> Any:
     """Train; return losses, the most that this rank holds in the last step, and what after each operation; routed."""
     trainer = Trainer(
         comm, plan, sizes=setting.sizes, batch=setting.batch, seed=setting.seed, optimizer=AdamW(rate=0.003),
-        dtype=setting.dtype,
+        dtype=setting.dtype, dropout=setting.dropout,
     )  # fmt: skip
     ledger, routed = Ledger(), []
     for left in reversed(range(steps)):

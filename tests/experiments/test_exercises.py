@@ -1,5 +1,6 @@
 """The check of an exercise tells right from wrong, and does not work anything out before there is an answer."""
 
+import numpy as np
 import pytest
 
 from experiments.lab.exercises import check, verdict, yours
@@ -15,8 +16,12 @@ def test_a_right_answer_is_called_right(capsys, answer, right):
 
 
 @pytest.mark.parametrize(
-    ("answer", "right"), [(5, 6), (0.34, 1 / 3), ([1], [1, 2]), ([1, 3], [1, 2]), ("ring", "tree")]
-)
+    ("answer", "right"),
+    [
+        (5, 6), (0.34, 1 / 3), ([1], [1, 2]), ([1, 3], [1, 2]), ("ring", "tree"), ("third", 1 / 3), (None, 1 / 3),
+        (3, [1, 2]), (len, [1, 2]), ([1, "two"], [1, 2]), (np.ones(2), 1), ([1.0], 1.0), ("6", 6),
+    ],
+)  # fmt: skip
 def test_a_wrong_answer_is_not_and_the_right_one_stays_hidden(capsys, answer, right):
     check(answer, lambda: right)
     assert capsys.readouterr().out == (

@@ -56,6 +56,21 @@ def test_mixed_precision_has_one_curve_too_and_costs_what_formulas_say(tmp_path)
             assert row[what.format("expected")] == row[what.format("measured")], row
 
 
+def test_dropout_has_one_curve_too_and_it_is_another(tmp_path, capsys):
+    said = []
+    for rate, ways in (("0", ["sequence"]), ("0.3", ["sequence", "ring", "gpipe-full"])):
+        rows = tables(one_loss_curve, tmp_path, *FEW, "--dropout", rate, "--ways", *ways)
+        assert len(rows) == 1 + len(ways)
+        assert all(row["loss_differs"] < 1e-12 for row in rows)
+        assert all(row["memory_expected_bytes"] == row["memory_measured_bytes"] for row in rows)
+        said.append(capsys.readouterr().out)
+    assert ("dropout 0.3" in said[0], "dropout 0.3" in said[1]) == (False, True)
+    without, dropped = (text.split("Loss of one rank:")[1].splitlines()[0] for text in said)
+    assert without != dropped
+    assert one_loss_curve.main(["x.py", "--dropout", "1"]) == 2
+    assert "got '1', expected a number from 0 up, below 1, such as 0.1" in capsys.readouterr().err
+
+
 def test_every_way_fits_any_number_of_ranks():
     for p in (2, 3, 4, 5, 7, 8):
         for n_experts in (0, p, 2 * p):

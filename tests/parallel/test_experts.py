@@ -14,6 +14,7 @@ from block_claims import numeric
 from expert_claims import HIDDEN, Case, added, alone, by_loop, claim_equals_one_rank, make_strategy, program, whole
 from parallel import Routing
 from parallel.block import mlp
+from parallel.experts.exchange import Exchange
 from parallel.experts.routing import largest, losses
 
 ROUTINGS = [
@@ -196,3 +197,11 @@ def test_another_number_of_tokens_is_refused() -> None:
     experts = parallel.Experts(case.routing, [np.arange(4)], 8)
     with pytest.raises(ValueError, match="Experts: got 5 tokens, expected 4 on this rank; remedy: pass as many"):
         experts.forward(whole(case)[0], np.ones((2, 5, HIDDEN)))
+
+
+def test_what_experts_made_of_a_token_is_added_the_best_experts_first() -> None:
+    """Experts 2, 0 and 1 gave 1e16, -1e16 and 1: in another order the 1 is lost."""
+    exchange = Exchange(None, 3, np.array([[2, 0, 1]]), np.ones((1, 3), np.bool_))
+    y = np.zeros((1, 1))
+    exchange.add(np.array([[-1e16], [1.0], [1e16]]), y)
+    assert y == 1

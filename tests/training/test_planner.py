@@ -64,10 +64,9 @@ def test_a_prediction_is_near_what_is_played(network: str, plan: Plan) -> None:
     assert abs(error(network, plan)) <= (0.06 if plan.tp == 3 else 0.025)
 
 
-@pytest.mark.parametrize("zero", [0, 1])
-def test_sums_of_gradients_hold_up_messages_of_other_stages(zero: int) -> None:
+def test_sums_of_gradients_hold_up_messages_of_other_stages() -> None:
     """Passes of the first chunk go on while the gradients of the last one are summed, and ports are shared."""
-    plan = Plan(dp=2, pp=2, schedule="breadth-first", chunks=2, microbatches=4, zero=zero)
+    plan = Plan(dp=2, pp=2, schedule="breadth-first", chunks=2, microbatches=4)
     sizes, fast = replace(TINY, layers=8, hidden=64), replace(SLOW, flops_per_s=3e11)
     played = play_step(plan, sizes, 16, "ethernet", fast, "float32")
     assert predict(plan, sizes, 16, "ethernet", fast, "float32").time_ps == pytest.approx(played, rel=0.06)
@@ -252,7 +251,7 @@ def even_plans(p: int, sizes: GPTSizes) -> Iterator[Plan]:
                     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("p", "sizes"), [(1, "TINY"), (4, "MOE"), (6, "TINY"), (8, "TINY")])
+@pytest.mark.parametrize(("p", "sizes"), [(1, "TINY"), (4, "MOE"), (6, "TINY")])
 def test_every_even_plan_that_is_accepted_is_searched_and_no_other(p: int, sizes: str) -> None:
     model = {"TINY": TINY, "MOE": MOE}[sizes]
     accepted = set()
