@@ -72,6 +72,12 @@ def test_sums_of_gradients_hold_up_messages_of_other_stages() -> None:
     assert predict(plan, sizes, 16, "ethernet", fast, "float32").time_ps == pytest.approx(played, rel=0.06)
 
 
+def test_keys_values_and_their_gradients_share_ports_on_their_way_round_a_ring() -> None:
+    sizes, fast = GPTSizes(context=256, ffn=64, layers=2), replace(SLOW, flops_per_s=2e11)
+    played = play_step(Plan(cp=4), sizes, 2, "ethernet", fast, "float32")
+    assert predict(Plan(cp=4), sizes, 2, "ethernet", fast, "float32").time_ps == pytest.approx(played, rel=0.02)
+
+
 def test_the_median_error_is_below_one_percent() -> None:
     errors = [abs(error(*case)) for case in CASES]
     assert len(errors) >= 30
@@ -142,6 +148,25 @@ def test_links_are_those_that_a_mesh_has() -> None:
     shared = ranks.presets["dgx-a100-shared"]
     # Eight ranks of a node send out at once; of a ring through all, one does.
     assert [group(shared, 64, *each).crowd for each in ((8, 8), (64, 1), (16, 2))] == [8, 1, 2]
+    # Of each eight rings of three, two cross to another node, each with two hops.
+    assert group(shared, 64, 3, 1).crowd == pytest.approx(4 / 3)
+
+
+def test_ranks_with_the_same_experts_are_further_apart_than_those_with_the_same_layers() -> None:
+    planner = Planner(MOE, BATCH, ranks.presets["dgx-h100"], SLOW, "float32", 16)
+    sums = planner.sums(planner.layers(2, False, 1, "ring", "none", 2), 8, 0)
+    assert (sums.data("block.0").p, sums.data("block.0").far) == (8, 2)
+    assert (sums.data("block.0.experts").p, sums.data("block.0.experts").far) == (4, 2)  # 0, 4, 8 and 12
+
+
+@pytest.mark.parametrize("schedule", ["zb-v", "dualpipe-v"])
+def test_a_table_that_serves_twice_is_summed_after_both_ends(schedule: str) -> None:
+    plan = Plan(dp=2, pp=2, schedule=schedule, microbatches=4)
+    sizes = replace(TINY, vocab=50_000)  # its sum takes longer than all else
+    predicted = _Predicted(Planner(sizes, BATCH, ranks.presets["ethernet"], SLOW, "float32", 4), plan)
+    ends = predicted._ends()[0]
+    assert set(ends) == {0, 3}
+    assert predicted._summed(0, ends) >= max(ends.values()) + predicted.sums.sum_ps("table")
 
 
 # -- the clock -------------------------------------------------------------------------------------------------------
