@@ -189,7 +189,10 @@ def picture(job: GPTSizes, args: argparse.Namespace, found: dict[tuple[float, fl
 
 def weight(text: str) -> float:
     """Return a number from 0 up."""
-    return 0.0 if text == "0" else positive(text)
+    try:
+        return 0.0 if float(text) == 0 else positive(text)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number from 0 up, such as 0.01") from None
 
 
 def parser() -> Parser:

@@ -315,6 +315,9 @@ def prepare(args: argparse.Namespace) -> tuple[Model, Device]:
         raise UsageError(f"--efficiency: got {args.efficiency:g}, expected up to 1; remedy: 0.7 for 70 percent")
     if args.memory is not None and args.memory < LEAST_MEMORY:
         raise UsageError(f"--memory: got {args.memory:,} bytes, expected 64KiB or more; remedy: a unit, such as 40GB")
+    given = [f"--{name}" for name in ("published", "local", "plot") if getattr(args, name)]
+    if len(given) > 1:
+        raise UsageError(f"got {' and '.join(given)}, expected one of them; remedy: leave the others out")
     afford(args, need, ranks=1, best=1, sample=1)
     model, device = MODELS[args.model], DEVICES[args.device or ("toy" if args.model == "toy" else "h100")]
     sizes = replace(model.sizes, context=args.context or model.sizes.context)

@@ -133,3 +133,9 @@ def test_more_ranks_or_more_of_them_than_experts_are_refused(capsys):
     for option in ("--ranks", "--top-k"):
         assert experts.main(["x.py", "--experts", "3", "--ranks", "1", option, "4"]) == 2
         assert f"got {option} 4 with --experts 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weight", ["-1", "nan", "much", "inf"])
+def test_a_weight_of_the_balance_loss_that_is_none_is_one_line(weight, capsys):
+    assert experts.main(["x.py", f"--balance={weight}"]) == 2
+    assert f"got '{weight}', expected a number from 0 up, such as 0.01" in capsys.readouterr().err

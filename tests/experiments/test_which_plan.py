@@ -62,6 +62,13 @@ def test_memory_without_its_unit_is_one_line(memory, capsys):
     assert f"got {int(memory):,} bytes, expected 64KiB or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", ["--published --local", "--local --plot x.png", "--published --plot x.png"])
+def test_options_of_which_one_would_be_ignored_are_refused(given, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert which_plan.main(["x.py", *given.split()]) == 2
+    assert "expected one of them; remedy: leave the others out" in capsys.readouterr().err
+
+
 def test_predictions_that_are_wrong_end_the_run(monkeypatch):
     monkeypatch.setattr(which_plan, "play_step", lambda *_: 10**9)
     with pytest.raises(AssertionError, match=r"predictions are .* off in the median, expected at most 5%"):
