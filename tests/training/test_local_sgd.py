@@ -115,6 +115,14 @@ def half(copy: int, seed: int, step: int, sequences: int, context: int, vocab: i
     return type(whole)(*(each[copy * sequences : (copy + 1) * sequences] for each in whole))
 
 
+def test_an_outer_adam_counts_agreements_and_not_steps() -> None:
+    """Its first update moves a number by the rate; with the bias correction of a third one it would be 0.6 of it."""
+    options = {"optimizer": PLAIN, "outer": AdamW(rate=0.01, decay=0.0, clip=None)}
+    begun, after = (ranks.run(partial(locally, **options), 2, Plan(dp=2), n, 3).results[0][1] for n in (0, 3))
+    moved = max(abs(after[name] - begun[name]).max() for name in begun)
+    assert moved == pytest.approx(0.01, rel=1e-4)
+
+
 @pytest.mark.parametrize("h", [2, 4])
 def test_agreeing_once_in_h_steps_sends_an_h_th_of_the_bytes(h: int) -> None:
     plan, sizes = Plan(dp=3), GPTSizes(context=4, hidden=16, layers=1)
