@@ -115,6 +115,17 @@ def half(copy: int, seed: int, step: int, sequences: int, context: int, vocab: i
     return type(whole)(*(each[copy * sequences : (copy + 1) * sequences] for each in whole))
 
 
+def test_copies_with_the_same_sequences_have_the_history_of_one() -> None:
+    def twice(seed: int, step: int, sequences: int, context: int, vocab: int) -> Any:
+        made = text_batch(seed, step, 3, context, vocab)
+        return type(made)(*(np.resize(each, (sequences, context)) for each in made))
+
+    apart = ranks.run(partial(locally, optimizer=PLAIN, data=twice), 2, Plan(dp=2), 2, 2).results[0][0]
+    alone = ranks.run(lambda comm: train(comm, sizes=SMALL, batch=3, seed=1, steps=2, optimizer=PLAIN), 1).results[0]
+    assert_allclose(apart.losses, alone.losses, rtol=1e-12)
+    assert_allclose(apart.grad_norms, alone.grad_norms, rtol=1e-12)
+
+
 def test_an_outer_adam_counts_agreements_and_not_steps() -> None:
     """Its first update moves a number by the rate; with the bias correction of a third one it would be 0.6 of it."""
     options = {"optimizer": PLAIN, "outer": AdamW(rate=0.01, decay=0.0, clip=None)}
