@@ -103,6 +103,7 @@ def test_masks_of_seeds_steps_places_tokens_and_features_are_independent() -> No
     pairs = [(mask, each.reshape(1024, 256)) for each in others]
     pairs += [(mask[n:], mask[:-n]) for n in (1, 2, 3, 64)] + [(mask[:, n:], mask[:, :-n]) for n in (1, 2, 3, 128)]
     pairs += [(signs(one, place=a), signs(one, step=2, place=b)) for a, b in pairwise(range(4))]
+    pairs += [(signs(one, step=2), signs(one._replace(seed=4))), (signs(one, place=1), signs(one._replace(seed=4)))]
     for a, b in pairs:
         assert abs((a * b).sum()) <= 5 * np.sqrt(a.size)
     # Of a token over all features, and of a feature over all tokens: as many as the binomial distribution has.
@@ -110,6 +111,13 @@ def test_masks_of_seeds_steps_places_tokens_and_features_are_independent() -> No
         sums = mask.sum(axis) / np.sqrt(n)
         assert abs(sums.std() - 1) < 0.15
         assert abs(sums).max() < 4.5
+
+
+@pytest.mark.parametrize("dtype", DTYPES[2:], ids=str)
+def test_what_is_kept_is_rounded_once(dtype: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 5, 64)).astype(dtype)
+    exact = WHOLE(1, 0, 0, x.astype(np.float32))
+    assert (WHOLE(1, 0, 0, x) == exact.astype(dtype)).all()
 
 
 def test_all_bits_of_the_numbers_are_random() -> None:
