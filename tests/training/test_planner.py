@@ -20,8 +20,8 @@ from training.plan import CONTEXTS
 from training.planner import DEVICES, Device, Planner, best_plans, play_step, predict, sent_bytes
 from training.planner.clock import order_of, run_of_sums
 from training.planner.groups import group
-from training.planner.predict import _Predicted
-from training.planner.search import Choices, _bounds, divisors, loads
+from training.planner.predict import Prediction, _Predicted
+from training.planner.search import Choices, _bounds, _enter, divisors, loads
 from training_claims import SMALL
 
 TINY = GPTSizes(context=32, hidden=32, heads=4, kv_heads=2, ffn=64, layers=4)
@@ -326,6 +326,13 @@ def test_a_search_knows_all_schedules_and_leaves_out_what_has_no_room() -> None:
     assert fitting.best[0].time_ps > found.best[0].time_ps
     with pytest.raises(ValueError, match=r"best_plans: got 4 ranks, no plan of which fits into .*; remedy: "):
         best_plans(TINY, 4, 64, "ethernet", replace(SLOW, memory=1e4), dtype="float32")
+
+
+def test_of_plans_that_take_as_long_the_one_that_holds_least_is_among_the_best() -> None:
+    best: list[Prediction] = []
+    for time_ps, memory in ((5, 2), (5, 1), (5, 3), (4, 9), (6, 1)):
+        _enter(best, Prediction(Plan(), time_ps, 0, 0, memory, 0), 2)
+    assert [(each.time_ps, each.memory) for each in best] == [(4, 9), (5, 1)]
 
 
 def test_the_busiest_rank_has_most_blocks() -> None:
