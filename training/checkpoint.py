@@ -69,10 +69,12 @@ def folder_of_copy(folder: str | Path, copy: int, copies: int) -> Path:
 def check_copies(comm: Any, folder: str | Path, copies: int | None) -> None:
     """Raise on every rank if `folder` has checkpoints of another number of copies; None: of no copies that train apart.
 
-    No training of this number could go on from them: it would begin anew, beside them.
+    No training of this number could go on from them: it would begin anew, beside them. The folder is made here, so that
+    a folder that cannot be made is an error before the first step and not after the last.
     """
 
     def check() -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
         matches = [_COPY.fullmatch(path.name) for path in Path(folder).glob("copy-*")]
         found: set[int | None] = {int(match[1]) for match in matches if match}
         if checkpoints_in(folder):

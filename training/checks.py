@@ -35,6 +35,8 @@ def check_kinds(plan: Any, sizes: Any, optimizer: Any, seed: Any) -> None:
 
 def check_data(comm: Any, data: Any, seed: int, batch: int, sizes: GPTSizes) -> None:
     """Raise on every rank unless the data functions of all ranks make the same first batch."""
+    if not callable(data):
+        refuse(TypeError, "train", f"data={data!r}", "a function that makes batches", "leave it out for text_batch")
     made = checked_batch(data(seed, 1, batch, sizes.context, sizes.vocab), 1, (batch, sizes.context), sizes.vocab)
     check_alike(comm, tuple(zlib.crc32(each.astype(np.int64).tobytes()) for each in made), "data")
 

@@ -61,8 +61,7 @@ def _read_manifest(trainer: Trainer, path: Path) -> dict[str, Any]:
         manifest = json.loads((path / MANIFEST).read_text())
     except (OSError, ValueError) as problem:
         refuse(CheckpointError, who, f"{path}: {problem}", "a manifest", "take another checkpoint")
-    whole = isinstance(manifest, dict) and all(isinstance(manifest.get(name), kind) for name, kind in _NEEDED.items())
-    if not isinstance(manifest, dict) or not whole or manifest.get("format") != FORMAT:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not _is_whole(manifest):
         refuse(CheckpointError, who, f"{path / MANIFEST}", f"a manifest of format {FORMAT}", "take another checkpoint")
     ours = manifest_of(trainer)
     for name in ("sizes", "kept", "optimizer", "moments", "batch", "seed"):
@@ -71,6 +70,15 @@ def _read_manifest(trainer: Trainer, path: Path) -> dict[str, Any]:
             got, expected = f"{said} {manifest.get(name)} in {path}", f"{ours[name]}, as this trainer has"
             refuse(CheckpointError, who, got, expected, f"make the trainer with the {said} of the checkpoint")
     return manifest
+
+
+def _is_whole(manifest: dict[str, Any]) -> bool:
+    """Return whether a manifest has all that is needed, and numbers of the same steps."""
+    if not all(isinstance(manifest.get(name), kind) for name, kind in _NEEDED.items()):
+        return False
+    numbers = [each for name in _HISTORY for each in manifest[name]]
+    lengths = {len(manifest[name]) for name in _HISTORY if name != "skipped"}
+    return len(lengths) == 1 and all(isinstance(each, (int, float)) for each in numbers)
 
 
 def _read_states(trainer: Trainer, path: Path, manifest: dict[str, Any]) -> dict[str, dict[str, dict[str, Array]]]:

@@ -78,7 +78,7 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:
     """Return the dtype in which a training computes; raise unless it is one of four."""
     found: np.dtype[Any]
     try:
-        found = np.dtype(dtype)
+        found = np.dtype(object if dtype is None else dtype)  # None would be float64
     except TypeError:
         found = np.dtype(object)
     if found not in (np.float32, np.float64, *SIXTEEN):

@@ -295,10 +295,28 @@ def forget_file(path: Path) -> None:
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
+def manifest_of_other_steps(path: Path) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"losses": []}))
+
+
+def manifest_with_words(path: Path) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"losses": ["a"] * len(manifest["losses"])}))
+
+
+def test_a_folder_that_cannot_be_is_an_error_before_any_step(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(Trainer, "step", lambda trainer: pytest.fail("a step"))
+    with pytest.raises(CheckpointError, match="File exists"):
+        ranks.run(lambda comm: train(comm, steps=1, folder=tmp_path / "file"), 1)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         damage_file, remove_file, cut_manifest, foreign_manifest, manifest_without_files, manifest_with_a_list,
+        manifest_of_other_steps, manifest_with_words,
         forget_file,
     ],
 )  # fmt: skip

@@ -283,6 +283,7 @@ def test_optimisers_made_by_each_rank_are_the_same_settings() -> None:
     "wrong",
     [
         {"steps": -1}, {"steps": 1.0}, {"save_every": 2}, {"dtype": np.longdouble}, {"dtype": "f9"}, {"seed": -1},
+        {"dtype": None}, {"data": None},
         {"seed": np.int64(3)}, {"plan": "dp=2"}, {"plan": SMALL}, {"sizes": {}}, {"optimizer": "adam"},
         {"optimizer": AdamW}, {"loss_scale": 0}, {"loss_scale": "dynamic"}, {"loss_scale": np.inf},
         {"loss_scale": DynamicScale},
