@@ -1,7 +1,7 @@
 """How long does the cost model take? A table of all algorithms by the number of ranks.
 
 The cost model plays all messages of a call, or only those of a few ranks that show what the others do (symmetry), or
-none where a formula gives the time. Seconds are CPU time.
+none where a formula gives the time. Messages are in millions, seconds are CPU time, and ~ marks an estimate.
 """
 
 from __future__ import annotations
@@ -55,18 +55,17 @@ def row(operation: str, name: str, machine: Machine, n_bytes: int) -> list[str]:
     messages, n_played = sum(cost.sends), sum(played)
     path = "formula" if not n_played else "played" if n_played == messages else "symmetry"
     return [
-        algorithm.function.__name__,
-        f"{messages:,}",
-        f"{n_played:,}",
+        name,
+        f"{messages / 1e6:,.2f}",
+        f"{n_played / 1e6:,.2f}",
         f"{took_s:.3f}",
         f"{n_played / took_s / 1e6:.2f}" if n_played else "-",
         path,
-        "exact" if cost.time_ps is not None else "about",
-        "-" if cost.expected_ps is None else f"{cost.expected_ps / 1e6:,.1f}",
+        "-" if cost.expected_ps is None else f"{'' if cost.time_ps is not None else '~'}{cost.expected_ps / 1e6:,.1f}",
     ]
 
 
-HEADER = ["algorithm", "messages", "played", "CPU s", "M/s", "path", "time is", "µs"]
+HEADER = ["algorithm", "messages/M", "played/M", "CPU s", "M/s", "path", "µs"]
 
 
 def main() -> int:

@@ -35,7 +35,8 @@ def linear_alltoall(comm: Any, x: Array, *, out: Out = None) -> Array:
 
     Shape:   x (p, ...), the same on all ranks -> same shape: result[s] is x[rank] of rank s. `x` is kept unless out
              overlaps it.
-    Cost:    p-1 sends a rank, (p-1)/p n bytes sent; about alpha + (p-1)/p n beta, since no message waits for another.
+    Cost:    each rank sends p-1 messages, (p-1)/p n bytes in all. No message waits for another, so the time is about
+             alpha + (p-1)/p n beta.
     Raises:  TypeError, ValueError if x or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
@@ -52,7 +53,8 @@ def pairwise_alltoall(comm: Any, x: Array, *, out: Out = None) -> Array:
 
     Shape:   x (p, ...), the same on all ranks -> same shape: result[s] is x[rank] of rank s. `x` is kept unless out
              overlaps it.
-    Cost:    p-1 sends a rank, (p-1)/p n bytes sent; (p-1)(alpha + n/p beta). The bytes are the fewest possible.
+    Cost:    each rank sends p-1 messages, (p-1)/p n bytes in all, which is the minimum. The time is
+             (p-1)(alpha + n/p beta).
     Raises:  TypeError, ValueError if x or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
@@ -69,7 +71,7 @@ def bruck_alltoall(comm: Any, x: Array, *, out: Out = None) -> Array:
 
     Shape:   x (p, ...), the same on all ranks -> same shape: result[s] is x[rank] of rank s. `x` is kept unless out
              overlaps it.
-    Cost:    ceil(lg p) sends a rank; lg p (alpha + n/2 beta) if p is a power of two.
+    Cost:    each rank sends ceil(lg p) messages. The time is lg p (alpha + n/2 beta) if p is a power of two.
     Raises:  TypeError, ValueError if x or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Bruck, Ho, Kipnis, Upfal, Weathersby, IEEE TPDS 8(11), 1997.
     """

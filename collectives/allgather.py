@@ -31,8 +31,9 @@ def recursive_doubling_allgather(comm: Any, x: Array, *, counts: Counts = None, 
 
     Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
              block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
-    Cost:    lg p alpha + (p-1)/p n beta if p is a power of two. Otherwise, with q the one below, the first 2(p-q) ranks
-             work in pairs: one message of a block before and one of n bytes after, lg q rounds between.
+    Cost:    the time is lg p alpha + (p-1)/p n beta if p is a power of two. Otherwise, let q be the largest power of
+             two below p. In each pair of the first 2(p-q) ranks, one sends its block before the lg q
+             rounds and gets all n bytes after them.
     Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
@@ -72,7 +73,7 @@ def bruck_allgather(comm: Any, x: Array, *, counts: Counts = None, out: Out = No
 
     Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
              block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
-    Cost:    ceil(lg p) alpha + (p-1)/p n beta, and a local copy of n bytes that is not charged.
+    Cost:    the time is ceil(lg p) alpha + (p-1)/p n beta. The final local copy of n bytes is not charged.
     Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Bruck, Ho, Kipnis, Upfal, Weathersby, IEEE TPDS 8(11), 1997.
     """
@@ -100,7 +101,7 @@ def neighbour_exchange_allgather(comm: Any, x: Array, *, counts: Counts = None, 
 
     Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
              block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
-    Cost:    p/2 alpha + (p-1)/p n beta, half of the rounds of the ring; for odd p that of the ring.
+    Cost:    the time is p/2 alpha + (p-1)/p n beta: half as many rounds as the ring needs. For odd p this is the ring.
     Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Chen, Zhang, Zhang, Yuan, HPC-Asia 2005.
     """

@@ -41,7 +41,8 @@ def alltoallv(
     algorithm:      "pairwise" or "linear".
 
     Shape:   x (...,) of sum(counts) elements in C order -> (sum(receive_counts),). `x` is kept unless out overlaps it.
-    Cost:    p-1 sends a rank, and x less the block it keeps; to tell counts ceil(lg p) sends, 8 B a count, more.
+    Cost:    each rank sends p-1 messages with all of x except its own block. Exchanging the counts takes ceil(lg p)
+             more messages, of 8 bytes a count.
     Raises:  TypeError, ValueError if arguments do not fit, or are not what another rank sends (TruncationError if
              that is more); CollectiveMismatchError if simulated ranks differ in what is to be alike.
     """
@@ -88,7 +89,8 @@ def alltoall(
 
     Shape:   x (...,) -> as many axes: split_sizes[rank] long along split_axis, then sum(concat_sizes) along
              concat_axis. `x` is kept unless out overlaps it.
-    Cost:    p-1 sends a rank (bruck: ceil(lg p)), and x less the part it keeps; empty parts are sent too.
+    Cost:    each rank sends p-1 messages (bruck: ceil(lg p)) with all of x except its own part. Empty parts are sent
+             too.
     Raises:  TypeError, ValueError if arguments do not fit, or are not what another rank sends (TruncationError if
              that is more); CollectiveMismatchError if simulated ranks differ in what is to be alike.
     Source:  Jacobs et al., DeepSpeed-Ulysses, arXiv 2309.14509.

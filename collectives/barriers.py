@@ -31,7 +31,7 @@ def central_barrier(comm: Any, root: int = 0) -> None:
 
         ranks.run(central_barrier, 5).sends  # [4, 1, 1, 1, 1]
 
-    Cost:    2(p-1) messages, all through the root: 2(L + p o), p > 1.
+    Cost:    2(p-1) messages pass through the root. The time is 2(L + p o) for p > 1.
     Raises:  ValueError if root is no rank of comm.
     """
     others = [other for other in range(comm.size) if other != root]
@@ -53,7 +53,8 @@ def butterfly_barrier(comm: Any) -> None:
 
     If p is no power of two, virtual ranks fill up to the next one, q: rank v - p also plays rank v.
 
-    Cost:    ceil(lg p) rounds, one send a rank and virtual rank in each; lg p alpha if p is a power of two.
+    Cost:    each rank and each virtual rank sends one message in each of ceil(lg p) rounds. The time is lg p alpha if
+             p is a power of two.
     Source:  Brooks, Int. J. Parallel Programming 15(4), 1986.
     """
     p, rank = comm.size, comm.rank
@@ -111,7 +112,7 @@ def dissemination_barrier(comm: Any) -> None:
 
         ranks.run(dissemination_barrier, 5).sends  # [3, 3, 3, 3, 3]
 
-    Cost:    ceil(lg p) rounds, one send a rank in each; ceil(lg p) alpha.
+    Cost:    each rank sends one message in each of ceil(lg p) rounds. The time is ceil(lg p) alpha.
     Source:  Hensgen, Finkel, Manber, Int. J. Parallel Programming 17(1), 1988.
     """
     p, rank = comm.size, comm.rank
@@ -128,7 +129,7 @@ def tree_barrier(comm: Any) -> None:
 
         ranks.run(tree_barrier, 5).sends  # [2, 3, 1, 1, 1]
 
-    Cost:    2 floor(lg p) rounds, 2(p-1) messages; a rank has at most two children.
+    Cost:    2(p-1) messages in 2 floor(lg p) rounds. A rank has at most two children.
     Source:  Mellor-Crummey & Scott, ACM TOCS 9(1), 1991: combining trees.
     """
     _up_and_down(comm, *_binary_family(comm.rank, comm.size))
@@ -142,7 +143,7 @@ def tournament_barrier(comm: Any) -> None:
 
     Who wins is settled beforehand: the lower rank. Winners wake those whom they beat, the latest first.
 
-    Cost:    2 ceil(lg p) rounds, 2(p-1) messages; 2 ceil(lg p) alpha if p is a power of two and o is 0.
+    Cost:    2(p-1) messages in 2 ceil(lg p) rounds. The time is 2 ceil(lg p) alpha if p is a power of two and o is 0.
     Source:  Hensgen, Finkel, Manber, Int. J. Parallel Programming 17(1), 1988.
     """
     _up_and_down(comm, *_tournament_family(comm.rank, comm.size))

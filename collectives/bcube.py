@@ -44,8 +44,8 @@ def bcube_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None, ba
     of b ranks reduce-scatter what is left, each rank sending b-1 parts at once; the way back is an all-gather.
 
     Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
-    Cost:    2 log_b p rounds of b-1 sends a rank; 2(p-1)/p n bytes sent; about 2 log_b p alpha + 2(p-1)/p n beta +
-             (p-1)/p n gamma.
+    Cost:    each rank sends b-1 messages in each of 2 log_b p rounds, 2(p-1)/p n bytes in all. The time is about
+             2 log_b p alpha + 2(p-1)/p n beta + (p-1)/p n gamma.
     Order:   rank order, grouped by lines, each element on one rank: floats are bit-identical on all ranks, op must
              be associative.
     Raises:  TypeError, ValueError if x, op, out or base do not fit; CollectiveMismatchError if simulated ranks differ.

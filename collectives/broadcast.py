@@ -40,7 +40,7 @@ def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out = None) -
 
     Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and it
              is kept unless out overlaps it.
-    Cost:    ceil(lg p) rounds, p-1 messages in all; ceil(lg p) (alpha + n beta).
+    Cost:    p-1 messages in ceil(lg p) rounds. The time is ceil(lg p) (alpha + n beta).
     Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
@@ -68,7 +68,7 @@ def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out 
 
     Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and it
              is kept unless out overlaps it.
-    Cost:    ceil(lg p) + p-1 rounds; (ceil(lg p) + p-1) alpha + 2(p-1)/p n beta.
+    Cost:    the time of ceil(lg p) + p-1 rounds is (ceil(lg p) + p-1) alpha + 2(p-1)/p n beta.
     Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  van de Geijn's algorithm, as in Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
@@ -113,8 +113,8 @@ def chain_broadcast(
 
     Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and it
              is kept unless out overlaps it.
-    Cost:    s = ceil(n / segment_bytes) segments, p+s-2 rounds; (p+s-2) (alpha + n/s beta) if every message waits
-             for the one before, less if segments are buffered.
+    Cost:    s = ceil(n / segment_bytes) segments take p+s-2 rounds. The time is (p+s-2) (alpha + n/s beta) if every
+             message waits for the previous one, and less if segments are buffered.
     Raises:  TypeError, ValueError if x, root, out or segment_bytes do not fit; CollectiveMismatchError if simulated
              ranks differ.
     Source:  Pjesivac-Grbovic, Angskun, Bosilca, Fagg, Gabriel, Dongarra, Cluster Computing 10(2), 2007.

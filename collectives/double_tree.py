@@ -88,8 +88,8 @@ def double_tree_allreduce(
         # [array([6]), array([6]), array([6])]
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
-    Cost:    2 n beta to 2.75 n beta and 2 lg p (alpha + m beta) for segments of m bytes: hardly more bytes through each
-             port than of a ring, and as few rounds as a tree.
+    Cost:    the time is 2 n beta to 2.75 n beta, plus 2 lg p (alpha + m beta) for segments of m bytes. Each port
+             carries hardly more bytes than in a ring, in as few rounds as a tree needs.
     Order:   up each tree, each element once, so floats are bit-identical on all ranks; op must be commutative.
     Raises:  TypeError, ValueError if x, op, out or segment_bytes do not fit; CollectiveMismatchError if simulated
              ranks differ.
@@ -184,8 +184,8 @@ def double_tree_allreduce_cost(
         return Cost(0, [0], [0], 0, 0)
     sizes = np.array([(end - first) * itemsize for _, first, end in segments]).reshape(-1, 2)
 
-    # Without ports a segment waits only for others in its rank.
-    few = min(_FEW if machine.network.ports else _FEWEST, max(1, _MOST_SEGMENTS // p))
+    # Without ports a segment waits only for others in its rank, so that fewer show what one more takes.
+    few = min(_FEW if machine.network.ports else _FEWEST // 2, max(1, _MOST_SEGMENTS // p))
 
     def play(few: int) -> Cost:
         return cost_of_rounds(machine, tree_rounds(p, sizes[:few]))

@@ -33,7 +33,7 @@ def linear_exscan(comm: Any, x: Array, op: Op = np.add, *, first: Any = None, ou
            has for add, multiply and some other ufuncs.
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
-    Cost:    1 send a rank, none of the last; (p-1)(alpha + n beta) + (p-2) n gamma.
+    Cost:    each rank but the last sends one message. The time is (p-1)(alpha + n beta) + (p-2) n gamma.
     Order:   op(... op(op(x0, x1), x2) ...), so any op is right.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
@@ -62,8 +62,8 @@ def recursive_doubling_exscan(comm: Any, x: Array, op: Op = np.add, *, first: An
            has for add, multiply and some other ufuncs.
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
-    Cost:    ceil(lg p) rounds, in that at distance d a send of each rank but the last d; at most ceil(lg p) (alpha +
-             n beta + 2 n gamma).
+    Cost:    in each of ceil(lg p) rounds, at distance d, each rank but the last d sends one message. The time is at
+             most ceil(lg p) (alpha + n beta + 2 n gamma).
     Order:   ranks in order, grouped as op(what the ranks d below have, what this one has) for d = 1, 2, 4, ...: op
              must be associative, and floats differ from those of linear_exscan.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.

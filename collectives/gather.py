@@ -30,7 +30,8 @@ def linear_gather(comm: Any, x: Array, *, root: int = 0, counts: Counts = None, 
     Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
              block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
              out counts on root only.
-    Cost:    1 send a rank, none at the root, whose in-port takes (p-1)/p n bytes: about alpha + (p-1)/p n beta.
+    Cost:    each rank but the root sends one message. The root's in-port receives (p-1)/p n bytes, so the time is
+             about alpha + (p-1)/p n beta.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
     p, bounds = comm.size, bounds_of(counts)
@@ -53,8 +54,8 @@ def binomial_gather(comm: Any, x: Array, *, root: int = 0, counts: Counts = None
     Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
              block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
              out counts on root only.
-    Cost:    1 send a rank, none at the root; lg p alpha + (p-1)/p n beta if p is a power of two. If root is not 0, a
-             local copy of n bytes that is not charged.
+    Cost:    each rank but the root sends one message. The time is lg p alpha + (p-1)/p n beta if p is a power of two.
+             If root is not 0, a local copy of n bytes is not charged.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """

@@ -33,7 +33,8 @@ def recursive_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: O
         # [array([6]), array([6]), array([6])]
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
-    Cost:    lg p (alpha + n beta + n gamma) if p is a power of two; otherwise two more messages to fold and unfold.
+    Cost:    the time is lg p (alpha + n beta + n gamma) if p is a power of two. Otherwise two more messages fold and
+             unfold the extra ranks.
     Order:   rank order, in a balanced tree, the same on all ranks: floats are bit-identical, op must be associative.
     Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
@@ -77,8 +78,8 @@ def halving_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out
         # [array([6]), array([6]), array([6])]
 
     Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
-    Cost:    2 lg p sends a rank; 2 lg p alpha + 2(p-1)/p n beta + (p-1)/p n gamma if p is a power of two;
-             otherwise two more messages of n bytes to fold and unfold.
+    Cost:    each rank sends 2 lg p messages. The time is 2 lg p alpha + 2(p-1)/p n beta + (p-1)/p n gamma if p is a
+             power of two. Otherwise two more messages of n bytes fold and unfold the extra ranks.
     Order:   rank order, in a balanced tree, each element on one rank: floats are bit-identical on all ranks, op must
              be associative.
     Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
@@ -154,8 +155,8 @@ def rabenseifner_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, 
 
     Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
              out counts on root only.
-    Cost:    2 lg p rounds; 2 lg p alpha + 2(p-1)/p n beta + (p-1)/p n gamma if p is a power of two; otherwise a
-             message of n bytes more to fold.
+    Cost:    the time of 2 lg p rounds is 2 lg p alpha + 2(p-1)/p n beta + (p-1)/p n gamma if p is a power of two.
+             Otherwise one more message of n bytes folds the extra ranks.
     Order:   rank order, in a balanced tree; op must be associative.
     Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Rabenseifner's algorithm, as in Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.

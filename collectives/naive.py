@@ -26,7 +26,8 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
         # [array([6]), array([6]), array([6])]
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
-    Cost:    1 send a rank, p-1 at the root; n bytes each. The root's ports carry (p-1)n bytes in and again out.
+    Cost:    each rank sends one message of n bytes, and the root p-1. The root's ports carry (p-1)n bytes in, and the
+             same out.
     Order:   op(... op(op(x of rank 0, x of rank 1), x of rank 2) ...), whatever the root, so any op is right.
     Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     """
@@ -53,8 +54,10 @@ def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
 
 
 def naive_at_best_ps(machine: Machine, n_items: int, itemsize: int) -> int:
-    """Return the time that the root takes to receive, reduce and send."""
-    return (machine.p - 1) * (2 * machine.network.overhead_ps + machine.network.reduce_ps(n_items * itemsize))
+    """Return the time that the root takes to receive, reduce and send, or a message to the root and one back."""
+    network, n_bytes = machine.network, n_items * itemsize
+    root_ps = (machine.p - 1) * (2 * network.overhead_ps + network.reduce_ps(n_bytes))
+    return max(root_ps, 2 * machine.first(2).doublings_ps(n_bytes))
 
 
 @cost_of(naive_allreduce, at_best_ps=naive_at_best_ps)

@@ -30,7 +30,7 @@ def binomial_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
         # [None, array([6]), None]
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it. out counts on root only.
-    Cost:    ceil(lg p) rounds, p-1 messages in all; ceil(lg p) (alpha + n beta + n gamma) if p is a power of two.
+    Cost:    p-1 messages in ceil(lg p) rounds. If p is a power of two, the time is lg p (alpha + n beta + n gamma).
     Order:   rank order from the root on, root, root+1, ..., root-1, in a binomial tree. An op that is not known to
              be commutative is reduced from rank 0 on, and sent to the root; it must be associative.
     Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if simulated ranks differ.

@@ -33,8 +33,9 @@ def recursive_halving_reduce_scatter(
 
     Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
              rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
-    Cost:    lg p alpha + (p-1)/p n (beta + gamma) if p is a power of two. Otherwise, with q the one below, the first
-             2(p-q) ranks work in pairs: one message of n bytes before and one of a block after, lg q rounds between.
+    Cost:    the time is lg p alpha + (p-1)/p n (beta + gamma) if p is a power of two. Otherwise, let q be the largest
+             power of two below p. In each pair of the first 2(p-q) ranks, one sends n bytes before the lg q rounds
+             and gets its block after them.
     Order:   pairs first, then x of i and i+q/2, of i and i+q/4, ...: op must be commutative.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
@@ -74,7 +75,8 @@ def pairwise_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, counts: Cou
 
     Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
              rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
-    Cost:    p-1 sends a rank; x.nbytes less its own block sent; at most (p-1)(alpha + n/p beta) + n gamma.
+    Cost:    each rank sends p-1 messages with all of x except its own block. The time is at most
+             (p-1)(alpha + n/p beta) + n gamma.
     Order:   block b is op(op(x0, op(x1, ... xb)), op(xb+1, ... op(xp-2, xp-1))): ranks in order, so op only has to be
              associative.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.

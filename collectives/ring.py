@@ -71,8 +71,8 @@ def ring_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, counts: Counts 
 
     Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
              rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
-    Cost:    p-1 sends a rank; x.nbytes less its own block sent; (p-1)(alpha + n/p beta + n/p gamma), n/p the bytes
-             of the largest block.
+    Cost:    each rank sends p-1 messages with all of x except its own block. The time is
+             (p-1)(alpha + n/p beta + n/p gamma), where n/p stands for the bytes of the largest block.
     Order:   block b is reduced in rank order b+1, b+2, ..., b, so op must be commutative.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
@@ -108,8 +108,8 @@ def ring_allgather(comm: Any, x: Array, *, counts: Counts = None, out: Out = Non
 
     Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
              block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless it is part of out.
-    Cost:    p-1 sends a rank; all blocks but that of the right neighbour sent; (p-1)(alpha + n/p beta), n/p the
-             bytes of the largest block.
+    Cost:    each rank sends p-1 messages: every block except its right neighbour's. The time is
+             (p-1)(alpha + n/p beta), where n/p stands for the bytes of the largest block.
     Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
@@ -137,8 +137,8 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> 
         # [array([6]), array([6]), array([6])]
 
     Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
-    Cost:    2(p-1) sends a rank; 2(p-1)/p * x.nbytes bytes sent when p divides x.size;
-             2(p-1)(alpha + n/p beta) + (p-1) n/p gamma. The bytes are the fewest possible.
+    Cost:    each rank sends 2(p-1) messages, 2(p-1)/p * x.nbytes bytes in all when p divides x.size, which is the
+             minimum. The time is 2(p-1)(alpha + n/p beta) + (p-1) n/p gamma.
     Order:   block b is reduced in rank order b+1, b+2, ..., b, once, so floats are bit-identical on all ranks, and
              op must be commutative.
     Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.

@@ -30,7 +30,7 @@ def linear_scan(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Arr
         # [array([1]), array([3]), array([6])]
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
-    Cost:    1 send a rank, none of the last; (p-1)(alpha + n beta + n gamma).
+    Cost:    each rank but the last sends one message. The time is (p-1)(alpha + n beta + n gamma).
     Order:   op(... op(op(x0, x1), x2) ...), so any op is right.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
@@ -53,8 +53,8 @@ def recursive_doubling_scan(comm: Any, x: Array, op: Op = np.add, *, out: Out = 
         # [array([1]), array([3]), array([6])]
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
-    Cost:    ceil(lg p) rounds, in that at distance d a send of each rank but the last d; ceil(lg p) (alpha + n beta +
-             n gamma).
+    Cost:    in each of ceil(lg p) rounds, at distance d, each rank but the last d sends one message. The time is
+             ceil(lg p) (alpha + n beta + n gamma).
     Order:   ranks in order, grouped as op(what the ranks d below have, what this one has) for d = 1, 2, 4, ...: op
              must be associative, and floats differ from those of linear_scan.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.

@@ -31,7 +31,8 @@ def linear_scatter(comm: Any, x: Out, *, root: int = 0, counts: Counts = None, o
 
     Shape:   x (p, ...) -> (...,). With `counts`, the number of elements for each rank: x of sum(counts) elements ->
              (counts[rank],). `x` is kept unless out is part of it.
-    Cost:    p-1 sends at the root, whose out-port gives (p-1)/p n bytes: about alpha + (p-1)/p n beta.
+    Cost:    the root sends p-1 messages. Its out-port carries (p-1)/p n bytes, so the time is about
+             alpha + (p-1)/p n beta.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
     p, bounds = comm.size, bounds_of(counts)
@@ -55,8 +56,8 @@ def binomial_scatter(comm: Any, x: Out, *, root: int = 0, counts: Counts = None,
 
     Shape:   x (p, ...) -> (...,). With `counts`, the number of elements for each rank: x of sum(counts) elements ->
              (counts[rank],). `x` is kept unless out is part of it.
-    Cost:    at most ceil(lg p) sends; lg p alpha + (p-1)/p n beta if p is a power of two. If root is not 0, a local
-             copy of n bytes that is not charged.
+    Cost:    a rank sends at most ceil(lg p) messages. The time is lg p alpha + (p-1)/p n beta if p is a power of two.
+             If root is not 0, a local copy of n bytes is not charged.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """

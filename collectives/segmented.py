@@ -33,8 +33,8 @@ def segmented_ring_allreduce(
         # [array([6]), array([6]), array([6])]
 
     Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
-    Cost:    2(p-1) sends a rank for each of s = ceil(n/p / segment_bytes) segments; bytes as the ring. A step takes
-             the longer of sending and reducing a block, not their sum, once segments are many.
+    Cost:    each rank sends 2(p-1) messages for each of s = ceil(n/p / segment_bytes) segments, and as many bytes as
+             in the ring. With many segments, a step takes the longer of sending a block and reducing it, not the sum.
     Order:   as ring_allreduce: block b in rank order b+1, b+2, ..., b, so op must be commutative.
     Raises:  TypeError, ValueError if x, op, out or segment_bytes do not fit; CollectiveMismatchError if simulated
              ranks differ.

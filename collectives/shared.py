@@ -37,8 +37,8 @@ def shared_allreduce(shared: SharedArray, op: Op = np.add) -> Array:
         ranks.run(program, 3, network="nvlink").results  # [array([3, 3]), array([3, 3]), array([3, 3])]
 
     Shape:   shared.arrays, each (...,) -> the same array, changed in place.
-    Cost:    two syncs. Each byte is read once and written once by one of the ranks, which is the least that leaves
-             every rank with a copy: (p-1)/p n (2G + gamma) a rank, n G being the time to read n bytes.
+    Cost:    the ranks synchronise twice. Reading and reducing takes each rank (p-1)/p n (2G + gamma), where n G is the
+             time to read n bytes. No algorithm that leaves every rank with a copy reads or writes fewer bytes.
     Order:   rank order 0, 1, ..., p-1, whatever the op, so floats are bit-identical on all ranks.
     Raises:  TypeError if op does not fit; CollectiveMismatchError if simulated ranks differ.
     """
@@ -104,8 +104,8 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
     others.
 
     Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
-    Cost:    a sync for each piece, two where blocks are reduced; (p-1) n (G + gamma) where all is reduced, else
-             (p-1)/p n (2G + gamma). No bytes are sent.
+    Cost:    the ranks synchronise once for each piece, and twice if each rank reduces a block of it. Reducing whole
+             pieces takes (p-1) n (G + gamma), reducing blocks (p-1)/p n (2G + gamma). No bytes are sent.
     Order:   rank order 0, 1, ..., p-1, whatever the op, so floats are bit-identical on all ranks.
     Raises:  TypeError, ValueError if x, op or out do not fit, or ranks share no memory; CollectiveMismatchError if
              simulated ranks differ.
@@ -212,7 +212,7 @@ def flag_barrier(comm: Any) -> None:
 
         ranks.run(flag_barrier, 3, network="nvlink").sends  # [2, 2, 2]
 
-    Cost:    one sync: p-1 flags, max(2(p-1) o, L + p o). On real MPI a flag is a word of shared memory.
+    Cost:    the ranks set p-1 flags, which takes max(2(p-1) o, L + p o). On real MPI a flag is a word of shared memory.
     Raises:  ValueError if ranks share no memory; CollectiveMismatchError if simulated ranks differ.
     """
     _sync(comm)()

@@ -70,8 +70,8 @@ def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None
     may have different numbers of ranks: those that the smallest has not hand their data to one that goes on.
 
     Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
-    Cost:    N nodes of k ranks: 2(k-1)(alpha1 + n/k beta1) + 2(N-1)(alpha2 + n/(N k) beta2), alpha1 and beta1 inside,
-             and (k-1)/k n + (N-1)/(N k) n bytes reduced.
+    Cost:    on N nodes of k ranks the time is 2(k-1)(alpha1 + n/k beta1) + 2(N-1)(alpha2 + n/(N k) beta2), where
+             alpha1 and beta1 are those inside a node. Each rank reduces (k-1)/k n + (N-1)/(N k) n bytes.
     Order:   each element is reduced once, round the node and then round the nodes, so floats are bit-identical on all
              ranks, and op must be commutative.
     Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
