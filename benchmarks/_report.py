@@ -23,7 +23,7 @@ class Table:
         """Print the table to the terminal."""
         table = RichTable(title=self.title, title_justify="left")
         for i, name in enumerate(self.header):
-            table.add_column(name, justify="right" if i else "left")
+            table.add_column(name, justify="right" if i else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*row)
         console.print(table)

@@ -56,16 +56,16 @@ def row(operation: str, name: str, machine: Machine, n_bytes: int) -> list[str]:
     path = "formula" if not n_played else "played" if n_played == messages else "symmetry"
     return [
         name,
-        f"{messages / 1e6:,.2f}",
-        f"{n_played / 1e6:,.2f}",
+        f"{messages / 1e6:.3g}",
+        f"{n_played / 1e6:.3g}",
         f"{took_s:.3f}",
         f"{n_played / took_s / 1e6:.2f}" if n_played else "-",
         path,
-        "-" if cost.expected_ps is None else f"{'' if cost.time_ps is not None else '~'}{cost.expected_ps / 1e6:,.1f}",
+        "-" if cost.expected_ps is None else f"{'' if cost.time_ps is not None else '~'}{cost.expected_ps / 1e9:,.3f}",
     ]
 
 
-HEADER = ["algorithm", "messages/M", "played/M", "CPU s", "M/s", "path", "µs"]
+HEADER = ["algorithm", "sent/M", "played/M", "CPU s", "M/s", "path", "ms"]
 
 
 def main() -> int:
