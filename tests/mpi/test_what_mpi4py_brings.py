@@ -104,15 +104,15 @@ def test_each_rank_has_options_of_its_own_and_they_have_effect(launch):
 def test_the_environment_sets_options_and_unknown_values_are_warned_about(launch, monkeypatch):
     text = """
         from mpi4py import rc
-        rc.threads, rc.finalize = "no", "maybe"
+        rc.thread_level = "maybe"
         from mpi4py import MPI
-        print(MPI.Is_initialized(), rc.initialize, rc.irecv_bufsz, MPI.Query_thread() == MPI.THREAD_SINGLE)
+        print(MPI.Is_initialized(), rc.initialize, rc.irecv_bufsz, MPI.Query_thread() == MPI.THREAD_MULTIPLE)
         print(MPI.COMM_WORLD.Get_errhandler() == MPI.ERRORS_ARE_FATAL)
         print(MPI.COMM_WORLD.allreduce(0.1 * (MPI.COMM_WORLD.rank + 1)), MPI.COMM_WORLD.exscan("a"))
     """
     for name, value in {"INITIALIZE": "False", "IRECV_BUFSZ": "9", "ERRORS": "fatal", "FAST_REDUCE": "no"}.items():
         monkeypatch.setenv(f"MPI4PY_RC_{name}", value)
-    with pytest.warns(RuntimeWarning, match="mpi4py.rc.finalize: unexpected value 'maybe'") as caught:
+    with pytest.warns(RuntimeWarning, match="mpi4py.rc.thread_level: unexpected value 'maybe'") as caught:
         done = launch(1, {"main.py": "", "options.py": text}, args=("options.py",))
     assert done == (0, ["False False 9 True", "True", "0.1 None"], "")
     assert caught[0].filename.endswith("options.py")
