@@ -136,7 +136,8 @@ def peer_table(p: int, ours: Any, peer: Any) -> Any:
     from _report import Table
 
     name = next(key for key in peer["rows"][0] if key != "bytes")
-    table = Table(f"{peer['library']}, {p} processes, beside ours of the run above", ["size", "its µs", "auto is"])
+    library = peer["library"].rstrip(",")  # "Open MPI v5.0.11," by itself
+    table = Table(f"{library}, {p} processes, beside ours of the run above", ["size", "its µs", "auto is"])
     auto = {row["bytes"]: row["auto"] for row in ours if row["pages"] == "4 KiB"}
     for row in peer["rows"]:
         table.rows.append([nice(row["bytes"]), f"{row[name]:,.1f}", ratio(row[name], auto[row["bytes"]])])

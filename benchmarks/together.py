@@ -49,17 +49,15 @@ class Row:
     inverse: bool = False  # "ours / peer" as times as fast
 
 
+RING = "Ring all-reduce of 4p float64, p = 256"
 ROWS = [
     Row(
-        "ring of 256 simulated ranks, messages/s, against SimGrid's SMPI in C / SimPy",
-        [
-            ("simulated_ranks", "Ring all-reduce of 4p float64, p = 256", "SMPI", "no ports / this"),
-            ("simulated_ranks", "Ring all-reduce of 4p float64, p = 256", "SimPy", "no ports / this"),
-        ],
+        "ring of 256 simulated ranks without ports, messages/s, against SMPI in C / SimPy / threads without a clock",
+        [("simulated_ranks", RING, peer, "no ports / this") for peer in ("SMPI", "SimPy", "threads")],
     ),
     Row(
-        "the same against threads and queues, which have no clock",
-        [("simulated_ranks", "Ring all-reduce of 4p float64, p = 256", "threads", "no ports / this")],
+        "the same on the default network, which has ports",
+        [("simulated_ranks", RING, peer, "default network / this") for peer in ("SMPI", "SimPy", "threads")],
     ),
     Row(
         "all-reduce of 1 MiB on two real processes, against MPICH: private arrays / shared memory",
@@ -70,11 +68,13 @@ ROWS = [
     ),
     Row("the same of 1 KiB, private arrays, against Open MPI", [("real_allreduce", "Open MPI", "1 KiB", "auto is")]),
     Row(
-        "blockwise attention of 4,096 tokens, backward, against PyTorch: full / causal",
-        [
-            ("attention", "Attention", "4,096 full backward", "ours / torch"),
-            ("attention", "Attention", "4,096 causal backward", "ours / torch"),
-        ],
+        "blockwise attention of 4,096 tokens, against PyTorch, forward: full / causal",
+        [("attention", "Attention", f"4,096 {mask} forward", "ours / torch") for mask in ("full", "causal")],
+        inverse=True,
+    ),
+    Row(
+        "the same backward",
+        [("attention", "Attention", f"4,096 {mask} backward", "ours / torch") for mask in ("full", "causal")],
         inverse=True,
     ),
     Row(

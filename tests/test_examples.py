@@ -125,7 +125,7 @@ def run_page(page: str) -> int:
             with contextlib.redirect_stdout(said):
                 n_shown += check(code, names, file[0] if file else "example.py")
         except ranks.RanksError as error:
-            print(error, file=said)
+            print(error, *getattr(error, "__notes__", ()), sep="\n", file=said)
         assert said.getvalue().strip() == output.strip()
         n_shown += output != ""
     return n_shown

@@ -25,10 +25,20 @@ PAGES = [
 
 
 def missing_links(page: Path) -> list[str]:
-    """Return the relative links of a page that lead nowhere."""
-    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    """Return the relative links of a page that lead to no file, or to no heading of a page."""
+    links = re.findall(r"\]\(([^):]+)\)", page.read_text())
     assert links or page.name == "CONTRIBUTING.md"
-    return [link for link in links if not (page.parent / link).exists()]
+    return [link for link in links if not leads_somewhere(page, link)]
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    """Return whether a link's file is there, and its heading, if the file is a page."""
+    name, _, heading = link.partition("#")
+    target = page.parent / name if name else page
+    if not target.exists() or not heading or target.suffix != ".md":
+        return target.exists()
+    titles = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+    return heading in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -38,8 +48,8 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
-    page.write_text("[here](README.md) and ![there](nowhere.png)")
-    assert missing_links(page) == ["nowhere.png"]
+    page.write_text("# It's *here*\n[a](README.md) ![b](nowhere.png) [c](#its-here) [d](README.md#there) [e](no.md#x)")
+    assert missing_links(page) == ["nowhere.png", "README.md#there", "no.md#x"]
 
 
 def test_figures_of_the_readme_are_cells_of_the_tables_of_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
