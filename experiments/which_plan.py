@@ -31,7 +31,7 @@ from experiments.lab.terminal import say, tell
 from experiments.lab.units import nice_bytes, nice_time
 from experiments.lab.worlds import World
 from experiments.pictures.plans import landscape
-from ranks import Network
+from ranks import Network, network_named
 from training import Plan
 from training.costs.flops import flops_per_token
 from training.planner import (
@@ -63,7 +63,7 @@ PLAYED_RANKS, PLAYED_NUMBERS = 16, 10**6  # predictions are played up to so many
 LEAST_MEMORY = 64 * 1024  # below it no model has room; who says 40 means GB
 NETWORKS, ROUNDS = ("dgx-h100", "infiniband", "ethernet"), (1, 4, 16)
 PLAY_S, SEARCH_S = 0.4, 60.0
-ALLOWED = 0.05  # error of the median prediction
+ALLOWED = 0.05  # error of the median prediction; a step of a few latencies is known to two of them
 
 
 def percent(part: float) -> str:
@@ -120,7 +120,8 @@ def experiment(world: World, args: argparse.Namespace, job: tuple[Model, Device]
     tables.table(columns(plays), rows, "best")
     if plays:
         errors = {each.plan: line[3] for each, line in zip(found.best, rows, strict=True)}
-        compare(errors | sample(found, planner, args.sample, model, network, device, args.dtype, errors))
+        errors |= sample(found, planner, args.sample, model, network, device, args.dtype, errors)
+        compare(errors, allowed(found.best[0].time_ps, network))
     front(found)
     if args.plot:
         files.draw(args.plot, lambda: landscape(found, best_of_cells(planner, found), device.memory))
@@ -165,15 +166,20 @@ def sample(
     return errors
 
 
-def compare(errors: dict[Plan, float]) -> None:
-    """Print how far predictions are off; assert that in the median they are near."""
+def allowed(step_ps: float, network: Network) -> float:
+    """Return by which part a prediction may be off: ranks that wait for messages sent before may save latencies."""
+    return max(ALLOWED, 2 * network.inter.latency_ps / step_ps)
+
+
+def compare(errors: dict[Plan, float], most: float) -> None:
+    """Print how far predictions are off; assert that in the median they are off by at most this part."""
     middle = median(map(abs, errors.values()))
     worst = max(errors, key=lambda plan: abs(errors[plan]))
     tell(
         f"Of {len(errors)} plans played, the best and others down to the slowest, predictions are {100 * middle:.2f} % "
         f"off in the median, and at most {percent(errors[worst])}: {short(worst)}. {why(worst)}"
     )
-    assert middle <= ALLOWED, f"predictions are {middle:.1%} off in the median, expected at most {ALLOWED:.0%}"
+    assert middle <= most, f"predictions are {middle:.1%} off in the median, expected at most {most:.0%}"
 
 
 def why(plan: Plan) -> str:
@@ -213,7 +219,8 @@ def apart(p: int, model: Model, device: Device, dtype: str) -> None:
         found = [predict_local(*arguments, local_steps=steps) if steps else predict(*arguments).time_ps]
         if plays:
             found.append(play_step(*arguments, local_steps=steps))
-            assert abs(found[0] / found[1] - 1) <= 2 * ALLOWED, f"{name}, H={steps}: {found[1]}, expected {found[0]}"
+            most = 2 * allowed(found[1], network_named(name))
+            assert abs(found[0] / found[1] - 1) <= most, f"{name}, H={steps}: {found[1]}, expected {found[0]}"
         if steps is None:
             first = found[0]
         rows.append([name, f"H={steps}" if steps else "data parallel", *found, first / found[0]])
@@ -241,7 +248,8 @@ def of_papers() -> None:
     tell(
         "Expected is the part of the peak that bubbles and messages leave, if products run at the peak and nothing "
         "else takes time. So where the model is right, the ratio is what products and all the rest really reach: "
-        "about two thirds on an A100, three quarters on an H100, from 4 billion parameters to a trillion."
+        "about two thirds on an A100, three quarters on an H100, from 7 billion parameters to a trillion. For the two "
+        "smallest it is less: here gradients are summed while weight gradients are still computed, there afterwards."
     )
     tell(
         "Where the ratio is larger, the model is wrong. DeepSeek-V3 multiplies in 8 bits, at twice this peak, and "

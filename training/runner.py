@@ -84,19 +84,17 @@ class Runner:
         self.batches, self.step, self.shapes, self.dtype = batches, step, shapes, dtype
         self.states, self.ledger, self.operations = states, ledger, schedule.operations[comm.rank]
         self.loss = 0.0
+        self._ready = units_ready(self.operations, self.stages)
         self._saved: dict[tuple[int, int], list[Any]] = {}
         self._waiting: dict[tuple[int, int], list[Any]] = {}
 
     def run(self) -> float:
         """Do all operations; return this rank's share of the loss. Gradients are with the states, being summed."""
-        ready = units_ready(self.operations, self.stages)
         do: dict[str, Callable[[Op], None]] = {
             "F": self._forward, "I": self._input, "W": self._weight, "B": self._both,
         }  # fmt: skip
-        for place, operation in enumerate(self.operations):
+        for operation in self.operations:
             do[operation.kind](operation)
-            for unit in ready.get(place, ()):
-                self.states[unit].ready()
             if self.ledger:
                 self.ledger.mark(operation)
         self.mail.end()
@@ -135,8 +133,10 @@ class Runner:
 
     def _weight(self, operation: Op) -> None:
         waiting = self._waiting.pop((operation.stage, operation.microbatch))
-        for layer in reversed(self.stages[operation.stage]):
+        for place, layer in reversed([*enumerate(self.stages[operation.stage])]):
             layer.weight_backward(self.states, waiting.pop())
+            for unit in self._ready.get((operation, place), ()):
+                self.states[unit].ready()
 
     def _both(self, operation: Op) -> None:
         self._input(operation)
@@ -148,14 +148,14 @@ class Runner:
             self.ledger.note(kind, more)
 
 
-def units_ready(operations: Sequence[Op], stages: Mapping[int, Sequence[Layer]]) -> dict[int, list[str]]:
-    """Return, by the place of an operation, the units whose gradients are complete after it, the last layer's first."""
-    last: dict[str, int] = {}
-    for place, operation in enumerate(operations):
+def units_ready(operations: Sequence[Op], stages: Mapping[int, Sequence[Layer]]) -> dict[tuple[Op, int], list[str]]:
+    """Return, by an operation and the place of a layer in its stage, the units whose gradients are complete then."""
+    last: dict[str, tuple[Op, int]] = {}
+    for operation in operations:
         if operation.kind in "BW":
-            for layer in reversed(stages[operation.stage]):
-                last |= dict.fromkeys(layer.units, place)
-    ready: dict[int, list[str]] = {}
-    for unit, place in last.items():
-        ready.setdefault(place, []).append(unit)
+            for place, layer in reversed([*enumerate(stages[operation.stage])]):
+                last |= dict.fromkeys(layer.units, (operation, place))
+    ready: dict[tuple[Op, int], list[str]] = {}
+    for unit, when in last.items():
+        ready.setdefault(when, []).append(unit)
     return ready

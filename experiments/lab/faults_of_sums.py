@@ -47,12 +47,12 @@ def tie_before_sum() -> AbstractContextManager[None]:
 def first_is_last(original: Any) -> Any:
     """Make a unit ready after its first gradient."""
 
-    def units_ready(operations: Any, stages: Any) -> dict[int, list[str]]:
-        ready: dict[int, list[str]] = {}
+    def units_ready(operations: Any, stages: Any) -> dict[Any, list[str]]:
+        ready: dict[Any, list[str]] = {}
         seen: set[str] = set()
-        for place, operation in enumerate(operations):
-            for layer in reversed(stages[operation.stage]) if operation.kind in "BW" else ():
-                ready.setdefault(place, []).extend(unit for unit in layer.units if unit not in seen)
+        for operation in operations:
+            for place, layer in reversed([*enumerate(stages[operation.stage])]) if operation.kind in "BW" else ():
+                ready[operation, place] = [unit for unit in layer.units if unit not in seen]
                 seen |= {*layer.units}
         return ready
 

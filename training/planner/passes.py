@@ -248,6 +248,10 @@ class Sums:
             return self.scatter_ps(unit)
         return self.data(unit).allreduce_ps(self.numbers(unit), self.setting.widths.sums)
 
+    def start_ps(self, unit: str) -> float:
+        """Return for how long a rank is busy that starts such a sum: it sends a first message."""
+        return self.setting.network.overhead_ps * (self.sum_ps(unit) > 0)
+
     def busy_ps(self, unit: str) -> float:
         """Return for how long such a sum keeps others from being made."""
         if self.plan.zero >= 2 or self.data(unit).p == 1:

@@ -30,7 +30,10 @@ from training.trainer import Trainer
 
 Charge = Callable[[float], None]
 Product = Callable[[Array, Array], Array]
-_SLICES = 16  # between them sums that are under way make progress
+_SLICES, _SLICE_PS = (
+    16,
+    200_000,
+)  # at most, and at least: between them sums under way make progress; a poll takes 0.1 µs
 PS = 1e12
 
 
@@ -77,12 +80,14 @@ class _Charging(Trainer):
 
         def charge(flops: float) -> None:
             time_ps, going = device.time_ps(flops), [state for state in self.states.values() if state.is_summing]
-            slices, begin_ps = _SLICES if going else 1, Wtime() * PS
+            slices = max(1, min(_SLICES, int(time_ps // _SLICE_PS))) if going else 1
+            begin_ps = Wtime() * PS
             for part in range(1, slices + 1):
+                under_way = next((state for state in going if state.is_summing), None)
+                if under_way:
+                    under_way.progress()  # which lets all others go on, too
                 # Progress takes no time of its own, since the network makes it.
                 spend(self.comm, max(0, round(begin_ps + time_ps * part / slices - Wtime() * PS)))
-                for state in going if part < slices else ():
-                    state.progress()
 
         expert = self.mesh.along("ep") if self.plan.ep > 1 else None
         self.cut = make_cut(

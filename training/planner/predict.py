@@ -11,6 +11,7 @@ after the last pass add to the time.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -182,30 +183,45 @@ class _Predicted:
 
     def _units(self, stage: int) -> list[str]:
         """Return the units of a stage, the last layer's first; all blocks are called block.0."""
-        units = [*self.layers.share.units_of("block.0")] * self.blocks[stage]
+        return [unit for _, units in self._layers_of(stage) for unit in units]
+
+    def _layers_of(self, stage: int) -> list[tuple[str, list[str]]]:
+        """Return the kind and the units of each layer of a stage, the last layer first."""
+        layers = [("block", [*self.layers.share.units_of("block.0")])] * self.blocks[stage]
         if stage == self.stages - 1:
-            units = [*units_of("head"), *units]
-        return [*units, *units_of("embedding")] if stage == 0 else units
+            layers = [("head", [*units_of("head")]), *layers]
+        return [*layers, ("embedding", [*units_of("embedding")])] if stage == 0 else layers
+
+    def _after(self, stage: int, end: float) -> Iterator[tuple[float, list[str]]]:
+        """Yield when the weight half of each layer of a stage ends, the last layer first, and the layer's units.
+
+        end: when the last of them ends.
+        """
+        layers = self._layers_of(stage)
+        takes = {kind: self._layer(kind, self.sequences[-1]).weight for kind, _ in layers}
+        now = end - sum(takes[kind] for kind, _ in layers)
+        for kind, units in layers:
+            now += takes[kind]
+            yield now, units
 
     def _summed(self, rank: int, ends: dict[int, float]) -> float:
         """Return when a rank has summed all its gradients over the ranks with other tokens."""
-        ready, last, seen = [], 0.0, set[str]()
-        for stage, end in sorted(ends.items(), key=lambda each: (each[1], -each[0])):
-            last = max(last, end)
-            for unit in self._units(stage):
-                is_later = unit == "table" and len(ends) > 1 and stage != self._last_with_table(ends)
-                if is_later or (unit in seen and unit == "table"):
-                    continue
-                seen.add(unit)
-                if self.plan.zero < 2:
-                    last += self.sums.finish_ps(unit)
-                    ready.append((last, self.sums.sum_ps(unit), self.sums.busy_ps(unit)))
+        stages = sorted(ends, key=lambda stage: (ends[stage], -stage))
+        tables = sum(self._units(stage).count("table") for stage in stages)
+        ready, last = [], 0.0
+        for stage in stages:
+            late = 0.0  # what the sums of later layers have kept the weight halves waiting for
+            for end, units in self._after(stage, ends[stage]):
+                last = max(last, end + late)
+                for unit in units:
+                    tables -= unit == "table"
+                    if self.plan.zero < 2 and not (unit == "table" and tables):
+                        begin = self.sums.finish_ps(unit)
+                        ready.append((last + begin, self.sums.sum_ps(unit), self.sums.busy_ps(unit)))
+                        begin += self.sums.start_ps(unit)
+                        late += begin
+                        last += begin
         return max(last, run_of_sums(ready))
-
-    def _last_with_table(self, ends: dict[int, float]) -> int:
-        """Return the stage whose backward completes the gradient of the table on a rank."""
-        having = [stage for stage in ends if stage in (0, self.stages - 1)]
-        return max(having, key=lambda stage: ends[stage])
 
     def _holders(self) -> dict[tuple[int, ...], list[str]]:
         """Return by the ranks of the pipeline that have the same units, if several, these units."""
