@@ -234,17 +234,18 @@ def test_a_reader_zooms_pans_hovers_steps_and_plays(tmp_path: Path) -> None:
         key("ArrowRight");
         said.back = v.now;
         v.goto(0);
+        // Frames by the page's clock: the browser's own may not come before that clock, which is not the machine's, ends.
+        window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 16);
+        window.cancelAnimationFrame = clearTimeout;
         key(" ");
-        // On a busy machine the page's clock, which is not the machine's, goes on before the page has drawn a frame.
-        for (let i = 0; i < 20 && v.now === 0; i++) await new Promise(done => setTimeout(done, 500));
+        await new Promise(done => setTimeout(done, 1000));
         key(" ");
         said.played = v.now / v.data.end;
         v.figure.blur();
         at("wheel", 300, 40, { deltaY: -600 });
         said.scrolled = seen();
         """
-    tries = (in_browser(tmp_path / "run.html", script, page_ms=12_000) for _ in range(5))
-    said = next(said for said in tries if said["played"] > 0)
+    said = in_browser(tmp_path / "run.html", script, page_ms=1500)
     data = embedded((tmp_path / "run.html").read_text(encoding="utf-8"))
     end, sites, message = data["end"], data["sites"], {name: each[0] for name, each in data["messages"].items()}
     assert said["computing"] > 1000, "a tenth of the picture is computing"
@@ -268,7 +269,7 @@ def test_a_reader_zooms_pans_hovers_steps_and_plays(tmp_path: Path) -> None:
     times = sorted({*data["bars"]["start"], *data["bars"]["end"], *data["messages"]["sent"]})
     assert (said["stepped"][0], said["back"]) == (times[-3], times[-2])
     assert re.match(r"At [\d.]+ µs:\nrank \d: ", said["stepped"][1])
-    assert 0 < said["played"] < 0.5, "playing what is in view takes longer than half a second"
+    assert 0 < said["played"] < 0.5, "playing what is in view takes longer than a second"
 
 
 def test_of_a_thousand_ranks_and_a_hundred_thousand_events_only_what_can_be_seen_is_drawn(tmp_path: Path) -> None:
