@@ -45,16 +45,10 @@ def tie_before_sum() -> AbstractContextManager[None]:
 
 
 def first_is_last(original: Any) -> Any:
-    """Make a unit ready after its first gradient."""
+    """Make a unit ready after the first microbatch that gives it a gradient."""
 
-    def units_ready(operations: Any, stages: Any) -> dict[Any, list[str]]:
-        ready: dict[Any, list[str]] = {}
-        seen: set[str] = set()
-        for operation in operations:
-            for place, layer in reversed([*enumerate(stages[operation.stage])]) if operation.kind in "BW" else ():
-                ready[operation, place] = [unit for unit in layer.units if unit not in seen]
-                seen |= {*layer.units}
-        return ready
+    def units_ready(operations: Any, stages: Any) -> Any:
+        return original(operations[::-1], stages)
 
     return units_ready
 

@@ -234,7 +234,7 @@ def test_a_reader_zooms_pans_hovers_steps_and_plays(tmp_path: Path) -> None:
         key("ArrowRight");
         said.back = v.now;
         v.goto(0);
-        // Frames by the page's clock: the browser's own may not come before that clock, which is not the machine's, ends.
+        // Frames by the page's clock: on a busy machine it may end before the browser's own frames come.
         window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 16);
         window.cancelAnimationFrame = clearTimeout;
         key(" ");
