@@ -48,6 +48,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
 SEEDS = 5
 WINDOW = 10  # steps whose mean is looked at
 SAME = 1e-6  # norms that differ by less are the same, but for the order of sums
+EDGE = 1e-9  # the share by which a curve must be outside of the healthy ones: more than the order of sums makes
 STEP_S = 0.02  # a step of one rank
 
 
@@ -82,7 +83,7 @@ def shown_from(losses: Any, healthy: Sequence[Any]) -> int | None:
     """
     band = np.stack([smooth(each) for each in healthy])
     mine = smooth(losses)
-    for outside in (mine > band.max(0), mine < band.min(0)):
+    for outside in (mine > band.max(0) * (1 + EDGE), mine < band.min(0) * (1 - EDGE)):
         inside = np.flatnonzero(~outside)
         first = int(inside[-1]) + 2 if inside.size else 1
         if first <= len(losses) - WINDOW + 1:

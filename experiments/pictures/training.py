@@ -24,7 +24,7 @@ def one_curve(losses: Mapping[str, Sequence[float]], sent: Parts, was_sent: Mark
     """
     figure = look.figure(12, 4.6 + 0.26 * len(losses))
     grid = figure.add_gridspec(2, 3, height_ratios=[4, 0.26 * len(losses) + 1], width_ratios=[1, 1.2, 1.2])
-    title = f"{len(losses)} curves: every colour is another way to cut the training"
+    title = f"{len(losses)} curves, drawn in dashes that take turns"
     _curves(look.axes(figure, grid[0, :], xlabel="step", ylabel="loss", title=title), losses)
     first = look.axes(figure, grid[1, 0], xlabel="a loss differs by this share")
     _differences(first, losses)

@@ -26,6 +26,16 @@ def test_a_curve_shows_a_bug_from_where_it_stays_outside_of_all_healthy_ones() -
     assert shown_from(np.where(np.arange(40) % 20 < 15, 3.0, 0.0), healthy) is None  # it comes back
 
 
+def test_a_last_binary_digit_is_no_finding() -> None:
+    healthy = [np.full(40, 1.0), np.full(40, 2.0)]
+    assert shown_from(np.full(40, np.nextafter(2.0, 3.0)), healthy) is None
+    assert shown_from(np.full(40, np.nextafter(1.0, 0.0)), healthy) is None
+    assert shown_from(np.full(40, 2.0 + 1e-6), healthy) == 1
+    assert shown_from(np.full(40, 1.0 - 1e-6), healthy) == 1
+    first_rounded = np.where(np.arange(40) < 1, np.nextafter(2.0, 3.0), 3.0)
+    assert shown_from(first_rounded, healthy) == 2
+
+
 def test_the_table_tells_a_loud_bug_from_a_silent_one(monkeypatch, capsys, tmp_path) -> None:
     monkeypatch.setattr(hidden_bugs, "SEEDS", 2)
     monkeypatch.setattr(hidden_bugs, "OPTIMIZERS", {"Adam, clipped": hidden_bugs.OPTIMIZERS["Adam, clipped"]})
@@ -34,7 +44,7 @@ def test_the_table_tells_a_loud_bug_from_a_silent_one(monkeypatch, capsys, tmp_p
     assert call(hidden_bugs, monkeypatch, *options) == 0
     assert "Under Adam, clipped the curve shows 1 of 2 bugs in 24 steps." in capsys.readouterr().out
     rows = [line.split(",") for line in table.read_text().splitlines()]
-    assert [row[-1] for row in rows[1:]] == ["1", ""]
+    assert [row[-1] for row in rows[1:]] == ["2", ""]  # the first loss is that before an update
     assert [row[-2] for row in rows[1:]] == ["2", "2"]
     assert picture.stat().st_size > 10_000
 
