@@ -40,11 +40,6 @@ class Clocks:
         """Return the times of reductions."""
         return _times(self.network, self.network.reduce_ps, n_bytes)
 
-    def is_eager(self, n_bytes: Array | int) -> Any:
-        """Return whether messages of these bytes are buffered."""
-        limits = {"none": -1, "infinite": np.iinfo(np.int64).max}
-        return n_bytes <= limits.get(self.machine.buffering, self.network.eager_limit)
-
 
 def _times(priced: Link | Network, price: Callable[[Any], Any], n_bytes: Array | int) -> Any:
     """Return the price of each size; those of a network that was measured are looked up one by one."""

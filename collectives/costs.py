@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -90,8 +90,8 @@ class Machine:
         shared = self.network.shared_node_port and 1 < len(set(self.nodes)) < self.p
         return self.is_uniform() and not self.network.jitter_ps and not shared
 
-    def is_eager(self, n_bytes: int) -> bool:
-        """Return whether a standard send of this size is buffered."""
+    def is_eager(self, n_bytes: Any) -> Any:
+        """Return whether a standard send of this size is buffered; for an array of sizes, of each or of all."""
         return self.buffering == "infinite" or (self.buffering == "eager" and n_bytes <= self.network.eager_limit)
 
     def slowest_ps(self, n_bytes: int) -> int:

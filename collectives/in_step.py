@@ -120,7 +120,7 @@ class InStep(Clocks):
         for slot, (to, n_bytes) in enumerate(zip(moves.to, moves.n_bytes, strict=True)):
             who, to, n_bytes = _those_with(to, ranks, n_bytes)
             source, ready_ps = self.numbers[who], self.offered_ps[slot, who]
-            meets = ~np.broadcast_to(self.all_buffered or self.is_eager(n_bytes), to.shape)
+            meets = ~np.broadcast_to(self.all_buffered or self.machine.is_eager(n_bytes), to.shape)
             if not self.all_buffered:
                 ready_ps = np.where(meets, np.maximum(ready_ps, self.now[to]), ready_ps)
             latency_ps, transfer_ps = self.link(source, to, n_bytes)

@@ -136,7 +136,7 @@ class Windows(Clocks):
         self.sends[who] += 1
         self.bytes_sent[who] += n_bytes
         self.depths[ids] = self.depth[who] + 1
-        buffered = _by(ids, self.all_buffered or self.is_eager(n_bytes))
+        buffered = _by(ids, self.all_buffered or self.machine.is_eager(n_bytes))
         latency_ps, transfer_ps = self.link(source, dest, n_bytes)
         sent = _Events.of(ids, offered, source, dest, transfer_ps, latency_ps, buffered)
         at_once = buffered if not self.through_nodes else buffered & (self.nodes[source] == self.nodes[dest])
