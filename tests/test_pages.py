@@ -78,7 +78,7 @@ def test_tests_that_are_named_exist(page: str) -> None:
 def test_commands_that_are_named_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for line in re.findall(r"(?:^|`)make ([a-z][a-z -]*)(?=`|  |$)", text, re.MULTILINE):
+    for line in re.findall(r"(?:^(?:\$ )?|`)make ([a-z][a-z -]*)(?=`|  |$)", text, re.MULTILINE):
         assert set(line.split()) <= {*targets}, line
     for script in re.findall(r"\b((?:experiments|benchmarks|tests)/\w+\.py)", text):
         assert (ROOT / script).exists(), script
