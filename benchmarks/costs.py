@@ -19,9 +19,9 @@ from _report import Table, report
 
 import ranks
 from collectives import CATALOGUE, Machine
-from collectives.in_step import InStep
-from collectives.schedules import _Clock
-from collectives.windows import Windows
+from loggp.in_step import InStep
+from loggp.steps import _Clock
+from loggp.windows import Windows
 
 RANKS = (1024, 65_536, 1 << 20)
 

@@ -14,6 +14,7 @@ Letters: p ranks, n bytes on each rank, alpha seconds a message, beta seconds a 
 
 # Algorithms enter the catalogue in this order; the first of several equally fast ones is chosen.
 # isort: off
+from loggp import Cost, Machine, Step, scheduled_cost
 from collectives.naive import naive_allreduce
 from collectives.ring import ring_allgather, ring_allreduce, ring_reduce_scatter
 from collectives.reduce import binomial_reduce
@@ -43,7 +44,6 @@ from collectives.exscan import linear_exscan, recursive_doubling_exscan
 from collectives.alltoallv import alltoall, alltoallv
 from collectives.catalogue import CATALOGUE, Algorithm, cost
 from collectives.choice import Choice, choose, explain, machine_of
-from collectives.costs import Cost, Machine
 from collectives.nonblocking import iallreduce, ialltoall, ibroadcast
 from collectives.operations import (
     allgather,
@@ -58,7 +58,6 @@ from collectives.operations import (
     scatter,
 )
 from collectives.reduction import commutative
-from collectives.schedules import Step, scheduled_cost
 
 __all__ = [
     "CATALOGUE", "Algorithm", "Choice", "Cost", "Machine", "Step", "allgather", "allreduce", "alltoall",

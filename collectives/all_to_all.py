@@ -14,13 +14,9 @@ import numpy as np
 from collectives.arrays import Array, block_bounds
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.patience import can_be_played
-from collectives.patterns import shift
-from collectives.player import cost_of_rounds
-from collectives.rounds import Rounds
-from collectives.schedules import cost_in_step
+from loggp import Cost, Machine, Rounds, can_be_played, cost_in_step, cost_of_rounds
+from loggp.patterns import shift
 from ranks import mpi_of
 
 _TAG = new_tag()

@@ -10,14 +10,11 @@ import numpy as np
 from collectives.arrays import Array, block_sizes, bounds_of, rotate, rotated_bounds
 from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.patience import can_be_played
-from collectives.patterns import Pairs, bound, shift
-from collectives.player import cost_of_rounds
 from collectives.power_of_two import Place
 from collectives.ring import Ring, allgather_round, ring_allgather_cost
-from collectives.rounds import Moves, Round, Rounds
+from loggp import Cost, Machine, Moves, Round, Rounds, can_be_played, cost_of_rounds
+from loggp.patterns import Pairs, bound, shift
 
 _TAG = new_tag()
 

@@ -11,13 +11,11 @@ import numpy as np
 
 from collectives.arrays import Array
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
 from collectives.naive import naive_allreduce_cost
-from collectives.patterns import down_a_tree, shift, up_a_tree
-from collectives.player import cost_of_rounds
-from collectives.rounds import NOBODY, Moves, Round, Rounds
 from collectives.trees import binomial_children, binomial_parent
+from loggp import NOBODY, Cost, Machine, Moves, Round, Rounds, cost_of_rounds
+from loggp.patterns import down_a_tree, shift, up_a_tree
 from ranks import hidden, mpi_of
 
 _NOTHING = np.empty(0, np.uint8)

@@ -10,13 +10,11 @@ import numpy as np
 from collectives.arrays import Array, block_bounds
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.patterns import Lines
-from collectives.player import cost_of_rounds
 from collectives.reduction import Op
-from collectives.rounds import Moves, Round, Rounds
 from collectives.scratch import scratch
+from loggp import Cost, Machine, Moves, Round, Rounds, cost_of_rounds
+from loggp.patterns import Lines
 
 _TAG = new_tag()
 

@@ -12,15 +12,11 @@ import numpy as np
 from collectives.arrays import Array, block_bounds, block_sizes
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.patience import can_be_played
-from collectives.patterns import down_a_tree, subtree_bytes
-from collectives.player import cost_of_rounds
 from collectives.ring import Ring, allgather_round, ring_allgather_cost, ring_at_best_ps, ring_rounds
-from collectives.rounds import Rounds
-from collectives.schedules import Step, extended_cost, scheduled_cost
 from collectives.trees import binomial_children, binomial_end, binomial_parent
+from loggp import Cost, Machine, Rounds, Step, can_be_played, cost_of_rounds, extended_cost, scheduled_cost
+from loggp.patterns import down_a_tree, subtree_bytes
 
 _TAG = new_tag()
 

@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from collectives.calls import CALLS, prepared_barrier
-from collectives.costs import Cost, Formula, Machine
+from loggp import Cost, Formula, Machine
 from ranks import Network
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -14,10 +14,10 @@ import numpy as np
 from collectives.arrays import Array
 from collectives.barriers import dissemination_barrier
 from collectives.catalogue import CATALOGUE
-from collectives.costs import Machine
-from collectives.patience import TakesLongerError, give_up_if_past, giving_up_after
 from collectives.reduction import is_commutative
 from collectives.shared import flag_barrier
+from loggp import Machine, give_up_if_past
+from loggp.patience import TakesLongerError, giving_up_after
 from ranks import Comm, MeasuredNetwork, Network, can_share_memory, kept, look, mpi_of, placement
 
 # Operations whose algorithms are timed on real MPI, and whether they take an array.

@@ -13,14 +13,10 @@ from collectives.arrays import Array, block_bounds
 from collectives.broadcast import SEGMENT_BYTES, segment_bounds
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.patience import give_up_if_past
-from collectives.player import cost_of_rounds
 from collectives.reduction import Op
-from collectives.rounds import NOBODY, Moves, Rounds
-from collectives.schedules import extended_cost
 from collectives.scratch import scratch
+from loggp import NOBODY, Cost, Machine, Moves, Rounds, cost_of_rounds, extended_cost, give_up_if_past
 
 Segment = tuple[int, int, int]  # tree, first, end
 _TAGS = new_tag(), new_tag()  # of the two trees, which may join the same ranks

@@ -9,14 +9,11 @@ import numpy as np
 from collectives.arrays import Array
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.player import cost_of_rounds
 from collectives.reduction import Op
-from collectives.rounds import NOBODY, Moves, Rounds
 from collectives.scan import doublings
-from collectives.schedules import cost_of_chain
 from collectives.scratch import scratch
+from loggp import NOBODY, Cost, Machine, Moves, Rounds, cost_of_chain, cost_of_rounds
 from ranks import mpi_of
 
 _TAG = new_tag()

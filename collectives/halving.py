@@ -13,14 +13,12 @@ import numpy as np
 from collectives.arrays import Array, block_bounds
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.patterns import Halves, Pairs, exchange
-from collectives.player import cost_of_rounds
 from collectives.power_of_two import Place, give_back, in_rank_order, pair_up
 from collectives.reduction import Op
-from collectives.rounds import Rounds
 from collectives.scratch import scratch
+from loggp import Cost, Machine, Rounds, cost_of_rounds
+from loggp.patterns import Halves, Pairs, exchange
 
 _TAG = new_tag()
 

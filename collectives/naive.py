@@ -9,11 +9,10 @@ import numpy as np
 from collectives.arrays import Array
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
 from collectives.reduction import Op
 from collectives.scratch import scratch
-from collectives.stars import Star
+from loggp import Cost, Machine, Star
 
 _TAG = new_tag()
 

@@ -9,15 +9,13 @@ import numpy as np
 from collectives.arrays import Array
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.halving import whole_reductions_at_best_ps
 from collectives.messages import new_tag
-from collectives.patterns import up_a_tree
-from collectives.player import cost_of_rounds
 from collectives.reduction import Op, is_commutative
-from collectives.rounds import Rounds
 from collectives.scratch import scratch
 from collectives.trees import binomial_children, binomial_parent
+from loggp import Cost, Machine, Rounds, cost_of_rounds
+from loggp.patterns import up_a_tree
 
 _TAG = new_tag()
 

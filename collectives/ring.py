@@ -25,15 +25,11 @@ from collectives.arrays import (
 )
 from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.patience import can_be_played
-from collectives.patterns import shift
-from collectives.player import cost_of_rounds
 from collectives.reduction import Op
-from collectives.rounds import Round, Rounds
-from collectives.schedules import Step, extended_cost, scheduled_cost
 from collectives.scratch import scratch
+from loggp import Cost, Machine, Round, Rounds, Step, can_be_played, cost_of_rounds, extended_cost, scheduled_cost
+from loggp.patterns import shift
 from ranks import region
 
 _TAG = new_tag()

@@ -9,13 +9,10 @@ import numpy as np
 from collectives.arrays import Array, block_sizes, bounds_of, rotate, rotated_bounds
 from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.patterns import down_a_tree, subtree_bytes
-from collectives.player import cost_of_rounds
-from collectives.rounds import Rounds
-from collectives.stars import Star
 from collectives.trees import binomial_children, binomial_end, binomial_parent
+from loggp import Cost, Machine, Rounds, Star, cost_of_rounds
+from loggp.patterns import down_a_tree, subtree_bytes
 
 _TAG = new_tag()
 

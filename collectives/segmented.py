@@ -12,13 +12,11 @@ from collectives.arrays import Array, block_bounds
 from collectives.broadcast import SEGMENT_BYTES, segment_bounds
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.patience import can_be_played
 from collectives.reduction import Op
 from collectives.ring import ring_allreduce_cost
-from collectives.schedules import Step, extended_cost, scheduled_cost
 from collectives.scratch import scratch
+from loggp import Cost, Machine, Step, can_be_played, extended_cost, scheduled_cost
 
 _TAG = new_tag()
 

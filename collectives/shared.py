@@ -14,9 +14,9 @@ import numpy as np
 from collectives.arguments import finish, flat_input, in_order, output
 from collectives.arrays import Array, block_bounds, block_sizes
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.reduction import Op, op_name, reducer
-from collectives.staging_buffer import NodeClocks, StagingBuffer, items_in, slot_size, whole_size
+from collectives.staging_buffer import StagingBuffer, items_in, slot_size, whole_size
+from loggp import Cost, Machine, NodeClocks
 from ranks import SharedArray, announce, is_plain, kept, region
 
 PreparedCall = Callable[[Array, Array | None], Array]

@@ -11,16 +11,23 @@ import numpy as np
 from collectives.arrays import Array, block_bounds, block_sizes
 from collectives.calls import Out
 from collectives.catalogue import algorithm, cost_of
-from collectives.costs import Cost, Machine
 from collectives.messages import new_tag
-from collectives.patience import can_be_played
-from collectives.patterns import Lines
-from collectives.player import cost_of_rounds
 from collectives.reduction import Op
 from collectives.ring import Ring, allgather_round, reduce_scatter_round
-from collectives.rounds import Moves, Round, Rounds
-from collectives.schedules import Step, extended_cost, scheduled_cost
 from collectives.scratch import scratch
+from loggp import (
+    Cost,
+    Machine,
+    Moves,
+    Round,
+    Rounds,
+    Step,
+    can_be_played,
+    cost_of_rounds,
+    extended_cost,
+    scheduled_cost,
+)
+from loggp.patterns import Lines
 from ranks import nodes_of
 
 _TAG = new_tag()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NEEDED = ("ranks", "collectives", "parallel", "training", "sorting", "mpi", "experiments", "tests", "docs")
+NEEDED = ("ranks", "loggp", "collectives", "parallel", "training", "sorting", "mpi", "experiments", "tests", "docs")
 CLAIMS, COSTS = (f"tests/collectives/test_{name}.py" for name in ("collectives", "collective_costs"))
 EXAMPLES = "tests/test_examples.py"
 

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import collectives
+import loggp
 import mpi
 import parallel
 import ranks
@@ -45,7 +46,7 @@ def agrees(value: Any, answer: str) -> bool:
 def docstrings() -> list[tuple[str, str]]:
     """Return (name, docstring) of all modules, functions and classes of the packages."""
     found: dict[str, str] = {}
-    for package in (ranks, collectives, parallel, training, sorting, mpi):
+    for package in (ranks, loggp, collectives, parallel, training, sorting, mpi):
         names = [info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
         for module in map(importlib.import_module, [package.__name__, *names]):
             found[f"{module.__name__}."] = inspect.getdoc(module) or ""
@@ -75,11 +76,11 @@ EXAMPLES = [
 
 
 def namespace() -> dict[str, Any]:
-    packages = (ranks, collectives, parallel, training, sorting)
+    packages = (ranks, loggp, collectives, parallel, training, sorting)
     names: dict[str, Any] = {"np": np, **{package.__name__: package for package in packages}}
     for package in packages:
         names |= {name: getattr(package, name) for name in package.__all__}
-    helpers = ("ranks.words.datatypes", "ranks.hangs.cores", "collectives.arrays", "collectives.costs")
+    helpers = ("ranks.words.datatypes", "ranks.hangs.cores", "collectives.arrays", "loggp.machine", "loggp.patterns")
     for module in (
         *helpers,
         "parallel.costs",

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ALGORITHMS = {"ranks", "collectives"}
-# ranks <- collectives <- {sorting, mpi, parallel <- training} <- experiments; benchmarks see what a user sees.
+ALGORITHMS = {"ranks", "loggp", "collectives"}
+# ranks <- loggp <- collectives <- {sorting, mpi, parallel <- training} <- experiments; benchmarks see what a user sees.
 MAY_IMPORT = {
     "ranks": set(),
-    "collectives": {"ranks"},
+    "loggp": {"ranks"},
+    "collectives": {"ranks", "loggp"},
     "sorting": ALGORITHMS,
     "mpi": ALGORITHMS,  # all rooms of ranks too: it is another front of theirs
     "parallel": ALGORITHMS,
@@ -43,7 +44,7 @@ def faults(layer: str, source: str) -> list[str]:
             found.append(f"line {line}: {layer} imports {name}, expected only {sorted(MAY_IMPORT[layer])}")
         elif (
             top == "ranks"
-            and layer in ("collectives", "sorting", "parallel", "training")
+            and layer in ("loggp", "collectives", "sorting", "parallel", "training")
             and is_private("ranks", inner)
         ):
             found.append(f"line {line}: {layer} imports {name}, expected what `ranks` itself exports")
@@ -150,6 +151,7 @@ def test_every_package_has_a_layer():
     ("layer", "source"),
     [
         ("ranks", "import collectives"),
+        ("loggp", "from collectives.arrays import Array"),
         ("ranks", "def f():\n    from collectives import ring_allreduce"),
         ("collectives", "import sorting.bitonic"),
         ("collectives", "from ranks.real import world"),
@@ -166,7 +168,8 @@ def test_a_forbidden_import_is_found(layer, source):
 
 
 @pytest.mark.parametrize(
-    "package", ["ranks", "collectives", "parallel", "training", "training.pipeline", "sorting", "mpi", "ranks.real"]
+    "package",
+    ["ranks", "loggp", "collectives", "parallel", "training", "training.pipeline", "sorting", "mpi", "ranks.real"],
 )
 def test_importing_does_no_work(package):
     """MPI must not start, nor matplotlib load (half a second), before somebody asks for them."""

@@ -7,8 +7,15 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 # From the ground up: who stands on a floor imports only what is on the floors below, and training what is in parallel.
-FLOORS = (("ranks",), ("collectives",), ("sorting", "mpi", "parallel", "training"), ("experiments",), ("notebooks",))
-GROUNDS = ("#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
+FLOORS = (
+    ("ranks",),
+    ("loggp",),
+    ("collectives",),
+    ("sorting", "mpi", "parallel", "training"),
+    ("experiments",),
+    ("notebooks",),
+)
+GROUNDS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
 WIDTH, FLOOR, ROOM, GAP = 760, 52, 44, 10
 COLUMNS = 4  # rooms beside each other
 

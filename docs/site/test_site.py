@@ -212,7 +212,7 @@ def test_the_search_finds_a_page_without_a_server(tmp_path: Path) -> None:
     assert complaints == []
 
 
-@pytest.mark.parametrize("package", ["ranks", "collectives", "sorting", "parallel", "training"])
+@pytest.mark.parametrize("package", ["ranks", "loggp", "collectives", "sorting", "parallel", "training"])
 def test_every_public_function_and_class_is_in_the_reference(package: str) -> None:
     module = importlib.import_module(package)
     known = page(SITE / "docs" / "site" / "api" / f"{package}.html").names

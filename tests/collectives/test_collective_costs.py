@@ -12,7 +12,7 @@ import collectives
 import ranks
 from claims import rows
 from collectives import patience
-from collectives.patience import giving_up_after
+from loggp.patience import giving_up_after
 
 # No eager limit divides the messages below alike, so that one run mixes buffered and unbuffered ones.
 MIXED = ranks.Network(name="mixed", inter=ranks.Link.of(1e-6, 1e9), overhead_ps=1000, eager_limit=24)
@@ -85,7 +85,7 @@ def test_where_a_schedule_is_too_long_to_play_the_rest_is_still_true(
         (network, p, n) for network in ("infiniband", "dgx-h100") for p in (1, 2, 6, 9) for n in sizes(name, p)[:3]
     ]
     played = [collectives.cost(name, ranks.presets[network], p, n, 8) for network, p, n in cases]
-    monkeypatch.setattr("collectives.patience.MOST_ROUNDS", -1)
+    monkeypatch.setattr("loggp.patience.MOST_ROUNDS", -1)
     for (network, p, n), cost in zip(cases, played, strict=True):
         told = collectives.cost(name, ranks.presets[network], p, n, 8)
         assert (told.rounds, told.sends, told.bytes_sent) == (cost.rounds, cost.sends, cost.bytes_sent), (network, p, n)
@@ -132,10 +132,10 @@ def test_a_long_ring_across_nodes_takes_as_long_as_a_few_of_its_ranks_show(
     name: str, p: int, n: int, buffering: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = ranks.presets[name]
-    monkeypatch.setattr("collectives.patience.PATIENCE", 1)
-    monkeypatch.setattr("collectives.patience.MOST_ROUNDS", 160)
+    monkeypatch.setattr("loggp.patience.PATIENCE", 1)
+    monkeypatch.setattr("loggp.patience.MOST_ROUNDS", 160)
     exact = collectives.cost("ring_allreduce", network, p, n, 8, buffering)
-    monkeypatch.setattr("collectives.patience.MOST_ROUNDS", 10)
+    monkeypatch.setattr("loggp.patience.MOST_ROUNDS", 10)
     about = collectives.cost("ring_allreduce", network, p, n, 8, buffering)
     assert exact.time_ps <= exact.at_most_ps == about.at_most_ps
     assert about.time_ps is None
@@ -157,7 +157,7 @@ def test_who_asks_for_a_cost_gets_an_exact_one_of_more_ranks_than_a_choice_can_w
 @pytest.mark.parametrize("name", ["chain_broadcast", "double_tree_allreduce", "segmented_ring_allreduce"])
 @pytest.mark.parametrize("network", ["infiniband", "dgx-h100", "alpha-beta"])
 def test_many_segments_cost_what_a_few_of_them_show(name: str, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collectives.patience.PATIENCE", 1)
+    monkeypatch.setattr("loggp.patience.PATIENCE", 1)
     function = ROWS[name][1].function
     module = importlib.import_module(function.__module__)
     formula = getattr(module, f"{name}_cost")
@@ -179,16 +179,16 @@ def test_many_segments_cost_what_a_few_of_them_show(name: str, network: str, mon
 
 
 def test_two_levels_on_many_nodes_take_as_long_as_a_few_nodes_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collectives.patience.PATIENCE", 1)
+    monkeypatch.setattr("loggp.patience.PATIENCE", 1)
     for network in ("dgx-h100", "dgx-a100-shared", "infiniband"):
         for p, n in ((96, 96 * 7), (96, 96 * 7 + 3), (96, 96 * 2000), (99, 1000)):
             machine = collectives.Machine.of(ranks.presets[network], p)
             with monkeypatch.context() as patched:
-                patched.setattr("collectives.patience.MOST_ROUNDS", 200)
-                patched.setattr("collectives.patience.MOST_MESSAGES", 10**6)
+                patched.setattr("loggp.patience.MOST_ROUNDS", 200)
+                patched.setattr("loggp.patience.MOST_MESSAGES", 10**6)
                 exact = collectives.two_level.two_level_allreduce_cost(machine, n, 8)
-                patched.setattr("collectives.patience.MOST_ROUNDS", 10)
-                patched.setattr("collectives.patience.MOST_MESSAGES", 10)
+                patched.setattr("loggp.patience.MOST_ROUNDS", 10)
+                patched.setattr("loggp.patience.MOST_MESSAGES", 10)
                 about = collectives.two_level.two_level_allreduce_cost(machine, n, 8)
             assert (about.sends, about.bytes_sent, about.rounds) == (exact.sends, exact.bytes_sent, exact.rounds)
             assert about.time_ps is None

@@ -9,12 +9,10 @@ import pytest
 
 import ranks
 from collectives import CATALOGUE
-from collectives.costs import Machine
 from collectives.double_tree import families, trees_of_all
-from collectives.in_step import InStep, OutOfStepError
-from collectives.player import cost_of_rounds
-from collectives.rounds import NOBODY, Moves, Rounds, run_rounds
-from collectives.windows import Windows
+from loggp import NOBODY, Machine, Moves, Rounds, cost_of_rounds, run_rounds
+from loggp.in_step import InStep, OutOfStepError
+from loggp.windows import Windows
 
 NETWORKS = [
     *ranks.presets.values(),
@@ -120,7 +118,7 @@ def test_messages_may_be_received_in_a_later_round() -> None:
 @pytest.mark.parametrize("name", ["recursive_doubling", "halving_doubling", "bcube"])
 def test_powers_of_two_keep_in_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Windows, "run", None)
-    monkeypatch.setattr("collectives.in_step._AT_ONCE", 10)
+    monkeypatch.setattr("loggp.in_step._AT_ONCE", 10)
     for network in ("infiniband", "dgx-h100"):
         for p in (32, 64):
             machine = Machine.of(ranks.presets[network], p)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collectives.clocks import Clocks
-from collectives.costs import Cost, Machine
-from collectives.in_step import InStep, OutOfStepError
-from collectives.rounds import Rounds
-from collectives.windows import Windows
+from loggp.clocks import Clocks
+from loggp.in_step import InStep, OutOfStepError
+from loggp.machine import Cost, Machine
+from loggp.rounds import Rounds
+from loggp.windows import Windows
 
 _MOST = 1 << 27
 

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array
-from collectives.clocks import Clocks
-from collectives.costs import Machine
-from collectives.patience import give_up_if_past
-from collectives.rounds import NOBODY, Moves, Rounds
+from loggp.clocks import Clocks
+from loggp.machine import Machine
+from loggp.patience import give_up_if_past
+from loggp.rounds import NOBODY, Array, Moves, Rounds
 
 # So many ranks play a round before others do: their arrays stay in the cache.
 _AT_ONCE = 1 << 15

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# The choice of an algorithm plays at most so many messages one after the other (`schedules.py`), and so many rounds of
+# The choice of an algorithm plays at most so many messages one after the other (`steps.py`), and so many rounds of
 # all ranks (`player.py`). A call that asks for a cost plays PATIENCE times as many, which takes about a second. Of a
 # longer schedule, a part is played: enough to know the time of one more message.
 MOST_MESSAGES = 4_000

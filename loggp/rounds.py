@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from collectives.arrays import Array
 from ranks import reduction_clock
+
+Array = NDArray[Any]
 
 _TAG = 32_200
 NOBODY = -1

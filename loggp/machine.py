@@ -1,7 +1,4 @@
-"""What an algorithm costs: the terms in which the formula beside each algorithm speaks, and the machine it is for.
-
-The tests hold every formula to the simulator to the picosecond. `catalogue.py` has the table of all of them.
-"""
+"""What a schedule costs, and the machine that it runs on: the terms in which every cost formula speaks."""
 
 from __future__ import annotations
 
@@ -121,5 +118,5 @@ def _refuse(who: str, got: str, also: str) -> NoReturn:
     raise TypeError(f"{who}: got {got}, expected a Network and {also}; remedy: for 8 ranks, {remedy}")
 
 
-# Formula(machine, n_items, itemsize); catalogue.py says what n_items counts for each operation.
+# Formula(machine, n_items, itemsize); collectives/catalogue.py says what n_items counts for each operation.
 Formula = Callable[[Machine, int, int], Cost]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
-from collectives.costs import Cost, Machine
+from loggp.machine import Cost, Machine
 
 
 class Star:

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array
-from collectives.rounds import NOBODY, Moves, Round
+from loggp.rounds import NOBODY, Array, Moves, Round
 
 
 def bound(n: int, p: int, block: Array) -> Array:

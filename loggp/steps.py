@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from itertools import pairwise
 from typing import NamedTuple
 
-from collectives.costs import Cost, Machine
+from loggp.machine import Cost, Machine
 
 _LEAVE, _ARRIVE = range(2)
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array
-from collectives.costs import Machine
-from collectives.rounds import Rounds
+from loggp.machine import Machine
+from loggp.rounds import Array, Rounds
 from ranks import Link, Network
 
 

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import Array
-from collectives.clocks import Clocks
-from collectives.costs import Machine
-from collectives.patience import give_up_if_past
-from collectives.rounds import NOBODY, Rounds
+from loggp.clocks import Clocks
+from loggp.machine import Machine
+from loggp.patience import give_up_if_past
+from loggp.rounds import NOBODY, Array, Rounds
 
 _UNKNOWN, _AWAITED = -1, -2  # instead of the arrival of a message
 _NEVER = np.iinfo(np.int64).max

@@ -1,0 +1,33 @@
+"""What a schedule of messages costs on a network, by the LogGP model: its rounds, messages, bytes and picoseconds.
+
+Nothing is sent. A schedule is data: as rounds of arrays, with an element for each of up to millions of ranks, or as the
+steps of each rank. The simulator is not used either, and the tests hold each to the other to the picosecond.
+
+    import ranks
+    from loggp import Machine, Step, scheduled_cost
+
+    pair = Machine.of(ranks.presets["alpha-beta"], 2)
+    scheduled_cost(pair, lambda rank: [Step(1 - rank, 10_000, 1 - rank)]).time_ps  # 2000000
+
+machine.py    what a schedule runs on, and what it costs there
+rounds.py     a schedule as rounds, and a program that runs it
+patterns.py   the rounds of trees, pairs, halves and lines
+player.py     plays rounds: all ranks together (in_step.py) or, where they fall out of step, by windows (windows.py)
+steps.py      a schedule as steps of each rank, played message by message
+stars.py      all ranks with one of them; node.py: the ranks of a node through its memory
+patience.py   how much is played before a cost is estimated
+"""
+
+from loggp.machine import Cost, Formula, Machine
+from loggp.node import NodeClocks
+from loggp.patience import can_be_played, give_up_if_past
+from loggp.player import cost_of_rounds
+from loggp.rounds import NOBODY, Moves, Round, Rounds, run_rounds
+from loggp.stars import Star
+from loggp.steps import Step, cost_in_step, cost_of_chain, extended_cost, scheduled_cost
+
+__all__ = [
+    "NOBODY", "Cost", "Formula", "Machine", "Moves", "NodeClocks", "Round", "Rounds", "Star", "Step", "can_be_played",
+    "cost_in_step", "cost_of_chain", "cost_of_rounds", "extended_cost", "give_up_if_past", "run_rounds",
+    "scheduled_cost",
+]  # fmt: skip
