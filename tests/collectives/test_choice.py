@@ -12,8 +12,9 @@ import pytest
 import collectives
 import ranks
 from claims import ORDERS, same
-from collectives import CATALOGUE, in_step, patience, schedules, windows
+from collectives import CATALOGUE
 from collectives.choice import preferring
+from loggp import in_step, patience, steps, windows
 
 
 def call(comm: Any, operation: str, n: int, algorithm: str) -> Any:
@@ -163,7 +164,7 @@ def test_a_choice_among_1024_ranks_plays_few_rounds_and_messages(network: str, o
         counted(in_step.InStep, "_arrive", turns),
         counted(windows.Windows, "_enter", turns),
         counted(windows.Windows, "_serve_window", turns),
-        counted(schedules._Clock, "_send", messages),
+        counted(steps._Clock, "_send", messages),
     ):
         collectives.choose(operation, collectives.Machine.of(ranks.presets[network], 1024), n, 4)
     assert len(turns) + len(messages) // 8 <= 800

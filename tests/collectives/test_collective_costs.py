@@ -11,7 +11,7 @@ import pytest
 import collectives
 import ranks
 from claims import rows
-from collectives import patience
+from loggp import patience
 from loggp.patience import giving_up_after
 
 # No eager limit divides the messages below alike, so that one run mixes buffered and unbuffered ones.
