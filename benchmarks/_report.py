@@ -10,27 +10,34 @@ from _measure import Variant
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from experiments.lab.tables import begins_left
+
 
 @dataclass
 class Table:
-    """A title, a header and rows of text; every column but the first is right-aligned."""
+    """A title, a header and rows of text: words begin at the left, and numbers end at the right."""
 
     title: str
     header: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
 
+    def sides(self) -> list[bool]:
+        """Return for each column whether it begins at the left."""
+        columns = range(len(self.header))
+        return [begins_left([row[index] for row in self.rows], names=not index) for index in columns]
+
     def show(self, console: Console) -> None:
         """Print the table to the terminal."""
         table = RichTable(title=self.title, title_justify="left")
-        for i, name in enumerate(self.header):
-            table.add_column(name, justify="right" if i else "left", overflow="fold")
+        for name, left in zip(self.header, self.sides(), strict=True):
+            table.add_column(name, justify="left" if left else "right", overflow="fold")
         for row in self.rows:
             table.add_row(*row)
         console.print(table)
 
     def markdown(self) -> str:
         """Return the table in Markdown, its title in bold above it."""
-        rule = [":--", *["--:"] * (len(self.header) - 1)]
+        rule = [":--" if left else "--:" for left in self.sides()]
         lines = ["| " + " | ".join(row) + " |" for row in (self.header, rule, *self.rows)]
         return "\n".join([f"**{self.title}**", "", *lines, ""])
 

@@ -20,6 +20,7 @@ from experiments.lab.worlds import Trial, World
 
 Row = Sequence[Any]
 AGREED = "as expected"
+NUMBER = re.compile(r"[≤≥~<>=+-]* ?\d\S*( \S+)?( \(.*\))?")  # with a unit, and with another number in brackets
 
 
 def plainly(value: Any) -> str:
@@ -76,6 +77,19 @@ def time_column(name: str, heading: str = "") -> Column:
     return Column(name, heading, nice_time, "ps")
 
 
+def begins_left(texts: Sequence[str], *, names: bool = False) -> bool:
+    """Return whether a column is of words, which begin at the left; numbers end at the right.
+
+        begins_left(["ring", "-", "1f1b"])  # True
+        begins_left(["≥ 12", "1.5 GiB", "85 (2.18)", "never"])  # False
+
+    names: It says of what a row is, as "4 KiB" does, so it begins at the left unless all of it are whole numbers.
+    """
+    said = [text for text in texts if text not in ("", "-")]
+    n_words = sum(NUMBER.fullmatch(text) is None for text in said)
+    return 2 * n_words >= len(said) > 0 or (names and not all(text.replace(",", "").isdigit() for text in texts))
+
+
 # -- printing ------------------------------------------------------------------------------------------------
 
 
@@ -110,7 +124,7 @@ def _column(text: str) -> Column:
 def _grid(columns: Sequence[Column], cells: list[list[str]], gap: int) -> str:
     """Return the table as lines: headings, which may be as wide as all columns below them, names, a rule, the rows."""
     is_left = [
-        (column.names or not index) and not all(row[index].replace(",", "").isdigit() for row in cells)
+        begins_left([row[index] for row in cells], names=column.names or not index)
         for index, column in enumerate(columns)
     ]
     names = [terminal.plain(column.name) for column in columns]

@@ -326,6 +326,31 @@ def test_every_row_of_a_csv_says_in_the_same_column_what_it_is(
     assert all(row[keys[0]] for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("texts", "left"),
+    [
+        (["ring", "-", "1f1b"], True),
+        (["1 of 28 arrays: table", ""], True),
+        (["halving_doubling 163.4 µs"], True),
+        (["≥ 12", "1.5 GiB", "85 (2.18)", "never"], False),
+        (["<= 2,700", "~0.246", "-15%", "1/64", "1e-07"], False),
+        (["8 or 10", "8", "8"], False),
+        (["-", ""], False),
+        ([], False),
+    ],
+)
+def test_words_begin_at_the_left_and_numbers_end_at_the_right(texts: list[str], left: bool, capsys: Any) -> None:
+    assert tables.begins_left(texts) == left
+    tables.table(["name", "n" * 30], [[f"row {i}", text] for i, text in enumerate(texts)])
+    lines = capsys.readouterr().out.splitlines()[-len(texts) - 1 : -1] if texts else []
+    assert lines == [f" row {i}   {text:{'<' if left else '>'}30}".rstrip() for i, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(("texts", "left"), [(["4 KiB"], True), (["2", "1,024"], False), (["2", "all"], True)])
+def test_what_names_a_row_begins_at_the_left_unless_it_is_a_whole_number(texts: list[str], left: bool) -> None:
+    assert tables.begins_left(texts, names=True) == left
+
+
 def test_tables_are_kept_with_their_values(capsys: Any) -> None:
     with tables.kept() as found:
         tables.table(COLUMNS, ROWS, "first")

@@ -59,6 +59,7 @@ def test_a_guess_is_repeated_and_none_is_no_fault(guess, unit, said):
 
 
 def test_a_table_of_a_page_is_markdown():
-    assert table(["ranks", "time"], [[2, "1 µs"], [3, "2 µs"]]).data == (
-        "| ranks | time |\n| :-- | --: |\n| 2 | 1 µs |\n| 3 | 2 µs |"
+    assert table(["ranks", "ring", "fastest"], [[2, "1 µs", "ring"], [3, "2 µs", "-"]]).data == (
+        "| ranks | ring | fastest |\n| --: | --: | :-- |\n| 2 | 1 µs | ring |\n| 3 | 2 µs | - |"
     )
+    assert table(["case", "none"], []).data.count("|") == 6
