@@ -214,12 +214,12 @@ def test_the_search_finds_a_page_without_a_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("package", ["ranks", "loggp", "collectives", "sorting", "parallel", "training"])
 def test_every_public_function_and_class_is_in_the_reference(package: str) -> None:
-    module = importlib.import_module(package)
-    known = page(SITE / "docs" / "site" / "api" / f"{package}.html").names
-    public = {name: getattr(module, name) for name in module.__all__}
-    missing = [
-        name
-        for name, thing in public.items()
-        if (inspect.isclass(thing) or inspect.isfunction(thing)) and f"{package}.{name}" not in known
-    ]
+    public = {
+        name: getattr(importlib.import_module(package), name) for name in importlib.import_module(package).__all__
+    }
+    missing = []
+    for name, thing in public.items():
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            home = thing.__module__.partition(".")[0]  # "loggp" for collectives.Cost
+            missing += [name] * (f"{home}.{name}" not in page(SITE / "docs" / "site" / "api" / f"{home}.html").names)
     assert missing == []

@@ -72,6 +72,13 @@ def test_a_chain_and_a_segmented_ring_take_the_time_of_the_formulas(cell: dict[s
     assert by_sums(cell)[name] == pytest.approx(by_formulas(cell)[name], rel=1e-5)
 
 
+@settings(max_examples=40)
+@given(cells())
+def test_a_double_tree_takes_the_time_of_the_formula_to_the_picosecond(cell: dict[str, Any]) -> None:
+    cell["operation"] = "allreduce"
+    assert by_sums(cell)["double_tree"] == pytest.approx(by_formulas(cell)["double_tree"], rel=0, abs=1)
+
+
 @settings(max_examples=60)
 @given(cells())
 def test_the_algorithm_that_the_page_names_is_hardly_slower_than_the_fastest(cell: dict[str, Any]) -> None:
@@ -151,6 +158,7 @@ def test_sliders_and_cells_move_the_map_as_the_page_says(tmp_path: Path) -> None
     )
     first, overhead, slow, nodes, linear, bruck, broadcast, scattered, chosen, agreement = said
     assert (first[0], first[1]) == ("32CCFFFFFFFFEEEEE", "24CCFFFFFFFEEEEEE")
+    assert "H" not in "".join(first)
     assert overhead == 10
     assert re.fullmatch("32C+F+", slow[0])
     assert slow[0].count("C") > first[0].count("C")

@@ -12,16 +12,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from segments import Links, chain_ps, ring_ps
+from segments import FEW, Link, Links, Trees, chain_ps, double_tree_ps, ring_ps
 
+import ranks
 from collectives import CATALOGUE, Machine
 from collectives.broadcast import SEGMENT_BYTES
 from collectives.catalogue import Algorithm
-from ranks import Link, Network
+from collectives.double_tree import families
 
 OPERATIONS = ("allreduce", "broadcast", "reduce_scatter", "allgather", "alltoall")
-BY_FORMULA = {"chain", "segmented_ring"}
-LEFT_OUT = {"double_tree"}  # several messages meet at its ports, in an order that depends on prices and segments
+BY_FORMULA = {"chain", "segmented_ring", "double_tree"}
 RANKS = (2, 3, 4, 5, 6, 8, 12, 16, 24, 32)
 PER_NODE = (1, 4, 8)
 ITEMS, ITEM_BYTES = 960, 4  # all numbers of ranks, and all powers of two in the algorithms, divide this many items
@@ -45,10 +45,10 @@ Known = list[tuple[int, ...]] | None  # of an algorithm: its sums, or nothing wh
 def machine(p: int, per_node: int, prices: Prices) -> Machine:
     """Return p ranks on a network with these prices, in picoseconds: a half of L, o, an eighth of beta, and gamma."""
     latency, overhead, beta, gamma = prices
-    network = Network(
+    network = ranks.Network(
         name="page",
-        inter=Link(LATENCY_PARTS * latency, 1000 * BETA_PARTS * beta),
-        intra=Link(latency, 1000 * beta),
+        inter=ranks.Link(LATENCY_PARTS * latency, 1000 * BETA_PARTS * beta),
+        intra=ranks.Link(latency, 1000 * beta),
         overhead_ps=overhead,
         ranks_per_node=per_node,
         reduce_fs_per_byte=1000 * gamma,
@@ -63,10 +63,15 @@ def time_ps(row: Algorithm, p: int, per_node: int, prices: Prices, units: int = 
     return found
 
 
+def links(prices: Prices) -> tuple[Link, Link]:
+    """Return latency and time of a byte between nodes, and inside of a node."""
+    latency, _, beta, _ = prices
+    return (LATENCY_PARTS * latency, BETA_PARTS * beta), (latency, beta)
+
+
 def links_into(p: int, per_node: int, prices: Prices) -> Links:
     """Return latency and time of a byte on the way into each rank of a node, from the rank before."""
-    latency, _, beta, _ = prices
-    far, near = (LATENCY_PARTS * latency, BETA_PARTS * beta), (latency, beta)
+    far, near = links(prices)
     if per_node == 1:
         return [far]
     return [near] if p <= per_node else [far] + [near] * (per_node - 1)
@@ -110,8 +115,12 @@ def sums_of(row: Algorithm, p: int, per_node: int, rng: random.Random) -> Sums:
 
 def rows_of(operation: str) -> dict[str, Algorithm]:
     """Return the algorithms that the page knows."""
-    rows = CATALOGUE[operation].items()
-    return {name: row for name, row in rows if name not in LEFT_OUT and not row.one_node}
+    return {name: row for name, row in CATALOGUE[operation].items() if not row.one_node}
+
+
+def trees_of(p: int) -> list[Trees]:
+    """Return the parent and the children of each rank in both trees of a double tree."""
+    return [[(family.parent, family.children) for family in families(rank, p)] for rank in range(p)]
 
 
 def ranks_of(per_node: int) -> list[int]:
@@ -140,10 +149,12 @@ def table() -> dict[str, Any]:
 def by_page(name: str, known: Known, p: int, per_node: int, prices: Prices, units: int) -> float:
     """Return the time that the page shows; which.js does the same."""
     latency, overhead, beta, gamma = prices
-    if known is None:
-        into, n_bytes = links_into(p, per_node, prices), units * UNIT_BYTES
-        return chain_ps(p, n_bytes, into, overhead) if name == "chain" else ring_ps(p, n_bytes, into, overhead, gamma)
-    return largest(known, (latency, overhead, units * beta, units * gamma))
+    if known is not None:
+        return largest(known, (latency, overhead, units * beta, units * gamma))
+    if name == "double_tree":
+        return double_tree_ps(trees_of(p), units * ITEMS, ITEM_BYTES, (*links(prices), per_node), overhead, gamma)
+    into, n_bytes = links_into(p, per_node, prices), units * UNIT_BYTES
+    return chain_ps(p, n_bytes, into, overhead) if name == "chain" else ring_ps(p, n_bytes, into, overhead, gamma)
 
 
 def agreement(known: dict[str, Any], draws: int) -> dict[str, Any]:
@@ -170,7 +181,8 @@ def agreement(known: dict[str, Any], draws: int) -> dict[str, Any]:
 def write() -> None:
     """Write what the page reads: a script, since a page that is a file may read no other file."""
     known = table()
-    found = {"unit": UNIT_BYTES, "segment": SEGMENT_BYTES, "parts": [LATENCY_PARTS, BETA_PARTS], "table": known}
+    found = {"unit": UNIT_BYTES, "item": ITEM_BYTES, "segment": SEGMENT_BYTES, "few": FEW}
+    found |= {"parts": [LATENCY_PARTS, BETA_PARTS], "trees": {p: trees_of(p) for p in RANKS}, "table": known}
     found["agreement"] = agreement(known, 200)
     FOLDER.mkdir(parents=True, exist_ok=True)
     text = f"window.WHICH = {json.dumps(found, separators=(',', ':'))};\n"

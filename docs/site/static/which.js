@@ -1,9 +1,9 @@
-// Which algorithm is the fastest: sums of L, o, beta and gamma by operation, ranks and algorithm are in WHICH. For those
-// that cut arrays into segments there are formulas here, which segments.py has too.
+// Which algorithm is the fastest: sums of L, o, beta and gamma by operation, ranks and algorithm are in WHICH. Those that
+// cut arrays into segments are worked out here, as in segments.py.
 "use strict";
 
 (() => {
-  const { unit, segment, parts, table, agreement } = window.WHICH;
+  const { unit, item, segment, few, parts, trees, table, agreement } = window.WHICH;
   const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a800", "#7f7f7f"];
   const INKS = ["#ffffff", "#22262b", "#ffffff", "#22262b", "#22262b", "#ffffff", "#22262b", "#ffffff"];
   const SIZES = [...Array(15).keys()]; // powers of two of the unit
@@ -63,7 +63,115 @@
     return Math.max(...now);
   }
 
-  const formulas = { chain: chainPs, segmented_ring: ringPs };
+  function doubleTreePs(p, bytes, prices) { // each half has its tree; of many segments, by what a few and twice as many take
+    const half = bytes / 2 / item, [count] = cut(bytes / 2), size = Math.floor(half / count), longer = half % count;
+    const played = some => playedPs(p, +state.perNode, prices, some, item * size, longer);
+    if (count <= 2 * few) return played(count);
+    return played(2 * few) + (played(2 * few) - played(few)) * (count - 2 * few) / few;
+  }
+
+  const playedPs = remembered((p, perNode, [latency, overhead, beta, gamma], count, size, longer) => {
+    // Up and down both trees go `count` segments of `size` bytes; the first of them, `longer`, have an item more.
+    const now = Array(p).fill(0), outPort = Array(p).fill(0), inPort = Array(p).fill(0), coming = new Soonest();
+    const came = Array.from({ length: 2 * p * p }, () => []); // by receiver, sender and tree
+    const lane = (receiver, sender, tree) => came[2 * (receiver * p + sender) + tree];
+    const bytesOf = number => size + (number < longer ? item : 0);
+    const node = now.map((_, rank) => Math.floor(rank / perNode));
+    const done = Array(p).fill(0); // how many steps each rank has behind it
+
+    function play(rank) {
+      const todo = steps(p, rank, count);
+      for (; done[rank] < todo.length; done[rank]++) {
+        const { other, tree, number, isSent, isReduced } = todo[done[rank]], bytes = bytesOf(number);
+        if (isSent) {
+          const isFar = node[rank] !== node[other], transfer = bytes * beta * (isFar ? parts[1] : 1);
+          now[rank] += overhead;
+          const begin = Math.max(outPort[rank], now[rank]);
+          outPort[rank] = begin + transfer;
+          const time = begin + latency * (isFar ? parts[0] : 1);
+          coming.add({ time, rank, number: done[rank], other, tree, transfer });
+        } else {
+          const queue = lane(rank, other, tree);
+          if (!queue.length) return;
+          now[rank] = Math.max(now[rank], queue.shift()) + overhead + (isReduced ? bytes * gamma : 0);
+        }
+      }
+    }
+
+    for (let rank = 0; rank < p; rank++) play(rank);
+    for (let next = coming.take(); next; next = coming.take()) { // who comes first to an in-port takes it first
+      const { time, rank, other, tree, transfer } = next;
+      inPort[other] = Math.max(inPort[other], time) + transfer;
+      lane(other, rank, tree).push(inPort[other]);
+      play(other);
+    }
+    return Math.max(...now);
+  });
+
+  const steps = remembered((p, rank, count) => { // up first where a rank is a leaf, down first where it is not
+    const families = trees[p][rank], found = [];
+    const add = (other, tree, number, isSent, isReduced) => found.push({ other, tree, number, isSent, isReduced });
+    for (const [tree, number] of inTurn(count, families.map(([, children]) => children.length > 0))) {
+      const [parent, children] = families[tree];
+      for (const child of children) add(child, tree, number, false, true);
+      if (parent !== null) add(parent, tree, number, true, false);
+    }
+    for (const [tree, number] of inTurn(count, families.map(([, children]) => !children.length))) {
+      const [parent, children] = families[tree];
+      if (parent !== null) add(parent, tree, number, false, false);
+      for (const child of children) add(child, tree, number, true, false);
+    }
+    return found;
+  });
+
+  function inTurn(count, isLate) { // tree and number of all segments, the trees in turn unless one is late
+    const all = Array.from({ length: 2 * count }, (_, k) => [k % 2, Math.floor(k / 2)]);
+    return all.sort((a, b) => isLate[a[0]] - isLate[b[0]]);
+  }
+
+  function remembered(work) { // what was worked out, by what was given; now and then all of it is forgotten
+    const known = new Map();
+    return (...given) => {
+      const key = given.join();
+      if (known.size > 2000) known.clear();
+      if (!known.has(key)) known.set(key, work(...given));
+      return known.get(key);
+    };
+  }
+
+  class Soonest { // a heap of messages: by time, then by sender and by its number
+    heap = [];
+
+    isBefore(a, b) {
+      return (a.time - b.time || a.rank - b.rank || a.number - b.number) < 0;
+    }
+
+    add(message) {
+      const { heap } = this;
+      let place = heap.push(message) - 1;
+      for (let above = (place - 1) >> 1; place && this.isBefore(message, heap[above]); above = (place - 1) >> 1) {
+        heap[place] = heap[above];
+        place = above;
+      }
+      heap[place] = message;
+    }
+
+    take() {
+      const { heap } = this, first = heap[0], last = heap.pop();
+      if (!heap.length) return first;
+      let place = 0;
+      for (let below = 1; below < heap.length; below = 2 * place + 1) {
+        if (below + 1 < heap.length && this.isBefore(heap[below + 1], heap[below])) below++;
+        if (!this.isBefore(heap[below], last)) break;
+        heap[place] = heap[below];
+        place = below;
+      }
+      heap[place] = last;
+      return first;
+    }
+  }
+
+  const formulas = { chain: chainPs, segmented_ring: ringPs, double_tree: doubleTreePs };
 
   function psOf(name, p, units, prices) {
     const sums = table[state.operation][state.perNode][p][name];
