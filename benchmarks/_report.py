@@ -10,8 +10,6 @@ from _measure import Variant
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from experiments.lab.tables import begins_left
-
 
 @dataclass
 class Table:
@@ -22,9 +20,10 @@ class Table:
     rows: list[Sequence[str]] = field(default_factory=list)
 
     def sides(self) -> list[bool]:
-        """Return for each column whether it begins at the left."""
-        columns = range(len(self.header))
-        return [begins_left([row[index] for row in self.rows], names=not index) for index in columns]
+        """Return for each column whether it begins at the left: the first, unless it has whole numbers, and words."""
+        columns = [[row[index] for row in self.rows if row[index]] for index in range(len(self.header))]
+        first = not all(text.replace(",", "").isdigit() for text in columns[0])
+        return [first, *(bool(texts) and not any(text[0].isdigit() for text in texts) for texts in columns[1:])]
 
     def show(self, console: Console) -> None:
         """Print the table to the terminal."""
