@@ -49,7 +49,17 @@ from mpi.generalized import Grequest
 from mpi.group import GROUP_EMPTY, GROUP_NULL, Group
 from mpi.info import INFO_ENV, INFO_NULL, Info
 from mpi.intercommunicator import Intercomm
-from mpi.internals import _comm_lock, _comm_lock_table, _commctx_inter, _commctx_intra, _handleof, _typealign, _typecode
+from mpi.internals import (
+    _addressof,
+    _comm_lock,
+    _comm_lock_table,
+    _commctx_inter,
+    _commctx_intra,
+    _handleof,
+    _sizeof,
+    _typealign,
+    _typecode,
+)
 from mpi.intracommunicator import COMM_SELF, COMM_WORLD, Intracomm
 from mpi.left_out import (
     FILE_NULL,
@@ -109,8 +119,8 @@ __all__ = [
     "Intracomm", "Is_finalized", "Is_initialized", "Is_thread_main", "Lookup_name", "Message", "Op", "Open_port",
     "Pcontrol", "Pickle", "Prequest", "Publish_name", "Query_thread", "Register_datarep", "Remove_error_class",
     "Remove_error_code", "Remove_error_string", "Request", "Session", "Status", "Topocomm", "Unpublish_name", "Win",
-    "Wtick", "Wtime", "_comm_lock", "_comm_lock_table", "_commctx_inter", "_commctx_intra", "_handleof", "_typealign",
-    "_typecode", "buffer", "get_vendor", "memory", "pickle",
+    "Wtick", "Wtime", "_addressof", "_comm_lock", "_comm_lock_table", "_commctx_inter", "_commctx_intra", "_handleof",
+    "_sizeof", "_typealign", "_typecode", "buffer", "get_vendor", "memory", "pickle",
     *(name for name in dict(globals()) if name.isupper() and not name.startswith("_")),
 ]  # fmt: skip
 for _name in __all__:

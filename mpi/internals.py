@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import struct
 import threading
 from collections.abc import Hashable
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -15,9 +18,13 @@ from mpi.datatype_base import DatatypeBase
 from mpi.handles import Handle
 from mpi.intercommunicator import Intercomm
 from mpi.intracommunicator import Intracomm
+from mpi.requests import Request
+from mpi.status import Status
 
 # The tag of messages that mpi4py's packages send on the hidden context of a communicator.
 _TAG = 41
+# What a program has the address of, by the id of the handle or the status, while that lives.
+_memory: dict[int, ctypes.Array[ctypes.c_char]] = {}
 
 
 def _comm_lock_table(comm: Any) -> dict[Hashable, threading.Lock]:
@@ -59,8 +66,31 @@ def _typealign(datatype: DatatypeBase) -> int | None:
     return min(16, max(sizes))
 
 
-def _handleof(arg: Handle) -> int:
-    """Return the number of what a handle stands for."""
-    if not hasattr(arg, "handle"):
-        raise TypeError(f"_handleof: got {arg!r:.60}, expected a handle of MPI; remedy: pass one")
-    return int(arg.handle)
+def _format(arg: Any) -> str:
+    """Return how C code would hold a handle or a status, or one of this class, in the terms of `struct`."""
+    given = arg if isinstance(arg, type) else type(arg)
+    if issubclass(given, Status):
+        return "5i"
+    if issubclass(given, (Handle, Request)):
+        return "q"
+    raise TypeError(f"MPI: got {arg!r:.60}, expected a handle of MPI or a status; remedy: pass one")
+
+
+def _sizeof(arg: Any) -> int:
+    """Return the bytes of a handle or a status, or of one of this class."""
+    return struct.calcsize(_format(arg))
+
+
+def _addressof(arg: Any) -> int:
+    """Return the address at which this call writes the number of a handle, or the numbers of a status."""
+    form, key = _format(arg), id(arg)
+    if key not in _memory:
+        _memory[key] = ctypes.create_string_buffer(struct.calcsize(form))
+        finalize(arg, _memory.pop, key, None)
+    struct.pack_into(form, _memory[key], 0, *(arg.py2f() if isinstance(arg, Status) else [arg.handle]))
+    return ctypes.addressof(_memory[key])
+
+
+def _handleof(arg: Any) -> int:
+    """Return the number of what a handle stands for; the address of a status."""
+    return _addressof(arg) if _format(arg) == "5i" else int(arg.handle)

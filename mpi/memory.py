@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import warnings
 from math import prod
 from typing import Any
 
@@ -89,7 +90,8 @@ def _of_interface(interface: Any, writable: bool) -> tuple[Raw, str]:
     """Return the memory that a CUDA array interface describes; here it is the machine's own."""
     if not isinstance(interface, dict):
         raise wrong(WrongTypeError, "an interface that is no dict", "a CUDA array interface", "correct the object")
-    for name, kind in (("data", tuple), ("typestr", str), ("shape", tuple)):
+    interface = interface | {"descr": interface.get("descr") or []}
+    for name, kind in (("data", tuple), ("typestr", str), ("shape", tuple), ("descr", list)):
         if name not in interface:
             raise wrong(WrongKeyError, f"an array interface without {name}", "one with it", "add it")
         if not isinstance(interface[name], kind):
@@ -106,12 +108,14 @@ def _of_interface(interface: Any, writable: bool) -> tuple[Raw, str]:
             WrongBufferError, f"elements of type {typestr!r}", "the byte order of the machine", "convert the array"
         )
     itemsize = int(typestr[2:])
-    strides = interface.get("strides")
-    if not _in_one_piece(shape, strides, itemsize):
+    if not _in_one_piece(shape, interface.get("strides"), itemsize):
         raise _in_pieces()
     if writable and read_only:
         raise wrong(WrongBufferError, "a read-only array", "a writable one to receive into", "receive into a copy")
-    return at_address(address or 0, prod(shape) * itemsize, writable=not read_only), typestr[1:]
+    if interface["descr"] not in ([], [("", typestr)]):
+        warnings.warn("an array interface with fields: its elements are sent as bytes", RuntimeWarning, stacklevel=2)
+    code = "B" if typestr[1] == "V" else typestr[1:]
+    return at_address(address or 0, prod(shape) * itemsize, writable=not read_only), code
 
 
 # -- DLPack --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Handles, statuses, requests and objects of mpi.MPI, as mpi4py has them."""
 
 import copy
+import ctypes
 import pickle
 
 import numpy as np
@@ -165,7 +166,7 @@ class Interface:
 
 @pytest.mark.parametrize(("other", "error"), [
     ({"data": None}, TypeError), ({"data": (0,)}, ValueError), ({"typestr": 4}, TypeError),
-    ({"shape": (-3,)}, BufferError), ({"typestr": ">i2"}, BufferError),
+    ({"shape": (-3,)}, BufferError), ({"typestr": ">i2"}, BufferError), ({"descr": 42}, TypeError),
 ])  # fmt: skip
 def test_a_wrong_array_interface_raises_as_in_mpi4py(other, error):
     def program(comm):
@@ -175,6 +176,40 @@ def test_a_wrong_array_interface_raises_as_in_mpi4py(other, error):
     run(lambda comm: comm.Sendrecv(Interface(), 0, recvbuf=np.zeros(3, np.uint8), source=0), 1)
     with pytest.raises(error):
         run(program, 1)
+
+
+def test_records_behind_an_array_interface_are_sent_as_bytes_with_a_warning():
+    def program(comm):
+        got = np.zeros(3, np.uint8)
+        records = Interface(typestr="|V3", shape=(1,), descr=[("", "|u1")] * 3)
+        comm.Sendrecv(records, 0, recvbuf=got, source=0)
+        return got.tolist()
+
+    with pytest.warns(RuntimeWarning, match="its elements are sent as bytes"):
+        assert run(program, 1).results == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("kind", [MPI.Comm, MPI.Datatype, MPI.Request, MPI.Status, MPI.Win])
+def test_what_c_code_would_read_lies_at_the_address_of_a_handle(kind):
+    def program(comm):
+        send = comm.Isend(b"ab", 0, 7)
+        status = MPI.Status()
+        comm.Recv(bytearray(2), 0, 7, status)
+        win = MPI.Win.Create(None, comm=comm)
+        arg = {MPI.Comm: comm, MPI.Datatype: MPI.INT, MPI.Request: send, MPI.Status: status, MPI.Win: win}[kind]
+        address, n_bytes = MPI._addressof(arg), MPI._sizeof(kind)
+        assert n_bytes == MPI._sizeof(arg)
+        assert address == MPI._addressof(arg)
+        read = memoryview(ctypes.string_at(address, n_bytes)).cast("i" if arg is status else "q").tolist()
+        assert read == (status.py2f() if arg is status else [arg.handle])
+        assert MPI._handleof(arg) == (address if arg is status else arg.handle)
+        send.Wait()
+        win.Free()
+        for call in (MPI._addressof, MPI._sizeof, MPI._handleof):
+            with pytest.raises(TypeError, match="got None, expected a handle of MPI or a status"):
+                call(None)
+
+    run(program, 1)
 
 
 def test_the_message_of_nobody_is_null_once_it_is_received():

@@ -185,3 +185,23 @@ def test_a_datatype_becomes_a_dtype_whose_fields_lie_where_its_blocks_do():
     for wrong in (MPI.DATATYPE_NULL, MPI.INT.Create_subarray([4], [2], [1]), MPI.INT.Create_resized(0, 8)):
         with pytest.raises(ValueError, match="to_numpy_dtype: got"):
             to_numpy_dtype(wrong)
+
+
+def test_communicators_of_pkl5_are_a_kind_of_their_own_without_irecv():
+    from mpi4py.util import pkl5
+
+    def program(world):
+        comm = pkl5.Intracomm(world)
+        assert isinstance(comm, MPI.Intracomm)
+        assert not isinstance(world, pkl5.Comm)
+        assert type(comm.Dup()) is pkl5.Intracomm
+        request = comm.isend(np.arange(3), 1 - comm.rank)
+        assert isinstance(request, pkl5.Request)
+        with pytest.raises(RuntimeError, match=r"Intracomm.irecv: got a call.* call improbe"):
+            comm.irecv(source=1 - comm.rank)
+        status = MPI.Status()
+        got = comm.recv(bytearray(1000), 1 - comm.rank, status=status)
+        request.wait()
+        return got.tolist(), status.source
+
+    assert run(program, 2).results == [([0, 1, 2], 1), ([0, 1, 2], 0)]
