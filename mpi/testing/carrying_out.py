@@ -21,6 +21,7 @@ _HANGS = (DeadlockError, CollectiveMismatchError)
 _TIMEOUT_S = 300.0  # real MPI cannot tell that nothing moves
 # A process of real MPI that skips its test ends all processes with this status, and says why in a line that begins so.
 _SKIPPED, _SKIPS = 77, "this test is skipped: "
+_EXPECTED = 78  # the status of one that raises what @pytest.mark.xfail(raises=...) expects
 
 
 def run_test(item: Any) -> None:
@@ -32,7 +33,7 @@ def run_test(item: Any) -> None:
     arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
     size = item.callspec.params["n_ranks"]
     if options.ranks_mpi_process:
-        _in_this_process(lambda: function(**arguments))
+        _in_this_process(lambda: function(**arguments), _raises(item))
     elif options.ranks_mpi:
         _on_real_mpi(item, size)
     elif options.ranks_explore:
@@ -48,13 +49,27 @@ def _with_hangs_told(run: Callable[[], Any]) -> Any:
         with project_is_library():
             return run()
     except _HANGS as hang:
-        text = hang_report(hang)
+        failure = _told(hang_report(hang), type(hang))
     except (AbortError, RankExitError) as end:
-        text = str(end)
+        failure = _told(str(end), type(end))
     except pytest.skip.Exception as skipped:
         skipped.__notes__ = []  # the summary shows the reason only
         raise
-    return pytest.fail(text, pytrace=False)
+    raise failure
+
+
+def _told(text: str, kind: type[BaseException]) -> BaseException:
+    """Return a failure that pytest shows by its text alone, and that xfail(raises=kind) expects."""
+    of_any_kind = {"__init__": lambda self, text: None, "__module__": pytest.fail.Exception.__module__}
+    failure: Any = type("Failed", (pytest.fail.Exception, kind), of_any_kind)(text)
+    failure.msg, failure.pytrace = text, False
+    return failure  # type: ignore[no-any-return]
+
+
+def _raises(item: Any) -> tuple[type[BaseException], ...]:
+    """Return what the marks of a test expect it to raise."""
+    given = [mark.kwargs.get("raises", ()) for mark in item.iter_markers("xfail")]
+    return tuple(kind for each in given for kind in (each if isinstance(each, tuple) else [each]))
 
 
 def _under_every_schedule(function: Callable[[], Any], size: int, max_runs: int) -> None:
@@ -73,7 +88,7 @@ def _under_every_schedule(function: Callable[[], Any], size: int, max_runs: int)
     _with_hangs_told(explore)
 
 
-def _in_this_process(function: Callable[[], Any]) -> None:
+def _in_this_process(function: Callable[[], Any], expected: tuple[type[BaseException], ...]) -> None:
     """Run a test function as a rank of real MPI; whatever it raises ends all ranks."""
     comm = real.world()
     try:
@@ -84,7 +99,7 @@ def _in_this_process(function: Callable[[], Any]) -> None:
     except BaseException as problem:
         text = "".join(users_traceback(problem))
         print(f"rank {comm.rank} of {comm.size}:\n{text}", end="", file=sys.stderr, flush=True)
-        comm.Abort(1)
+        comm.Abort(_EXPECTED if isinstance(problem, expected) else 1)
     comm.Barrier()
 
 
@@ -99,4 +114,6 @@ def _on_real_mpi(item: Any, size: int) -> None:
     if done.returncode == _SKIPPED:
         pytest.skip(next(line for line in done.stderr.splitlines() if line.startswith(_SKIPS)).removeprefix(_SKIPS))
     if done.returncode:
-        pytest.fail(f"on {size} processes of real MPI:\n{done.stderr or done.stdout}", pytrace=False)
+        text = f"on {size} processes of real MPI:\n{done.stderr or done.stdout}"
+        expected = _raises(item) if done.returncode == _EXPECTED else ()
+        raise _told(text, *expected[:1]) if expected else pytest.fail.Exception(text, pytrace=False)

@@ -136,6 +136,45 @@ def test_an_exit_an_abort_and_an_async_test_are_told_in_a_line_and_a_skip_by_its
     assert "raised on rank" not in result.stdout.str()
 
 
+RAISING = """
+    @pytest.mark.ranks(2)
+    @pytest.mark.xfail(raises=(KeyError, ValueError))
+    def test_expected(comm):
+        if comm.rank:
+            raise ValueError
+        comm.recv()
+"""
+
+
+def test_a_mark_says_what_a_test_is_expected_to_raise_hangs_and_ends_included(tests_of):
+    result = tests_of(RAISING + """
+    import ranks
+
+    @pytest.mark.ranks(2)
+    @pytest.mark.xfail(raises=KeyError)
+    def test_unexpected(comm):
+        raise ValueError
+
+    @pytest.mark.ranks(2)
+    @pytest.mark.xfail(raises=ranks.DeadlockError)
+    def test_hang(comm):
+        comm.recv()
+
+    @pytest.mark.ranks(2)
+    @pytest.mark.xfail(raises=ranks.AbortError)
+    def test_abort(comm):
+        comm.Abort(3)
+
+    @pytest.mark.ranks(2)
+    @pytest.mark.xfail(raises=ranks.DeadlockError)
+    def test_exit(comm):
+        raise SystemExit(3)
+    """)  # fmt: skip
+    result.assert_outcomes(failed=2, xfailed=3)
+    result.stdout.fnmatch_lines(["FAILED *test_unexpected*", "FAILED *test_exit*"])
+    assert "carrying_out" not in result.stdout.str()
+
+
 def test_a_hang_is_a_failure_with_its_report(tests_of):
     result = tests_of("""
         @pytest.mark.ranks(2)
@@ -184,20 +223,20 @@ def test_tests_for_mpi_pytest_run_without_mpiexec(tests_of):
 
 
 def test_the_same_tests_run_on_real_mpi(tests_of):
-    result = tests_of("""
-        @pytest.mark.ranks(2)
-        def test_on_both(comm):
-            assert "simulated" not in repr(MPI.__file__)
-            assert comm.allreduce(comm.rank) == 1
-            assert comm.rank == 0, "this rank is 1"
+    result = tests_of(RAISING + """
+    @pytest.mark.ranks(2)
+    def test_on_both(comm):
+        assert "simulated" not in repr(MPI.__file__)
+        assert comm.allreduce(comm.rank) == 1
+        assert comm.rank == 0, "this rank is 1"
 
-        @pytest.mark.ranks(2)
-        def test_skipped(comm):
-            if comm.rank:
-                pytest.skip("not there")
-            comm.recv()
+    @pytest.mark.ranks(2)
+    def test_skipped(comm):
+        if comm.rank:
+            pytest.skip("not there")
+        comm.recv()
     """, "--ranks-mpi", "-rs")  # fmt: skip
-    result.assert_outcomes(failed=1, skipped=1)
+    result.assert_outcomes(failed=1, skipped=1, xfailed=1)
     result.stdout.fnmatch_lines(["SKIPPED * not there"])
     out = result.stdout.str()
     assert "on 2 processes of real MPI:" in out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from mpi.as_mpi4py import MPI
+from mpi import MPI
 
 __all__ = ["Comm", "Intercomm", "Intracomm", "Message", "Pickle", "Request", "pickle"]
 Message, Request = MPI.Message, MPI.Request
