@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_bounds
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
+from collectives.kit import Out, algorithm, cost_of, new_tag
 from loggp import Cost, Machine, Rounds, can_be_played, cost_in_step, cost_of_rounds
 from loggp.patterns import shift
 from ranks import mpi_of

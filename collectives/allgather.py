@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_sizes, bounds_of, rotate, rotated_bounds
-from collectives.calls import Counts, Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
+from collectives.kit import Counts, Out, algorithm, cost_of, new_tag
 from collectives.power_of_two import Place
 from collectives.ring import Ring, allgather_round, ring_allgather_cost
 from loggp import Cost, Machine, Moves, Round, Rounds, can_be_played, cost_of_rounds
@@ -23,15 +21,9 @@ _TAG = new_tag()
 def recursive_doubling_allgather(comm: Any, x: Array, *, counts: Counts = None, out: Out = None) -> Array:
     """Return the blocks `x` of all ranks of `comm`, in rank order; each round doubles the blocks that a rank has.
 
-        ranks.run(lambda comm: recursive_doubling_allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
-        # array([[ 0,  0], [ 1, -1], [ 2, -2]])
-
-    Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
-             block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
     Cost:    the time is lg p alpha + (p-1)/p n beta if p is a power of two. Otherwise, let q be the largest power of
              two below p. In each pair of the first 2(p-q) ranks, one sends its block before the lg q
              rounds and gets all n bytes after them.
-    Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     p, place, bounds = comm.size, Place.of(comm.rank, comm.size), bounds_of(counts)
@@ -65,13 +57,7 @@ def _doublings(place: Place, p: int) -> Iterator[tuple[int, range, range]]:
 def bruck_allgather(comm: Any, x: Array, *, counts: Counts = None, out: Out = None) -> Array:
     """Return the blocks `x` of all ranks of `comm`, in rank order; in the fewest rounds for any p.
 
-        ranks.run(lambda comm: bruck_allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
-        # array([[ 0,  0], [ 1, -1], [ 2, -2]])
-
-    Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
-             block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
     Cost:    the time is ceil(lg p) alpha + (p-1)/p n beta. The final local copy of n bytes is not charged.
-    Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Bruck, Ho, Kipnis, Upfal, Weathersby, IEEE TPDS 8(11), 1997.
     """
     p, rank, bounds = comm.size, comm.rank, bounds_of(counts)
@@ -96,10 +82,7 @@ def neighbour_exchange_allgather(comm: Any, x: Array, *, counts: Counts = None, 
 
     An odd number of ranks cannot be paired: then it is the ring.
 
-    Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
-             block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
     Cost:    the time is p/2 alpha + (p-1)/p n beta: half as many rounds as the ring needs. For odd p this is the ring.
-    Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Chen, Zhang, Zhang, Yuan, HPC-Asia 2005.
     """
     bounds = bounds_of(counts)

@@ -10,8 +10,7 @@ from weakref import finalize
 import numpy as np
 
 from collectives.arrays import Array
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
+from collectives.kit import algorithm, cost_of, new_tag
 from collectives.naive import naive_allreduce_cost
 from collectives.trees import binomial_children, binomial_parent
 from loggp import NOBODY, Cost, Machine, Moves, Round, Rounds, cost_of_rounds

@@ -8,11 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from collectives.arrays import Array, block_bounds
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
-from collectives.reduction import Op
-from collectives.scratch import scratch
+from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
 from loggp import Cost, Machine, Moves, Round, Rounds, cost_of_rounds
 from loggp.patterns import Lines
 
@@ -35,18 +31,13 @@ class Line(NamedTuple):
 def bcube_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None, base: int = BASE) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, on a cube with about `base` ranks a side.
 
-        ranks.run(lambda comm: bcube_allreduce(comm, np.array([comm.rank + 1])), 3).results
-        # [array([6]), array([6]), array([6])]
-
     p is written as a product of sides up to base, as far as its prime factors allow; each round has one side. Lines
     of b ranks reduce-scatter what is left, each rank sending b-1 parts at once; the way back is an all-gather.
 
-    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
     Cost:    each rank sends b-1 messages in each of 2 log_b p rounds, 2(p-1)/p n bytes in all. The time is about
              2 log_b p alpha + 2(p-1)/p n beta + (p-1)/p n gamma.
     Order:   rank order, grouped by lines, each element on one rank: floats are bit-identical on all ranks, op must
              be associative.
-    Raises:  TypeError, ValueError if x, op, out or base do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  gloo's allreduce_bcube (docs/algorithms.md).
     """
     lines, mine = lines_of(comm.rank, comm.size, x.size, base), x

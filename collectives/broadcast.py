@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_bounds, block_sizes
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
+from collectives.kit import Out, algorithm, cost_of, new_tag
 from collectives.ring import Ring, allgather_round, ring_allgather_cost, ring_at_best_ps, ring_rounds
 from collectives.trees import binomial_children, binomial_end, binomial_parent
 from loggp import Cost, Machine, Rounds, Step, can_be_played, cost_of_rounds, extended_cost, scheduled_cost
@@ -31,13 +29,7 @@ _FEW = 16
 def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out = None) -> Array:
     """Return the root's `x` on every rank of `comm`, sent down a binomial tree.
 
-        ranks.run(lambda comm: binomial_broadcast(comm, np.array([comm.rank]), root=2), 3).results
-        # [array([2]), array([2]), array([2])]
-
-    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and it
-             is kept unless out overlaps it.
     Cost:    p-1 messages in ceil(lg p) rounds. The time is ceil(lg p) (alpha + n beta).
-    Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     p, v = comm.size, (comm.rank - root) % comm.size
@@ -59,13 +51,7 @@ def binomial_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Co
 def scatter_allgather_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out = None) -> Array:
     """Return the root's `x` on every rank of `comm`: its blocks scattered down a binomial tree, then sent round a ring.
 
-        ranks.run(lambda comm: scatter_allgather_broadcast(comm, np.array([comm.rank]), root=2), 3).results
-        # [array([2]), array([2]), array([2])]
-
-    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and it
-             is kept unless out overlaps it.
     Cost:    the time of ceil(lg p) + p-1 rounds is (ceil(lg p) + p-1) alpha + 2(p-1)/p n beta.
-    Raises:  TypeError, ValueError if x, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  van de Geijn's algorithm, as in Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     p, v = comm.size, (comm.rank - root) % comm.size
@@ -104,15 +90,8 @@ def chain_broadcast(
 ) -> Array:
     """Return the root's `x` on every rank of `comm`, handed from rank to rank in segments.
 
-        ranks.run(lambda comm: chain_broadcast(comm, np.array([comm.rank]), root=2), 3).results
-        # [array([2]), array([2]), array([2])]
-
-    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and it
-             is kept unless out overlaps it.
     Cost:    s = ceil(n / segment_bytes) segments take p+s-2 rounds. The time is (p+s-2) (alpha + n/s beta) if every
              message waits for the previous one, and less if segments are buffered.
-    Raises:  TypeError, ValueError if x, root, out or segment_bytes do not fit; CollectiveMismatchError if simulated
-             ranks differ.
     Source:  Pjesivac-Grbovic, Angskun, Bosilca, Fagg, Gabriel, Dongarra, Cluster Computing 10(2), 2007.
     """
     p, v = comm.size, (comm.rank - root) % comm.size

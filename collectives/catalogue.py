@@ -7,16 +7,18 @@ exscan, alltoall), of the whole array on the root (gather, scatter), or of the r
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
 from collectives.calls import CALLS, prepared_barrier
-from loggp import Cost, Formula, Machine
+from loggp import Cost, Formula, Machine, Round, Rounds, cost_of_rounds
 from ranks import Network
 
 F = TypeVar("F", bound=Callable[..., Any])
+# RoundsOf(p, n_items, itemsize)
+RoundsOf = Callable[[int, int, int], Sequence[Round]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,26 @@ def cost_of(function: Callable[..., Any], **more: Any) -> Callable[[Formula], Fo
         name = function.__name__.removesuffix(f"_{operation}")
         CATALOGUE[operation][name] = Algorithm(function, formula, **(more | needs))
         return formula
+
+    return decorate
+
+
+def rounds_of(function: Callable[..., Any], **more: Any) -> Callable[[RoundsOf], RoundsOf]:
+    """Enter an algorithm into the catalogue with its schedule as rounds, which are played for its cost.
+
+    @rounds_of(recursive_doubling_allreduce)
+    def recursive_doubling_rounds(p, n_items, itemsize): ...
+
+    No message has more bytes than there are in all. more: other fields of `Algorithm`.
+    """
+
+    def decorate(rounds: RoundsOf) -> RoundsOf:
+        def formula(machine: Machine, n_items: int, itemsize: int) -> Cost:
+            made = rounds(machine.p, n_items, itemsize)
+            return cost_of_rounds(machine, Rounds.of(machine.p, made, n_items * itemsize))
+
+        cost_of(function, **more)(formula)
+        return rounds
 
     return decorate
 

@@ -11,11 +11,7 @@ import numpy as np
 
 from collectives.arrays import Array, block_bounds
 from collectives.broadcast import SEGMENT_BYTES, segment_bounds
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
-from collectives.reduction import Op
-from collectives.scratch import scratch
+from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
 from loggp import NOBODY, Cost, Machine, Moves, Rounds, cost_of_rounds, extended_cost, give_up_if_past
 
 Segment = tuple[int, int, int]  # tree, first, end
@@ -80,15 +76,9 @@ def double_tree_allreduce(
 ) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`: each half up and down its own tree, in segments.
 
-        ranks.run(lambda comm: double_tree_allreduce(comm, np.array([comm.rank + 1])), 3).results
-        # [array([6]), array([6]), array([6])]
-
-    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    the time is 2 n beta to 2.75 n beta, plus 2 lg p (alpha + m beta) for segments of m bytes. Each port
              carries hardly more bytes than in a ring, in as few rounds as a tree needs.
     Order:   up each tree, each element once, so floats are bit-identical on all ranks; op must be commutative.
-    Raises:  TypeError, ValueError if x, op, out or segment_bytes do not fit; CollectiveMismatchError if simulated
-             ranks differ.
     Source:  Sanders, Speck, Träff, Parallel Computing 35(12), 2009.
     """
     trees, segments = families(comm.rank, comm.size), tree_segments(x.size, x.itemsize, segment_bytes)

@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
-from collectives.reduction import Op
+from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
 from collectives.scan import doublings
-from collectives.scratch import scratch
 from loggp import NOBODY, Cost, Machine, Moves, Rounds, cost_of_chain, cost_of_rounds
 from ranks import mpi_of
 
@@ -23,16 +19,8 @@ _TAG = new_tag()
 def linear_exscan(comm: Any, x: Array, op: Op = np.add, *, first: Any = None, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over the ranks below this one of `comm`, handed from rank to rank.
 
-        ranks.run(lambda comm: linear_exscan(comm, np.array([comm.rank + 1])), 3).results
-        # [array([0]), array([1]), array([3])]
-
-    first: what the result of rank 0 is filled with, since no rank is below it. None: the identity of op, which NumPy
-           has for add, multiply and some other ufuncs.
-
-    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    each rank but the last sends one message. The time is (p-1)(alpha + n beta) + (p-2) n gamma.
     Order:   op(... op(op(x0, x1), x2) ...), so any op is right.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
     rank, last = comm.rank, comm.size - 1
     below = np.broadcast_to(first, x.shape)
@@ -52,18 +40,10 @@ def linear_exscan(comm: Any, x: Array, op: Op = np.add, *, first: Any = None, ou
 def recursive_doubling_exscan(comm: Any, x: Array, op: Op = np.add, *, first: Any = None, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over the ranks below this one of `comm`; rounds double how far it reaches.
 
-        ranks.run(lambda comm: recursive_doubling_exscan(comm, np.array([comm.rank + 1])), 3).results
-        # [array([0]), array([1]), array([3])]
-
-    first: what the result of rank 0 is filled with, since no rank is below it. None: the identity of op, which NumPy
-           has for add, multiply and some other ufuncs.
-
-    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    in each of ceil(lg p) rounds, at distance d, each rank but the last d sends one message. The time is at
              most ceil(lg p) (alpha + n beta + 2 n gamma).
     Order:   ranks in order, grouped as op(what the ranks d below have, what this one has) for d = 1, 2, 4, ...: op
              must be associative, and floats differ from those of linear_exscan.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Hillis & Steele, CACM 29(12), 1986.
     """
     rank, nobody = comm.rank, mpi_of(comm).PROC_NULL

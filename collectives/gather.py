@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_sizes, bounds_of, rotate, rotated_bounds
-from collectives.calls import Counts, Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
+from collectives.kit import Counts, Out, algorithm, cost_of, new_tag
 from collectives.trees import binomial_children, binomial_end, binomial_parent
 from loggp import Cost, Machine, Rounds, Star, cost_of_rounds
 from loggp.patterns import subtree_bytes, up_a_tree
@@ -21,15 +19,8 @@ _TAG = new_tag()
 def linear_gather(comm: Any, x: Array, *, root: int = 0, counts: Counts = None, out: Out = None) -> Array | None:
     """Return on `root` the blocks `x` of all ranks of `comm`, in rank order; None elsewhere. All send to root.
 
-        ranks.run(lambda comm: linear_gather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
-        # array([[ 0,  0], [ 1, -1], [ 2, -2]])
-
-    Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
-             block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
-             out counts on root only.
     Cost:    each rank but the root sends one message. The root's in-port receives (p-1)/p n bytes, so the time is
              about alpha + (p-1)/p n beta.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
     p, bounds = comm.size, bounds_of(counts)
     if comm.rank != root:
@@ -45,15 +36,8 @@ def linear_gather(comm: Any, x: Array, *, root: int = 0, counts: Counts = None, 
 def binomial_gather(comm: Any, x: Array, *, root: int = 0, counts: Counts = None, out: Out = None) -> Array | None:
     """Return on `root` the blocks `x` of all ranks of `comm`, in rank order; None elsewhere. A tree collects them.
 
-        ranks.run(lambda comm: binomial_gather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
-        # array([[ 0,  0], [ 1, -1], [ 2, -2]])
-
-    Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
-             block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
-             out counts on root only.
     Cost:    each rank but the root sends one message. The time is lg p alpha + (p-1)/p n beta if p is a power of two.
              If root is not 0, a local copy of n bytes is not charged.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     # Number v is rank root+v, so that the blocks of a branch of the tree lie one after the other.

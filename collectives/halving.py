@@ -11,12 +11,8 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_bounds
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
+from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
 from collectives.power_of_two import Place, give_back, in_rank_order, pair_up
-from collectives.reduction import Op
-from collectives.scratch import scratch
 from loggp import Cost, Machine, Rounds, cost_of_rounds
 from loggp.patterns import Halves, Pairs, exchange
 
@@ -27,14 +23,9 @@ _TAG = new_tag()
 def recursive_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, by exchanges of whole arrays.
 
-        ranks.run(lambda comm: recursive_doubling_allreduce(comm, np.array([comm.rank + 1])), 3).results
-        # [array([6]), array([6]), array([6])]
-
-    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    the time is lg p (alpha + n beta + n gamma) if p is a power of two. Otherwise two more messages fold and
              unfold the extra ranks.
     Order:   rank order, in a balanced tree, the same on all ranks: floats are bit-identical, op must be associative.
-    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     place = Place.of(comm.rank, comm.size)
@@ -72,15 +63,10 @@ def _distances(place: Place) -> list[int]:
 def halving_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, as a reduce-scatter by halves and an all-gather.
 
-        ranks.run(lambda comm: halving_doubling_allreduce(comm, np.array([comm.rank + 1])), 3).results
-        # [array([6]), array([6]), array([6])]
-
-    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
     Cost:    each rank sends 2 lg p messages. The time is 2 lg p alpha + 2(p-1)/p n beta + (p-1)/p n gamma if p is a
              power of two. Otherwise two more messages of n bytes fold and unfold the extra ranks.
     Order:   rank order, in a balanced tree, each element on one rank: floats are bit-identical on all ranks, op must
              be associative.
-    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Rabenseifner's algorithm, as in Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     place = Place.of(comm.rank, comm.size)
@@ -148,15 +134,9 @@ def _double(comm: Any, out: Array, place: Place) -> None:
 def rabenseifner_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out: Out = None) -> Array | None:
     """Return the elementwise `op` of `x` over all ranks of `comm` on `root`, None elsewhere: by halves, then gathered.
 
-        ranks.run(lambda comm: rabenseifner_reduce(comm, np.array([comm.rank + 1]), root=1), 3).results
-        # [None, array([6]), None]
-
-    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
-             out counts on root only.
     Cost:    the time of 2 lg p rounds is 2 lg p alpha + 2(p-1)/p n beta + (p-1)/p n gamma if p is a power of two.
              Otherwise one more message of n bytes folds the extra ranks.
     Order:   rank order, in a balanced tree; op must be associative.
-    Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Rabenseifner's algorithm, as in Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     place = Place.of(comm.rank, comm.size, root)

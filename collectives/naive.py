@@ -7,11 +7,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
-from collectives.reduction import Op
-from collectives.scratch import scratch
+from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
 from loggp import Cost, Machine, Star
 
 _TAG = new_tag()
@@ -21,14 +17,9 @@ _TAG = new_tag()
 def naive_allreduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, reduced at `root` and sent from there.
 
-        ranks.run(lambda comm: naive_allreduce(comm, np.array([comm.rank + 1])), 3).results
-        # [array([6]), array([6]), array([6])]
-
-    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    each rank sends one message of n bytes, and the root p-1. The root's ports carry (p-1)n bytes in, and the
              same out.
     Order:   op(... op(op(x of rank 0, x of rank 1), x of rank 2) ...), whatever the root, so any op is right.
-    Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     """
     p, rank = comm.size, comm.rank
     if rank != root:

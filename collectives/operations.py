@@ -6,13 +6,15 @@ machine. So all ranks make the same choice. `explain` shows the choice, and why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from collectives.arguments import check_array
 from collectives.arrays import Array
+from collectives.calls import Counts, Out
 from collectives.catalogue import CATALOGUE
 from collectives.choice import choose, machine_of
 from collectives.reduction import Op, is_commutative
@@ -20,11 +22,14 @@ from collectives.shared import prepare, prepared, staged_allreduce
 from ranks import kept
 
 
-def allreduce(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: Array | None = None) -> Array:
+def allreduce(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`.
 
         ranks.run(lambda comm: allreduce(comm, np.array([comm.rank + 1])), 3).results
         # [array([6]), array([6]), array([6])]
+
+    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
 
     algorithm: "auto", or a name in CATALOGUE["allreduce"].
     """
@@ -42,11 +47,16 @@ def allreduce(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", 
 
 
 def reduce(
-    comm: Any, x: Array, op: Op = np.add, *, root: int = 0, algorithm: str = "auto", out: Array | None = None
+    comm: Any, x: Array, op: Op = np.add, *, root: int = 0, algorithm: str = "auto", out: Out = None
 ) -> Array | None:
     """Return the elementwise `op` of `x` over all ranks of `comm` on `root`, None elsewhere.
 
-        ranks.run(lambda comm: reduce(comm, np.array([comm.rank + 1])), 3).results  # [array([6]), None, None]
+        ranks.run(lambda comm: reduce(comm, np.array([comm.rank + 1]), root=1), 3).results
+        # [None, array([6]), None]
+
+    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
+             out counts on root only.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
 
     algorithm: "auto", or a name in CATALOGUE["reduce"].
     """
@@ -54,11 +64,15 @@ def reduce(
     return fastest(comm, "reduce", algorithm, x.size, x.itemsize, op)(comm, x, op, root=root, out=out)
 
 
-def broadcast(comm: Any, x: Array, *, root: int = 0, algorithm: str = "auto", out: Array | None = None) -> Array:
-    """Return the root's `x` on every rank of `comm`; the others' x has its shape and dtype, and is not read.
+def broadcast(comm: Any, x: Array, *, root: int = 0, algorithm: str = "auto", out: Out = None) -> Array:
+    """Return the root's `x` on every rank of `comm`.
 
         ranks.run(lambda comm: broadcast(comm, np.array([comm.rank]), root=2), 3).results
         # [array([2]), array([2]), array([2])]
+
+    Shape:   x (...,), the same shape and dtype on all ranks -> the same. Only the root's x is read, and it is kept
+             unless out overlaps it.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
 
     algorithm: "auto", or a name in CATALOGUE["broadcast"].
     """
@@ -67,35 +81,33 @@ def broadcast(comm: Any, x: Array, *, root: int = 0, algorithm: str = "auto", ou
 
 
 def reduce_scatter(
-    comm: Any,
-    x: Array,
-    op: Op = np.add,
-    *,
-    counts: Sequence[int] | None = None,
-    algorithm: str = "auto",
-    out: Array | None = None,
+    comm: Any, x: Array, op: Op = np.add, *, counts: Counts = None, algorithm: str = "auto", out: Out = None
 ) -> Array:
     """Return this rank's block of the elementwise `op` of `x` over all ranks of `comm`.
 
         ranks.run(lambda comm: reduce_scatter(comm, np.arange(4) * 10**comm.rank), 3).results
         # [array([  0, 111]), array([222]), array([333])]
 
-    counts:    elements of each rank's block; None: as np.array_split cuts x.
+    Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
+             rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
+
     algorithm: "auto", or a name in CATALOGUE["reduce_scatter"].
     """
     check_array("reduce_scatter", x)
     return fastest(comm, "reduce_scatter", algorithm, x.size, x.itemsize, op)(comm, x, op, counts=counts, out=out)
 
 
-def allgather(
-    comm: Any, x: Array, *, counts: Sequence[int] | None = None, algorithm: str = "auto", out: Array | None = None
-) -> Array:
+def allgather(comm: Any, x: Array, *, counts: Counts = None, algorithm: str = "auto", out: Out = None) -> Array:
     """Return the blocks `x` of all ranks of `comm`, in rank order: stacked, or with `counts` joined.
 
         ranks.run(lambda comm: allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
         # array([[ 0,  0], [ 1, -1], [ 2, -2]])
 
-    counts:    elements of each rank's block; None: as many on all.
+    Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's block:
+             x of counts[rank] elements -> (sum(counts),). `x` is kept unless it is part of out.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
+
     algorithm: "auto", or a name in CATALOGUE["allgather"].
     """
     check_array("allgather", x)
@@ -104,19 +116,18 @@ def allgather(
 
 
 def gather(
-    comm: Any,
-    x: Array,
-    *,
-    root: int = 0,
-    counts: Sequence[int] | None = None,
-    algorithm: str = "auto",
-    out: Array | None = None,
+    comm: Any, x: Array, *, root: int = 0, counts: Counts = None, algorithm: str = "auto", out: Out = None
 ) -> Array | None:
     """Return the blocks `x` of all ranks of `comm` on `root`, in rank order, None elsewhere.
 
-        ranks.run(lambda comm: gather(comm, np.array([comm.rank])), 3).results[0]  # array([[0], [1], [2]])
+        ranks.run(lambda comm: gather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
+        # array([[ 0,  0], [ 1, -1], [ 2, -2]])
 
-    counts:    elements of each rank's block; None: as many on all.
+    Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's block:
+             x of counts[rank] elements -> (sum(counts),). `x` is kept unless it is part of out. out counts on
+             root only.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
+
     algorithm: "auto", or a name in CATALOGUE["gather"].
     """
     check_array("gather", x)
@@ -125,20 +136,18 @@ def gather(
 
 
 def scatter(
-    comm: Any,
-    x: Array | None,
-    *,
-    root: int = 0,
-    counts: Sequence[int] | None = None,
-    algorithm: str = "auto",
-    out: Array | None = None,
+    comm: Any, x: Array | None, *, root: int = 0, counts: Counts = None, algorithm: str = "auto", out: Out = None
 ) -> Array:
-    """Return this rank's block of the `x` of `root`; the others pass `out`, the array for their block.
+    """Return this rank's block of the `x` of `root`.
 
-        ranks.run(lambda comm: scatter(comm, np.arange(3).reshape(3, 1), out=np.empty(1, int)), 3).results
-        # [array([0]), array([1]), array([2])]
+        ranks.run(lambda comm: scatter(comm, np.arange(6).reshape(3, 2), out=np.empty(2, int)), 3).results
+        # [array([0, 1]), array([2, 3]), array([4, 5])]
 
-    counts:    elements of each rank's block; None: x is (p, ...).
+    Shape:   x (p, ...) -> (...,). With `counts`, the number of elements for each rank: x of sum(counts) elements ->
+             (counts[rank],). Only root knows x: the others pass anything, such as None, and `out`, the array for
+             their block. `x` is kept unless out is part of it.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
+
     algorithm: "auto", or a name in CATALOGUE["scatter"].
     """
     known = x if comm.rank == root else out
@@ -148,11 +157,14 @@ def scatter(
     return function(comm, x, root=root, counts=counts, out=out)
 
 
-def scan(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: Array | None = None) -> Array:
+def scan(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over ranks 0 to this one of `comm`.
 
         ranks.run(lambda comm: scan(comm, np.array([comm.rank + 1])), 3).results
         # [array([1]), array([3]), array([6])]
+
+    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
 
     algorithm: "auto", or a name in CATALOGUE["scan"].
     """
@@ -161,14 +173,18 @@ def scan(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: 
 
 
 def exscan(
-    comm: Any, x: Array, op: Op = np.add, *, first: Any = None, algorithm: str = "auto", out: Array | None = None
+    comm: Any, x: Array, op: Op = np.add, *, first: Any = None, algorithm: str = "auto", out: Out = None
 ) -> Array:
     """Return the elementwise `op` of `x` over the ranks below this one of `comm`; rank 0 gets `first`.
 
         ranks.run(lambda comm: exscan(comm, np.array([comm.rank + 1])), 3).results
         # [array([0]), array([1]), array([3])]
 
-    first:     the result of rank 0, which has no ranks below it; None: the identity of the op.
+    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
+    first:   what fills the result of rank 0, since no rank is below it. None: the identity of op, which NumPy has for
+             add, multiply and some other ufuncs.
+    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
+
     algorithm: "auto", or a name in CATALOGUE["exscan"].
     """
     check_array("exscan", x)
@@ -205,9 +221,26 @@ def fastest(
     return chosen[key]
 
 
-def _whole(comm: Any, n_own: int, counts: Sequence[int] | None) -> int:
+def _whole(comm: Any, n_own: int, counts: Counts) -> int:
     """Return the elements of all blocks; counts that are none are refused by the algorithm."""
     try:
         return n_own * comm.size if counts is None else int(sum(counts))
     except TypeError:
         return 0
+
+
+def _share_docstrings(*operations: Callable[..., Any]) -> None:
+    """Let the docstring of each algorithm have what all of its operation have alike: the example, shape and errors."""
+    for operation in operations:
+        text = inspect.getdoc(operation)
+        if text is None:
+            return  # python -OO
+        _, example, alike, _ = text.split("\n\n")
+        for row in CATALOGUE[operation.__name__].values():
+            summary, _, own = (inspect.getdoc(row.function) or "").partition("\n\n")
+            shown = example.replace(f"{operation.__name__}(", f"{row.function.__name__}(", 1)
+            parts = [summary, own] if own.startswith("    ") else [summary, shown, own]
+            row.function.__doc__ = "\n\n".join([*parts, alike])
+
+
+_share_docstrings(allreduce, reduce, broadcast, reduce_scatter, allgather, gather, scatter, scan, exscan)

@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from collectives.arrays import Array
-from collectives.messages import new_tag
-from collectives.reduction import Op
-from collectives.scratch import scratch
+from collectives.kit import Op, new_tag, scratch
 
 _TAG = new_tag()
 

@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
 from collectives.halving import whole_reductions_at_best_ps
-from collectives.messages import new_tag
-from collectives.reduction import Op, is_commutative
-from collectives.scratch import scratch
+from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
+from collectives.reduction import is_commutative
 from collectives.trees import binomial_children, binomial_parent
 from loggp import Cost, Machine, Rounds, cost_of_rounds
 from loggp.patterns import up_a_tree
@@ -24,14 +21,9 @@ _TAG = new_tag()
 def binomial_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out: Out = None) -> Array | None:
     """Return the elementwise `op` of `x` over all ranks of `comm` on `root`, None elsewhere, up a binomial tree.
 
-        ranks.run(lambda comm: binomial_reduce(comm, np.array([comm.rank + 1]), root=1), 3).results
-        # [None, array([6]), None]
-
-    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it. out counts on root only.
     Cost:    p-1 messages in ceil(lg p) rounds. If p is a power of two, the time is lg p (alpha + n beta + n gamma).
     Order:   rank order from the root on, root, root+1, ..., root-1, in a binomial tree. An op that is not known to
              be commutative is reduced from rank 0 on, and sent to the root; it must be associative.
-    Raises:  TypeError, ValueError if x, op, root or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     p, rank = comm.size, comm.rank

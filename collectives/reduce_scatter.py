@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_sizes, bounds_of
-from collectives.calls import Counts, Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
+from collectives.kit import Counts, Op, Out, algorithm, cost_of, new_tag, scratch
 from collectives.power_of_two import Place
-from collectives.reduction import Op
-from collectives.scratch import scratch
 from loggp import Cost, Machine, Moves, Round, Rounds, can_be_played, cost_of_rounds
 from loggp.patterns import Pairs, bound
 
@@ -25,16 +21,10 @@ def recursive_halving_reduce_scatter(
 ) -> Array:
     """Return this rank's block of the elementwise `op` of `x` over all ranks; each round halves what is left to do.
 
-        ranks.run(lambda comm: recursive_halving_reduce_scatter(comm, np.arange(4) * 10**comm.rank), 3).results
-        # [array([  0, 111]), array([222]), array([333])]
-
-    Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
-             rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
     Cost:    the time is lg p alpha + (p-1)/p n (beta + gamma) if p is a power of two. Otherwise, let q be the largest
              power of two below p. In each pair of the first 2(p-q) ranks, one sends n bytes before the lg q rounds
              and gets its block after them.
     Order:   pairs first, then x of i and i+q/2, of i and i+q/4, ...: op must be commutative.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     p, place, bounds = comm.size, Place.of(comm.rank, comm.size), bounds_of(counts)
@@ -67,16 +57,10 @@ def recursive_halving_reduce_scatter(
 def pairwise_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, counts: Counts = None, out: Out = None) -> Array:
     """Return this rank's block of the elementwise `op` of `x` over all ranks; each sends each its block.
 
-        ranks.run(lambda comm: pairwise_reduce_scatter(comm, np.arange(4) * 10**comm.rank), 3).results
-        # [array([  0, 111]), array([222]), array([333])]
-
-    Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
-             rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
     Cost:    each rank sends p-1 messages with all of x except its own block. The time is at most
              (p-1)(alpha + n/p beta) + n gamma.
     Order:   block b is op(op(x0, op(x1, ... xb)), op(xb+1, ... op(xp-2, xp-1))): ranks in order, so op only has to be
              associative.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     p, rank, bounds = comm.size, comm.rank, bounds_of(counts)

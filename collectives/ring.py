@@ -15,19 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from collectives.arrays import (
-    Array,
-    Uneven,
-    block_bounds,
-    block_sizes,
-    bounds_of,
-    cut,
-)
-from collectives.calls import Counts, Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
-from collectives.reduction import Op
-from collectives.scratch import scratch
+from collectives.arrays import Array, Uneven, block_bounds, block_sizes, bounds_of, cut
+from collectives.kit import Counts, Op, Out, algorithm, cost_of, new_tag, scratch
 from loggp import Cost, Machine, Round, Rounds, Step, can_be_played, cost_of_rounds, extended_cost, scheduled_cost
 from loggp.patterns import shift
 from ranks import region
@@ -62,15 +51,9 @@ class Ring(NamedTuple):
 def ring_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, counts: Counts = None, out: Out = None) -> Array:
     """Return this rank's block of the elementwise `op` of `x` over all ranks of `comm`.
 
-        ranks.run(lambda comm: ring_reduce_scatter(comm, np.arange(4) * 10**comm.rank), 3).results
-        # [array([  0, 111]), array([222]), array([333])]
-
-    Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
-             rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
     Cost:    each rank sends p-1 messages with all of x except its own block. The time is
              (p-1)(alpha + n/p beta + n/p gamma), where n/p stands for the bytes of the largest block.
     Order:   block b is reduced in rank order b+1, b+2, ..., b, so op must be commutative.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
     """
     return reduce_scatter_round(comm, Ring.of(comm), x, bounds_of(counts), op, out)
@@ -99,14 +82,8 @@ def reduce_scatter_round(comm: Any, ring: Ring, x: Array, bounds: list[int], op:
 def ring_allgather(comm: Any, x: Array, *, counts: Counts = None, out: Out = None) -> Array:
     """Return the blocks `x` of all ranks of `comm`, in rank order.
 
-        ranks.run(lambda comm: ring_allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
-        # array([[ 0,  0], [ 1, -1], [ 2, -2]])
-
-    Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's
-             block: x of counts[rank] elements -> (sum(counts),). `x` is kept unless it is part of out.
     Cost:    each rank sends p-1 messages: every block except its right neighbour's. The time is
              (p-1)(alpha + n/p beta), where n/p stands for the bytes of the largest block.
-    Raises:  TypeError, ValueError if x, counts or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     return allgather_round(comm, Ring.of(comm), out, bounds_of(counts))
@@ -129,15 +106,10 @@ def allgather_round(comm: Any, ring: Ring, whole: Array, bounds: list[int]) -> A
 def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, as a reduce-scatter and an all-gather.
 
-        ranks.run(lambda comm: ring_allreduce(comm, np.array([comm.rank + 1])), 3).results
-        # [array([6]), array([6]), array([6])]
-
-    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
     Cost:    each rank sends 2(p-1) messages, 2(p-1)/p * x.nbytes bytes in all when p divides x.size, which is the
              minimum. The time is 2(p-1)(alpha + n/p beta) + (p-1) n/p gamma.
     Order:   block b is reduced in rank order b+1, b+2, ..., b, once, so floats are bit-identical on all ranks, and
              op must be commutative.
-    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009.
     """
     ring, bounds = Ring.of(comm), block_bounds(x.size, comm.size)

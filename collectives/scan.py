@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
-from collectives.reduction import Op
-from collectives.scratch import scratch
+from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
 from loggp import NOBODY, Cost, Machine, Moves, Rounds, cost_of_chain, cost_of_rounds
 from ranks import mpi_of
 
@@ -23,13 +19,8 @@ _TAG = new_tag()
 def linear_scan(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over ranks 0 to this one of `comm`, handed from rank to rank.
 
-        ranks.run(lambda comm: linear_scan(comm, np.array([comm.rank + 1])), 3).results
-        # [array([1]), array([3]), array([6])]
-
-    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    each rank but the last sends one message. The time is (p-1)(alpha + n beta + n gamma).
     Order:   op(... op(op(x0, x1), x2) ...), so any op is right.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
     upto = x
     if comm.rank > 0:
@@ -46,15 +37,10 @@ def linear_scan(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Arr
 def recursive_doubling_scan(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over ranks 0 to this one of `comm`; each round doubles how far it reaches.
 
-        ranks.run(lambda comm: recursive_doubling_scan(comm, np.array([comm.rank + 1])), 3).results
-        # [array([1]), array([3]), array([6])]
-
-    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    in each of ceil(lg p) rounds, at distance d, each rank but the last d sends one message. The time is
              ceil(lg p) (alpha + n beta + n gamma).
     Order:   ranks in order, grouped as op(what the ranks d below have, what this one has) for d = 1, 2, 4, ...: op
              must be associative, and floats differ from those of linear_scan.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Hillis & Steele, CACM 29(12), 1986.
     """
     (came,) = scratch(comm, 1, x.size, x.dtype)

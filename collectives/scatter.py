@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_sizes, bounds_of, rotate, rotated_bounds
-from collectives.calls import Counts, Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
+from collectives.kit import Counts, Out, algorithm, cost_of, new_tag
 from collectives.trees import binomial_children, binomial_end, binomial_parent
 from loggp import Cost, Machine, Rounds, Star, cost_of_rounds
 from loggp.patterns import down_a_tree, subtree_bytes
@@ -21,16 +19,8 @@ _TAG = new_tag()
 def linear_scatter(comm: Any, x: Out, *, root: int = 0, counts: Counts = None, out: Out = None) -> Array:
     """Return this rank's block of the `x` of `root`, which sends each rank its own.
 
-        ranks.run(lambda comm: linear_scatter(comm, np.arange(6).reshape(3, 2), out=np.empty(2, int)), 3).results
-        # [array([0, 1]), array([2, 3]), array([4, 5])]
-
-    Only root knows x: the others pass anything, such as None, and `out`, the array for their block.
-
-    Shape:   x (p, ...) -> (...,). With `counts`, the number of elements for each rank: x of sum(counts) elements ->
-             (counts[rank],). `x` is kept unless out is part of it.
     Cost:    the root sends p-1 messages. Its out-port carries (p-1)/p n bytes, so the time is about
              alpha + (p-1)/p n beta.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     """
     p, bounds = comm.size, bounds_of(counts)
     if comm.rank != root:
@@ -46,16 +36,8 @@ def linear_scatter(comm: Any, x: Out, *, root: int = 0, counts: Counts = None, o
 def binomial_scatter(comm: Any, x: Out, *, root: int = 0, counts: Counts = None, out: Out = None) -> Array:
     """Return this rank's block of the `x` of `root`, handed down a tree in ever smaller parts.
 
-        ranks.run(lambda comm: binomial_scatter(comm, np.arange(6).reshape(3, 2), out=np.empty(2, int)), 3).results
-        # [array([0, 1]), array([2, 3]), array([4, 5])]
-
-    Only root knows x: the others pass anything, such as None, and `out`, the array for their block.
-
-    Shape:   x (p, ...) -> (...,). With `counts`, the number of elements for each rank: x of sum(counts) elements ->
-             (counts[rank],). `x` is kept unless out is part of it.
     Cost:    a rank sends at most ceil(lg p) messages. The time is lg p alpha + (p-1)/p n beta if p is a power of two.
              If root is not 0, a local copy of n bytes is not charged.
-    Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Thakur, Rabenseifner, Gropp, IJHPCA 19(1), 2005.
     """
     # Number v is rank root+v, so that the blocks of a branch of the tree lie one after the other.

@@ -10,12 +10,8 @@ import numpy as np
 
 from collectives.arrays import Array, block_bounds
 from collectives.broadcast import SEGMENT_BYTES, segment_bounds
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
-from collectives.reduction import Op
+from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
 from collectives.ring import ring_allreduce_cost
-from collectives.scratch import scratch
 from loggp import Cost, Machine, Step, can_be_played, extended_cost, scheduled_cost
 
 _TAG = new_tag()
@@ -27,15 +23,9 @@ def segmented_ring_allreduce(
 ) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`: the ring, in segments on their way at once.
 
-        ranks.run(lambda comm: segmented_ring_allreduce(comm, np.array([comm.rank + 1])), 3).results
-        # [array([6]), array([6]), array([6])]
-
-    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
     Cost:    each rank sends 2(p-1) messages for each of s = ceil(n/p / segment_bytes) segments, and as many bytes as
              in the ring. With many segments, a step takes the longer of sending a block and reducing it, not the sum.
     Order:   as ring_allreduce: block b in rank order b+1, b+2, ..., b, so op must be commutative.
-    Raises:  TypeError, ValueError if x, op, out or segment_bytes do not fit; CollectiveMismatchError if simulated
-             ranks differ.
     Source:  Patarasuk & Yuan, JPDC 69(2), 2009, in the segments of gloo's chunked ring.
     """
     p, rank = comm.size, comm.rank

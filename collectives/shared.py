@@ -103,12 +103,9 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
     small piece. With more than two ranks and a large piece, it reduces only its own block, and copies the blocks of the
     others.
 
-    Shape:   x (...,) -> same shape and dtype, any size. `x` is kept unless out overlaps it.
     Cost:    the ranks synchronise once for each piece, and twice if each rank reduces a block of it. Reducing whole
              pieces takes (p-1) n (G + gamma), reducing blocks (p-1)/p n (2G + gamma). No bytes are sent.
     Order:   rank order 0, 1, ..., p-1, whatever the op, so floats are bit-identical on all ranks.
-    Raises:  TypeError, ValueError if x, op or out do not fit, or ranks share no memory; CollectiveMismatchError if
-             simulated ranks differ.
     """
     call = prepared(comm, staged_allreduce, x, op)
     if call is not None:

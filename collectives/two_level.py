@@ -9,12 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from collectives.arrays import Array, block_bounds, block_sizes
-from collectives.calls import Out
-from collectives.catalogue import algorithm, cost_of
-from collectives.messages import new_tag
-from collectives.reduction import Op
+from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
 from collectives.ring import Ring, allgather_round, reduce_scatter_round
-from collectives.scratch import scratch
 from loggp import (
     Cost,
     Machine,
@@ -76,12 +72,10 @@ def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None
     A reduce-scatter inside each node, an all-reduce of each block between the nodes, and an all-gather inside. Nodes
     may have different numbers of ranks: those that the smallest has not hand their data to one that goes on.
 
-    Shape:   x (...,) -> same shape and dtype, any size, also smaller than p. `x` is kept unless out overlaps it.
     Cost:    on N nodes of k ranks the time is 2(k-1)(alpha1 + n/k beta1) + 2(N-1)(alpha2 + n/(N k) beta2), where
              alpha1 and beta1 are those inside a node. Each rank reduces (k-1)/k n + (N-1)/(N k) n bytes.
     Order:   each element is reduced once, round the node and then round the nodes, so floats are bit-identical on all
              ranks, and op must be commutative.
-    Raises:  TypeError, ValueError if x, op or out do not fit; CollectiveMismatchError if simulated ranks differ.
     Source:  Jia et al., arXiv 1807.11205 (hierarchical all-reduce).
     """
     place = Place.of(comm.rank, nodes_of(comm))

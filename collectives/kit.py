@@ -1,0 +1,9 @@
+"""What algorithms are written with, beside the blocks of `arrays.py`."""
+
+from collectives.calls import Counts, Out
+from collectives.catalogue import algorithm, cost_of, rounds_of
+from collectives.messages import new_tag
+from collectives.reduction import Op
+from collectives.scratch import scratch
+
+__all__ = ["Counts", "Op", "Out", "algorithm", "cost_of", "new_tag", "rounds_of", "scratch"]
