@@ -34,11 +34,10 @@ from collectives.double_tree import double_tree_allreduce
 from collectives.broadcast import binomial_broadcast, chain_broadcast, scatter_allgather_broadcast
 from collectives.reduce_scatter import pairwise_reduce_scatter, recursive_halving_reduce_scatter
 from collectives.allgather import bruck_allgather, neighbour_exchange_allgather, recursive_doubling_allgather
-from collectives.gather import binomial_gather, linear_gather
-from collectives.scatter import binomial_scatter, linear_scatter
+from collectives.gather import binomial_gather, binomial_scatter, linear_gather, linear_scatter
 from collectives.all_to_all import bruck_alltoall, linear_alltoall, pairwise_alltoall
-from collectives.scan import linear_scan, recursive_doubling_scan
-from collectives.exscan import linear_exscan, recursive_doubling_exscan
+from collectives.scan import linear_exscan, linear_scan, recursive_doubling_exscan, recursive_doubling_scan
+
 
 # isort: on
 from collectives.alltoallv import alltoall, alltoallv

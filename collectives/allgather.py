@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_sizes, bounds_of, rotate, rotated_bounds
-from collectives.kit import Counts, Out, algorithm, cost_of, new_tag
+from collectives.kit import Counts, Out, algorithm, cost_of, new_tag, rounds_of
 from collectives.power_of_two import Place
 from collectives.ring import Ring, allgather_round, ring_allgather_cost
 from loggp import Cost, Machine, Moves, Round, Rounds, can_be_played, cost_of_rounds
@@ -113,10 +113,10 @@ def _pair_that_comes(rank: Any, turn: int, p: int) -> Any:
 # -- costs ---------------------------------------------------------------------------------------------------------
 
 
-@cost_of(recursive_doubling_allgather)
-def recursive_doubling_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """The rounds of _doubling."""
-    p, pairs = machine.p, Pairs(machine.p)
+@rounds_of(recursive_doubling_allgather)
+def recursive_doubling_allgather_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
+    """The rounds of _doublings."""
+    pairs = Pairs(p)
     # A number has the blocks from its rank up to the next number's.
     edges = itemsize * bound(n_items, p, pairs.rank_of(np.arange(pairs.q + 1)))
 
@@ -127,24 +127,21 @@ def recursive_doubling_allgather_cost(machine: Machine, n_items: int, itemsize: 
 
         return moves
 
-    n_bytes, own = n_items * itemsize, itemsize * np.array(block_sizes(n_items, p))
-    rounds = pairs.around([at(distance) for distance in pairs.distances()], own, 0, n_bytes)
-    return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))
+    own = itemsize * np.array(block_sizes(n_items, p))
+    return pairs.around([at(distance) for distance in pairs.distances()], own, 0, n_items * itemsize)
 
 
-@cost_of(bruck_allgather)
-def bruck_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """The rounds of _bruck."""
-    p, n_bytes = machine.p, n_items * itemsize
+@rounds_of(bruck_allgather)
+def bruck_allgather_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
+    """Each rank sends the blocks from its own on, ever more, some of them from the first one on again."""
+    n_bytes = n_items * itemsize
     bounds = itemsize * bound(n_items, p, np.arange(p + 1))
 
     def at(have: int) -> Round:
-        # The blocks from its own on, some of them from the first one on again.
         ends = np.arange(p) + min(have, p - have)
         return shift(p, -have, bounds[ends % p] + ends // p * n_bytes - bounds[:p])
 
-    rounds = [at(1 << k) for k in range((p - 1).bit_length())]
-    return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))
+    return [at(1 << k) for k in range((p - 1).bit_length())]
 
 
 @cost_of(neighbour_exchange_allgather)

@@ -10,7 +10,7 @@ from weakref import finalize
 import numpy as np
 
 from collectives.arrays import Array
-from collectives.kit import algorithm, cost_of, new_tag
+from collectives.kit import algorithm, cost_of, new_tag, rounds_of
 from collectives.naive import naive_allreduce_cost
 from collectives.trees import binomial_children, binomial_parent
 from loggp import NOBODY, Cost, Machine, Moves, Round, Rounds, cost_of_rounds
@@ -168,17 +168,17 @@ def _up_and_down(comm: Any, parent: int | None, children: list[int]) -> None:
         comm.Send(_NOTHING, child, _TAG)
 
 
-# -- costs: n_items and itemsize are there because every formula has them ------------------------------------------
+# -- costs: n_items and itemsize are there because every formula has them -----------------------------------------
 
 
 @cost_of(central_barrier)
-def central_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
+def central_barrier_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `central_barrier`: that of reducing nothing through the root."""
     return naive_allreduce_cost(machine, 0, 1)
 
 
 @cost_of(butterfly_barrier)
-def butterfly_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
+def butterfly_barrier_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `butterfly_barrier`: a rank that plays a virtual one has two partners in a round."""
     p = machine.p
     q = 1 << (p - 1).bit_length()
@@ -198,7 +198,7 @@ def butterfly_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1
 
 
 @cost_of(dissemination_barrier)
-def dissemination_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
+def dissemination_barrier_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `dissemination_barrier`."""
     p = machine.p
     rounds = (p - 1).bit_length()
@@ -209,10 +209,9 @@ def dissemination_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int
     return replace(played, at_most_ps=at_most_ps)
 
 
-@cost_of(tree_barrier)
-def tree_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
-    """Return the cost of `tree_barrier`: level by level up, and down again."""
-    p = machine.p
+@rounds_of(tree_barrier)
+def tree_barrier_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
+    """Level by level up, and down again."""
     deepest = p.bit_length() - 1
     places = [(level, side) for level in range(deepest, 0, -1) for side in (1, 2)]
 
@@ -232,12 +231,11 @@ def tree_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> 
         return moves
 
     both = [(True, place) for place in places] + [(False, place) for place in reversed(places)]
-    rounds = [at(number, *place, up=up) for number, (up, place) in enumerate(both)]
-    return cost_of_rounds(machine, Rounds.of(p, rounds, 0))
+    return [at(number, *place, up=up) for number, (up, place) in enumerate(both)]
 
 
-@cost_of(tournament_barrier)
-def tournament_barrier_cost(machine: Machine, n_items: int = 0, itemsize: int = 1) -> Cost:
-    """Return the cost of `tournament_barrier`: up a binomial tree, and down again."""
-    up = up_a_tree(machine.p, lambda *_: 0)
-    return cost_of_rounds(machine, Rounds.of(machine.p, [*up, *down_a_tree(machine.p, lambda *_: 0, len(up))], 0))
+@rounds_of(tournament_barrier)
+def tournament_barrier_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
+    """Up a binomial tree, and down again."""
+    up = up_a_tree(p, lambda *_: 0)
+    return [*up, *down_a_tree(p, lambda *_: 0, len(up))]

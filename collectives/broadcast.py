@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_bounds, block_sizes
-from collectives.kit import Out, algorithm, cost_of, new_tag
+from collectives.kit import Out, algorithm, cost_of, new_tag, rounds_of
 from collectives.ring import Ring, allgather_round, ring_allgather_cost, ring_at_best_ps, ring_rounds
 from collectives.trees import binomial_children, binomial_end, binomial_parent
-from loggp import Cost, Machine, Rounds, Step, can_be_played, cost_of_rounds, extended_cost, scheduled_cost
+from loggp import Cost, Machine, Round, Rounds, Step, can_be_played, cost_of_rounds, extended_cost, scheduled_cost
 from loggp.patterns import down_a_tree, subtree_bytes
 
 _TAG = new_tag()
@@ -40,11 +40,10 @@ def binomial_broadcast(comm: Any, x: Array, *, root: int = 0, out: Out = None) -
     return x
 
 
-@cost_of(binomial_broadcast, at_best_ps=lambda machine, n_items, itemsize: machine.doublings_ps(n_items * itemsize))
-def binomial_broadcast_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `binomial_broadcast` of n_items."""
-    p, n_bytes = machine.p, n_items * itemsize
-    return cost_of_rounds(machine, Rounds.of(p, down_a_tree(p, lambda *_: n_bytes), n_bytes))
+@rounds_of(binomial_broadcast, at_best_ps=lambda machine, n_items, itemsize: machine.doublings_ps(n_items * itemsize))
+def binomial_broadcast_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
+    """All bytes down each edge of the tree."""
+    return down_a_tree(p, lambda *_: n_items * itemsize)
 
 
 @algorithm("broadcast")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_bounds
-from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
+from collectives.kit import Op, Out, algorithm, new_tag, rounds_of, scratch
 from collectives.power_of_two import Place, give_back, in_rank_order, pair_up
-from loggp import Cost, Machine, Rounds, cost_of_rounds
+from loggp import Machine, Round
 from loggp.patterns import Halves, Pairs, exchange
 
 _TAG = new_tag()
@@ -47,12 +47,12 @@ def whole_reductions_at_best_ps(machine: Machine, n_items: int, itemsize: int) -
     return machine.doublings_ps(n_items * itemsize, n_items * itemsize)
 
 
-@cost_of(recursive_doubling_allreduce, at_best_ps=whole_reductions_at_best_ps)
-def recursive_doubling_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `recursive_doubling_allreduce` of n_items on each rank."""
-    pairs, n_bytes = Pairs(machine.p), n_items * itemsize
+@rounds_of(recursive_doubling_allreduce, at_best_ps=whole_reductions_at_best_ps)
+def recursive_doubling_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
+    """All elements go and come in each round, and are reduced."""
+    pairs, n_bytes = Pairs(p), n_items * itemsize
     inner = [exchange(distance, n_bytes, n_bytes) for distance in pairs.distances()]
-    return cost_of_rounds(machine, Rounds.of(machine.p, pairs.around(inner, n_bytes, n_bytes, n_bytes), n_bytes))
+    return pairs.around(inner, n_bytes, n_bytes, n_bytes)
 
 
 def _distances(place: Place) -> list[int]:
@@ -78,13 +78,12 @@ def halving_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out
     return out
 
 
-@cost_of(halving_doubling_allreduce)
-def halving_doubling_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `halving_doubling_allreduce` of n_items on each rank."""
-    pairs, n_bytes = Pairs(machine.p), n_items * itemsize
+@rounds_of(halving_doubling_allreduce)
+def halving_doubling_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
+    """Halves of what is left, and back."""
+    pairs, n_bytes = Pairs(p), n_items * itemsize
     halves = Halves(pairs.q, n_items, itemsize)
-    rounds = pairs.around([*halves.halving(), *halves.doubling()], n_bytes, n_bytes, n_bytes)
-    return cost_of_rounds(machine, Rounds.of(machine.p, rounds, n_bytes))
+    return pairs.around([*halves.halving(), *halves.doubling()], n_bytes, n_bytes, n_bytes)
 
 
 def _ranges(number: int, q: int) -> list[tuple[int, int, int]]:
@@ -163,10 +162,9 @@ def _gather(comm: Any, out: Array, place: Place, root: int) -> None:
         comm.Recv(given, partner, _TAG)
 
 
-@cost_of(rabenseifner_reduce)
-def rabenseifner_reduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `rabenseifner_reduce` of n_items on each rank, to rank 0."""
-    pairs, n_bytes = Pairs(machine.p), n_items * itemsize
+@rounds_of(rabenseifner_reduce)
+def rabenseifner_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
+    """Halves of what is left, gathered by number 0."""
+    pairs, n_bytes = Pairs(p), n_items * itemsize
     halves = Halves(pairs.q, n_items, itemsize)
-    rounds = pairs.around([*halves.halving(), *halves.gathering()], n_bytes, n_bytes, None)
-    return cost_of_rounds(machine, Rounds.of(machine.p, rounds, n_bytes))
+    return pairs.around([*halves.halving(), *halves.gathering()], n_bytes, n_bytes, None)

@@ -8,10 +8,10 @@ import numpy as np
 
 from collectives.arrays import Array
 from collectives.halving import whole_reductions_at_best_ps
-from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
+from collectives.kit import Op, Out, algorithm, new_tag, rounds_of, scratch
 from collectives.reduction import is_commutative
 from collectives.trees import binomial_children, binomial_parent
-from loggp import Cost, Machine, Rounds, cost_of_rounds
+from loggp import Round
 from loggp.patterns import up_a_tree
 
 _TAG = new_tag()
@@ -45,8 +45,7 @@ def binomial_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, out:
     return made
 
 
-@cost_of(binomial_reduce, at_best_ps=whole_reductions_at_best_ps)
-def binomial_reduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `binomial_reduce` of n_items on each rank, to rank 0."""
-    p, n_bytes = machine.p, n_items * itemsize
-    return cost_of_rounds(machine, Rounds.of(p, up_a_tree(p, lambda *_: n_bytes, n_bytes), n_bytes))
+@rounds_of(binomial_reduce, at_best_ps=whole_reductions_at_best_ps)
+def binomial_reduce_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
+    """One message up each edge of the tree, reduced there."""
+    return up_a_tree(p, lambda *_: n_items * itemsize, n_items * itemsize)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from collectives.arrays import Array, block_sizes, bounds_of
-from collectives.kit import Counts, Op, Out, algorithm, cost_of, new_tag, scratch
+from collectives.kit import Counts, Op, Out, algorithm, cost_of, new_tag, rounds_of, scratch
 from collectives.power_of_two import Place
 from loggp import Cost, Machine, Moves, Round, Rounds, can_be_played, cost_of_rounds
 from loggp.patterns import Pairs, bound
@@ -85,10 +85,10 @@ def pairwise_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, counts: Cou
 # -- costs ---------------------------------------------------------------------------------------------------------
 
 
-@cost_of(recursive_halving_reduce_scatter)
-def recursive_halving_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """The rounds of _halving."""
-    p, pairs = machine.p, Pairs(machine.p)
+@rounds_of(recursive_halving_reduce_scatter)
+def recursive_halving_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
+    """In each round, the blocks of half of the numbers that a rank still works for."""
+    pairs = Pairs(p)
     # A number works for the blocks from its rank up to the next number's.
     edges = itemsize * bound(n_items, p, pairs.rank_of(np.arange(pairs.q + 1)))
 
@@ -103,8 +103,7 @@ def recursive_halving_reduce_scatter_cost(machine: Machine, n_items: int, itemsi
         return moves
 
     n_bytes, own = n_items * itemsize, itemsize * np.array(block_sizes(n_items, p))
-    rounds = pairs.around([at(half) for half in pairs.distances()[::-1]], n_bytes, n_bytes, own)
-    return cost_of_rounds(machine, Rounds.of(p, rounds, n_bytes))
+    return pairs.around([at(half) for half in pairs.distances()[::-1]], n_bytes, n_bytes, own)
 
 
 @cost_of(pairwise_reduce_scatter)
