@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds, block_sizes
+from collectives.arrays import Array, block_bounds
 from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
 from collectives.ring import Ring, allgather_round, reduce_scatter_round
-from loggp import (
-    Cost,
-    Machine,
-    Moves,
-    Round,
-    Rounds,
-    Step,
-    can_be_played,
-    cost_of_rounds,
-    extended_cost,
-    scheduled_cost,
-)
-from loggp.patterns import Lines
+from loggp import NOBODY, Cost, Machine, Moves, Round, Rounds, can_be_played, cost_of_rounds, extended_cost
 from ranks import nodes_of
 
 _TAG = new_tag()
@@ -31,35 +19,36 @@ _TAG = new_tag()
 _FEW = 4
 
 
-class Place(NamedTuple):
-    """Where a rank is. Nodes have `carriers`, as many as the smallest node has ranks; further ranks hand over to one.
+class Places:
+    """Where all ranks are. Nodes have `carriers`, as many as the smallest has ranks; further ranks each help one.
 
-    inside: the carriers of its node. across: the carriers with its number, of all nodes. number: which carrier it is,
-    None if it is none. helps: the rank that it hands over to. helped: the ranks that hand over to it.
+    turn, index: of each rank, its node, and its place there. carriers: by node and number. number: of each rank, the
+    number of the carrier that it is or helps. most_helpers: of one carrier.
     """
 
-    inside: list[int]
-    across: list[int]
-    number: int | None
-    helps: int | None
-    helped: list[int]
+    def __init__(self, nodes: tuple[int, ...]) -> None:
+        turns = {node: turn for turn, node in enumerate(dict.fromkeys(nodes))}
+        self.turn = np.array([turns[node] for node in nodes])
+        self.counts, self.order = np.bincount(self.turn), np.argsort(self.turn, kind="stable")
+        self.n_nodes, self.width = len(self.counts), int(self.counts.min())
+        self.most_helpers = (int(self.counts.max()) - 1) // self.width
+        self.starts = np.cumsum(self.counts) - self.counts
+        self.index = np.empty_like(self.turn)
+        self.index[self.order] = np.arange(len(nodes)) - np.repeat(self.starts, self.counts)
+        self.number = self.index % self.width
+        self.carriers = self.order[self.starts[:, None] + np.arange(self.width)]
 
-    @classmethod
-    def of(cls, rank: int, nodes: tuple[int, ...]) -> Place:
-        """Return the place of `rank`, given the node of every rank.
+    def helpers(self, carrier: int) -> list[int]:
+        """Return the ranks that help a carrier.
 
-        Place.of(4, (0, 0, 1, 1, 1))  # Place(inside=[2, 3], across=[0, 2], number=None, helps=2, helped=[])
+        Places((0, 0, 1, 1, 1)).helpers(2)  # [4]
         """
-        members: dict[int, list[int]] = {}
-        for each, node in enumerate(nodes):
-            members.setdefault(node, []).append(each)
-        width = min(map(len, members.values()))
-        own = members[nodes[rank]]
-        number = own.index(rank)
-        across = [others[number % width] for others in members.values()]
-        if number >= width:
-            return cls(own[:width], across, None, own[number % width], [])
-        return cls(own[:width], across, number, None, own[number + width :: width])
+        own = self.order[self.starts[self.turn[carrier]] :][: self.counts[self.turn[carrier]]]
+        helpers: list[int] = own[self.number[carrier] + self.width :: self.width].tolist()
+        return helpers
+
+
+_places = lru_cache(maxsize=16)(Places)
 
 
 @algorithm("allreduce", commutative=True)
@@ -78,27 +67,29 @@ def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None
              ranks, and op must be commutative.
     Source:  Jia et al., arXiv 1807.11205 (hierarchical all-reduce).
     """
-    place = Place.of(comm.rank, nodes_of(comm))
-    if place.number is None:
-        comm.Send(x, place.helps, _TAG)
-        comm.Recv(out, place.helps, _TAG)
+    places = _places(nodes_of(comm))
+    turn, number = places.turn[comm.rank], places.number[comm.rank]
+    inside, across = places.carriers[turn].tolist(), places.carriers[:, number].tolist()
+    if comm.rank != inside[number]:
+        comm.Send(x, inside[number], _TAG)
+        comm.Recv(out, inside[number], _TAG)
         return out
-    mine, came = x, scratch(comm, 1, x.size, x.dtype)[0] if place.helped else x
-    for other in place.helped:
+    helpers = places.helpers(comm.rank)
+    mine, came = x, scratch(comm, 1, x.size, x.dtype)[0] if helpers else x
+    for other in helpers:
         comm.Recv(came, other, _TAG)
         op(mine, came, out=out)
         mine = out
-    _in_two_levels(comm, mine, out, op, place, place.number)
-    for other in place.helped:
+    _in_two_levels(comm, mine, out, op, Ring.through(inside, number), Ring.through(across, turn))
+    for other in helpers:
         comm.Send(out, other, _TAG)
     return out
 
 
-def _in_two_levels(comm: Any, mine: Array, out: Array, op: Op, place: Place, number: int) -> None:
+def _in_two_levels(comm: Any, mine: Array, out: Array, op: Op, inside: Ring, across: Ring) -> None:
     """Put the reduction of `mine` over all carriers into `out`."""
-    inside, across = Ring.through(place.inside, number), Ring.through(place.across, place.across.index(comm.rank))
     bounds = block_bounds(out.size, inside.p)
-    block = out[bounds[number] : bounds[number + 1]]
+    block = out[bounds[inside.place] : bounds[inside.place + 1]]
     inner = block_bounds(block.size, across.p)
     if inside.p == 1:
         block[...] = mine
@@ -109,117 +100,98 @@ def _in_two_levels(comm: Any, mine: Array, out: Array, op: Op, place: Place, num
     allgather_round(comm, inside, out, bounds)
 
 
+# -- costs ---------------------------------------------------------------------------------------------------------
+
+
+class Levels:
+    """The schedule. sizes: bytes of a block, and of a part of it, if all are alike; None: as they are cut."""
+
+    def __init__(self, places: Places, n_items: int, itemsize: int, sizes: list[int] | None = None) -> None:
+        self.places, self.n_items, self.itemsize, self.sizes = places, n_items, itemsize, sizes
+        self.in_rings = 2 * (places.width - 1 + places.n_nodes - 1)  # rounds
+        self.n_rounds = self.in_rings + 2 * places.most_helpers
+
+    def part(self, level: int, ranks: Array, place: Array) -> Any:
+        """Return the bytes of a block in the ring inside a node (level 0), or of a part of it in the one across (1)."""
+        if self.sizes is not None:
+            return self.sizes[level]
+        width, n_nodes = self.places.width, self.places.n_nodes
+        block = place % width if level == 0 else self.places.number[ranks]
+        items = self.n_items // width + (block < self.n_items % width)
+        return self.itemsize * (items if level == 0 else items // n_nodes + (place % n_nodes < items % n_nodes))
+
+    def rounds(self) -> list[Round]:
+        """Return the rounds in which helpers hand over, then those of the rings, and those in which helpers get."""
+        helping = range(1, self.places.most_helpers + 1)
+        steps = [(0, step) for step in range(self.places.width - 1)], [(1, n) for n in range(self.places.n_nodes - 1)]
+        rings = [self._ring(*step, reduces=True) for level in steps for step in level]
+        rings += [self._ring(*step, reduces=False) for level in reversed(steps) for step in level]
+        return [*(self._help(n, back=False) for n in helping), *rings, *(self._help(n, back=True) for n in helping)]
+
+    def _ring(self, level: int, step: int, *, reduces: bool) -> Round:
+        places = self.places
+
+        def moves(ranks: Array) -> Moves:
+            turn, number, carries = places.turn[ranks], places.number[ranks], places.index[ranks] < places.width
+            place = (number, turn)[level]
+            if level == 0:
+                right, left = (places.carriers[turn, each % places.width] for each in (place + 1, place - 1))
+            else:
+                right, left = (places.carriers[each % places.n_nodes, number] for each in (place + 1, place - 1))
+            to, source = np.where(carries, right, NOBODY), np.where(carries, left, NOBODY)
+            if not reduces:
+                return Moves([to], [self.part(level, ranks, place - step)], [source])
+            sent, reduced = (self.part(level, ranks, place - ago - step) for ago in (1, 2))
+            return Moves([to], [sent], [source], carries * reduced)
+
+        return moves
+
+    def _help(self, turn: int, *, back: bool) -> Round:
+        places, n_bytes = self.places, self.n_items * self.itemsize
+
+        def moves(ranks: Array) -> Moves:
+            node, place = places.turn[ranks], places.index[ranks] + turn * places.width
+            is_helped = (place < (turn + 1) * places.width) & (place < places.counts[node])
+            own = np.minimum(places.starts[node] + place, places.order.size - 1)
+            helper = np.where(is_helped, places.order[own], NOBODY)
+            helps = places.index[ranks] // places.width == turn
+            carrier = np.where(helps, places.carriers[node, places.number[ranks]], NOBODY)
+            to, source = (helper, carrier) if back else (carrier, helper)
+            return Moves([to], [n_bytes], [source], 0 if back else n_bytes * is_helped)
+
+        return moves
+
+    def sent(self) -> tuple[Array, Array]:
+        """Return the messages and the bytes that each rank sends."""
+        places, n_bytes, ranks = self.places, self.n_items * self.itemsize, np.arange(self.places.turn.size)
+        helped, carries = (places.counts[places.turn] - 1 - places.number) // places.width, places.index < places.width
+        # In each ring all but two blocks, which are sent once.
+        n_sent = 2 * n_bytes + self.part(0, ranks, places.number) - self.part(0, ranks, places.number + 1)
+        n_sent -= self.part(1, ranks, places.turn) + self.part(1, ranks, places.turn + 1)
+        return np.where(carries, self.in_rings + helped, 1), np.where(carries, n_sent + helped * n_bytes, n_bytes)
+
+
 @cost_of(two_level_allreduce)
 def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
     """Return the cost of `two_level_allreduce` of n_items on each rank; of many nodes, by what a few take."""
-    p, n_nodes = machine.p, len(set(machine.nodes))
-    if machine.nodes != tuple(rank * n_nodes // p for rank in range(p)):
-        return _cost_of_uneven_nodes(machine, n_items, itemsize)
-    width = p // n_nodes
-    inside = Lines(width, 1, np.full(p, n_items), itemsize)
-    across = inside.further(n_nodes)
-    n_rounds = 2 * (width - 1) + 2 * (n_nodes - 1)
-    if can_be_played(n_rounds=n_rounds):
-        down = [_ring_round(line, step, True) for line in (inside, across) for step in range(line.side - 1)]
-        back = [_ring_round(line, step, False) for line in (across, inside) for step in range(line.side - 1)]
-        return cost_of_rounds(machine, Rounds.of(p, down + back, n_items * itemsize))
-    # Treat all blocks as if they were as large as the largest; then the ranks of all nodes do the same as those of one.
-    block, inner = (int(line.part(np.arange(1), np.arange(1))[0]) for line in (inside, across))
+    places, network, n_bytes = Places(machine.nodes), machine.network, n_items * itemsize
+    levels = Levels(places, n_items, itemsize)
+    if can_be_played(n_rounds=levels.n_rounds):
+        return cost_of_rounds(machine, Rounds.of(machine.p, levels.rounds(), n_bytes))
+    # Treat all blocks as if they were as large as the largest, and nodes as if they had no helpers. Then the ranks of all
+    # nodes do the same as those of one.
+    first = np.zeros(1, int)
+    sizes = [int(levels.part(level, places.carriers[0, :1], first)[0]) for level in (0, 1)]
 
     def play(few: int) -> Cost:
-        def steps(rank: int) -> Iterator[Step]:
-            node = rank - rank % width
-            left, right = node + (rank - 1) % width, node + (rank + 1) % width
-            before, after = (rank - width) % (few * width), (rank + width) % (few * width)
-            yield from [Step(right, block, left, block)] * (width - 1)
-            yield from [Step(after, inner, before, inner)] * (few - 1)
-            yield from [Step(after, inner, before)] * (few - 1)
-            yield from [Step(right, block, left)] * (width - 1)
+        nodes = tuple(rank // places.width for rank in range(few * places.width))
+        rounds = Levels(Places(nodes), n_items, itemsize, sizes).rounds()
+        return cost_of_rounds(replace(machine, nodes=nodes), Rounds.of(len(nodes), rounds, n_bytes))
 
-        return scheduled_cost(machine.first(few * width), steps, width)
-
-    about = extended_cost(_FEW, n_nodes, play) if n_nodes >= 2 * _FEW else play(n_nodes)
-    ranks, bytes_sent = np.arange(p), np.zeros(p, np.int64)
-    for line in (inside, across):
-        place = line.place(ranks)
-        bytes_sent += 2 * line.left * itemsize - line.part(ranks, place) - line.part(ranks, place + 1)
-    return Cost(n_rounds, [n_rounds] * p, bytes_sent.tolist(), None, None, about.expected_ps)
-
-
-def _items_sent(rings: list[tuple[int, int]], n: int) -> int:
-    """Return the elements that a carrier sends: round rings of p, at a place, twice, all but one block each time."""
-    total = 0
-    for p, place in rings:
-        sizes = block_sizes(n, p)
-        total += 2 * n - sizes[place] - sizes[(place + 1) % p]
-        n = sizes[place]
-    return total
-
-
-def _round_steps(ring: Ring, bounds: list[int], itemsize: int, *, reduces: bool) -> Iterator[Step]:
-    """Yield the steps of a rank in a reduce-scatter, or an all-gather, round a ring."""
-    p, place, left, right = ring
-    sizes = [(bounds[block + 1] - bounds[block]) * itemsize for block in range(p)]
-    for step in range(p - 1):
-        if reduces:
-            yield Step(right, sizes[(place - 1 - step) % p], left, sizes[(place - 2 - step) % p])
-        else:
-            yield Step(right, sizes[(place - step) % p], left)
-
-
-def _ring_round(line: Lines, step: int, reduces: bool) -> Round:
-    def moves(ranks: Array) -> Moves:
-        place = line.place(ranks)
-        right, left = line.rank(ranks, place + 1), line.rank(ranks, place - 1)
-        if reduces:
-            return Moves([right], [line.part(ranks, place - 1 - step)], [left], line.part(ranks, place - 2 - step))
-        return Moves([right], [line.part(ranks, place - step)], [left])
-
-    return moves
-
-
-def _cost_of_uneven_nodes(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost where nodes have different numbers of ranks: played, or of many ranks estimated."""
-    n_bytes, counts = n_items * itemsize, Counter(machine.nodes)
-    n_nodes, width, most = len(counts), min(counts.values()), max(counts.values())
-    n_rounds = 2 * (width - 1) + 2 * (n_nodes - 1)
-    if can_be_played(n_messages=machine.p * n_rounds):
-        return scheduled_cost(machine, lambda rank: _steps(Place.of(rank, machine.nodes), rank, n_items, itemsize))
-    network, helpers = machine.network, -(-most // width) - 1
-    block, inner = -(-n_items // width) * itemsize, -(-n_items // (width * n_nodes)) * itemsize
-    about_ps = helpers * (2 * network.message_ps(network.intra, n_bytes) + network.reduce_ps(n_bytes))
-    about_ps += (width - 1) * (2 * network.message_ps(network.intra, block) + network.reduce_ps(block))
-    about_ps += (n_nodes - 1) * (2 * network.message_ps(network.inter, inner) + network.reduce_ps(inner))
-    sends, bytes_sent, seen = [], [], Counter[int]()
-    turns = {node: turn for turn, node in enumerate(counts)}
-    for node in machine.nodes:
-        number = seen[node]
-        seen[node] += 1
-        if number >= width:
-            sends.append(1)
-            bytes_sent.append(n_bytes)
-            continue
-        helped = len(range(number + width, counts[node], width))
-        sends.append(n_rounds + helped)
-        round_both = _items_sent([(width, number), (n_nodes, turns[node])], n_items)
-        bytes_sent.append(round_both * itemsize + helped * n_bytes)
-    return Cost(n_rounds + 2 * (helpers > 0), sends, bytes_sent, None, None, about_ps)
-
-
-def _steps(place: Place, rank: int, n: int, itemsize: int) -> Iterator[Step]:
-    """Yield the steps of a rank of n elements, where nodes have different numbers of ranks."""
-    if place.number is None:
-        yield Step(place.helps, n * itemsize, None)
-        yield Step(None, 0, place.helps)
-        return
-    for other in place.helped:
-        yield Step(None, 0, other, n * itemsize)
-    bounds = block_bounds(n, len(place.inside))
-    inner = block_bounds(bounds[place.number + 1] - bounds[place.number], len(place.across))
-    inside, across = Ring.through(place.inside, place.number), Ring.through(place.across, place.across.index(rank))
-    yield from _round_steps(inside, bounds, itemsize, reduces=True)
-    yield from _round_steps(across, inner, itemsize, reduces=True)
-    yield from _round_steps(across, inner, itemsize, reduces=False)
-    yield from _round_steps(inside, bounds, itemsize, reduces=False)
-    for other in place.helped:
-        yield Step(other, n * itemsize, None)
+    about = extended_cost(_FEW, places.n_nodes, play) if places.n_nodes >= 2 * _FEW else play(places.n_nodes)
+    about_ps = about.expected_ps
+    if about_ps is not None:
+        about_ps += places.most_helpers * (2 * network.message_ps(network.intra, n_bytes) + network.reduce_ps(n_bytes))
+    sends, bytes_sent = levels.sent()
+    n_rounds = levels.in_rings + 2 * (places.most_helpers > 0)
+    return Cost(n_rounds, sends.tolist(), bytes_sent.tolist(), None, None, about_ps)

@@ -10,7 +10,7 @@ import collectives
 import ranks
 from collectives.arrays import block_bounds
 from collectives.trees import binomial_children, binomial_parent
-from collectives.two_level import Place
+from collectives.two_level import Places
 
 # -- broadcast ---------------------------------------------------------------------------------------------------
 
@@ -136,8 +136,8 @@ def halves_of_another_length(comm: Any, x: Any, op: Any = np.add, *, out: Any = 
 
 def two_levels_that_forget_ranks_of_larger_nodes(comm: Any, x: Any, op: Any = np.add, *, out: Any = None) -> Any:
     """Only as many ranks of a node as the smallest node has bring their share."""
-    place = Place.of(comm.rank, ranks.nodes_of(comm))
-    share = np.array(x) if place.number is not None else np.zeros_like(x)
+    places = Places(ranks.nodes_of(comm))
+    share = np.array(x) if places.index[comm.rank] < places.width else np.zeros_like(x)
     return collectives.two_level_allreduce(comm, share, op)
 
 
