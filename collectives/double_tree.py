@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,42 +32,42 @@ class Family(NamedTuple):
 def families(rank: int, p: int) -> list[Family]:
     """Return the family of a rank in each of the two trees.
 
-    Both are the in-order tree, in which odd numbers are leaves; in the second one ranks are numbered from the other
-    end if p is even, from rank 1 on if it is odd. So odd ranks are leaves in the first, even ones in the second.
-
-        families(1, 4)  # [Family(parent=2, children=[]), Family(parent=3, children=[2, 0])]
+    families(1, 4)  # [Family(parent=2, children=[]), Family(parent=3, children=[2, 0])]
     """
-    turned = in_order_family((rank - 1) % p if p % 2 else p - 1 - rank, p)
-
-    def name(v: int) -> int:
-        return (v + 1) % p if p % 2 else p - 1 - v
-
-    parent = None if turned.parent is None else name(turned.parent)
-    return [in_order_family(rank, p), Family(parent, [name(child) for child in turned.children])]
+    parents = [int(tree.parent[rank]) for tree in trees_of_all(p)]
+    children = [[child for child in tree.children[:, rank].tolist() if child != NOBODY] for tree in trees_of_all(p)]
+    return [Family(None if up == NOBODY else up, down) for up, down in zip(parents, children, strict=True)]
 
 
-def in_order_family(v: int, p: int) -> Family:
-    """Return the family of number v in the tree whose nodes lie between those of their two subtrees; 0 is the root.
+class Tree(NamedTuple):
+    """The parents and the two children of all ranks, NOBODY where there is none."""
 
-    in_order_family(4, 7)  # Family(parent=0, children=[2, 6])
+    parent: Array
+    children: Array
+
+
+@lru_cache(maxsize=8)
+def trees_of_all(p: int) -> list[Tree]:
+    """Return the two trees of p ranks.
+
+    Both are the in-order tree, whose nodes lie between those of their two subtrees, under 0, the root: odd numbers are
+    leaves. In the second one ranks are numbered from the other end if p is even, from rank 1 on if it is odd. So odd
+    ranks are leaves in the first, even ones in the second; but rank 0, a root of one child, may not be if p is odd.
     """
-    if v == 0:
-        top = 1 << max(p - 1, 0).bit_length()
-        return Family(None, [top // 2] if p > 1 else [])
-    low = v & -v
+    v = np.arange(p)
+    low = np.maximum(v & -v, 1)
     # Above v is the node of the next level, on the side where v is a child; beyond the end there is none.
     above = (v ^ low) | (low << 1)
-    parent = above if above < p else v ^ low
-    if low == 1:
-        return Family(parent, [])
-    right = next((v + step for step in _halves(low) if v + step < p), None)
-    return Family(parent, [v - low // 2] + ([right] if right is not None else []))
-
-
-def _halves(n: int) -> Iterator[int]:
-    while n > 1:
-        n //= 2
-        yield n
+    parent = np.where(v == 0, NOBODY, np.where(above < p, above, v ^ low))
+    left, right = np.where((v > 0) & (low > 1), v - low // 2, NOBODY), np.full(p, NOBODY)
+    for shift in reversed(range(1, p.bit_length())):
+        step = low >> shift
+        right = np.where((v > 0) & (step > 0) & (v + step < p), v + step, right)
+    left[0] = 1 << (p - 1).bit_length() >> 1 if p > 1 else NOBODY
+    turned = (v - 1) % p if p % 2 else p - 1 - v
+    names = (v + 1) % p if p % 2 else p - 1 - v
+    first = Tree(parent, np.array([left, right]))
+    return [first, Tree(*(np.where(who == NOBODY, NOBODY, names[who])[..., turned] for who in first))]
 
 
 @algorithm("allreduce", commutative=True, overlaps=True)
@@ -184,30 +184,6 @@ def double_tree_allreduce_cost(
     n_bytes = sizes.sum(0)
     sends, bytes_sent = len(sizes) * (links[0] + links[1]), links[0] * n_bytes[0] + links[1] * n_bytes[1]
     return replace(played, sends=sends.tolist(), bytes_sent=bytes_sent.tolist())
-
-
-class Tree(NamedTuple):
-    """The parents and the two children of all ranks, NOBODY where there is none."""
-
-    parent: Array
-    children: Array
-
-
-def trees_of_all(p: int) -> list[Tree]:
-    """Return the `families` of all ranks as arrays, in each of the two trees."""
-    v = np.arange(p)
-    low = np.maximum(v & -v, 1)
-    above = (v ^ low) | (low << 1)
-    parent = np.where(v == 0, NOBODY, np.where(above < p, above, v ^ low))
-    left, right = np.where((v > 0) & (low > 1), v - low // 2, NOBODY), np.full(p, NOBODY)
-    for shift in reversed(range(1, p.bit_length())):
-        step = low >> shift
-        right = np.where((v > 0) & (step > 0) & (v + step < p), v + step, right)
-    left[0] = 1 << (p - 1).bit_length() >> 1 if p > 1 else NOBODY
-    turned = (v - 1) % p if p % 2 else p - 1 - v
-    names = (v + 1) % p if p % 2 else p - 1 - v
-    first = Tree(parent, np.array([left, right]))
-    return [first, Tree(*(np.where(who == NOBODY, NOBODY, names[who])[..., turned] for who in first))]
 
 
 def tree_rounds(p: int, sizes: Array) -> Rounds:

@@ -14,7 +14,7 @@ from collectives.arrays import Array, block_bounds
 from collectives.kit import Op, Out, algorithm, new_tag, rounds_of, scratch
 from collectives.power_of_two import Place, give_back, in_rank_order, pair_up
 from loggp import Machine, Round
-from loggp.patterns import Halves, Pairs, exchange
+from loggp.patterns import Halves, Pairs, exchange, halves
 
 _TAG = new_tag()
 
@@ -55,10 +55,6 @@ def recursive_doubling_rounds(p: int, n_items: int, itemsize: int) -> list[Round
     return pairs.around(inner, n_bytes, n_bytes, n_bytes)
 
 
-def _distances(place: Place) -> list[int]:
-    return [1 << k for k in range(place.q.bit_length() - 1)]
-
-
 @algorithm("allreduce")
 def halving_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`, as a reduce-scatter by halves and an all-gather.
@@ -86,21 +82,6 @@ def halving_doubling_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
     return pairs.around([*halves.halving(), *halves.doubling()], n_bytes, n_bytes, n_bytes)
 
 
-def _ranges(number: int, q: int) -> list[tuple[int, int, int]]:
-    """Return, for each distance 1, 2, ..., q/2, the first block kept, the first given away, and how many of each.
-
-    _ranges(2, 4)  # [(0, 2, 2), (1, 0, 1)]
-    """
-    found, first, distance = [], 0, 1
-    while distance < q:
-        n_blocks = q // (2 * distance)
-        upper = bool(number & distance)
-        found.append((first + upper * n_blocks, first + (not upper) * n_blocks, n_blocks))
-        first += upper * n_blocks
-        distance *= 2
-    return found
-
-
 def _halve(comm: Any, mine: Array, out: Array, op: Op, place: Place, chosen: int) -> None:
     """Reduce-scatter: after the exchange at distance d, one of 2d parts of `out` is over the 2d numbers around.
 
@@ -109,7 +90,7 @@ def _halve(comm: Any, mine: Array, out: Array, op: Op, place: Place, chosen: int
     assert place.number is not None
     bounds = block_bounds(out.size, place.q)
     (spare,) = scratch(comm, 1, bounds[place.q // 2], out.dtype)
-    for distance, (keep, give, n_blocks) in zip(_distances(place), _ranges(place.number, place.q), strict=True):
+    for distance, keep, give, n_blocks in halves(place.number, place.q):
         partner = place.rank_of(place.number ^ distance, comm.size, chosen)
         kept, given = (slice(bounds[b], bounds[b + n_blocks]) for b in (keep, give))
         came = spare[: kept.stop - kept.start]
@@ -122,8 +103,7 @@ def _double(comm: Any, out: Array, place: Place) -> None:
     """All-gather: the way back, from the largest distance to 1."""
     assert place.number is not None
     bounds = block_bounds(out.size, place.q)
-    way = list(zip(_distances(place), _ranges(place.number, place.q), strict=True))
-    for distance, (keep, give, n_blocks) in reversed(way):
+    for distance, keep, give, n_blocks in reversed(halves(place.number, place.q)):
         partner = place.rank_of(place.number ^ distance, comm.size)
         kept, given = (out[bounds[b] : bounds[b + n_blocks]] for b in (keep, give))
         comm.Sendrecv(kept, partner, _TAG, given, partner, _TAG)
@@ -153,7 +133,7 @@ def _gather(comm: Any, out: Array, place: Place, root: int) -> None:
     assert number is not None
     assert target is not None
     bounds = block_bounds(out.size, q)
-    for distance, (keep, give, n_blocks) in reversed(list(zip(_distances(place), _ranges(number, q), strict=True))):
+    for distance, keep, give, n_blocks in reversed(halves(number, q)):
         partner = place.rank_of(number ^ distance, p, root)
         kept, given = (out[bounds[b] : bounds[b + n_blocks]] for b in (keep, give))
         if (number ^ target) & distance:

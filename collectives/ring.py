@@ -7,7 +7,6 @@ more, and each rank keeps a copy. One after the other, the two are an all-reduce
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from operator import sub
@@ -17,7 +16,7 @@ import numpy as np
 
 from collectives.arrays import Array, Uneven, block_bounds, block_sizes, bounds_of, cut
 from collectives.kit import Counts, Op, Out, algorithm, cost_of, new_tag, scratch
-from loggp import Cost, Machine, Round, Rounds, Step, can_be_played, cost_of_rounds, extended_cost, scheduled_cost
+from loggp import Cost, Machine, Round, Rounds, can_be_played, cost_of_rounds, extended_cost
 from loggp.patterns import shift
 from ranks import region
 
@@ -127,24 +126,6 @@ def ring_at_best_ps(laps: int, machine: Machine, n_items: int, itemsize: int) ->
     return laps * machine.round_ps(n_items // machine.p * itemsize)
 
 
-@cost_of(ring_reduce_scatter, at_best_ps=partial(ring_at_best_ps, 1))
-def ring_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `ring_reduce_scatter` of n_items on each rank."""
-    return _cost(machine, n_items, itemsize, reduces=True, gathers=False)
-
-
-@cost_of(ring_allgather, at_best_ps=partial(ring_at_best_ps, 1))
-def ring_allgather_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `ring_allgather` whose result has n_items."""
-    return _cost(machine, n_items, itemsize, reduces=False, gathers=True)
-
-
-@cost_of(ring_allreduce, at_best_ps=partial(ring_at_best_ps, 2))
-def ring_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `ring_allreduce` of n_items on each rank."""
-    return _cost(machine, n_items, itemsize, reduces=True, gathers=True)
-
-
 def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathers: bool) -> Cost:
     """Every step takes as long as the largest block does: that block is on its way in each, so no step is shorter.
 
@@ -166,11 +147,22 @@ def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathe
         return replace(cost_of_rounds(machine, Rounds.of(p, rounds, largest)), at_most_ps=at_most_ps)
 
     def play(few: int) -> Cost:
-        steps = (few - 1) * ([(largest, largest)] * reduces + [(largest, 0)] * gathers)
-        return cost_round_a_ring(machine.first(few), steps)
+        rounds = ring_rounds(few, np.full(few, largest), reduces=reduces, gathers=gathers)
+        return cost_of_rounds(machine.first(few), Rounds.of(few, rounds, largest))
 
     about = extended_cost(2 * machine.ranks_alike, p, play).about_ps if 4 * machine.ranks_alike <= p else at_most_ps
     return Cost(n_rounds, [n_rounds] * p, bytes_sent, None, at_most_ps, about)
+
+
+ring_reduce_scatter_cost = cost_of(ring_reduce_scatter, at_best_ps=partial(ring_at_best_ps, 1))(
+    partial(_cost, reduces=True, gathers=False)
+)
+ring_allgather_cost = cost_of(ring_allgather, at_best_ps=partial(ring_at_best_ps, 1))(
+    partial(_cost, reduces=False, gathers=True)
+)
+ring_allreduce_cost = cost_of(ring_allreduce, at_best_ps=partial(ring_at_best_ps, 2))(
+    partial(_cost, reduces=True, gathers=True)
+)
 
 
 def ring_rounds(p: int, sizes: Array, *, reduces: bool, gathers: bool) -> list[Round]:
@@ -178,14 +170,3 @@ def ring_rounds(p: int, sizes: Array, *, reduces: bool, gathers: bool) -> list[R
     ranks = np.arange(p)
     down = [shift(p, 1, sizes[(ranks - 1 - s) % p], sizes[(ranks - 2 - s) % p]) for s in range((p - 1) * reduces)]
     return down + [shift(p, 1, sizes[(ranks - s) % p]) for s in range((p - 1) * gathers)]
-
-
-def cost_round_a_ring(machine: Machine, sizes: list[tuple[int, int]]) -> Cost:
-    """Return the cost of steps in which all ranks send as much to the right, and then reduce, by what some play."""
-    p = machine.p
-
-    def steps(rank: int) -> Iterator[Step]:
-        for n_bytes, reduced in sizes:
-            yield Step((rank + 1) % p, n_bytes, (rank - 1) % p, reduced)
-
-    return scheduled_cost(machine, steps, machine.ranks_alike)

@@ -178,8 +178,8 @@ def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> C
     levels = Levels(places, n_items, itemsize)
     if can_be_played(n_rounds=levels.n_rounds):
         return cost_of_rounds(machine, Rounds.of(machine.p, levels.rounds(), n_bytes))
-    # Treat all blocks as if they were as large as the largest, and nodes as if they had no helpers. Then the ranks of all
-    # nodes do the same as those of one.
+    # Treat all blocks as if they were as large as the largest, and nodes as if they had no helpers; then the ranks of
+    # all nodes do the same as those of one.
     first = np.zeros(1, int)
     sizes = [int(levels.part(level, places.carriers[0, :1], first)[0]) for level in (0, 1)]
 

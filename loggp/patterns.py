@@ -176,37 +176,49 @@ def exchange(distance: int, n_bytes: Array | int, reduced: Array | int = 0) -> R
     return moves
 
 
-class Halves:
-    """What q numbers keep and give away as each exchange halves what is left, at distances 1, 2, ..., q/2.
+class Half(NamedTuple):
+    """What a number of q keeps and gives away when it exchanges at a distance: n_blocks from the first one on."""
 
-    kept, given: by distance, the bytes of each number.
+    distance: int
+    kept: Any
+    given: Any
+    n_blocks: int
+
+
+def halves(number: Any, q: int) -> list[Half]:
+    """Return what a number, or each of an array, keeps as exchanges at distances 1, 2, ..., q/2 halve what is left.
+
+    halves(2, 4)  # [Half(distance=1, kept=0, given=2, n_blocks=2), Half(distance=2, kept=1, given=0, n_blocks=1)]
     """
+    found, first, distance = [], number * 0, 1
+    while distance < q:
+        n_blocks, upper = q // (2 * distance), number // distance % 2
+        found.append(Half(distance, first + upper * n_blocks, first + (1 - upper) * n_blocks, n_blocks))
+        first, distance = first + upper * n_blocks, 2 * distance
+    return found
+
+
+class Halves:
+    """The bytes that q numbers keep and give away, by distance, and the rounds that they do so in."""
 
     def __init__(self, q: int, n_items: int, itemsize: int) -> None:
-        numbers, first = np.arange(q), np.zeros(q, np.int64)
-        self.distances = [1 << k for k in range(q.bit_length() - 1)]
-        self.kept, self.given = [], []
-        for distance in self.distances:
-            n_blocks = q // (2 * distance)
-            upper = (numbers & distance) != 0
-            sizes = []
-            for begin in (first + upper * n_blocks, first + ~upper * n_blocks):
-                sizes.append((bound(n_items, q, begin + n_blocks) - bound(n_items, q, begin)) * itemsize)
-            self.kept.append(sizes[0])
-            self.given.append(sizes[1])
-            first += upper * n_blocks
+        def n_bytes(first: Array, n_blocks: int) -> Array:
+            return (bound(n_items, q, first + n_blocks) - bound(n_items, q, first)) * itemsize
+
+        ways = halves(np.arange(q), q)
+        self.ways = [(way.distance, n_bytes(way.given, way.n_blocks), n_bytes(way.kept, way.n_blocks)) for way in ways]
 
     def halving(self) -> list[Round]:
         """Return the rounds of the reduce-scatter."""
-        return [exchange(*each) for each in zip(self.distances, self.given, self.kept, strict=True)]
+        return [exchange(distance, given, kept) for distance, given, kept in self.ways]
 
     def doubling(self) -> list[Round]:
         """Return the rounds of the all-gather, which go back."""
-        return [exchange(*each) for each in zip(self.distances[::-1], self.kept[::-1], strict=True)]
+        return [exchange(distance, kept) for distance, _, kept in reversed(self.ways)]
 
     def gathering(self) -> list[Round]:
         """Return the rounds that go back to number 0: at each distance, numbers beyond it send and are done."""
-        return [_to_lower(*each) for each in zip(self.distances[::-1], self.kept[::-1], strict=True)]
+        return [_to_lower(distance, kept) for distance, _, kept in reversed(self.ways)]
 
 
 def _to_lower(distance: int, n_bytes: Array) -> Round:

@@ -9,7 +9,7 @@ import pytest
 
 import ranks
 from collectives import CATALOGUE
-from collectives.double_tree import families, trees_of_all
+from collectives.double_tree import families
 from loggp import NOBODY, Machine, Moves, Rounds, cost_of_rounds, run_rounds
 from loggp.in_step import InStep, OutOfStepError
 from loggp.windows import Windows
@@ -139,13 +139,23 @@ def test_a_million_ranks_are_some_arrays() -> None:
     assert set(cost.sends) == {3}
 
 
-def test_trees_of_all_ranks_are_those_of_each() -> None:
-    for p in range(1, 40):
-        trees = trees_of_all(p)
-        for rank in range(p):
-            for tree, family in zip(trees, families(rank, p), strict=True):
-                assert tree.parent[rank] == (NOBODY if family.parent is None else family.parent)
-                assert [child for child in tree.children[:, rank] if child != NOBODY] == family.children
+def test_each_of_two_trees_joins_all_ranks_and_none_is_inner_in_both() -> None:
+    for p in range(1, 70):
+        for tree in range(2):
+            family = [families(rank, p)[tree] for rank in range(p)]
+            assert sorted(child for each in family for child in each.children) == sorted(
+                rank for rank in range(p) if family[rank].parent is not None
+            )
+            assert all(family[child].parent == rank for rank in range(p) for child in family[rank].children)
+            for rank in range(p):
+                above, depth = rank, 0
+                while (parent := family[above].parent) is not None:
+                    above, depth = parent, depth + 1
+                assert depth <= (p - 1).bit_length()
+                assert above == (0, (1 if p % 2 else p - 1) % p)[tree]
+            # Rank 0, a root of one child, may have others in the second tree if p is odd.
+            leaves = range(1, p, 2) if tree == 0 else range(2 * (p % 2), p, 2)
+            assert not any(family[rank].children for rank in leaves)
 
 
 @pytest.mark.parametrize("network", ["infiniband", "dgx-h100", "dgx-a100-shared"])
