@@ -42,7 +42,7 @@ def test_the_recipe_works_as_written(tmp_path: Path) -> None:
     [
         (CLAIMS, "(root + other) % comm.size", "other"),
         (COSTS, "n_items * itemsize, None", "n_items, None"),
-        (EXAMPLES, "# [array([2]), array([2]), array([2])]", "# [array([2]), array([2]), array([1])]"),
+        (EXAMPLES, "    return x", "    return x + 1"),
     ],
 )
 def test_a_mistake_in_code_cost_or_example_is_found(tmp_path: Path, file: str, right: str, wrong: str) -> None:

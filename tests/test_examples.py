@@ -210,3 +210,13 @@ def test_examples_in_docstrings_give_the_answers_shown(name: str, text: str) -> 
     code = "\n".join(example_lines(text))
     own = vars(importlib.import_module(name.rpartition(".")[0]))
     assert check(code, namespace() | own) > 0
+
+
+def test_help_on_an_algorithm_shows_a_call_of_it_its_shapes_and_its_errors() -> None:
+    """Also where these are those of its operation, written once."""
+    for operation, rows in collectives.CATALOGUE.items():
+        for row in rows.values():
+            text = inspect.getdoc(row.function) or ""
+            assert f"{row.function.__name__}(comm" in text or f"({row.function.__name__}, " in text, row.function
+            assert "\nCost:" in text
+            assert operation == "barrier" or ("\nShape:" in text and "\nRaises:" in text), row.function
