@@ -1,8 +1,8 @@
 """The clocks of all ranks of a schedule, round by round: a round of a million ranks is a few operations on arrays.
 
-Ports serve messages first come first served. As long as no message comes to a port before one of an earlier round
-does, all ranks can play a round before any plays the next one. Where one does, nothing is known: `windows.py` plays
-such schedules.
+Ports serve messages first come first served. All ranks can play a round before any plays the next one as long as no
+message comes to a port before one of an earlier round does, or as long as it leaves the port before that one comes.
+Where a message delays one that was played already, nothing is known: `windows.py` plays such schedules.
 """
 
 from __future__ import annotations
@@ -35,30 +35,69 @@ class _Asking(NamedTuple):
 
 
 class _Ports:
-    """Ports of ranks, and behind these of nodes: when each is free again, and when a message last asked for it."""
+    """Ports of ranks, and behind these of nodes.
 
-    def __init__(self, n_ports: int) -> None:
-        self.free_ps, self.asked_ps = np.zeros(n_ports, np.int64), np.full(n_ports, NOBODY)
+    free_ps:           When each port is free again.
+    asked_ps, source:  When the last message asked for it, and who sent that message.
+    begins_ps, ends_ps: By message and port, when the message filled the port. They are kept for ports that receive for
+                       one rank, which then waits for its messages in the order of rounds.
+    """
 
-    def take(self, port: Any, time_ps: Array, transfer_ps: Array | int, *, is_tie_in_order: bool = False) -> Array:
-        """Return when messages begin to fill their ports, of which each has one of its own."""
+    def __init__(self, n_ports: int, n_messages: int = 0) -> None:
+        self.free_ps, self.asked_ps, self.source = np.zeros(n_ports, np.int64), *np.full((2, n_ports), NOBODY)
+        self.begins_ps, self.ends_ps = np.zeros((2, n_messages, n_ports), np.int64)
+        self.numbers = np.arange(n_ports)
+
+    def take(self, asking: _Asking, number: int) -> Array:
+        """Return when messages begin to fill their ports; each is the message of its port that has this number."""
+        port, source, time_ps, transfer_ps = asking
         asked_ps = self.asked_ps[port]
-        if (time_ps < asked_ps if is_tie_in_order else time_ps <= asked_ps).any():
-            raise OutOfStepError
-        self.asked_ps[port] = time_ps
+        if (time_ps <= asked_ps).any():
+            early = (time_ps < asked_ps) | (time_ps == asked_ps) & (source < self.source[port])
+            if early.any():
+                return self._take_partly_early(asking, number, early)
+        self.asked_ps[port], self.source[port] = time_ps, source
         begin_ps: Array = np.maximum(time_ps, self.free_ps[port])
-        self.free_ps[port] = begin_ps + transfer_ps
+        self.free_ps[port] = end_ps = begin_ps + transfer_ps
+        if self.begins_ps.size:
+            self.begins_ps[number, port], self.ends_ps[number, port] = begin_ps, end_ps
         return begin_ps
 
-    def take_in_turn(self, port: Array, source: Array, time_ps: Array, transfer_ps: Array) -> Array:
+    def _take_partly_early(self, asking: _Asking, number: int, early: Array) -> Array:
+        """Do as `take`, where some messages come before one that has filled the port already."""
+        if not self.begins_ps.size:
+            raise OutOfStepError
+        columns = (self.numbers[asking.port], *(np.broadcast_to(column, early.shape) for column in asking[1:]))
+        begin_ps = asking.time_ps.copy()
+        # A message that fills no port delays no other, and its receiver does not wait for it: it is there when the
+        # receiver has the message of the round before.
+        gets_between = early & (columns[-1] > 0)
+        for chosen, take in ((~early, self.take), (gets_between, self._take_between)):
+            begin_ps[chosen] = take(_Asking(*(column[chosen] for column in columns)), number)
+        return begin_ps
+
+    def _take_between(self, asking: _Asking, number: int) -> Array:
+        """Return when messages begin to fill their ports, if they leave these before any message that comes later."""
+        port, _, time_ps, transfer_ps = asking
+        begins_ps, ends_ps = self.begins_ps[:number, port], self.ends_ps[:number, port]
+        is_before = begins_ps < time_ps
+        begin_ps: Array = np.maximum(time_ps, np.where(is_before, ends_ps, 0).max(axis=0))
+        end_ps = begin_ps + transfer_ps
+        if not (is_before | (begins_ps >= end_ps)).all():
+            raise OutOfStepError
+        self.begins_ps[number, port], self.ends_ps[number, port] = begin_ps, end_ps
+        return begin_ps
+
+    def take_in_turn(self, columns: list[Array], number: int) -> Array:
         """Return when messages begin to fill their ports; those of one port come in the order of time, then source."""
+        port, source, time_ps, _ = columns
         order = np.lexsort((source, time_ps, port))
         starts = np.flatnonzero(np.diff(port[order], prepend=NOBODY))
         counts = np.diff(starts, append=order.size)
         begin_ps = np.empty_like(time_ps)
         for place in range(counts.max(initial=0)):
             turn = order[starts[counts > place] + place]
-            begin_ps[turn] = self.take(port[turn], time_ps[turn], transfer_ps[turn], is_tie_in_order=place > 0)
+            begin_ps[turn] = self.take(_Asking(*(column[turn] for column in columns)), number + place)
         return begin_ps
 
 
@@ -77,7 +116,9 @@ class InStep(Clocks):
         if rounds.together or not rounds.waits:
             raise OutOfStepError
         self.numbers = np.arange(self.p + int(self.nodes.max()) + 1)
-        self.out_ports, self.in_ports = _Ports(self.numbers.size), _Ports(self.numbers.size)
+        n_ports, n_messages = self.numbers.size, rounds.n_rounds * rounds.width
+        self.out_ports = _Ports(n_ports)
+        self.in_ports = _Ports(n_ports, 0 if self.through_nodes or not self.network.ports else n_messages)
         self.left_ps, self.chain = np.zeros(self.p, np.int64), np.zeros(self.p, np.int32)
         self.offered_ps, self.first_ps, self.transfer_ps, self.to = np.empty((4, rounds.width, self.p), np.int64)
         # By round, the ranks that begin it.
@@ -94,12 +135,12 @@ class InStep(Clocks):
             self.to.fill(NOBODY)
             for do in (self._offer, self._leave, self._arrive):
                 for ranks, moves in playing:
-                    do(ranks, moves)
+                    do(ranks, moves, number * self.rounds.width)
             for ranks, moves in playing:
                 self._go_on(ranks, number + 1 if moves.then is None else moves.then)
             give_up_if_past(int(self.now.min()))  # up to there, nothing can come any more
 
-    def _offer(self, ranks: Array, moves: Moves) -> None:
+    def _offer(self, ranks: Array, moves: Moves, _: int) -> None:
         """Let ranks offer their messages."""
         if moves.sent_in is not None or moves.slots is not None:
             raise OutOfStepError
@@ -113,7 +154,7 @@ class InStep(Clocks):
             self.bytes_sent[who] += n_bytes
             self.to[slot, who] = to
 
-    def _leave(self, ranks: Array, moves: Moves) -> None:
+    def _leave(self, ranks: Array, moves: Moves, number: int) -> None:
         """Let messages take their out-ports: at once, or if they are not buffered when their receivers are ready."""
         leaving, prices = [], []
         for slot, (to, n_bytes) in enumerate(zip(moves.to, moves.n_bytes, strict=True)):
@@ -125,7 +166,7 @@ class InStep(Clocks):
             latency_ps, transfer_ps = self.link(source, to, n_bytes)
             leaving.append(_Asking(self._port(who, source, to), source, ready_ps, transfer_ps))
             prices.append((who, meets, latency_ps, transfer_ps))
-        begin_ps = self._in_turn(self.out_ports, leaving)
+        begin_ps = self._in_turn(self.out_ports, leaving, number)
         for slot, (who, meets, latency_ps, transfer_ps) in enumerate(prices):
             if not self.all_buffered:
                 left_ps = np.where(meets, begin_ps[slot] + transfer_ps, 0)
@@ -133,7 +174,7 @@ class InStep(Clocks):
             self.first_ps[slot, who] = begin_ps[slot] + latency_ps
             self.transfer_ps[slot, who] = transfer_ps
 
-    def _arrive(self, ranks: Array, moves: Moves) -> None:
+    def _arrive(self, ranks: Array, moves: Moves, number: int) -> None:
         """Let messages take their in-ports, and ranks end their round."""
         coming = []
         for slot, source in enumerate(moves.source):
@@ -143,7 +184,7 @@ class InStep(Clocks):
                 raise OutOfStepError
             first_ps, transfer_ps = self.first_ps[slot, source], self.transfer_ps[slot, source]
             coming.append((who, _Asking(self._port(who, source, dest), source, first_ps, transfer_ps)))
-        begin_ps = self._in_turn(self.in_ports, [asking for _, asking in coming])
+        begin_ps = self._in_turn(self.in_ports, [asking for _, asking in coming], number)
         for (who, asking), begins_ps in zip(coming, begin_ps, strict=True):
             self.now[who] = np.maximum(self.now[who], begins_ps + asking.transfer_ps) + self.overhead_ps
             self.depth[who] = np.maximum(self.depth[who], self.chain[asking.source])
@@ -160,17 +201,17 @@ class InStep(Clocks):
         between = self.nodes[source] != self.nodes[dest]
         return np.where(between, self.p + self.nodes[who], self.numbers[who])
 
-    def _in_turn(self, ports: _Ports, messages: list[_Asking]) -> list[Array]:
-        """Return when the messages of each slot begin to fill their ports."""
+    def _in_turn(self, ports: _Ports, messages: list[_Asking], number: int) -> list[Array]:
+        """Return when the messages of each slot begin to fill their ports; `number` is that of the first slot's."""
         if not (self.network.ports and messages):
             return [asking.time_ps for asking in messages]
         if not self.through_nodes and all(_all_later(*two) for two in pairwise(messages)):
-            return [ports.take(asking.port, asking.time_ps, asking.transfer_ps) for asking in messages]
+            return [ports.take(asking, number + slot) for slot, asking in enumerate(messages)]
         joined: list[list[Array]] = [[], [], [], []]
         for port, source, time_ps, transfer_ps in messages:
             for column, part in zip(joined, (self.numbers[port], source, time_ps, transfer_ps), strict=True):
                 column.append(np.broadcast_to(part, source.shape))
-        begin_ps = ports.take_in_turn(*map(np.concatenate, joined))
+        begin_ps = ports.take_in_turn([np.concatenate(parts) for parts in joined], number)
         return np.split(begin_ps, np.cumsum([asking.source.size for asking in messages])[:-1])
 
     def _go_on(self, ranks: Array, then: Array | int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import ranks
 from collectives import CATALOGUE
 from collectives.double_tree import families
-from loggp import NOBODY, Machine, Moves, Rounds, cost_of_rounds, run_rounds
+from loggp import NOBODY, Machine, Moves, Rounds, cost_of_rounds, in_step, run_rounds
 from loggp.in_step import InStep, OutOfStepError
 from loggp.windows import Windows
 
@@ -100,6 +101,52 @@ def test_round_by_round_says_the_same_as_windows_or_that_it_cannot_know(bufferin
         for name in ("now", "depth", "sends", "bytes_sent"):
             assert (getattr(in_step, name) == getattr(by_windows, name)).all(), (name, seed)
     assert n_in_step >= 30
+
+
+@pytest.mark.parametrize("buffering", ["none", "eager", "infinite"])
+def test_ranks_with_empty_blocks_run_ahead_and_are_still_played_round_by_round(
+    buffering: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, n_early = np.random.default_rng([7, *buffering.encode()]), []
+    take = in_step._Ports._take_partly_early
+    monkeypatch.setattr(in_step._Ports, "_take_partly_early", lambda *args: (take(*args), n_early.append(1))[0])
+    for p in (2, 3, 7, 8, 12, 13, 16, 17, 24, 31, 32, 33, 64):
+        for operation, name in (
+            ("allreduce", "halving_doubling"), ("allreduce", "recursive_doubling"), ("reduce", "rabenseifner"),
+            ("reduce_scatter", "recursive_halving"),
+        ):  # fmt: skip
+            row, n = CATALOGUE[operation][name], int(rng.choice([1, p // 4, p // 2, p - 1, p + 1]))
+            machine = Machine.of(NETWORKS[rng.integers(len(NETWORKS))], p, buffering)
+            told = row.cost(machine, n, 4)
+            with monkeypatch.context() as patched:
+                patched.setattr(InStep, "run", Mock(side_effect=OutOfStepError))
+                assert row.cost(machine, n, 4) == told, (machine.network.name, p, name, n)
+    assert len(n_early) >= 8 or buffering == "none"  # where nobody sends before its receiver is ready
+
+
+def test_a_port_serves_messages_in_the_order_in_which_they_come_not_in_which_they_are_played() -> None:
+    n_early = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(2, 6))
+        sources, times_ps, transfers_ps = rng.integers(0, 4, n), rng.integers(1, 40, n), rng.integers(0, 5, n)
+        order, free_ps, begins_ps = np.lexsort((sources, times_ps)), 0, np.zeros(n, np.int64)
+        for message in order:
+            begins_ps[message] = max(free_ps, times_ps[message])
+            free_ps = begins_ps[message] + transfers_ps[message]
+        is_early = times_ps < np.maximum.accumulate(times_ps)
+        ports = in_step._Ports(1, n)
+        columns = zip(*(column[:, None] for column in (sources, times_ps, transfers_ps)), strict=True)
+        try:
+            told_ps = [ports.take(in_step._Asking(slice(0, 1), *of), number)[0] for number, of in enumerate(columns)]
+        except OutOfStepError:
+            continue
+        n_early += bool(is_early.any())
+        # Nobody waits for an empty message that comes early, so it may begin at any time before the later ones.
+        counts = (transfers_ps > 0) | ~is_early
+        assert (begins_ps[counts] == np.array(told_ps)[counts]).all(), seed
+        assert (np.array(told_ps) <= np.maximum.accumulate(begins_ps)).all(), seed
+    assert n_early >= 75
 
 
 def test_messages_may_be_received_in_a_later_round() -> None:
