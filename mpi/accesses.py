@@ -15,7 +15,7 @@ from mpi import constants
 from mpi.buffers import Blocks, is_number, simple
 from mpi.constants import PROC_NULL
 from mpi.datatypes import as_datatype
-from mpi.errors import WrongValueError, wrong
+from mpi.errors import ERR_RMA_SYNC, WrongValueError, wrong
 from mpi.memory import at_address
 from mpi.ops import NO_OP, REPLACE, SUM, Op, check_alike
 from mpi.requests import Request
@@ -31,6 +31,7 @@ class Accesses(WindowBase):
     def _blocks(self, origin: Blocks, rank: int, target: Any) -> Blocks:
         """Return the part of a rank's memory that an access names; by default it is like what the origin gives."""
         segment = self._object().segments[rank]
+        self._check_epoch(rank)
         disp, count, datatype = 0, origin.counts[0], origin.datatype
         if target is not None and not isinstance(target, (list, tuple)):
             if not is_number(target):
@@ -56,6 +57,15 @@ class Accesses(WindowBase):
         if begin < 0 or (count and begin > segment.memory.size and self._o.flavor != constants.WIN_FLAVOR_DYNAMIC):
             raise blocks._too_small(0, begin, begin)
         return blocks
+
+    def _check_epoch(self, rank: int) -> None:
+        """Raise unless the rank may use another's memory now."""
+        opened = self._o
+        if not (opened.is_fenced or rank in opened.accessed or opened.segments[rank].locks.is_held(opened.c)):
+            raise wrong(
+                ERR_RMA_SYNC, f"an access of the memory of rank {rank}", "an epoch in which it is allowed",
+                "call Fence, Start, Lock or Lock_all before",
+            )  # fmt: skip
 
     def _access(self, rank: int, n_bytes: int, *, comes_back: bool) -> int:
         """Let all that happens before this access happen, and return when it is complete."""

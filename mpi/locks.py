@@ -42,13 +42,17 @@ class Locks:
     def release(self, c: Any) -> None:
         """Let go of the calling rank's lock, and give it to those that wait."""
         state = c._state
-        if state not in self.holders:
+        if not self.is_held(c):
             raise wrong(ERR_RMA_SYNC, "an Unlock without a Lock", "the end of an epoch", "Lock the memory first")
         self.holders.remove(state)
         while self.waiting and self._fits(self.waiting[0][1]):
             work, alone = self.waiting.popleft()
             self._hold(work.state, alone)
             work.complete(max(state.now, work.state.now))
+
+    def is_held(self, c: Any) -> bool:
+        """Return whether the calling rank holds a lock."""
+        return c._state in self.holders
 
     def _fits(self, alone: bool) -> bool:
         return not self.holders or not (alone or self.alone)

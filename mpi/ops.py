@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from collectives import commutative
 from mpi.buffers import Blocks, simple
-from mpi.datatypes import PAIR_DTYPES, Datatype
+from mpi.datatypes import DATATYPES, PAIR_DTYPES, Datatype
 from mpi.errors import ERR_OP, WrongValueError, wrong
 from mpi.exported import buffer
 from mpi.handles import Handle, Named, constant
@@ -20,6 +20,7 @@ from mpi.process import process
 from ranks.words.datatypes import Scattered
 
 Array = NDArray[Any]
+Kinds = tuple[str, ...]
 # As many as mpi4py lets a program have at a time.
 MOST_OPS = 32
 
@@ -30,13 +31,13 @@ class Operation(Named):
     name:        Its name.
     on_objects:  What it makes of two objects.
     ufunc:       What it is on arrays of numbers, or a function of two arrays; None if the program has made it.
-    kinds:       The kinds of numbers that it takes, as NumPy's `dtype.kind`.
+    kinds:       The kinds of elements that it takes, as `_kind` says.
     function:    What the program has made: it takes two buffers and their datatype, and writes to the second.
     commutes:    Whether the order of its operands does not matter.
     """
 
     def __init__(
-        self, name: str, on_objects: Callable[[Any, Any], Any], ufunc: Any, kinds: str, *, function: Any = None,
+        self, name: str, on_objects: Callable[[Any, Any], Any], ufunc: Any, kinds: Kinds, *, function: Any = None,
         commutes: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -67,7 +68,7 @@ class Op(Handle):
         def on_objects(x: Any, y: Any) -> Any:
             return function(x, y, None)  # type: ignore[arg-type]  # so mpi4py calls it
 
-        return cls._of(Operation("", on_objects, None, "", function=function, commutes=bool(commute)))
+        return cls._of(Operation("", on_objects, None, (), function=function, commutes=bool(commute)))
 
     def Free(self) -> None:
         """Make the handle null."""
@@ -123,22 +124,35 @@ class Op(Handle):
             data = x if blocks.layout.is_flat or not item else x.view(f"V{item}")
             function = _user_function(found, datatype, data.dtype)
             return commutative(function) if found.commutes else function, data
-        pair = PAIR_DTYPES.get(id(datatype._o))
-        if pair is not None and found.kinds == "pair":
-            fields = np.dtype([(name, pair[name]) for name in pair.names or ()])
-            return found.ufunc, x.view(np.uint8).view(fields)
-        if x.dtype.kind not in found.kinds:
+        if _kind(datatype) not in found.kinds:
             raise wrong(
-                ERR_OP, f"{found.name} of {datatype.name or x.dtype.name}", _KINDS.get(found.kinds, "another datatype"),
+                ERR_OP, f"{found.name} of {datatype.name or 'a derived datatype'}", _EXPECTED[found.kinds],
                 "choose another op or datatype",
             )  # fmt: skip
+        if found.kinds == (_PAIR,):
+            pair = PAIR_DTYPES[id(datatype._o)]
+            return found.ufunc, x.view(np.uint8).view([(name, pair[name]) for name in pair.names or ()])
         return found.ufunc, x
 
 
-_KINDS = {
-    "pair": "pairs of a value and an INT, such as DOUBLE_INT", "biu": "integers or booleans",
-    "biuf": "numbers that are not complex",
+# Kinds of elements beside those of NumPy's `dtype.kind`, and datatypes whose kind is not that of their dtype.
+_PAIR, _BYTE, _NONE = "a pair", "a byte", "no number"
+_OTHER_KINDS = {id(DATATYPES[name]._o): _NONE for name in ("PACKED", "CHARACTER", "WCHAR")}
+_OTHER_KINDS |= dict.fromkeys(PAIR_DTYPES, _PAIR) | {id(DATATYPES["BYTE"]._o): _BYTE, id(DATATYPES["LOGICAL"]._o): "b"}
+_LOGICAL, _BITWISE, _ORDERED, _NUMBERS = tuple("biu"), (*"iu", _BYTE), tuple("iuf"), tuple("iufc")
+_EXPECTED = {
+    _LOGICAL: "integers or truth values", _BITWISE: "integers or BYTE", _ORDERED: "numbers that are not complex",
+    _NUMBERS: "numbers", (_PAIR,): "pairs of a value and an INT, such as DOUBLE_INT", (): "an access of a window",
 }  # fmt: skip
+
+
+def _kind(datatype: Datatype) -> str:
+    """Return the kind of a datatype's elements; no op takes elements that are not all alike."""
+    kind = _OTHER_KINDS.get(id(datatype._o))
+    if kind is not None:
+        return kind
+    layout = datatype._layout()
+    return layout.dtype.kind if all(size == layout.dtype.itemsize for size, _ in layout.runs) else _NONE
 
 
 def check_alike(sent: Blocks, received: Blocks) -> None:
@@ -231,23 +245,23 @@ def _second(left: Array, right: Array) -> Array:
     return right.copy()
 
 
-def _op(name: str, on_objects: Callable[[Any, Any], Any], ufunc: Any, kinds: str, commutes: bool = True) -> Op:
+def _op(name: str, on_objects: Callable[[Any, Any], Any], ufunc: Any, kinds: Kinds, commutes: bool = True) -> Op:
     op: Op = constant(name, Op._of(Operation(f"MPI_{name}", on_objects, ufunc, kinds, commutes=commutes)))
     return op
 
 
 OP_NULL = constant("OP_NULL", Op())
-MAX = _op("MAX", lambda x, y: y if y > x else x, np.maximum, "biuf")
-MIN = _op("MIN", lambda x, y: y if y < x else x, np.minimum, "biuf")
-SUM = _op("SUM", operator.add, np.add, "biufc")
-PROD = _op("PROD", operator.mul, np.multiply, "biufc")
-LAND = _op("LAND", lambda x, y: bool(x) & bool(y), _logical(np.logical_and), "biufc")
-BAND = _op("BAND", operator.and_, np.bitwise_and, "biu")
-LOR = _op("LOR", lambda x, y: bool(x) | bool(y), _logical(np.logical_or), "biufc")
-BOR = _op("BOR", operator.or_, np.bitwise_or, "biu")
-LXOR = _op("LXOR", lambda x, y: bool(x) ^ bool(y), _logical(np.logical_xor), "biufc")
-BXOR = _op("BXOR", operator.xor, np.bitwise_xor, "biu")
-MAXLOC = _op("MAXLOC", _located_object(operator.gt), _located(np.greater), "pair")
-MINLOC = _op("MINLOC", _located_object(operator.lt), _located(np.less), "pair")
-REPLACE = _op("REPLACE", lambda x, y: y, _second, "biufc", commutes=False)
-NO_OP = _op("NO_OP", lambda x, y: x, _first, "biufc", commutes=False)
+MAX = _op("MAX", lambda x, y: y if y > x else x, np.maximum, _ORDERED)
+MIN = _op("MIN", lambda x, y: y if y < x else x, np.minimum, _ORDERED)
+SUM = _op("SUM", operator.add, np.add, _NUMBERS)
+PROD = _op("PROD", operator.mul, np.multiply, _NUMBERS)
+LAND = _op("LAND", lambda x, y: bool(x) & bool(y), _logical(np.logical_and), _LOGICAL)
+BAND = _op("BAND", operator.and_, np.bitwise_and, _BITWISE)
+LOR = _op("LOR", lambda x, y: bool(x) | bool(y), _logical(np.logical_or), _LOGICAL)
+BOR = _op("BOR", operator.or_, np.bitwise_or, _BITWISE)
+LXOR = _op("LXOR", lambda x, y: bool(x) ^ bool(y), _logical(np.logical_xor), _LOGICAL)
+BXOR = _op("BXOR", operator.xor, np.bitwise_xor, _BITWISE)
+MAXLOC = _op("MAXLOC", _located_object(operator.gt), _located(np.greater), (_PAIR,))
+MINLOC = _op("MINLOC", _located_object(operator.lt), _located(np.less), (_PAIR,))
+REPLACE = _op("REPLACE", lambda x, y: y, _second, (), commutes=False)
+NO_OP = _op("NO_OP", lambda x, y: x, _first, (), commutes=False)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import collectives
 from mpi.buffers import Blocks, each_its_own, simple, vector
 from mpi.constants import InPlaceType
-from mpi.errors import ERR_OP, WrongValueError, wrong
+from mpi.errors import ERR_BUFFER, ERR_OP, WrongValueError, wrong
 from mpi.ops import Op, check_alike
 
 Array = NDArray[Any]
@@ -157,6 +157,8 @@ def alltoall(c: Any, sendbuf: Any, recvbuf: Any) -> Plan:
     """Exchange equal blocks, one for each pair of ranks."""
     received = simple(recvbuf, c.size, writable=True)
     sent = received if in_place(sendbuf) else simple(sendbuf, c.size, writable=False)
+    if sent is not received:
+        _check_apart(sent, received)
 
     def run(c: Any) -> None:
         _place(received, collectives.alltoall(c, as_bytes(sent.joined()).copy().reshape(c.size, -1)))
@@ -168,6 +170,8 @@ def alltoallv(c: Any, sendbuf: Any, recvbuf: Any) -> Plan:
     """Exchange blocks of any sizes."""
     received = vector(recvbuf, c.size, writable=True)
     sent = received if in_place(sendbuf) else vector(sendbuf, c.size, writable=False)
+    if sent is not received:
+        _check_apart(sent, received)
 
     def run(c: Any) -> None:
         data = np.concatenate([as_bytes(sent.packed(block)) for block in range(c.size)])
@@ -198,7 +202,19 @@ def _own(sendbuf: Any, received: Blocks | None, rank: int) -> Callable[[], Array
     if in_place(sendbuf) and received is not None:
         return lambda: received.packed(rank)
     sent = simple(sendbuf, writable=False)
+    if received is not None:
+        _check_apart(sent, received, rank)
     return sent.packed
+
+
+def _check_apart(sent: Blocks, received: Blocks, block: int = 0) -> None:
+    """Raise if a rank receives where it sends from, which IN_PLACE would allow."""
+    if sent.counts[0] and np.may_share_memory(sent.memory, received.memory):
+        one, other = (x.memory.ctypes.data + x.displs[i] * x.layout.extent for x, i in ((sent, 0), (received, block)))
+        if one == other:
+            raise wrong(
+                ERR_BUFFER, "one buffer to send and to receive", "two", "pass MPI.IN_PLACE in the place of one of them"
+            )
 
 
 def _place(received: Blocks, got: Any) -> None:
@@ -227,6 +243,7 @@ def _operand(sendbuf: Any, received: Blocks | None, blocks: int = 1) -> Blocks:
     sent = simple(sendbuf, blocks, writable=False)
     if received is not None:
         check_alike(sent, received)
+        _check_apart(sent, received)
     return sent
 
 

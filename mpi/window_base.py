@@ -38,6 +38,8 @@ class Opened(Named):
     segments:   What each of them gives to it.
     flavor:     How it was made.
     until_ps:   When all accesses of this rank so far are complete, by target.
+    is_fenced:  Whether it may use the memory of all, since a Fence.
+    exposed, accessed: The ranks that may use its memory, since Post, and those whose memory it may use, since Start.
     """
 
     def __init__(self, c: Any, segments: list[Segment], flavor: int) -> None:
@@ -48,6 +50,7 @@ class Opened(Named):
         self.attributes: dict[int, Any] = {}
         self.errhandler: Any = None
         self.until_ps: dict[int, int] = {}
+        self.is_fenced = False
         self.exposed: tuple[int, ...] = ()
         self.accessed: tuple[int, ...] = ()
 

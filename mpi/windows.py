@@ -29,6 +29,7 @@ class Win(Accesses):
     def Fence(self, assertion: int = 0) -> None:
         """Complete all accesses, and wait until all ranks have done so."""
         self._complete(self._object().until_ps)
+        self._o.is_fenced = not assertion & constants.MODE_NOSUCCEED
         collectives.barrier(self._o.c._hidden())
 
     def Post(self, group: Group, assertion: int = 0) -> None:

@@ -183,3 +183,53 @@ def test_blocks_may_have_room_for_more_than_comes(p, room):
         return got.reshape(p, room).tolist()
 
     assert run(program, p).results == [[[r, 9] + [-1] * (room - 2) for r in range(p)]] * p
+
+
+STRUCT = MPI.Datatype.Create_struct([1, 1], [0, 8], [MPI.DOUBLE, MPI.LONG])
+
+
+@pytest.mark.parametrize(("op", "datatypes"), [
+    (MPI.SUM, [MPI.C_BOOL, MPI.BYTE, MPI.LOGICAL, MPI.DOUBLE_INT, STRUCT]), (MPI.MAX, [MPI.C_BOOL, MPI.DOUBLE_COMPLEX]),
+    (MPI.LAND, [MPI.DOUBLE, MPI.DOUBLE_COMPLEX, MPI.BYTE]), (MPI.BOR, [MPI.DOUBLE, MPI.C_BOOL, MPI.PACKED]),
+    (MPI.MAXLOC, [MPI.INT, STRUCT]), (MPI.REPLACE, [MPI.INT]),
+])  # fmt: skip
+def test_an_op_refuses_datatypes_that_it_is_not_defined_for(op, datatypes):
+    def program(comm, datatype):
+        one, other = bytearray(datatype.extent), bytearray(datatype.extent)
+        with pytest.raises(MPI.Exception, match=r"Allreduce\(.* got MPI_.* of .* expected .* remedy") as caught:
+            comm.Allreduce([one, 1, datatype], [other, 1, datatype], op)
+        assert caught.value.Get_error_class() == MPI.ERR_OP
+
+    for datatype in datatypes:
+        run(program, 2, datatype)
+
+
+def test_truth_values_have_logical_ops_and_bytes_have_bitwise_ones():
+    def program(comm):
+        both, either, bits = np.array([True, comm.rank == 0]), np.empty(2, bool), bytearray(1)
+        comm.Allreduce(both, either, MPI.LXOR)
+        comm.Allreduce(bytes([1 << comm.rank]), bits, MPI.BOR)
+        return either.tolist(), bits[0]
+
+    assert run(program, 2).results == [([False, True], 3)] * 2
+
+
+@pytest.mark.parametrize("call", [
+    lambda comm, x: comm.Allreduce(x, x), lambda comm, x: comm.Iallreduce(x, x), lambda comm, x: comm.Alltoall(x, x),
+    lambda comm, x: comm.Allgather(x[2 * comm.rank:][:2], x), lambda comm, x: comm.Alltoallv([x, [2, 2]], [x, [2, 2]]),
+    lambda comm, x: comm.Scan([x, 2, 1, MPI.DOUBLE], x[1:3]),
+])  # fmt: skip
+def test_one_buffer_to_send_and_to_receive_is_refused_with_in_place_as_the_remedy(call):
+    def program(comm):
+        x = np.zeros(4)
+        with pytest.raises(
+            MPI.Exception, match=r"got one buffer to send and to receive, .* pass MPI.IN_PLACE"
+        ) as caught:
+            call(comm, x)
+        assert caught.value.Get_error_class() == MPI.ERR_BUFFER
+        comm.Allreduce(x[:2], x[2:])
+        comm.Allreduce([x, 2, 0, MPI.DOUBLE], [x, 2, 2, MPI.DOUBLE])
+        comm.Allgather(MPI.IN_PLACE, x)
+        comm.Allreduce(x[:0], x[:0])
+
+    run(program, 2)

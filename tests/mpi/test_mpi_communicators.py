@@ -263,7 +263,7 @@ def test_atomic_accesses_are_of_one_element_of_one_datatype():
         window = MPI.Win.Allocate(8, comm=comm)
         one, four, number = bytearray(1), bytearray(4), [bytearray(4), MPI.INT]
         window.Lock(0)
-        window.Fetch_and_op(one, bytearray(1), 0)
+        window.Fetch_and_op(one, bytearray(1), 0, op=MPI.BOR)
         for wrong in ((four, one), (one, four), (one, number)):
             with pytest.raises(ValueError, match=r"got 4 elements, expected one|to send and .* to receive"):
                 window.Fetch_and_op(*wrong, 0)
@@ -273,3 +273,38 @@ def test_atomic_accesses_are_of_one_element_of_one_datatype():
         window.Unlock(0)
 
     run(program, 1)
+
+
+def test_an_access_outside_of_an_epoch_is_refused():
+    def program(comm):
+        window, x, peer = MPI.Win.Allocate(8, comm=comm), np.zeros(1), 1 - comm.rank
+
+        def is_refused():
+            with pytest.raises(
+                MPI.Exception, match=r"got an access of .* call Fence, Start, Lock or Lock_all"
+            ) as caught:
+                window.Put(x, peer)
+            return caught.value.Get_error_class() == MPI.ERR_RMA_SYNC
+
+        assert is_refused()
+        window.Lock(peer)
+        window.Put(x, peer)
+        window.Unlock(peer)
+        assert is_refused()
+        group = comm.group.Incl([peer])
+        window.Post(group)
+        window.Start(group)
+        window.Get(x, peer)
+        window.Complete()
+        window.Wait()
+        assert is_refused()
+        window.Fence()
+        window.Accumulate(x, peer)
+        window.Fence(MPI.MODE_NOSUCCEED)
+        assert is_refused()
+        window.Lock_all()
+        window.Get(x, peer)
+        window.Unlock_all()
+        window.Free()
+
+    run(program, 2)
