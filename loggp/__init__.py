@@ -15,6 +15,7 @@ patterns.py   the rounds of trees, pairs, halves and lines
 player.py     plays rounds: all ranks together (in_step.py) or, where they fall out of step, by windows (windows.py)
 steps.py      a schedule as steps of each rank, played message by message
 stars.py      all ranks with one of them; node.py: the ranks of a node through its memory
+ports.py      ports serve messages first come first served
 patience.py   how much is played before a cost is estimated
 """
 

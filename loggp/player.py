@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from loggp.clocks import Clocks
-from loggp.in_step import InStep, OutOfStepError
+from loggp.in_step import InStep
 from loggp.machine import Cost, Machine
+from loggp.ports import OutOfStepError
 from loggp.rounds import Rounds
 from loggp.windows import Windows
 

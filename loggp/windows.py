@@ -14,6 +14,7 @@ import numpy as np
 from loggp.clocks import Clocks
 from loggp.machine import Machine
 from loggp.patience import give_up_if_past
+from loggp.ports import serve_in_turn
 from loggp.rounds import NOBODY, Array, Rounds
 
 _UNKNOWN, _AWAITED = -1, -2  # instead of the arrival of a message
@@ -285,11 +286,7 @@ class Windows(Clocks):
         queue = np.flatnonzero(~alone)
         keys = (events.ids // self.p, events.source, events.time_ps, port)
         queue = queue[np.lexsort([key[queue] for key in keys])]
-        starts = np.flatnonzero(np.diff(port[queue], prepend=NOBODY))
-        counts = np.diff(starts, append=queue.size)
-        for place in range(int(counts.max())):
-            turn = queue[starts[counts > place] + place]
-            begin_ps[turn] = self._taken(free, port[turn], events.time_ps[turn], events.transfer_ps[turn])
+        begin_ps[queue], _ = serve_in_turn(free, port[queue], events.time_ps[queue], events.transfer_ps[queue])
         return begin_ps
 
     def _taken(self, free: Array, port: Array, time_ps: Array, transfer_ps: Array) -> Array:
