@@ -38,7 +38,7 @@ def write() -> None:
     ring = ranks.run(lambda comm: ring_allreduce(comm, np.ones(40_000)), 8, trace=True)
     ring.trace.to_html(FOLDER / "ring.html", title="A ring all-reduce on 8 ranks")
     barrier = entered_late(dissemination_barrier, 8, ranks.presets["infiniband"])
-    barrier.to_html(FOLDER / "barrier.html", title="A barrier that 8 ranks enter one after the other")
+    barrier.to_html(FOLDER / "barrier.html", title="A barrier on 8 ranks")
     passes = ranks.run(pipeline, 4, make_schedule("1f1b", 4, 8), trace=True)
     passes.trace.to_html(FOLDER / "pipeline.html", title="A 1F1B pipeline: 4 stages, 8 microbatches")
     hang = CASES[send_first_ring.name].failure()
