@@ -6,14 +6,13 @@ other ranks: few rounds, but each block travels as often as its distance has one
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
 from collectives.arrays import Array, block_bounds
 from collectives.kit import Out, algorithm, cost_of, new_tag
-from loggp import Cost, Machine, Rounds, can_be_played, cost_in_step, cost_of_rounds
+from loggp import Cost, Machine, Rounds, can_be_played, cost_in_step, cost_of_rounds, serve_in_turn
 from loggp.patterns import shift
 from ranks import mpi_of
 
@@ -169,36 +168,28 @@ def _all_at_once_ps(machine: Machine, n_bytes: int) -> int:
 
     A schedule does not say it: messages are taken as they come, not in the order of ranks.
     """
-    p, nodes, network = machine.p, machine.nodes, machine.network
-    free: defaultdict[tuple[str, int], int] = defaultdict(int)  # when each port is free again
+    p, network, o = machine.p, machine.network, machine.network.overhead_ps
+    nodes = np.unique(machine.nodes, return_inverse=True)[1]
+    source, step = np.repeat(np.arange(p), p - 1), np.tile(np.arange(1, p), p)
+    dest = (source + step) % p
+    is_far = nodes[source] != nodes[dest]
+    latency_ps = np.where(is_far, network.inter.latency_ps, network.intra.latency_ps)
+    transfer_ps = np.where(is_far, network.inter.transfer_ps(n_bytes), network.intra.transfer_ps(n_bytes))
 
-    def serve(way: str, rank: int, other: int, time_ps: int) -> int:
-        transfer_ps = machine.link(rank, other).transfer_ps(n_bytes)
-        if not network.ports:
-            return time_ps + transfer_ps
-        through_node = network.shared_node_port and nodes[rank] != nodes[other]
-        port = (f"node {way}", nodes[rank]) if through_node else (way, rank)
-        free[port] = max(free[port], time_ps) + transfer_ps
-        return free[port]
+    def serve(free_ps: Array, port: Array, time_ps: Array, busy_ps: Array) -> Array:
+        order, begin_ps = np.lexsort((time_ps, port)), np.empty_like(time_ps)
+        begin_ps[order] = serve_in_turn(free_ps, port[order], time_ps[order], busy_ps[order])
+        return begin_ps
 
-    offers = sorted((step * network.overhead_ps, source, step) for source in range(p) for step in range(1, p))
-    left_ps, underway = [0] * p, []
-    for time_ps, source, step in offers:
-        dest = (source + step) % p
-        left_ps[source] = serve("out", source, dest, time_ps)
-        link = machine.link(source, dest)
-        underway.append((left_ps[source] - link.transfer_ps(n_bytes) + link.latency_ps, source, step))
-    arrivals: list[list[int]] = [[] for _ in range(p)]
-    for time_ps, source, step in sorted(underway):
-        dest = (source + step) % p
-        arrivals[dest].append(serve("in", dest, source, time_ps))
-    ends = []
-    for rank in range(p):
-        now = (p - 1) * network.overhead_ps
-        for arrival_ps in sorted(arrivals[rank]):
-            now = max(now, arrival_ps) + network.overhead_ps
-        ends.append(now if machine.is_eager(n_bytes) else max(now, left_ps[rank]))
-    return max(ends)
+    def through_ports(rank: Array, time_ps: Array) -> Array:
+        port = np.where(is_far & network.shared_node_port, p + nodes[rank], rank)
+        return serve(np.zeros(2 * p, np.int64), port, time_ps, transfer_ps) if network.ports else time_ps
+
+    left_ps = through_ports(source, step * o) + transfer_ps
+    arrival_ps = through_ports(dest, left_ps - transfer_ps + latency_ps) + transfer_ps
+    ends_ps = np.full(p, (p - 1) * o)
+    serve(ends_ps, dest, arrival_ps, np.full(dest.size, o))
+    return int(ends_ps.max() if machine.is_eager(n_bytes) else max(ends_ps.max(), left_ps.max()))
 
 
 @cost_of(pairwise_alltoall)

@@ -122,8 +122,15 @@ def ring_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None) -> 
 
 
 def ring_at_best_ps(laps: int, machine: Machine, n_items: int, itemsize: int) -> int:
-    """Return the time that a block takes on its way round the ring, so many times."""
-    return laps * machine.round_ps(n_items // machine.p * itemsize)
+    """Return the time that a block takes on its way round the ring, so many times, or all blocks through a port."""
+    n_bytes = n_items // machine.p * itemsize
+    return max(laps * machine.round_ps(n_bytes), machine.ring_port_ps(laps * (machine.p - 1), n_bytes))
+
+
+def ring_bytes_sent(sizes: Array, *, reduces: bool, gathers: bool) -> list[int]:
+    """Return what each rank sends in a reduce-scatter and an all-gather of blocks of these bytes."""
+    n_bytes: list[int] = (reduces * (sizes.sum() - sizes) + gathers * (sizes.sum() - np.roll(sizes, -1))).tolist()
+    return n_bytes
 
 
 def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathers: bool) -> Cost:
@@ -133,8 +140,8 @@ def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathe
     """
     p, network = machine.p, machine.network
     sizes = itemsize * np.array(block_sizes(n_items, p))
-    phases, n_bytes, largest = reduces + gathers, n_items * itemsize, int(sizes[0])
-    bytes_sent = (reduces * (n_bytes - sizes) + gathers * (n_bytes - np.roll(sizes, -1))).tolist()
+    phases, largest = reduces + gathers, int(sizes[0])
+    bytes_sent = ring_bytes_sent(sizes, reduces=reduces, gathers=gathers)
     reduce_ps = network.reduce_ps(largest) if reduces else 0
     at_most_ps = (p - 1) * (phases * machine.slowest_ps(largest) + reduce_ps)
     n_rounds = phases * (p - 1)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from collectives.arrays import Array, block_bounds
+from collectives.arrays import Array, block_bounds, block_sizes
 from collectives.broadcast import SEGMENT_BYTES, segment_bounds
 from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
-from collectives.ring import ring_allreduce_cost
+from collectives.ring import ring_allreduce_cost, ring_bytes_sent
 from loggp import Cost, Machine, Step, can_be_played, extended_cost, scheduled_cost
 
 _TAG = new_tag()
@@ -66,9 +66,10 @@ def segments_of_blocks(n: int, itemsize: int, p: int, segment_bytes: int) -> lis
 
 
 def segmented_ring_at_best_ps(machine: Machine, n_items: int, itemsize: int) -> int:
-    """Return the time that the first segment of a block takes on its way, twice round the ring."""
-    smallest = min(n_items // machine.p * itemsize, SEGMENT_BYTES // 2)
-    return 2 * machine.round_ps(smallest)
+    """Return the time that a segment of a block takes twice round the ring, or all segments through a port."""
+    segments = segments_of_blocks(n_items // machine.p, itemsize, 1, SEGMENT_BYTES)[0]
+    smallest, n_messages = itemsize * (n_items // machine.p // len(segments)), 2 * (machine.p - 1) * len(segments)
+    return max(2 * machine.round_ps(smallest), machine.ring_port_ps(n_messages, smallest))
 
 
 @cost_of(segmented_ring_allreduce, at_best_ps=segmented_ring_at_best_ps)
@@ -83,13 +84,14 @@ def segmented_ring_allreduce_cost(
     if can_be_played(n_messages=2 * p * (p - 1) * len(largest)):
         blocks = segments_of_blocks(n_items, itemsize, p, segment_bytes)
         return _played(machine, [[(end - first) * itemsize for first, end in block] for block in blocks], None)
-    ring, alike = ring_allreduce_cost(machine, n_items, itemsize), machine.ranks_alike
-    sends = [len(largest) * sent for sent in ring.sends]
+    alike, sends = machine.ranks_alike, [2 * (p - 1) * len(largest)] * p
     if 4 * alike > p:
+        ring = ring_allreduce_cost(machine, n_items, itemsize)
         return Cost(ring.rounds, sends, ring.bytes_sent, None, None, ring.expected_ps)
     # Treat all blocks as if they were as large as the largest; then all ranks do the same.
     about = extended_cost(2 * alike, p, lambda few: _played(machine.first(few), [largest] * few, alike))
-    return replace(about, sends=sends, bytes_sent=ring.bytes_sent)
+    bytes_sent = ring_bytes_sent(itemsize * np.array(block_sizes(n_items, p)), reduces=True, gathers=True)
+    return replace(about, sends=sends, bytes_sent=bytes_sent)
 
 
 def _played(machine: Machine, sizes: list[list[int]], alike: int | None) -> Cost:

@@ -23,6 +23,7 @@ from loggp.machine import Cost, Formula, Machine
 from loggp.node import NodeClocks
 from loggp.patience import can_be_played, give_up_if_past
 from loggp.player import cost_of_rounds
+from loggp.ports import serve_in_turn
 from loggp.rounds import NOBODY, Moves, Round, Rounds, run_rounds
 from loggp.stars import Star
 from loggp.steps import Step, cost_in_step, cost_of_chain, extended_cost, scheduled_cost
@@ -30,5 +31,5 @@ from loggp.steps import Step, cost_in_step, cost_of_chain, extended_cost, schedu
 __all__ = [
     "NOBODY", "Cost", "Formula", "Machine", "Moves", "NodeClocks", "Round", "Rounds", "Star", "Step", "can_be_played",
     "cost_in_step", "cost_of_chain", "cost_of_rounds", "extended_cost", "give_up_if_past", "run_rounds",
-    "scheduled_cost",
+    "scheduled_cost", "serve_in_turn",
 ]  # fmt: skip

@@ -137,7 +137,8 @@ class InStep(Clocks):
             through = joined._replace(port=self.nodes[joined.port])
             begin_ps = np.empty_like(joined.time_ps)
             for serving, asking, chosen in zip(ports, (joined, through), (~between, between), strict=True):
-                begin_ps[chosen] = serving.serve_in_turn(asking.take(chosen), number)
+                if chosen.any():
+                    begin_ps[chosen] = serving.serve_in_turn(asking.take(chosen), number)
         return np.split(begin_ps, np.cumsum([asking.source.size for asking in all_asking])[:-1])
 
     def _go_on(self, ranks: Array, then: Array | int) -> None:

@@ -91,11 +91,20 @@ class Machine:
         """Return whether a standard send of this size is buffered; for an array of sizes, of each or of all."""
         return self.buffering == "infinite" or (self.buffering == "eager" and n_bytes <= self.network.eager_limit)
 
+    def ring_links(self) -> set[Link]:
+        """Return the links of the ring of all ranks."""
+        return {self.link(rank, (rank + 1) % self.p) for rank in range(self.p)} if self.p > 1 else set()
+
     def slowest_ps(self, n_bytes: int) -> int:
         """Return alpha + n*beta of the slowest link of the ring of all ranks, with all the jitter there can be."""
-        p = self.p
-        links = {self.link(rank, (rank + 1) % p) for rank in range(p)} if p > 1 else set()
-        return max((self.network.message_ps(link, n_bytes) + self.network.jitter_ps for link in links), default=0)
+        jitter_ps = self.network.jitter_ps
+        return max((self.network.message_ps(link, n_bytes) + jitter_ps for link in self.ring_links()), default=0)
+
+    def ring_port_ps(self, n_messages: int, n_bytes: int) -> int:
+        """Return what it takes that every rank sends so many messages of n_bytes to the next one, and each is there."""
+        behind = (n_messages - 1) * self.network.ports
+        prices = ((self.network.message_ps(link, n_bytes), link.transfer_ps(n_bytes)) for link in self.ring_links())
+        return max((alone_ps + behind * transfer_ps for alone_ps, transfer_ps in prices), default=0)
 
     def round_ps(self, n_bytes: int) -> int:
         """Return what a message of n_bytes takes from rank to rank round the ring of all, but for the longest hop."""

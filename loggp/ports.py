@@ -9,24 +9,21 @@ import numpy as np
 from loggp.rounds import NOBODY, Array
 
 
-def serve_in_turn(free_ps: Array, port: Array, time_ps: Array, transfer_ps: Array) -> tuple[Array, Array]:
-    """Return when messages begin to fill their ports, and the place of each among those of its port.
+def serve_in_turn(free_ps: Array, port: Array, time_ps: Array, transfer_ps: Array) -> Array:
+    """Return when messages begin to fill their ports; those of a port are neighbours, in the order in which they come.
 
-    The messages of a port are neighbours, in the order in which they come. free_ps: when each port is free again.
+    free_ps: when each port is free again.
     """
-    index = np.arange(port.size)
-    is_first = np.diff(port, prepend=NOBODY) != 0
-    place = index - np.maximum.accumulate(np.where(is_first, index, 0))
     # A message begins when it is there, or when one before it was there and all from that one on have passed.
     passed_ps = np.cumsum(transfer_ps) - transfer_ps
     slack_ps, before = np.maximum(time_ps, free_ps[port]) - passed_ps, 1
-    while before <= place.max(initial=0):
+    while (same := port[before:] == port[:-before]).any():
         known = slack_ps[before:]
-        slack_ps[before:] = np.where(place[before:] >= before, np.maximum(known, slack_ps[:-before]), known)
+        slack_ps[before:] = np.where(same, np.maximum(known, slack_ps[:-before]), known)
         before *= 2
-    begin_ps = slack_ps + passed_ps
+    begin_ps: Array = slack_ps + passed_ps
     free_ps[port] = begin_ps + transfer_ps  # of several messages the last one counts
-    return begin_ps, place
+    return begin_ps
 
 
 class OutOfStepError(Exception):
@@ -83,9 +80,11 @@ class Ports:
             return self._serve_partly_early(asking, early, number, None)
         order = np.lexsort((asking.source, asking.time_ps, asking.port))
         port, source, time_ps, transfer_ps = asking.take(order)
-        begin_ps, place = serve_in_turn(self.free_ps, port, time_ps, transfer_ps)
+        begin_ps = serve_in_turn(self.free_ps, port, time_ps, transfer_ps)
         self.asked_ps[port], self.source[port] = time_ps, source
-        self._note(number * self.at_once + place, port, begin_ps, begin_ps + transfer_ps)
+        if self.begins_ps.size:
+            place = np.arange(port.size) - np.searchsorted(port, port)
+            self._note(number * self.at_once + place, port, begin_ps, begin_ps + transfer_ps)
         in_order = np.empty_like(begin_ps)
         in_order[order] = begin_ps
         return in_order

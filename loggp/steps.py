@@ -92,12 +92,21 @@ def extended_cost(few: int, n: int, play: Callable[[int], Cost]) -> Cost:
 
 
 class _Message:
-    """offered_ps: when its sender was ready. posted_ps: when its receiver was. left_ps: when its sender goes on."""
+    """offered_ps: when its sender was ready. posted_ps: when its receiver was. left_ps: when its sender goes on.
 
-    __slots__ = ("arrival_ps", "depth", "dest", "left_ps", "n_bytes", "number", "offered_ps", "posted_ps", "source")
+    out_port, in_port: the ports that it takes, each for transfer_ps.
+    """
+
+    __slots__ = (
+        "arrival_ps", "depth", "dest", "in_port", "latency_ps", "left_ps", "number", "offered_ps", "out_port",
+        "posted_ps", "source", "transfer_ps",
+    )  # fmt: skip
     source: int
     dest: int
-    n_bytes: int
+    out_port: int
+    in_port: int
+    latency_ps: int
+    transfer_ps: int
     number: int
     depth: int
 
@@ -117,9 +126,8 @@ class _Clock:
 
     def __init__(self, machine: Machine, alike: int) -> None:
         self.machine, self.alike, self.p = machine, alike, machine.p
-        network = machine.network
-        self.overhead_ps, self.ports = network.overhead_ps, network.ports
-        self.through_nodes = network.ports and network.shared_node_port
+        self.network = network = machine.network
+        self.overhead_ps, self.through_nodes = network.overhead_ps, network.ports and network.shared_node_port
         self.now, self.depth, self.sends, self.bytes_sent = ([0] * alike for _ in range(4))
         self.n_waiting = [0] * alike
         n_ports = alike + max(machine.nodes[:alike]) + 1
@@ -178,11 +186,17 @@ class _Clock:
         self.sends[rank] += 1
         self.bytes_sent[rank] += n_bytes
         self.now[rank] = message.offered_ps = offered_ps = self.now[rank] + self.overhead_ps
-        message.source, message.dest, message.n_bytes = rank, to, n_bytes
+        here, there, dest = self.machine.nodes[rank], self.machine.nodes[to], to % self.alike
+        link = self.network.intra if here == there else self.network.inter
+        is_through_node = self.through_nodes and here != there
+        message.source, message.dest, message.out_port, message.in_port = rank, dest, rank, dest
+        if is_through_node:
+            message.out_port, message.in_port = self.alike + here, self.alike + self.machine.nodes[dest]
+        message.latency_ps, message.transfer_ps = link.latency_ps, link.transfer_ps(n_bytes)
         message.number, message.depth = self.sends[rank], self.depth[rank] + 1
         if self.machine.is_eager(n_bytes):
             message.left_ps = offered_ps
-            if self.n_waiting[rank] or self._goes_through_node(message):
+            if self.n_waiting[rank] or is_through_node:
                 self._queue(offered_ps, message)
             else:
                 self._leave(offered_ps, message)
@@ -216,34 +230,23 @@ class _Clock:
         self.n_waiting[message.source] += 1
         heappush(self.events, (time_ps, _LEAVE, message.source, message.number, message))
 
-    def _goes_through_node(self, message: _Message) -> bool:
-        nodes = self.machine.nodes
-        return self.through_nodes and nodes[message.source] != nodes[message.dest]
-
     def _leave(self, time_ps: int, message: _Message) -> None:
         """Let a message take its out-port, as soon as that is free; its rank goes on when it has left."""
-        source, link = message.source, self.machine.link(message.source, message.dest)
-        transfer_ps = link.transfer_ps(message.n_bytes)
-        if self.ports:
-            port = self.alike + self.machine.nodes[source] if self._goes_through_node(message) else source
-            time_ps = max(self.out_free[port], time_ps)
-            self.out_free[port] = time_ps + transfer_ps
+        if self.network.ports:
+            time_ps = max(self.out_free[message.out_port], time_ps)
+            self.out_free[message.out_port] = time_ps + message.transfer_ps
         if message.left_ps is None:
-            message.left_ps = time_ps + transfer_ps
-            self.ready.append(source)
-        heappush(self.events, (time_ps + link.latency_ps, _ARRIVE, source, message.number, message))
+            message.left_ps = time_ps + message.transfer_ps
+            self.ready.append(message.source)
+        heappush(self.events, (time_ps + message.latency_ps, _ARRIVE, message.source, message.number, message))
 
     def _arrive(self, time_ps: int, message: _Message) -> None:
         """Let a message whose first byte is there take its in-port, as soon as that is free."""
-        dest, link = message.dest, self.machine.link(message.source, message.dest)
-        transfer_ps = link.transfer_ps(message.n_bytes)
-        if self.ports:
-            like = dest % self.alike
-            port = self.alike + self.machine.nodes[like] if self._goes_through_node(message) else like
-            time_ps = max(self.in_free[port], time_ps)
-            self.in_free[port] = time_ps + transfer_ps
-        message.arrival_ps = time_ps + transfer_ps
-        self.ready.append(dest % self.alike)
+        message.arrival_ps = time_ps + message.transfer_ps
+        if self.network.ports:
+            message.arrival_ps = max(self.in_free[message.in_port], time_ps) + message.transfer_ps
+            self.in_free[message.in_port] = message.arrival_ps
+        self.ready.append(message.dest)
 
 
 def _listed(ranks: int | list[int] | None) -> list[int]:

@@ -286,7 +286,7 @@ class Windows(Clocks):
         queue = np.flatnonzero(~alone)
         keys = (events.ids // self.p, events.source, events.time_ps, port)
         queue = queue[np.lexsort([key[queue] for key in keys])]
-        begin_ps[queue], _ = serve_in_turn(free, port[queue], events.time_ps[queue], events.transfer_ps[queue])
+        begin_ps[queue] = serve_in_turn(free, port[queue], events.time_ps[queue], events.transfer_ps[queue])
         return begin_ps
 
     def _taken(self, free: Array, port: Array, time_ps: Array, transfer_ps: Array) -> Array:
