@@ -173,7 +173,10 @@ class Levels:
 
 @cost_of(two_level_allreduce)
 def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> Cost:
-    """Return the cost of `two_level_allreduce` of n_items on each rank; of many nodes, by what a few take."""
+    """Return the cost of `two_level_allreduce` of n_items on each rank; of many nodes, by what a few take.
+
+    If these have different numbers of ranks, `rounds` may then be one too many.
+    """
     places, network, n_bytes = Places(machine.nodes), machine.network, n_items * itemsize
     levels = Levels(places, n_items, itemsize)
     if can_be_played(n_rounds=levels.n_rounds):

@@ -181,7 +181,7 @@ def test_many_segments_cost_what_a_few_of_them_show(name: str, network: str, mon
 def test_two_levels_on_many_nodes_take_as_long_as_a_few_nodes_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loggp.patience.PATIENCE", 1)
     for network in ("dgx-h100", "dgx-a100-shared", "infiniband"):
-        for p, n in ((96, 96 * 7), (96, 96 * 7 + 3), (96, 96 * 2000), (99, 1000)):
+        for p, n in ((96, 96 * 7), (96, 96 * 7 + 3), (96, 96 * 2000), (99, 1000), (99, 100_000)):
             machine = collectives.Machine.of(ranks.presets[network], p)
             with monkeypatch.context() as patched:
                 patched.setattr("loggp.patience.MOST_ROUNDS", 200)
@@ -192,7 +192,7 @@ def test_two_levels_on_many_nodes_take_as_long_as_a_few_nodes_show(monkeypatch: 
                 about = collectives.two_level.two_level_allreduce_cost(machine, n, 8)
             assert (about.sends, about.bytes_sent, about.rounds) == (exact.sends, exact.bytes_sent, exact.rounds)
             assert about.time_ps is None
-            assert about.expected_ps == pytest.approx(exact.time_ps, rel=0.02 if p == 96 else 0.2), (network, p, n)
+            assert about.expected_ps == pytest.approx(exact.time_ps, rel=0.05 if n == 1000 else 0.02), (network, p, n)
 
 
 def test_wrong_costs_are_refused() -> None:

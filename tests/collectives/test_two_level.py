@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+import collectives
 import ranks
 from claims import CLAIMS, Case
 
@@ -17,6 +20,19 @@ def test_two_levels_work_on_nodes_of_any_and_of_unequal_sizes(per_node: int) -> 
         for n in (0, 1, 7, 100):
             case = Case((n,), "f8", "add", seed=n)
             ranks.run(CLAIMS["two_level_allreduce"], p, case, network=network)
+
+
+def test_the_cost_is_exact_where_nodes_are_unequal_however_little() -> None:
+    """Nodes of two and one were taken for equal ones: three ranks shared out among two nodes give two and one."""
+    for per_node in (2, 3, 4, 8):
+        network = replace(ranks.presets["dgx-a100-shared"], ranks_per_node=per_node)
+        for p in range(2, 2 * per_node + 2):
+            for n in (0, 7, 3000):
+                run = ranks.run(
+                    lambda comm, n=n: collectives.two_level_allreduce(comm, np.zeros(n)), p, network=network
+                )
+                cost = collectives.cost("two_level_allreduce", network, p, n, 8)
+                assert (cost.time_ps, cost.sends, cost.bytes_sent) == (run.time_ps, run.sends, run.bytes_sent)
 
 
 def test_two_levels_work_where_the_ranks_of_a_node_are_not_neighbours() -> None:
