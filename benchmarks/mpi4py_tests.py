@@ -43,6 +43,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "conformance.md"
 CPU_LIMIT_S, TIME_LIMIT_S = 900, 7200
 SIZES = [1, 2, 3, 4]
+PACKAGES = ["ranks", "loggp", "collectives", "mpi"]  # the code that is tested
 # Files by what they are about; those of no group are about what mpi/ leaves out, or about mpi4py itself.
 GROUPS = {
     "point-to-point": ["p2p_buf", "p2p_buf_matched", "p2p_obj", "p2p_obj_matched", "msgzero"],
@@ -217,7 +218,7 @@ class Kept:
         kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"found": {}, "code_of": {}}
         self.found: dict[str, Found] = kept["found"]
         self.code_of: dict[str, str] = kept["code_of"]
-        sources = sorted(path for name in ("ranks", "collectives", "mpi") for path in (ROOT / name).rglob("*.py"))
+        sources = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
         self.code = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
         self.stopped = False
         self.lock = Lock()
