@@ -189,6 +189,10 @@ def _whole_number(n_bytes: int, datatype: Datatype) -> int:
 
 def simple(spec: Any, blocks: int = 1, *, writable: bool) -> Blocks:
     """Return a buffer as `blocks` equal blocks, one after the other."""
+    if type(spec) is np.ndarray and spec.dtype in WIRE_DTYPES and blocks and not spec.size % blocks:
+        raw, code = memory_of(spec, writable=writable)
+        count = spec.size // blocks
+        return Blocks(raw, lookup(code), [count] * blocks, [block * count for block in range(blocks)])
     data, o_count, o_displ, o_type = _parts(spec, (list, tuple))
     raw, datatype = _memory(data, o_type, writable)
     displ = 0 if o_displ is None else index(o_displ)

@@ -45,10 +45,9 @@ def bcast(c: Any, buf: Any, root: int) -> Plan:
 
     def run(c: Any) -> None:
         x = as_bytes(blocks.packed())
-        if c.rank == root:
-            collectives.broadcast(c, x, root=root)
-        else:
-            blocks.place(collectives.broadcast(c, x, root=root))
+        collectives.broadcast(c, x, root=root, out=None if c.rank == root else x)
+        if c.rank != root and not blocks.layout.is_flat:
+            blocks.place(x)
 
     return run
 

@@ -47,6 +47,18 @@ def test_moving_collectives_move_every_block_to_its_place(p):
 
 
 @pytest.mark.parametrize("p", SIZES)
+@pytest.mark.parametrize("n", [3, 4000])
+def test_a_broadcast_fills_the_column_that_it_is_given_and_writes_to_nothing_of_the_root(p, n):
+    def program(comm):
+        x, column = np.full((n, 4), float(comm.rank)), MPI.DOUBLE.Create_vector(n, 1, 4).Commit()
+        x.flags.writeable = comm.rank != p - 1
+        comm.Bcast([x.reshape(-1)[1:], 1, column], p - 1)
+        return x.sum(axis=0).tolist()
+
+    assert on(p, program) == [[n * r, n * (p - 1.0), n * r, n * r] for r in range(p)]
+
+
+@pytest.mark.parametrize("p", SIZES)
 def test_vector_collectives_move_blocks_of_any_size(p):
     def program(comm):
         r, root = comm.rank, p // 2
