@@ -62,4 +62,5 @@ def test_a_table_of_a_page_is_markdown():
     assert table(["ranks", "ring", "fastest"], [[2, "1 µs", "ring"], [3, "2 µs", "-"]]).data == (
         "| ranks | ring | fastest |\n| --: | --: | :-- |\n| 2 | 1 µs | ring |\n| 3 | 2 µs | - |"
     )
+    assert table(["bytes", "none"], [["4 KiB", "2 µs"]]).data.splitlines()[1] == "| :-- | --: |"
     assert table(["case", "none"], []).data.count("|") == 6
