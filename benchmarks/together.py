@@ -86,7 +86,7 @@ ROWS = [
         inverse=True,
     ),
     Row(
-        "bitonic network of 2^20 float32, against `np.sort`, which is not one",
+        "bitonic network of 2^20 float32, against `np.sort`, which is no network",
         [("sorts", "2^20 elements", "bitonic_sort float32", "over np.sort")],
         inverse=True,
     ),
