@@ -1,8 +1,9 @@
 """The clocks of all ranks of a schedule at once: a round of a million ranks is a few operations on arrays.
 
 Ports serve messages first come first served, so what happens at a port depends on what comes there, and on nothing
-else. The player takes the events of all ports in windows of time: a window ends before anything that its own events
-cause can happen at a port. Inside a window no port knows of another, and all are served at once.
+else. The player takes the events of all ports in windows of time: a window ends before a message can ask for a port
+that does not ask yet, for out-ports later than for in-ports or earlier. Inside a window no port knows of another, and
+all are served at once.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from loggp.clocks import Clocks
 from loggp.machine import Machine
 from loggp.patience import give_up_if_past
 from loggp.ports import serve_in_turn
-from loggp.rounds import NOBODY, Array, Rounds
+from loggp.rounds import NOBODY, Array, Moves, Rounds
 
 _UNKNOWN, _AWAITED = -1, -2  # instead of the arrival of a message
-_NEVER = np.iinfo(np.int64).max
+_NEVER = 1 << 62
 
 
 class _Events(NamedTuple):
-    """Messages that ask for a port: when, which, from whom to whom, how long they take in it and to the other one."""
+    """Messages that ask for a port: when, which, from whom to whom, how long they take in it and to the other one.
 
+    table: all other fields as its rows, so that events are chosen and joined at once.
+    """
+
+    table: Array
     time_ps: Array
     ids: Array
     source: Array
@@ -33,25 +38,25 @@ class _Events(NamedTuple):
     buffered: Array
 
     @classmethod
-    def of(cls, ids: Array, *columns: Any) -> _Events:
+    def of(cls, *columns: Any) -> _Events:
         """Return events whose columns are arrays, or one number for all."""
-        time_ps, *others = (_by(ids, column) for column in columns)
-        return cls(time_ps, ids, *others)
+        table = np.empty((7, columns[0].size), np.int64)
+        for row, column in zip(table, columns, strict=True):
+            row[:] = column
+        return cls(table, *table)
 
     def take(self, chosen: Array) -> _Events:
         """Return the chosen ones."""
         if chosen.all():
             return self
-        places = np.flatnonzero(chosen)
-        return _Events(*(column[places] for column in self))
+        table = self.table.take(np.flatnonzero(chosen), axis=1)
+        return _Events(table, *table)
 
     @classmethod
     def joined(cls, parts: list[_Events]) -> _Events:
         """Return all events of the parts."""
-        return parts[0] if len(parts) == 1 else cls(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-_NO_EVENTS = _Events(*np.zeros((7, 0), np.int64))
+        table = np.concatenate([part.table for part in parts] or [np.zeros((7, 0), np.int64)], axis=1)
+        return cls(table, *table)
 
 
 class Windows(Clocks):
@@ -96,19 +101,9 @@ class Windows(Clocks):
         """Let ranks begin their next rounds. Return those that wait for nothing there."""
         if not ready.size:
             return ready
-        numbers = self.at[ready].astype(np.int64)
-        if self.rounds.together:
-            return self._enter(ready, numbers)
-        different = np.flatnonzero(np.bincount(numbers)).tolist()
-        if len(different) == 1:
-            return self._enter(ready, different[0])
-        return np.concatenate([self._enter(ready[numbers == number], number) for number in different])
-
-    def _enter(self, ready: Array, number: Any) -> Array:
-        """Let ranks send what this round of theirs says, and post its receives. Return those that wait for nothing."""
         who: Any = slice(None) if ready.size == self.p else ready
+        number, moves = self._moves(ready, self.at[who].astype(np.int64))
         width = self.rounds.width
-        moves = self.rounds.moves(ready, number)
         for slot, (to, n_bytes) in enumerate(zip(moves.to, moves.n_bytes, strict=True)):
             self._send(ready, (number * width + slot) * self.p + ready, to, n_bytes)
         sent_in = number if moves.sent_in is None else moves.sent_in
@@ -123,6 +118,27 @@ class Windows(Clocks):
         waiting: Array = self.missing[who] > 0
         return ready[~waiting] if waiting.any() else ready
 
+    def _moves(self, ready: Array, numbers: Array) -> tuple[Any, Moves]:
+        """Return what ranks do in their rounds, and the numbers of these: one if it is the same for all."""
+        if self.rounds.together:
+            return numbers, self.rounds.moves(ready, numbers)
+        different = np.flatnonzero(np.bincount(numbers)).tolist()
+        if len(different) == 1:
+            return different[0], self.rounds.moves(ready, different[0])
+        to, source, n_bytes, slots = np.full((4, self.rounds.width, ready.size), NOBODY)
+        reduced, times, sent_in, then = np.empty((4, ready.size), np.int64)
+        for number in different:
+            chosen = numbers == number
+            moves = self.rounds.moves(ready[chosen], number)
+            from_slots = range(len(moves.source)) if moves.slots is None else moves.slots
+            for table, rows in ((to, moves.to), (source, moves.source), (n_bytes, moves.n_bytes), (slots, from_slots)):
+                for row, each in zip(table, rows, strict=False):  # fewer messages than others have
+                    row[chosen] = each
+            reduced[chosen], times[chosen] = moves.reduced, moves.times
+            sent_in[chosen] = number if moves.sent_in is None else moves.sent_in
+            then[chosen] = number + 1 if moves.then is None else moves.then
+        return numbers, Moves([*to], [*n_bytes], [*source], reduced, times, sent_in, [*slots], then)
+
     def _send(self, source: Array, ids: Array, dest: Array, n_bytes: Array | int) -> None:
         sends = dest != NOBODY
         if not sends.all():
@@ -136,9 +152,10 @@ class Windows(Clocks):
         self.sends[who] += 1
         self.bytes_sent[who] += n_bytes
         self.depths[ids] = self.depth[who] + 1
-        buffered = _by(ids, self.all_buffered or self.machine.is_eager(n_bytes))
         latency_ps, transfer_ps = self.link(source, dest, n_bytes)
-        sent = _Events.of(ids, offered, source, dest, transfer_ps, latency_ps, buffered)
+        buffered = self.all_buffered or self.machine.is_eager(n_bytes)
+        sent = _Events.of(offered, ids, source, dest, transfer_ps, latency_ps, buffered)
+        buffered = sent.buffered != 0
         at_once = buffered if not self.through_nodes else buffered & (self.nodes[source] == self.nodes[dest])
         if not (self.all_buffered and not self.through_nodes):
             at_once = at_once & (self.backlog[who] == 0)
@@ -156,14 +173,14 @@ class Windows(Clocks):
             self.leaving.append(sent.take(sent.buffered))
         if sent.buffered.all():
             return
-        sent = sent.take(~sent.buffered)
+        sent = sent.take(sent.buffered == 0)
         if self.rounds.waits:
             self.missing[sent.source] += 1
         posted = self.met_ps[sent.ids]
         if (posted != _UNKNOWN).any():
             meeting = sent.take(posted != _UNKNOWN)
             posted = posted[posted != _UNKNOWN]
-            self.leaving.append(meeting._replace(time_ps=np.maximum(meeting.time_ps, posted)))
+            self.leaving.append(_Events.of(np.maximum(meeting.time_ps, posted), *meeting.table[1:]))
         alone = sent.take(self.met_ps[sent.ids] == _UNKNOWN)
         self.met_ps[alone.ids], self.transfer_ps[alone.ids] = alone.time_ps, alone.transfer_ps
 
@@ -182,7 +199,7 @@ class Windows(Clocks):
             ids, dest, time_ps = ids[meets], dest[meets], np.maximum(posted, offered)[meets]
             source, transfer_ps = ids % self.p, self.transfer_ps[ids]
             latency_ps, _ = self.link(source, dest, 0)
-            self.leaving.append(_Events.of(ids, time_ps, source, dest, transfer_ps, latency_ps, False))
+            self.leaving.append(_Events.of(time_ps, ids, source, dest, transfer_ps, latency_ps, False))
 
     def _finish(self, ready: Array) -> Array:
         """Let ranks that have what they waited for end their round. Return those that have another one."""
@@ -206,14 +223,11 @@ class Windows(Clocks):
 
     def _serve_window(self) -> Array:
         """Serve the next window's messages at their ports. Return the ranks that wait for nothing any more."""
-        leaving = _Events.joined(self.leaving) if self.leaving else _NO_EVENTS
-        arriving = _Events.joined(self.arriving) if self.arriving else _NO_EVENTS
-        first_ps, end_ps = self._window_ps(leaving, arriving)
-        give_up_if_past(first_ps)
-        self.leaving, self.arriving = [], []
-        freed = []
-        for events, waiting, serve in (
-            (leaving, self.leaving, self._leave), (arriving, self.arriving, self._arrive)
+        leaving, arriving = _Events.joined(self.leaving), _Events.joined(self.arriving)
+        freed, self.leaving, self.arriving = [], [], []
+        for events, end_ps, waiting, serve in zip(
+            (leaving, arriving), self._ends_ps(leaving, arriving), (self.leaving, self.arriving),
+            (self._leave, self._arrive), strict=True,
         ):  # fmt: skip
             soon = events.time_ps < end_ps
             if not soon.all():
@@ -225,23 +239,20 @@ class Windows(Clocks):
         ranks = ranks[self._apart(ranks)]
         return np.arange(self.p) if ranks.size == self.p else ranks
 
-    def _window_ps(self, leaving: _Events, arriving: _Events) -> tuple[int, int]:
-        """Return when the first event is, and when the first thing can happen at a port that those at hand cause."""
-        network, o = self.network, self.overhead_ps
-        first_ps, end_ps = int(_NEVER), int(_NEVER)
-        if arriving.ids.size:
-            # A rank that has a message may post a receive, which lets another leave, or send one.
-            ahead_ps = o if not self.all_buffered else 2 * o
-            if self.all_buffered and not self.through_nodes:
-                ahead_ps += min(network.intra.latency_ps, network.inter.latency_ps)
-            first_ps = int(arriving.time_ps.min())
-            end_ps = int((arriving.time_ps + arriving.transfer_ps).min()) + ahead_ps
-        if leaving.ids.size:
-            # One that has left arrives, and lets its rank go on.
-            until_ps = np.where(leaving.buffered, _NEVER, leaving.transfer_ps)
-            first_ps = min(first_ps, int(leaving.time_ps.min()))
-            end_ps = min(end_ps, int((leaving.time_ps + np.minimum(until_ps, leaving.latency_ps)).min()))
-        return first_ps, max(end_ps, first_ps + 1) if network.ports else int(_NEVER)
+    def _ends_ps(self, leaving: _Events, arriving: _Events) -> tuple[int, int]:
+        """Return the ends of the window: by then messages not yet at hand may ask for out-ports, and for in-ports."""
+        network, comes_ps = self.network, leaving.time_ps + leaving.latency_ps
+        first_ps = min(_first(leaving.time_ps), _first(arriving.time_ps))
+        give_up_if_past(first_ps)
+        if not network.ports:
+            return _NEVER, _NEVER
+        # A rank that has a message may post a receive, which lets another leave, or send one; so may a rank whose own
+        # message has left.
+        has_ps = min(_first(arriving.time_ps + arriving.transfer_ps), _first(comes_ps + leaving.transfer_ps))
+        left_ps = _first((leaving.time_ps + leaving.transfer_ps)[leaving.buffered == 0])
+        out_end_ps = min(has_ps + (2 if self.all_buffered else 1) * self.overhead_ps, left_ps)
+        in_end_ps = min(_first(comes_ps), out_end_ps + min(network.intra.latency_ps, network.inter.latency_ps))
+        return max(out_end_ps, first_ps + 1), max(in_end_ps, first_ps + 1)
 
     def _leave(self, events: _Events) -> Array:
         """Let messages take their out-ports, in turn; return the ranks that may go on."""
@@ -257,7 +268,7 @@ class Windows(Clocks):
         return source
 
     def _depart(self, events: _Events, begin_ps: Array) -> None:
-        self.arriving.append(events._replace(time_ps=begin_ps + events.latency_ps))
+        self.arriving.append(_Events.of(begin_ps + events.latency_ps, *events.table[1:]))
 
     def _arrive(self, events: _Events) -> Array:
         """Let messages take their in-ports, in turn; return the ranks that have waited for them."""
@@ -314,6 +325,5 @@ class Windows(Clocks):
             np.subtract.at(counts, ranks, 1)
 
 
-def _by(ids: Array, column: Any) -> Array:
-    """Return a column, or one number for all, as an array with as many elements as `ids`."""
-    return column if isinstance(column, np.ndarray) else np.full(ids.size, column)
+def _first(times_ps: Array) -> int:
+    return int(times_ps.min(initial=_NEVER))

@@ -162,12 +162,12 @@ def test_a_choice_among_1024_ranks_plays_few_rounds_and_messages(network: str, o
     collectives.choose.cache_clear()
     with (
         counted(in_step.InStep, "_arrive", turns),
-        counted(windows.Windows, "_enter", turns),
+        counted(windows.Windows, "_moves", turns),
         counted(windows.Windows, "_serve_window", turns),
         counted(steps._Clock, "_send", messages),
     ):
         collectives.choose(operation, collectives.Machine.of(ranks.presets[network], 1024), n, 4)
-    assert len(turns) + len(messages) // 8 <= 800
+    assert len(turns) + len(messages) // 8 <= 500
 
 
 def test_what_is_preferred_is_not_given_up_among_many_ranks() -> None:
