@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXPLANATION = """
 examples:
   make bench AGAINST=v0.1                                 against a tag or a commit
-  python benchmarks/against.py --against /tmp/before      against a folder that holds ranks/ and collectives/
+  python benchmarks/against.py --against /tmp/before      against a folder that holds ranks/, loggp/ and collectives/
   python benchmarks/against.py --against HEAD~1 --quick   about two minutes
   python benchmarks/against.py --against v0.1 --giants    also 65,536 ranks in a barrier, 1,000,000 in a ring step
 
@@ -291,15 +291,13 @@ def tree_of(against: str, stack: ExitStack) -> tuple[Path, str]:
     if named.returncode:
         raise ValueError(f"got {against!r}, expected a tag, a commit or a folder that holds ranks/ and collectives/")
     commit = named.stdout.strip()
-    packages = [*git, "archive", "--format=tar", commit, "ranks", "collectives"]
-    packed = subprocess.run(packages, capture_output=True, check=False)
-    if packed.returncode:
-        raise ValueError(
-            f"got {against!r}, expected a state that has ranks/ and collectives/; {packed.stderr.decode()}"
-        )
+    # All of it: which packages `collectives` imports depends on the commit.
+    packed = subprocess.run([*git, "archive", "--format=tar", commit], capture_output=True, check=True)
     copy = Path(stack.enter_context(TemporaryDirectory(prefix="gears-against-")))
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
         archive.extractall(copy, filter="data")
+    if not (copy / "collectives" / "__init__.py").is_file():
+        raise ValueError(f"got {against!r}, expected a state that has ranks/ and collectives/")
     return copy, against if against.startswith(commit) else f"{against} ({commit})"
 
 

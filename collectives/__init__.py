@@ -38,7 +38,6 @@ from collectives.gather import binomial_gather, binomial_scatter, linear_gather,
 from collectives.all_to_all import bruck_alltoall, linear_alltoall, pairwise_alltoall
 from collectives.scan import linear_exscan, linear_scan, recursive_doubling_exscan, recursive_doubling_scan
 
-
 # isort: on
 from collectives.alltoallv import alltoall, alltoallv
 from collectives.catalogue import CATALOGUE, Algorithm, cost

@@ -98,7 +98,7 @@ def rounds_of(function: Callable[..., Any], **more: Any) -> Callable[[RoundsOf],
     @rounds_of(recursive_doubling_allreduce)
     def recursive_doubling_rounds(p, n_items, itemsize): ...
 
-    No message has more bytes than there are in all. more: other fields of `Algorithm`.
+    No message may exceed n_items * itemsize bytes. more: other fields of `Algorithm`.
     """
 
     def decorate(rounds: RoundsOf) -> RoundsOf:

@@ -17,8 +17,8 @@ from loggp import NOBODY, Cost, Machine, Moves, Rounds, cost_of_rounds, extended
 Segment = tuple[int, int, int]  # tree, first, end
 _TAGS = new_tag(), new_tag()  # of the two trees, which may join the same ranks
 
-# So many segments of each tree fill the pipeline; each further one takes as long as the one before. With many ranks,
-# fewer segments are played, so that all ranks together have at most so many.
+# _FEW segments of each tree fill the pipeline; each further one takes as long as the one before. With many ranks, fewer
+# segments are played, so that all ranks together have at most _MOST_SEGMENTS.
 _FEW, _FEWEST, _MOST_SEGMENTS = 16, 4, 1 << 18
 
 
@@ -46,8 +46,8 @@ class Tree(NamedTuple):
     children: Array
 
 
-@lru_cache(maxsize=8)
-def trees_of_all(p: int) -> list[Tree]:
+@lru_cache(maxsize=2)
+def trees_of_all(p: int) -> tuple[Tree, Tree]:
     """Return the two trees of p ranks.
 
     Both are the in-order tree, whose nodes lie between those of their two subtrees, under 0, the root: odd numbers are
@@ -67,7 +67,7 @@ def trees_of_all(p: int) -> list[Tree]:
     turned = (v - 1) % p if p % 2 else p - 1 - v
     names = (v + 1) % p if p % 2 else p - 1 - v
     first = Tree(parent, np.array([left, right]))
-    return [first, Tree(*(np.where(who == NOBODY, NOBODY, names[who])[..., turned] for who in first))]
+    return first, Tree(*(np.where(who == NOBODY, NOBODY, names[who])[..., turned] for who in first))
 
 
 @algorithm("allreduce", commutative=True, overlaps=True)
@@ -96,7 +96,7 @@ def double_tree_allreduce(
     for tree, first, end in _leaves_last(segments, trees):
         part = out[first:end]
         if trees[tree].parent is not None:
-            up[tree].popleft().Wait()  # it has long left: what comes was made of it
+            up[tree].popleft().Wait()  # no wait: the result that comes contains it
             comm.Recv(part, trees[tree].parent, _TAGS[tree])
         down += [comm.Isend(part, child, _TAGS[tree]) for child in trees[tree].children]
     for request in down:
@@ -129,9 +129,9 @@ def _leaves_last(segments: list[Segment], trees: list[Family]) -> list[Segment]:
 
 
 def double_tree_at_best_ps(machine: Machine, n_items: int, itemsize: int, segment_bytes: int = SEGMENT_BYTES) -> int:
-    """Return the time if nothing stood still: a segment on the longest way up and down, and the others at its heels.
+    """Return a lower bound: one segment goes the longest way up and down without waiting, and the others follow it.
 
-    The others pass the busiest in-port, one after the other. All pass the in-port that the ranks of a node share. And
+    These pass the busiest in-port, one after the other. All pass the in-port that the ranks of a node share. And
     the rank with the most neighbours sends to and receives from each of them, and reduces what its children send.
     """
     p, network, n_segments = machine.p, machine.network, len(tree_segments(n_items, itemsize, segment_bytes)) // 2
@@ -187,7 +187,7 @@ def double_tree_allreduce_cost(
 
 
 def tree_rounds(p: int, sizes: Array) -> Rounds:
-    """Return the schedule for segments of sizes[segment, tree] bytes. A round of a rank is none of another one.
+    """Return the schedule for segments of sizes[segment, tree] bytes. Each rank counts its own rounds.
 
     A rank has `places`, one for each segment of both trees, in the order of `_leaves_first`, and later `_leaves_last`.
     Up, a place is two rounds, with a message from each child; the result goes to the parent in the next round. Down,

@@ -78,8 +78,8 @@ def halving_doubling_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out
 def halving_doubling_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
     """Halves of what is left, and back."""
     pairs, n_bytes = Pairs(p), n_items * itemsize
-    halves = Halves(pairs.q, n_items, itemsize)
-    return pairs.around([*halves.halving(), *halves.doubling()], n_bytes, n_bytes, n_bytes)
+    half = Halves(pairs.q, n_items, itemsize)
+    return pairs.around([*half.halving(), *half.doubling()], n_bytes, n_bytes, n_bytes)
 
 
 def _halve(comm: Any, mine: Array, out: Array, op: Op, place: Place, chosen: int) -> None:
@@ -127,7 +127,7 @@ def rabenseifner_reduce(comm: Any, x: Array, op: Op = np.add, *, root: int = 0, 
 
 
 def _gather(comm: Any, out: Array, place: Place, root: int) -> None:
-    """Go the way of the halving back towards the root: at each distance, the half of ranks without it sends."""
+    """Go the way of the halving back towards the root: at each distance, the half without the root sends."""
     p, q = comm.size, place.q
     number, target = place.number, Place.of(root, p, root).number
     assert number is not None
@@ -146,5 +146,5 @@ def _gather(comm: Any, out: Array, place: Place, root: int) -> None:
 def rabenseifner_rounds(p: int, n_items: int, itemsize: int) -> list[Round]:
     """Halves of what is left, gathered by number 0."""
     pairs, n_bytes = Pairs(p), n_items * itemsize
-    halves = Halves(pairs.q, n_items, itemsize)
-    return pairs.around([*halves.halving(), *halves.gathering()], n_bytes, n_bytes, None)
+    half = Halves(pairs.q, n_items, itemsize)
+    return pairs.around([*half.halving(), *half.gathering()], n_bytes, n_bytes, None)

@@ -1,4 +1,4 @@
-"""What algorithms are written with, beside the blocks of `arrays.py`."""
+"""The names that most algorithms import, in one place; `arrays.py` has blocks of arrays."""
 
 from collectives.calls import Counts, Out
 from collectives.catalogue import algorithm, cost_of, rounds_of

@@ -7,22 +7,24 @@ machine. So all ranks make the same choice. `explain` shows the choice, and why.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from collectives.arguments import check_array
 from collectives.arrays import Array
-from collectives.calls import Counts, Out
 from collectives.catalogue import CATALOGUE
 from collectives.choice import choose, machine_of
 from collectives.reduction import Op, is_commutative
 from collectives.shared import prepare, prepared, staged_allreduce
 from ranks import kept
 
+# Elements of each rank's block; None: as many on all, or as np.array_split cuts them.
+Sizes = Sequence[int] | None
 
-def allreduce(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: Out = None) -> Array:
+
+def allreduce(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: Array | None = None) -> Array:
     """Return the elementwise `op` of `x` over all ranks of `comm`.
 
         ranks.run(lambda comm: allreduce(comm, np.array([comm.rank + 1])), 3).results
@@ -47,7 +49,7 @@ def allreduce(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", 
 
 
 def reduce(
-    comm: Any, x: Array, op: Op = np.add, *, root: int = 0, algorithm: str = "auto", out: Out = None
+    comm: Any, x: Array, op: Op = np.add, *, root: int = 0, algorithm: str = "auto", out: Array | None = None
 ) -> Array | None:
     """Return the elementwise `op` of `x` over all ranks of `comm` on `root`, None elsewhere.
 
@@ -64,7 +66,7 @@ def reduce(
     return fastest(comm, "reduce", algorithm, x.size, x.itemsize, op)(comm, x, op, root=root, out=out)
 
 
-def broadcast(comm: Any, x: Array, *, root: int = 0, algorithm: str = "auto", out: Out = None) -> Array:
+def broadcast(comm: Any, x: Array, *, root: int = 0, algorithm: str = "auto", out: Array | None = None) -> Array:
     """Return the root's `x` on every rank of `comm`.
 
         ranks.run(lambda comm: broadcast(comm, np.array([comm.rank]), root=2), 3).results
@@ -81,7 +83,13 @@ def broadcast(comm: Any, x: Array, *, root: int = 0, algorithm: str = "auto", ou
 
 
 def reduce_scatter(
-    comm: Any, x: Array, op: Op = np.add, *, counts: Counts = None, algorithm: str = "auto", out: Out = None
+    comm: Any,
+    x: Array,
+    op: Op = np.add,
+    *,
+    counts: Sizes = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Return this rank's block of the elementwise `op` of `x` over all ranks of `comm`.
 
@@ -89,7 +97,7 @@ def reduce_scatter(
         # [array([  0, 111]), array([222]), array([333])]
 
     Shape:   x (...,) -> (n,): block `rank` of x.ravel(), cut as np.array_split does, or into counts[r] elements for
-             rank r. Any size, also smaller than p. `x` is kept unless out is part of it.
+             rank r. Any size, also smaller than p. `x` is kept unless out overlaps it.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
 
     algorithm: "auto", or a name in CATALOGUE["reduce_scatter"].
@@ -98,14 +106,14 @@ def reduce_scatter(
     return fastest(comm, "reduce_scatter", algorithm, x.size, x.itemsize, op)(comm, x, op, counts=counts, out=out)
 
 
-def allgather(comm: Any, x: Array, *, counts: Counts = None, algorithm: str = "auto", out: Out = None) -> Array:
+def allgather(comm: Any, x: Array, *, counts: Sizes = None, algorithm: str = "auto", out: Array | None = None) -> Array:
     """Return the blocks `x` of all ranks of `comm`, in rank order: stacked, or with `counts` joined.
 
         ranks.run(lambda comm: allgather(comm, np.array([comm.rank, -comm.rank])), 3).results[0]
         # array([[ 0,  0], [ 1, -1], [ 2, -2]])
 
     Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's block:
-             x of counts[rank] elements -> (sum(counts),). `x` is kept unless it is part of out.
+             x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
 
     algorithm: "auto", or a name in CATALOGUE["allgather"].
@@ -116,7 +124,13 @@ def allgather(comm: Any, x: Array, *, counts: Counts = None, algorithm: str = "a
 
 
 def gather(
-    comm: Any, x: Array, *, root: int = 0, counts: Counts = None, algorithm: str = "auto", out: Out = None
+    comm: Any,
+    x: Array,
+    *,
+    root: int = 0,
+    counts: Sizes = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
 ) -> Array | None:
     """Return the blocks `x` of all ranks of `comm` on `root`, in rank order, None elsewhere.
 
@@ -124,7 +138,7 @@ def gather(
         # array([[ 0,  0], [ 1, -1], [ 2, -2]])
 
     Shape:   x (...,), the same on all ranks -> (p, ...). With `counts`, the number of elements of each rank's block:
-             x of counts[rank] elements -> (sum(counts),). `x` is kept unless it is part of out. out counts on
+             x of counts[rank] elements -> (sum(counts),). `x` is kept unless out overlaps it. out counts on
              root only.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
 
@@ -136,7 +150,13 @@ def gather(
 
 
 def scatter(
-    comm: Any, x: Array | None, *, root: int = 0, counts: Counts = None, algorithm: str = "auto", out: Out = None
+    comm: Any,
+    x: Array | None,
+    *,
+    root: int = 0,
+    counts: Sizes = None,
+    algorithm: str = "auto",
+    out: Array | None = None,
 ) -> Array:
     """Return this rank's block of the `x` of `root`.
 
@@ -145,7 +165,7 @@ def scatter(
 
     Shape:   x (p, ...) -> (...,). With `counts`, the number of elements for each rank: x of sum(counts) elements ->
              (counts[rank],). Only root knows x: the others pass anything, such as None, and `out`, the array for
-             their block. `x` is kept unless out is part of it.
+             their block. `x` is kept unless out overlaps it.
     Raises:  TypeError, ValueError if an argument does not fit; CollectiveMismatchError if simulated ranks differ.
 
     algorithm: "auto", or a name in CATALOGUE["scatter"].
@@ -157,7 +177,7 @@ def scatter(
     return function(comm, x, root=root, counts=counts, out=out)
 
 
-def scan(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: Out = None) -> Array:
+def scan(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: Array | None = None) -> Array:
     """Return the elementwise `op` of `x` over ranks 0 to this one of `comm`.
 
         ranks.run(lambda comm: scan(comm, np.array([comm.rank + 1])), 3).results
@@ -173,7 +193,7 @@ def scan(comm: Any, x: Array, op: Op = np.add, *, algorithm: str = "auto", out: 
 
 
 def exscan(
-    comm: Any, x: Array, op: Op = np.add, *, first: Any = None, algorithm: str = "auto", out: Out = None
+    comm: Any, x: Array, op: Op = np.add, *, first: Any = None, algorithm: str = "auto", out: Array | None = None
 ) -> Array:
     """Return the elementwise `op` of `x` over the ranks below this one of `comm`; rank 0 gets `first`.
 
@@ -221,7 +241,7 @@ def fastest(
     return chosen[key]
 
 
-def _whole(comm: Any, n_own: int, counts: Counts) -> int:
+def _whole(comm: Any, n_own: int, counts: Sizes) -> int:
     """Return the elements of all blocks; counts that are none are refused by the algorithm."""
     try:
         return n_own * comm.size if counts is None else int(sum(counts))
@@ -230,7 +250,7 @@ def _whole(comm: Any, n_own: int, counts: Counts) -> int:
 
 
 def _share_docstrings(*operations: Callable[..., Any]) -> None:
-    """Let the docstring of each algorithm have what all of its operation have alike: the example, shape and errors."""
+    """Add to the docstring of each algorithm what its operation says for all of them: an example, shapes and errors."""
     for operation in operations:
         text = inspect.getdoc(operation)
         if text is None:

@@ -21,6 +21,7 @@ from loggp.patterns import shift
 from ranks import region
 
 _TAG = new_tag()
+_MOST_MESSAGES = 1 << 24  # that are played to find out what one more rank takes
 
 
 class Ring(NamedTuple):
@@ -157,13 +158,13 @@ def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathe
         rounds = ring_rounds(few, np.full(few, largest), reduces=reduces, gathers=gathers)
         return cost_of_rounds(machine.first(few), Rounds.of(few, rounds, largest))
 
-    about = extended_cost(2 * machine.ranks_alike, p, play).about_ps if 4 * machine.ranks_alike <= p else at_most_ps
+    few = 2 * machine.ranks_alike
+    can_show = 2 * few <= p and phases * (2 * few) ** 2 <= _MOST_MESSAGES
+    about = extended_cost(few, p, play).about_ps if can_show else at_most_ps
     return Cost(n_rounds, [n_rounds] * p, bytes_sent, None, at_most_ps, about)
 
 
-ring_reduce_scatter_cost = cost_of(ring_reduce_scatter, at_best_ps=partial(ring_at_best_ps, 1))(
-    partial(_cost, reduces=True, gathers=False)
-)
+cost_of(ring_reduce_scatter, at_best_ps=partial(ring_at_best_ps, 1))(partial(_cost, reduces=True, gathers=False))
 ring_allgather_cost = cost_of(ring_allgather, at_best_ps=partial(ring_at_best_ps, 1))(
     partial(_cost, reduces=False, gathers=True)
 )

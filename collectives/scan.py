@@ -1,4 +1,4 @@
-"""Scans: each rank gets the reduction over the ranks up to itself; exclusive ones, over those below it, in rank order.
+"""Scans in rank order: each rank gets the reduction over the ranks up to itself or, if exclusive, below it.
 
 In an exclusive scan no rank is below rank 0, which gets a given value.
 """

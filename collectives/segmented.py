@@ -45,7 +45,7 @@ def segmented_ring_allreduce(
                 comm.Recv(came, left, _TAG)
                 op(came, x[first:end], out=part)
             else:
-                sent.pop((block, number)).Wait()  # it has long left: what comes was made of it
+                sent.pop((block, number)).Wait()  # no wait: what comes contains it
                 comm.Recv(part, left, _TAG)
             if step < 2 * p - 3:
                 sent[block, number] = comm.Isend(part, right, _TAG)

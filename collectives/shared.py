@@ -106,6 +106,7 @@ def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None 
     Cost:    the ranks synchronise once for each piece, and twice if each rank reduces a block of it. Reducing whole
              pieces takes (p-1) n (G + gamma), reducing blocks (p-1)/p n (2G + gamma). No bytes are sent.
     Order:   rank order 0, 1, ..., p-1, whatever the op, so floats are bit-identical on all ranks.
+    Needs:   ranks on one node; ValueError if they share no memory.
     """
     call = prepared(comm, staged_allreduce, x, op)
     if call is not None:

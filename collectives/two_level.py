@@ -12,11 +12,11 @@ from collectives.arrays import Array, block_bounds
 from collectives.kit import Op, Out, algorithm, cost_of, new_tag, scratch
 from collectives.ring import Ring, allgather_round, reduce_scatter_round
 from loggp import NOBODY, Cost, Machine, Moves, Round, Rounds, can_be_played, cost_of_rounds, extended_cost
-from ranks import nodes_of
+from ranks import Link, nodes_of
 
 _TAG = new_tag()
-# So many nodes show what one more takes.
-_FEW = 4
+_MOST_MESSAGES = 1 << 24  # that are played
+_FEW = 4  # nodes that show what one more takes
 
 
 class Places:
@@ -58,8 +58,8 @@ def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None
         ranks.run(lambda comm: two_level_allreduce(comm, np.array([comm.rank + 1])), 16, network="dgx-h100").results[0]
         # array([136])
 
-    A reduce-scatter inside each node, an all-reduce of each block between the nodes, and an all-gather inside. Nodes
-    may have different numbers of ranks: those that the smallest has not hand their data to one that goes on.
+    A reduce-scatter inside each node, an all-reduce of each block between the nodes, and an all-gather inside. In a
+    larger node, each rank beyond the size of the smallest one hands its data to a rank that takes part.
 
     Cost:    on N nodes of k ranks the time is 2(k-1)(alpha1 + n/k beta1) + 2(N-1)(alpha2 + n/(N k) beta2), where
              alpha1 and beta1 are those inside a node. Each rank reduces (k-1)/k n + (N-1)/(N k) n bytes.
@@ -68,7 +68,7 @@ def two_level_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Out = None
     Source:  Jia et al., arXiv 1807.11205 (hierarchical all-reduce).
     """
     places = _places(nodes_of(comm))
-    turn, number = places.turn[comm.rank], places.number[comm.rank]
+    turn, number = int(places.turn[comm.rank]), int(places.number[comm.rank])
     inside, across = places.carriers[turn].tolist(), places.carriers[:, number].tolist()
     if comm.rank != inside[number]:
         comm.Send(x, inside[number], _TAG)
@@ -91,11 +91,9 @@ def _in_two_levels(comm: Any, mine: Array, out: Array, op: Op, inside: Ring, acr
     bounds = block_bounds(out.size, inside.p)
     block = out[bounds[inside.place] : bounds[inside.place + 1]]
     inner = block_bounds(block.size, across.p)
-    if inside.p == 1:
-        block[...] = mine
-    else:
-        reduce_scatter_round(comm, inside, mine, bounds, op, block)
-    reduce_scatter_round(comm, across, block, inner, op, block[inner[across.place] : inner[across.place + 1]])
+    if inside.p > 1:
+        mine = reduce_scatter_round(comm, inside, mine, bounds, op, block)
+    reduce_scatter_round(comm, across, mine, inner, op, block[inner[across.place] : inner[across.place + 1]])
     allgather_round(comm, across, block, inner)
     allgather_round(comm, inside, out, bounds)
 
@@ -121,11 +119,12 @@ class Levels:
         return self.itemsize * (items if level == 0 else items // n_nodes + (place % n_nodes < items % n_nodes))
 
     def rounds(self) -> list[Round]:
-        """Return the rounds in which helpers hand over, then those of the rings, and those in which helpers get."""
+        """Return the rounds in which helpers hand over, those of the rings, and those in which helpers get results."""
         helping = range(1, self.places.most_helpers + 1)
-        steps = [(0, step) for step in range(self.places.width - 1)], [(1, n) for n in range(self.places.n_nodes - 1)]
-        rings = [self._ring(*step, reduces=True) for level in steps for step in level]
-        rings += [self._ring(*step, reduces=False) for level in reversed(steps) for step in level]
+        inside = [(0, step) for step in range(self.places.width - 1)]
+        across = [(1, step) for step in range(self.places.n_nodes - 1)]
+        rings = [self._ring(*step, reduces=True) for step in inside + across]
+        rings += [self._ring(*step, reduces=False) for step in across + inside]
         return [*(self._help(n, back=False) for n in helping), *rings, *(self._help(n, back=True) for n in helping)]
 
     def _ring(self, level: int, step: int, *, reduces: bool) -> Round:
@@ -165,7 +164,7 @@ class Levels:
         """Return the messages and the bytes that each rank sends."""
         places, n_bytes, ranks = self.places, self.n_items * self.itemsize, np.arange(self.places.turn.size)
         helped, carries = (places.counts[places.turn] - 1 - places.number) // places.width, places.index < places.width
-        # In each ring all but two blocks, which are sent once.
+        # Each block of a ring is sent twice, but its own and its right neighbour's once.
         n_sent = 2 * n_bytes + self.part(0, ranks, places.number) - self.part(0, ranks, places.number + 1)
         n_sent -= self.part(1, ranks, places.turn) + self.part(1, ranks, places.turn + 1)
         return np.where(carries, self.in_rings + helped, 1), np.where(carries, n_sent + helped * n_bytes, n_bytes)
@@ -179,7 +178,7 @@ def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> C
     """
     places, network, n_bytes = Places(machine.nodes), machine.network, n_items * itemsize
     levels = Levels(places, n_items, itemsize)
-    if can_be_played(n_rounds=levels.n_rounds):
+    if can_be_played(n_rounds=levels.n_rounds) and levels.n_rounds * machine.p <= _MOST_MESSAGES:
         return cost_of_rounds(machine, Rounds.of(machine.p, levels.rounds(), n_bytes))
     # Treat all blocks as if they were as large as the largest, and nodes as if they had no helpers; then the ranks of
     # all nodes do the same as those of one.
@@ -191,10 +190,18 @@ def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> C
         rounds = Levels(Places(nodes), n_items, itemsize, sizes).rounds()
         return cost_of_rounds(replace(machine, nodes=nodes), Rounds.of(len(nodes), rounds, n_bytes))
 
-    about = extended_cost(_FEW, places.n_nodes, play) if places.n_nodes >= 2 * _FEW else play(places.n_nodes)
-    about_ps = about.expected_ps
-    if about_ps is not None:
-        about_ps += places.most_helpers * (2 * network.message_ps(network.intra, n_bytes) + network.reduce_ps(n_bytes))
+    def both_ways_ps(link: Link, n_bytes: int) -> int:
+        return 2 * network.message_ps(link, n_bytes) + network.reduce_ps(n_bytes)
+
+    few = min(2 * _FEW, places.n_nodes)
+    in_rings_ps: int | None
+    if 2 * (places.width + few) * few * places.width <= _MOST_MESSAGES:
+        in_rings_ps = (extended_cost(_FEW, places.n_nodes, play) if few == 2 * _FEW else play(few)).expected_ps
+    else:
+        in_rings_ps = (places.width - 1) * both_ways_ps(network.intra, sizes[0])
+        in_rings_ps += (places.n_nodes - 1) * both_ways_ps(network.inter, sizes[1])
+    helping_ps = places.most_helpers * both_ways_ps(network.intra, n_bytes)
+    about_ps = None if in_rings_ps is None else in_rings_ps + helping_ps
     sends, bytes_sent = levels.sent()
     n_rounds = levels.in_rings + 2 * (places.most_helpers > 0)
     return Cost(n_rounds, sends.tolist(), bytes_sent.tolist(), None, None, about_ps)

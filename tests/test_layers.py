@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mpi.launch.modules import _OURS as OURS
+
 ROOT = Path(__file__).parent.parent
 ALGORITHMS = {"ranks", "loggp", "collectives"}
 # ranks <- loggp <- collectives <- {sorting, mpi, parallel <- training} <- experiments; benchmarks see what a user sees.
@@ -145,6 +147,7 @@ def test_every_package_has_a_layer():
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert packages >= ALGORITHMS
     assert packages - {"tests"} <= MAY_IMPORT.keys()
+    assert {*OURS} == packages - {"tests"}  # programs under mpi share these modules
 
 
 @pytest.mark.parametrize(

@@ -96,9 +96,9 @@ import numpy as np
 
 for only_posix_has_it in ("fcntl", "grp", "pwd", "resource", "termios"):  # Windows does not
     sys.modules[only_posix_has_it] = None
-import collectives, loggp, mpi, parallel, ranks, sorting
+import collectives, loggp, mpi, parallel, ranks, sorting, training
 
-for package in (ranks, loggp, collectives, sorting, parallel, mpi):
+for package in (ranks, loggp, collectives, sorting, parallel, training, mpi):
     assert package.__file__.startswith(sys.prefix), package
     for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not info.name.startswith("mpi.testing."):  # a plug-in of pytest, which loads it

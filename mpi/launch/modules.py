@@ -22,7 +22,7 @@ from ranks.engine.rank import current_rank, is_thread_of_rank
 from ranks.words.callsite import as_libraries
 
 _PROJECT = Path(__file__).parents[2]
-_OURS = ("ranks", "collectives", "mpi", "sorting", "parallel", "training", "experiments")
+_OURS = ("ranks", "loggp", "collectives", "mpi", "sorting", "parallel", "training", "experiments")
 
 
 @lru_cache

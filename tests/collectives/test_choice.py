@@ -224,3 +224,10 @@ def test_wrong_calls_say_so() -> None:
 def test_ranks_that_disagree_under_auto_are_told_so() -> None:
     with pytest.raises(ranks.CollectiveMismatchError):
         ranks.run(lambda comm: collectives.allreduce(comm, np.zeros(10**6 if comm.rank == 2 else 1)), 4)
+
+
+@pytest.mark.parametrize("nodes", [(0,) * 9000, tuple(rank // 4200 for rank in range(16_800))])
+def test_a_choice_is_made_for_thousands_of_ranks_on_a_node(nodes: tuple[int, ...]) -> None:
+    """Rings of so many are too long to be played, also to find out what one more node takes."""
+    choice = collectives.choose("allreduce", collectives.Machine(ranks.presets["dgx-h100"], nodes), 1000, 4)
+    assert {"ring", "two_level"} <= {name for name, _ in (*choice.candidates, *choice.left_out)}
