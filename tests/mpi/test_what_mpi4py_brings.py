@@ -251,3 +251,21 @@ def test_a_program_ends_after_its_threads(launch):
         print("end")
     """)  # fmt: skip
     assert done.lines == ["end", "late"]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_the_first_command_that_mpi4py_s_manual_names_says_hello_and_a_message_goes_round(launch, n):
+    hello = launch(n, "", args=("-m", "mpi4py.bench", "helloworld"))
+    assert [line.partition(" on ")[0] for line in hello.lines] == [
+        f"Hello, World! I am process {rank} of {n}" for rank in range(n)
+    ]
+    ring = launch(
+        n, "", "--network", "ethernet", args=("-m", "mpi4py.bench", "ringtest", "-n", "8", "-l", "3", "-s", "1")
+    )
+    (line,) = ring.lines
+    assert line.startswith("time for 3 loops = ")
+    assert line.endswith(f" seconds ({n} processes, 8 bytes)")
+    assert launch(n, "", args=("-m", "mpi4py.bench", "ringtest", "-q")) == (0, [], "")
+    wrong = launch(n, "", args=("-m", "mpi4py.bench", "pong"))
+    assert (wrong.status, wrong.err.count("invalid choice: 'pong'")) == (2, 1)
+    assert launch(n, "", args=("-m", "mpi4py.bench", "--help")).status == 0
