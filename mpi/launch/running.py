@@ -86,6 +86,8 @@ class Launch:
         else:
             leave(comm._state, None)
         finally:
+            if scheduler.closed and "__main__" in own.modules:
+                vars(own.modules["__main__"]).clear()  # now, while what its objects print at their end is dropped
             self._finish(own_writers)
         return b"".join(stdout.lines.kept).decode(stdout.encoding) if self.keeps_output else None
 

@@ -57,6 +57,11 @@ def test_when_one_rank_fails_the_others_go_on_until_they_wait(launch, end, statu
 
 def test_a_rank_that_is_ended_from_outside_prints_no_more_as_if_it_were_killed(launch):
     done = launch(2, """
+        class Loud:
+            def __del__(self):
+                print("destroyed")
+
+        loud = Loud() if comm.rank == 0 else None
         try:
             print("pending ", end="")
             1 / 0 if comm.rank else comm.recv()
