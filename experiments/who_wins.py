@@ -3,8 +3,8 @@
 With few bytes, latency counts, so few rounds win (trees, recursive doubling, Bruck). With many bytes, the link counts,
 so the algorithm that sends the fewest bytes wins (rings, halving), even if it takes many rounds. Where one overtakes
 the other depends on the network. For each operation this script draws a phase diagram by the formulas of the catalogue.
-It runs every algorithm in as many cells as memory allows, and marks the cells in which another algorithm is the
-fastest.
+Up to 64 ranks it runs every algorithm in as many cells as memory allows, and marks the cells in which another algorithm
+is the fastest.
 """
 
 from __future__ import annotations
@@ -153,7 +153,10 @@ def experiment(world: World, args: argparse.Namespace, job: None) -> None:
     cells = [each for diagram in diagrams.values() for each in diagram.values() if each.measured_ps]
     wrong = [each for each in cells if each.loss]
     worst = max((each.loss for each in wrong), default=0)
-    say(f"Of {len(cells)} cells measured, the formulas name the fastest in {len(cells) - len(wrong)}.")
+    if runs:
+        say(f"Of {len(cells)} cells measured, the formulas name the fastest in {len(cells) - len(wrong)}.")
+    else:
+        say(f"All of this is predicted: with more than {MEASURED_RANKS} ranks, nothing is run.")
     if wrong:
         say(f"In the others their choice takes {worst:.1%} longer at most.")
     if args.plot:

@@ -192,6 +192,11 @@ def test_the_diagram_is_printed_and_drawn(few_cells, tmp_path, monkeypatch, caps
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_map_of_many_ranks_says_that_all_of_it_is_predicted(few_cells, monkeypatch, capsys) -> None:
+    assert call(who_wins, monkeypatch, "--ranks", 65, "--operations", "broadcast") == 0
+    assert "All of this is predicted: with more than 64 ranks, nothing is run." in capsys.readouterr().out
+
+
 def test_a_map_stays_a_map_on_a_narrow_terminal(monkeypatch, capsys) -> None:
     monkeypatch.setattr(terminal, "width", lambda: 60)
     cells = {(p, n): who_wins.Cell("ring", {}) for p in (2, 16_384) for n in who_wins.BYTES}
