@@ -110,10 +110,7 @@ class Ports:
         begin_ps = asking.time_ps.copy()
         in_order = asking.take(~early)
         begin_ps[~early] = self.serve_in_turn(in_order, number) if slot is None else self.serve(in_order, number, slot)
-        # A message that fills no port delays no other, and its receiver does not wait for it: it is there when the
-        # receiver has the message of the round before.
-        between = early & (asking.transfer_ps > 0)
-        begin_ps[between] = self._serve_between(asking.take(between), number, slot)
+        begin_ps[early] = self._serve_between(asking.take(early), number, slot)
         return begin_ps
 
     def _serve_between(self, asking: Asking, number: int, slot: int | None) -> Array:
@@ -121,12 +118,13 @@ class Ports:
         port, _, time_ps, transfer_ps = asking
         if slot is None and np.unique(port).size < port.size:
             raise OutOfStepError
-        earlier = number * self.at_once + (slot or 0)
-        begins_ps, ends_ps = self.begins_ps[:earlier, port], self.ends_ps[:earlier, port]
+        so_far = (number + 1) * self.at_once
+        begins_ps, ends_ps = self.begins_ps[:so_far, port], self.ends_ps[:so_far, port]
         is_before = begins_ps < time_ps
         begin_ps: Array = np.maximum(time_ps, np.where(is_before, ends_ps, 0).max(axis=0))
         end_ps = begin_ps + transfer_ps
-        # If the next one begins later, the port was free: that one did not come before this message.
+        # If the next one begins later, the port was free: that one did not come before this message. A message without
+        # bytes may really begin later, too, but its receiver has got the others by then, and does not wait for it.
         if not (is_before | (begins_ps >= end_ps)).all():
             raise OutOfStepError
         self._note(number * self.at_once + (self.at_once - 1 if slot is None else slot), port, begin_ps, end_ps)

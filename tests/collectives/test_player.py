@@ -141,7 +141,11 @@ def test_a_port_serves_messages_in_the_order_in_which_they_come_not_in_which_the
             for number, these in enumerate(played):
                 is_early[these] = times_ps[these] < times_ps[: these[0]].max(initial=0)
                 asking = Asking(np.zeros_like(these), sources[these], times_ps[these], transfers_ps[these])
-                told_ps[these] = ports.serve_in_turn(asking, number)
+                if (np.diff(times_ps[these]) > 0).all():
+                    one_by_one = [asking.take(slice(slot, slot + 1)) for slot in range(these.size)]
+                    told_ps[these] = [ports.serve(one, number, slot)[0] for slot, one in enumerate(one_by_one)]
+                else:
+                    told_ps[these] = ports.serve_in_turn(asking, number)
         except OutOfStepError:
             continue
         n_early += bool(is_early.any())
@@ -150,6 +154,17 @@ def test_a_port_serves_messages_in_the_order_in_which_they_come_not_in_which_the
         assert (told_ps[counts] == begins_ps[counts]).all(), seed
         assert (told_ps <= np.maximum.accumulate(begins_ps)).all() or at_once > 1, seed
     assert n_early >= 100
+
+
+def test_a_message_that_comes_early_may_leave_a_port_when_the_next_one_comes() -> None:
+    def served(time_ps: int) -> list[int]:
+        ports = Ports(1, 1, 3)
+        times = [np.array([each]) for each in (10, 20, time_ps)]
+        return [int(ports.serve(Asking(np.array([0]), np.array([0]), t, 5), n)[0]) for n, t in enumerate(times)]
+
+    assert [served(12)[2], served(15)[2]] == [15, 15]
+    with pytest.raises(OutOfStepError):
+        served(16)
 
 
 def test_messages_may_be_received_in_a_later_round() -> None:
@@ -172,7 +187,8 @@ def test_powers_of_two_keep_in_step(name: str, monkeypatch: pytest.MonkeyPatch) 
     for network in ("infiniband", "dgx-h100"):
         for p in (32, 64):
             machine = Machine.of(ranks.presets[network], p)
-            assert CATALOGUE["allreduce"][name].cost(machine, 1000, 4).time_ps is not None
+            for n in (1000, 8):
+                assert CATALOGUE["allreduce"][name].cost(machine, n, 4).time_ps is not None
 
 
 def shifts(p: int, distances: list[int], n_bytes: int) -> Rounds:
