@@ -1,5 +1,6 @@
 """How a program ends that `python -m mpi` runs: exit status and what the user reads, as under mpiexec -m mpi4py."""
 
+import json
 import os
 import sys
 import warnings
@@ -55,10 +56,14 @@ def test_when_one_rank_fails_the_others_go_on_until_they_wait(launch, end, statu
     assert done.err.count("raised on rank 0 of 3 at t=0 ") == (status == 1)  # the time when it failed
 
 
-def test_a_rank_that_is_ended_from_outside_prints_no_more_as_if_it_were_killed(launch):
+def test_a_rank_that_is_ended_from_outside_prints_no_more_as_if_it_were_killed(launch, monkeypatch):
+    monkeypatch.setattr(json, "streams", [], raising=False)  # a place that all ranks and this test share
     done = launch(2, """
+        import json
+
         class Loud:
-            def __del__(self):
+            def __del__(self, streams=json.streams, sys=sys):
+                streams.append(sys.stdout)
                 print("destroyed")
 
         loud = Loud() if comm.rank == 0 else None
@@ -72,6 +77,7 @@ def test_a_rank_that_is_ended_from_outside_prints_no_more_as_if_it_were_killed(l
     assert (done.status, sorted(done.lines)) == (1, ["pending ", "pending end of 1"])
     assert "said by 1" in done.err
     assert "said by 0" not in done.err
+    assert [stream.lines.is_over() for stream in json.streams] == [True]
 
 
 def test_an_exception_goes_to_the_program_s_own_excepthook(launch):
