@@ -121,7 +121,7 @@ def _counted(spec: list[Any], writable: bool) -> Array | None:
         return None
     if not isinstance(datatype, Datatype) or not datatype:
         return None
-    layout = datatype._layout()
+    layout = as_datatype(datatype)._layout()
     raw = memory_of(data, writable=writable)[0]
     n_bytes = count * layout.size
     return raw[:n_bytes].view(layout.dtype) if layout.is_flat and n_bytes <= raw.size else None

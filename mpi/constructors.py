@@ -28,8 +28,9 @@ class Constructors(DatatypeBase):
 
     def Dup(self) -> Self:
         """Return a copy of it."""
-        layout = self._layout()
-        return self._made(layout, constants.COMBINER_DUP)
+        made = self._made(self._layout(), constants.COMBINER_DUP)
+        made._type().is_committed = self._type().is_committed
+        return made
 
     Create_dup = Dup
 
@@ -152,8 +153,8 @@ class Constructors(DatatypeBase):
     Resized = Create_resized
 
     def Commit(self) -> Self:
-        """Return the datatype, which needs no more to be used."""
-        self._layout()
+        """Return the datatype, which messages may have from now on."""
+        self._type().is_committed = True
         return self
 
     def Free(self) -> None:

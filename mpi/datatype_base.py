@@ -22,9 +22,10 @@ class Type(Named):
     contents:  Of what: integers, addresses, and datatypes.
     params:    The arguments of the call that made it, by name.
     attributes: What the program has attached to it, by key.
+    is_committed: Whether messages may have it: Commit allows it, and so does MPI for its own.
     """
 
-    __slots__ = ("attributes", "code", "combiner", "contents", "layout", "name", "params")
+    __slots__ = ("attributes", "code", "combiner", "contents", "is_committed", "layout", "name", "params")
 
     def __init__(
         self, layout: Layout, name: str, code: str, combiner: int, contents: Any = ((), (), ()),
@@ -34,6 +35,7 @@ class Type(Named):
         self.layout, self.name, self.code, self.combiner, self.contents = layout, name, code, combiner, contents
         self.params: dict[str, Any] = params or {}
         self.attributes: dict[int, Any] = {}
+        self.is_committed = combiner in _PREDEFINED
 
 
 class DatatypeBase(Handle):

@@ -197,7 +197,7 @@ def test_blocks_may_have_room_for_more_than_comes(p, room):
     assert run(program, p).results == [[[r, 9] + [-1] * (room - 2) for r in range(p)]] * p
 
 
-STRUCT = MPI.Datatype.Create_struct([1, 1], [0, 8], [MPI.DOUBLE, MPI.LONG])
+STRUCT = MPI.Datatype.Create_struct([1, 1], [0, 8], [MPI.DOUBLE, MPI.LONG]).Commit()
 
 
 @pytest.mark.parametrize(("op", "datatypes"), [

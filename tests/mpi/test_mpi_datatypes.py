@@ -23,7 +23,7 @@ def test_a_subarray_is_numpy_s_slice(data):
     order = data.draw(st.sampled_from("CF"))
     code = data.draw(st.sampled_from(["d", "i", "b", "D"]))
     a = np.arange(np.prod(sizes)).astype(code).reshape(sizes, order=order)
-    t = MPI.Datatype.fromcode(code).Create_subarray(sizes, sub, starts, getattr(MPI, f"ORDER_{order}"))
+    t = MPI.Datatype.fromcode(code).Create_subarray(sizes, sub, starts, getattr(MPI, f"ORDER_{order}")).Commit()
     part = a[tuple(slice(b, b + m) for b, m in zip(starts, sub, strict=True))]
     assert (packed(a, t) == part.ravel(order=order)).all()
     assert t.extent == a.nbytes
@@ -36,7 +36,7 @@ def test_a_subarray_is_numpy_s_slice(data):
     n=st.integers(1, 3),
 )  # fmt: skip
 def test_a_vector_is_blocks_of_an_array(count, block, stride, code, n):
-    t = MPI.Datatype.fromcode(code).Create_vector(count, block, stride)
+    t = MPI.Datatype.fromcode(code).Create_vector(count, block, stride).Commit()
     width = max((count - 1) * stride + block, 0) if count and block else 0
     assert t.extent == width * np.dtype(code).itemsize
     a = np.arange(n * width + 1).astype(code)
@@ -48,7 +48,7 @@ def test_a_vector_is_blocks_of_an_array(count, block, stride, code, n):
 @given(at=st.lists(st.integers(0, 40), min_size=1, max_size=4), lengths=st.data(), code=st.sampled_from("bhid"))
 def test_blocks_at_any_bytes_are_those_bytes(at, lengths, code):
     n = [lengths.draw(st.integers(0, 3)) for _ in at]
-    t = MPI.Datatype.fromcode(code).Create_hindexed(n, at)
+    t = MPI.Datatype.fromcode(code).Create_hindexed(n, at).Commit()
     memory, size = np.arange(80, dtype="u1"), np.dtype(code).itemsize
     expected = b"".join(memory[d : d + k * size].tobytes() for d, k in zip(at, n, strict=True))
     assert packed(memory, t).tobytes() == expected
@@ -79,7 +79,7 @@ def test_a_dealt_array_gives_each_element_to_one_rank(p):
     n = 7
     dealt = []
     for rank in range(p):
-        t = MPI.INT.Create_darray(p, rank, [n], [MPI.DISTRIBUTE_CYCLIC], [2], [p])
+        t = MPI.INT.Create_darray(p, rank, [n], [MPI.DISTRIBUTE_CYCLIC], [2], [p]).Commit()
         dealt.append(packed(np.arange(n, dtype="i"), t).tolist())
     assert sorted(x for part in dealt for x in part) == list(range(n))
     assert dealt[0] == [x for x in range(n) if x // 2 % p == 0]
@@ -103,7 +103,9 @@ def test_packing_is_unpacking_the_other_way_round():
 def test_addresses_are_counted_from_the_bottom():
     def program(comm):
         x, y, got = np.arange(3.0), np.array([9.0]), np.zeros(4)
-        t = MPI.Datatype.Create_struct([3, 1], [MPI.Get_address(x), MPI.Get_address(y)], [MPI.DOUBLE, MPI.DOUBLE])
+        t = MPI.Datatype.Create_struct(
+            [3, 1], [MPI.Get_address(x), MPI.Get_address(y)], [MPI.DOUBLE, MPI.DOUBLE]
+        ).Commit()
         comm.Sendrecv([MPI.BOTTOM, 1, t], comm.rank, 0, got, comm.rank)
         return got.tolist()
 
@@ -132,6 +134,24 @@ def test_memory_of_other_libraries_is_sent_and_received_into(how, code):
         return (y == np.arange(6).reshape(2, 3) + 1 - comm.rank).all()
 
     assert all(run(program, 2).results)
+
+
+def test_messages_take_a_derived_datatype_once_it_is_committed():
+    def program(comm):
+        made, x = MPI.DOUBLE.Create_contiguous(2), np.arange(2.0)
+        for copy in (made, made.Dup()):
+            for call in (
+                lambda: comm.Send([x, 1, copy], 0), lambda: comm.Bcast([x, copy]),  # noqa: B023
+                lambda: comm.Alltoallw([x, [copy]], [x.copy(), [copy]]),  # noqa: B023
+            ):  # fmt: skip
+                with pytest.raises(MPI.Exception, match=r"before its Commit.* call Commit once") as caught:
+                    call()
+                assert caught.value.Get_error_class() == MPI.ERR_TYPE
+        got = np.zeros(2)
+        comm.Sendrecv([x, 1, made.Commit().Dup()], 0, 0, [got, 1, MPI.DOUBLE.Create_vector(1, 2, 2).Commit()], 0)
+        return got.tolist()
+
+    assert run(program, 1).results == [[0.0, 1.0]]
 
 
 @pytest.mark.parametrize(

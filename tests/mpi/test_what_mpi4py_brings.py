@@ -206,7 +206,7 @@ def test_dtypes_become_datatypes_and_back(launch):
         dtype = np.dtype([("a", "i4"), ("b", "f8", 3)], align=True)
         x = np.zeros(2, dtype)
         x["b"] = [[1, 2, 3], [4, 5, 6 + comm.rank]]
-        datatype = dtlib.from_numpy_dtype(dtype)
+        datatype = dtlib.from_numpy_dtype(dtype).Commit()
         got = np.zeros(2, dtype)
         comm.Sendrecv([x, 2, datatype], 1 - comm.rank, recvbuf=[got, 2, datatype], source=1 - comm.rank)
         print(datatype.Get_extent()[1] == dtype.itemsize, got["b"].sum(), pkl5.Intracomm(comm).allgather(comm.rank))
