@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mpi import layouts
 from mpi.constants import PROC_NULL, BottomType
 from mpi.datatypes import BYTE, Datatype, as_datatype, lookup
-from mpi.errors import ERR_TRUNCATE, WrongBufferError, WrongTypeError, WrongValueError, wrong
+from mpi.errors import ERR_BUFFER, ERR_TRUNCATE, WrongBufferError, WrongTypeError, WrongValueError, wrong
 from mpi.memory import EMPTY, Raw, at_address, memory_of
 from mpi.packing import OutsideError, piece_of
 from ranks.words.datatypes import WIRE_DTYPES, Scattered
@@ -293,6 +293,16 @@ def _absolute(block: Blocks, offset: int = 0) -> Blocks:
 
 def _shifted(layout: Any, n_bytes: int) -> Any:
     return layouts.resized(layouts.at_offsets(layout, [n_bytes]), layout.lb + n_bytes, layout.extent)
+
+
+def check_apart(one: Blocks, other: Blocks, block: int = 0) -> None:
+    """Raise if a rank's block of one buffer is that of the other, which IN_PLACE would allow."""
+    if one is not other and one.counts[0] and np.may_share_memory(one.memory, other.memory):
+        at, other_at = (x.memory.ctypes.data + x.displs[i] * x.layout.extent for x, i in ((one, 0), (other, block)))
+        if at == other_at:
+            raise wrong(
+                ERR_BUFFER, "one buffer to send and to receive", "two", "pass MPI.IN_PLACE in the place of one of them"
+            )
 
 
 def is_number(value: Any) -> bool:

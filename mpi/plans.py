@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import collectives
-from mpi.buffers import Blocks, each_its_own, simple, vector
+from mpi.buffers import Blocks, check_apart, each_its_own, simple, vector
 from mpi.constants import InPlaceType
-from mpi.errors import ERR_BUFFER, ERR_OP, WrongValueError, wrong
+from mpi.errors import ERR_OP, WrongValueError, wrong
 from mpi.ops import Op, check_alike
 
 Array = NDArray[Any]
@@ -90,6 +90,8 @@ def scatter(c: Any, sendbuf: Any, recvbuf: Any, root: int) -> Plan:
     """Give each rank its block of the root's buffer; all are equal."""
     sent = simple(sendbuf, c.size, writable=False) if c.rank == root else None
     received = None if c.rank == root and in_place(recvbuf) else simple(recvbuf, writable=True)
+    if sent is not None and received is not None:
+        check_apart(received, sent, root)
 
     def run(c: Any) -> None:
         if sent is not None:
@@ -108,6 +110,8 @@ def scatterv(c: Any, sendbuf: Any, recvbuf: Any, root: int) -> Plan:
     """Give each rank its block of the root's buffer, of a size that the root alone knows: one message to each rank."""
     sent = vector(sendbuf, c.size, writable=False) if c.rank == root else None
     received = None if c.rank == root and in_place(recvbuf) else simple(recvbuf, writable=True)
+    if sent is not None and received is not None:
+        check_apart(received, sent, root)
 
     def run(c: Any) -> None:
         if sent is None:
@@ -156,8 +160,7 @@ def alltoall(c: Any, sendbuf: Any, recvbuf: Any) -> Plan:
     """Exchange equal blocks, one for each pair of ranks."""
     received = simple(recvbuf, c.size, writable=True)
     sent = received if in_place(sendbuf) else simple(sendbuf, c.size, writable=False)
-    if sent is not received:
-        _check_apart(sent, received)
+    check_apart(sent, received)
 
     def run(c: Any) -> None:
         _place(received, collectives.alltoall(c, as_bytes(sent.joined()).copy().reshape(c.size, -1)))
@@ -169,8 +172,7 @@ def alltoallv(c: Any, sendbuf: Any, recvbuf: Any) -> Plan:
     """Exchange blocks of any sizes."""
     received = vector(recvbuf, c.size, writable=True)
     sent = received if in_place(sendbuf) else vector(sendbuf, c.size, writable=False)
-    if sent is not received:
-        _check_apart(sent, received)
+    check_apart(sent, received)
 
     def run(c: Any) -> None:
         data = np.concatenate([as_bytes(sent.packed(block)) for block in range(c.size)])
@@ -202,18 +204,8 @@ def _own(sendbuf: Any, received: Blocks | None, rank: int) -> Callable[[], Array
         return lambda: received.packed(rank)
     sent = simple(sendbuf, writable=False)
     if received is not None:
-        _check_apart(sent, received, rank)
+        check_apart(sent, received, rank)
     return sent.packed
-
-
-def _check_apart(sent: Blocks, received: Blocks, block: int = 0) -> None:
-    """Raise if a rank receives where it sends from, which IN_PLACE would allow."""
-    if sent.counts[0] and np.may_share_memory(sent.memory, received.memory):
-        one, other = (x.memory.ctypes.data + x.displs[i] * x.layout.extent for x, i in ((sent, 0), (received, block)))
-        if one == other:
-            raise wrong(
-                ERR_BUFFER, "one buffer to send and to receive", "two", "pass MPI.IN_PLACE in the place of one of them"
-            )
 
 
 def _place(received: Blocks, got: Any) -> None:
@@ -242,7 +234,7 @@ def _operand(sendbuf: Any, received: Blocks | None, blocks: int = 1) -> Blocks:
     sent = simple(sendbuf, blocks, writable=False)
     if received is not None:
         check_alike(sent, received)
-        _check_apart(sent, received)
+        check_apart(sent, received)
     return sent
 
 
@@ -298,6 +290,7 @@ def reduce_scatter_block(c: Any, sendbuf: Any, recvbuf: Any, op: Op) -> Plan:
     is_in_place = in_place(sendbuf)
     received = simple(recvbuf, c.size if is_in_place else 1, writable=True)
     sent = received if is_in_place else simple(sendbuf, c.size, writable=False)
+    check_apart(sent, received)
     if sent.datatype != received.datatype and sent.datatype.name != received.datatype.name:
         check_alike(sent, received)
     if not is_in_place and sent.counts[0] != received.counts[0]:
@@ -320,6 +313,7 @@ def reduce_scatter(c: Any, sendbuf: Any, recvbuf: Any, recvcounts: Any, op: Op) 
     is_in_place = in_place(sendbuf)
     received = simple(recvbuf, writable=True)
     sent = received if is_in_place else simple(sendbuf, writable=False)
+    check_apart(sent, received)
     if recvcounts is None:
         if is_in_place:
             n, longer = divmod(sum(sent.counts), c.size)

@@ -229,7 +229,10 @@ def test_truth_values_have_logical_ops_and_bytes_have_bitwise_ones():
 @pytest.mark.parametrize("call", [
     lambda comm, x: comm.Allreduce(x, x), lambda comm, x: comm.Iallreduce(x, x), lambda comm, x: comm.Alltoall(x, x),
     lambda comm, x: comm.Allgather(x[2 * comm.rank:][:2], x), lambda comm, x: comm.Alltoallv([x, [2, 2]], [x, [2, 2]]),
-    lambda comm, x: comm.Scan([x, 2, 1, MPI.DOUBLE], x[1:3]),
+    lambda comm, x: comm.Scan([x, 2, 1, MPI.DOUBLE], x[1:3]), lambda comm, x: comm.Reduce_scatter_block(x, x[:2]),
+    lambda comm, x: comm.Reduce_scatter(x, x[:2], [2, 2]),
+    lambda comm, x: comm.Scatter(x, x[2 * comm.rank:][:2], comm.rank),
+    lambda comm, x: comm.Scatterv([x, 2], x[2 * comm.rank:][:2], comm.rank),
 ])  # fmt: skip
 def test_one_buffer_to_send_and_to_receive_is_refused_with_in_place_as_the_remedy(call):
     def program(comm):
