@@ -192,7 +192,7 @@ def test_at_best_is_never_more_than_the_cost() -> None:
     rows = [row for rows in CATALOGUE.values() for row in rows.values() if row.at_best_ps]
     assert len(rows) >= 10
     for network in ranks.presets.values():
-        for p, n in ((2, 0), (3, 1), (5, 70_000), (16, 40_003), (33, 10)):
+        for p, n in ((2, 0), (3, 1), (3, 300_000), (5, 70_000), (16, 40_003), (33, 10)):
             machine = collectives.Machine.of(network, p)
             for row in rows:
                 least_ps = row.at_best_ps(machine, n, 4)

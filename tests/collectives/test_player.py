@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
 
@@ -11,8 +12,9 @@ import pytest
 import ranks
 from collectives import CATALOGUE
 from collectives.double_tree import families
-from loggp import NOBODY, Machine, Moves, Rounds, cost_of_rounds, run_rounds
+from loggp import NOBODY, Machine, Moves, Rounds, Step, cost_of_rounds, run_rounds, scheduled_cost
 from loggp.in_step import InStep
+from loggp.patterns import up_a_tree
 from loggp.ports import Asking, OutOfStepError, Ports
 from loggp.windows import Windows
 
@@ -165,6 +167,38 @@ def test_a_message_that_comes_early_may_leave_a_port_when_the_next_one_comes() -
     assert [served(12)[2], served(15)[2]] == [15, 15]
     with pytest.raises(OutOfStepError):
         served(16)
+
+
+def steps(rounds: Rounds, rank: int) -> Iterator[Step]:
+    """Yield what a rank does in its rounds."""
+    number = 0
+    while number < rounds.n_rounds:
+        moves = rounds.moves(np.array([rank]), number)
+        sends = [(int(to[0]), first(size)) for to, size in zip(moves.to, moves.n_bytes, strict=True) if to[0] != NOBODY]
+        dests, sizes = [dest for dest, _ in sends], [size for _, size in sends]
+        sources = [int(source[0]) for source in moves.source if source[0] != NOBODY]
+        yield Step(dests, sizes, sources, waits=rounds.waits, tag=number)
+        for _ in range(first(moves.times)):
+            yield Step(None, 0, None, first(moves.reduced))
+        number = number + 1 if moves.then is None else first(moves.then)
+
+
+def first(numbers: Any) -> int:
+    return int(np.ravel(numbers)[0])
+
+
+def test_rounds_cost_what_they_do_as_steps_of_each_rank() -> None:
+    tree = Rounds.of(61, up_a_tree(61, lambda child, distance: 900 + child % 7, 1000), 1000)
+    cases = [(tree, network, "eager") for network in NETWORKS]
+    for seed in range(60):
+        rng = np.random.default_rng([seed, 3])
+        rounds = drawn_shifts(rng) if seed % 3 else drawn(rng)
+        network = NETWORKS[len(ranks.presets) + 3] if seed % 2 else NETWORKS[rng.integers(len(NETWORKS))]
+        cases.append((rounds, network, ("none", "eager", "infinite")[rng.integers(3)]))
+    for rounds, network, buffering in cases:
+        machine = Machine.of(network, rounds.p, buffering)
+        by_steps = scheduled_cost(machine, lambda rank, rounds=rounds: steps(rounds, rank))
+        assert cost_of_rounds(machine, rounds) == by_steps, (network.name, buffering, rounds.p)
 
 
 def test_messages_may_be_received_in_a_later_round() -> None:
