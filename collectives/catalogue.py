@@ -13,11 +13,12 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from collectives.calls import CALLS, prepared_barrier
-from loggp import Cost, Formula, Machine, Round, Rounds, cost_of_rounds
+from loggp import Cost, Machine, Round, Rounds, cost_of_rounds
 from ranks import Network
 
 F = TypeVar("F", bound=Callable[..., Any])
-# RoundsOf(p, n_items, itemsize)
+# Formula(machine, n_items, itemsize), RoundsOf(p, n_items, itemsize)
+Formula = Callable[[Machine, int, int], Cost]
 RoundsOf = Callable[[int, int, int], Sequence[Round]]
 
 

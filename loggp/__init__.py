@@ -1,7 +1,8 @@
-"""What a schedule of messages costs on a network, by the LogGP model: its rounds, messages, bytes and picoseconds.
+"""What a schedule of messages costs on a network, by the LogGP model without its gap: rounds, bytes and picoseconds.
 
-Nothing is sent. A schedule is data: as rounds of arrays, with an element for each of up to millions of ranks, or as the
-steps of each rank. The simulator is not used either, and the tests hold each to the other to the picosecond.
+A schedule is data: rounds of arrays, with an element for each of up to millions of ranks, or the steps of each rank. To
+find its cost nothing is sent, and the simulator is not used. The tests check that the cost equals the simulator's time
+to the picosecond.
 
     import ranks
     from loggp import Machine, Step, scheduled_cost
@@ -14,22 +15,24 @@ rounds.py     a schedule as rounds, and a program that runs it
 patterns.py   the rounds of trees, pairs, halves and lines
 player.py     plays rounds: all ranks together (in_step.py) or, where they fall out of step, by windows (windows.py)
 steps.py      a schedule as steps of each rank, played message by message
-stars.py      all ranks with one of them; node.py: the ranks of a node through its memory
+stars.py      one rank that receives from all others, or sends to all
+node.py       the ranks of a node, through its memory
+clocks.py     the clocks and counts of all ranks, which the players share
 ports.py      ports serve messages first come first served
 patience.py   how much is played before a cost is estimated
 """
 
-from loggp.machine import Cost, Formula, Machine
+from loggp.machine import Cost, Machine
 from loggp.node import NodeClocks
 from loggp.patience import can_be_played, give_up_if_past
 from loggp.player import cost_of_rounds
 from loggp.ports import serve_in_turn
 from loggp.rounds import NOBODY, Moves, Round, Rounds, run_rounds
 from loggp.stars import Star
-from loggp.steps import Step, cost_in_step, cost_of_chain, extended_cost, scheduled_cost
+from loggp.steps import Schedule, Step, cost_in_step, cost_of_chain, extended_cost, scheduled_cost
 
 __all__ = [
-    "NOBODY", "Cost", "Formula", "Machine", "Moves", "NodeClocks", "Round", "Rounds", "Star", "Step", "can_be_played",
+    "NOBODY", "Cost", "Machine", "Moves", "NodeClocks", "Round", "Rounds", "Schedule", "Star", "Step", "can_be_played",
     "cost_in_step", "cost_of_chain", "cost_of_rounds", "extended_cost", "give_up_if_past", "run_rounds",
     "scheduled_cost", "serve_in_turn",
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -36,6 +35,9 @@ class Cost:
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What a call runs on: a network, the node of each of its p ranks, and whether standard sends are buffered.
+
+    Of messages that come to a port at the same time, that of the lower rank is served first. The simulator goes by the
+    ranks of the world, so costs are exact for communicators whose ranks are in the order of the world.
 
     Machine.of(ranks.presets["dgx-h100"], 16).link(0, 8) == ranks.presets["dgx-h100"].inter  # True
     """
@@ -101,13 +103,13 @@ class Machine:
         return max((self.network.message_ps(link, n_bytes) + jitter_ps for link in self.ring_links()), default=0)
 
     def ring_port_ps(self, n_messages: int, n_bytes: int) -> int:
-        """Return what it takes that every rank sends so many messages of n_bytes to the next one, and each is there."""
+        """Return the time until n_messages of n_bytes from every rank to the next one have arrived."""
         behind = (n_messages - 1) * self.network.ports
         prices = ((self.network.message_ps(link, n_bytes), link.transfer_ps(n_bytes)) for link in self.ring_links())
         return max((alone_ps + behind * transfer_ps for alone_ps, transfer_ps in prices), default=0)
 
     def round_ps(self, n_bytes: int) -> int:
-        """Return what a message of n_bytes takes from rank to rank round the ring of all, but for the longest hop."""
+        """Return what a message of n_bytes takes round the ring of all ranks, without the longest hop."""
         here, network = np.array(self.nodes), self.network
         near, far = (network.message_ps(link, n_bytes) for link in (network.intra, network.inter))
         hops = np.where(here == np.roll(here, -1), near, far)
@@ -116,7 +118,7 @@ class Machine:
     def doublings_ps(self, n_bytes: int, reduced: int = 0) -> int:
         """Return what lg p messages of n_bytes take one after the other on the faster link, each reduced when it came.
 
-        Nothing reaches all ranks, or comes from all, in fewer.
+        Nothing reaches all ranks, or comes from all, in fewer steps.
         """
         one_ps = min(self.network.message_ps(link, n_bytes) for link in (self.network.intra, self.network.inter))
         return (self.p.bit_length() - 1) * (one_ps + self.network.reduce_ps(reduced))
@@ -125,7 +127,3 @@ class Machine:
 def _refuse(who: str, got: str, also: str) -> NoReturn:
     remedy = 'Machine.of(ranks.presets["ethernet"], 8)'
     raise TypeError(f"{who}: got {got}, expected a Network and {also}; remedy: for 8 ranks, {remedy}")
-
-
-# Formula(machine, n_items, itemsize); collectives/catalogue.py says what n_items counts for each operation.
-Formula = Callable[[Machine, int, int], Cost]

@@ -1,4 +1,4 @@
-"""How long it may take to find a cost: the choice of an algorithm waits for less than a call that asks for a cost."""
+"""How long it may take to find a cost: to compare many, under `giving_up_after`, less than to find one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# The choice of an algorithm plays at most so many messages one after the other (`steps.py`), and so many rounds of
-# all ranks (`player.py`). A call that asks for a cost plays PATIENCE times as many, which takes about a second. Of a
-# longer schedule, a part is played: enough to know the time of one more message.
+# Under `giving_up_after`, at most so many messages are played one after the other (`steps.py`), and so many rounds of
+# all ranks (`player.py`); otherwise PATIENCE times as many, which takes about a second. Of a longer schedule, a part is
+# played: enough to know the time of one more message.
 MOST_MESSAGES = 4_000
 MOST_ROUNDS = 128
 PATIENCE = 12

@@ -17,7 +17,6 @@ from ranks import reduction_clock
 
 Array = NDArray[Any]
 
-_TAG = 32_200
 NOBODY = -1
 
 
@@ -30,7 +29,7 @@ class Moves(NamedTuple):
                are completed.
     reduced:   Bytes that each of `times` reductions takes afterwards.
     sent_in:   The round in which what comes was sent; None: this one.
-    slots:     For each message that comes, which of its sender's in that round it is; None: the one in the same place.
+    slots:     For each message that comes, the slot in which its sender sent it; None: the one in the same place.
     then:      The round with which each rank goes on; None: the next one.
     """
 
@@ -83,7 +82,7 @@ def run_rounds(comm: Any, rounds: Rounds) -> None:
         moves = rounds.moves(me, number)
         sent_in = number if moves.sent_in is None else int(moves.sent_in[0])
         sent = [
-            comm.Isend(np.zeros(_first(n_bytes), np.uint8), int(to[0]), _TAG + number * rounds.width + slot)
+            comm.Isend(np.zeros(_first(n_bytes), np.uint8), int(to[0]), number * rounds.width + slot)
             for slot, (to, n_bytes) in enumerate(zip(moves.to, moves.n_bytes, strict=True))
             if to[0] != NOBODY
         ]
@@ -92,7 +91,7 @@ def run_rounds(comm: Any, rounds: Rounds) -> None:
             if source[0] != NOBODY:
                 slot = place if moves.slots is None else int(moves.slots[place][0])
                 room = np.zeros(rounds.largest, np.uint8)
-                coming.append(comm.Irecv(room, int(source[0]), _TAG + sent_in * rounds.width + slot))
+                coming.append(comm.Irecv(room, int(source[0]), sent_in * rounds.width + slot))
         for request in [*coming, *(sent if rounds.waits else ())]:
             request.Wait()
         late += [] if rounds.waits else sent
