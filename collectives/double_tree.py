@@ -170,8 +170,9 @@ def double_tree_allreduce_cost(
         return Cost(0, [0], [0], 0, 0)
     sizes = np.array([(end - first) * itemsize for _, first, end in segments]).reshape(-1, 2)
 
-    # Without ports a segment waits only for others in its rank, so that fewer show what one more takes.
-    few = min(_FEW if machine.network.ports else _FEWEST // 2, max(1, _MOST_SEGMENTS // p))
+    # Without ports and overhead a segment waits only for others in its rank, so that fewer show what one more takes.
+    fills = _FEW if machine.network.ports or machine.network.overhead_ps else _FEWEST // 2
+    few = min(fills, max(1, _MOST_SEGMENTS // p))
 
     def play(few: int) -> Cost:
         return cost_of_rounds(machine, tree_rounds(p, sizes[:few]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -155,8 +156,11 @@ def test_who_asks_for_a_cost_gets_an_exact_one_of_more_ranks_than_a_choice_can_w
 
 
 @pytest.mark.parametrize("name", ["chain_broadcast", "double_tree_allreduce", "segmented_ring_allreduce"])
-@pytest.mark.parametrize("network", ["infiniband", "dgx-h100", "alpha-beta"])
+@pytest.mark.parametrize("network", ["infiniband", "dgx-h100", "alpha-beta", "alpha-beta with overhead"])
 def test_many_segments_cost_what_a_few_of_them_show(name: str, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without ports and with little overhead, many segments are on their way before one waits for another."""
+    preset = ranks.presets[network.removesuffix(" with overhead")]
+    machine_on = replace(preset, overhead_ps=100_000) if "overhead" in network else preset
     monkeypatch.setattr("loggp.patience.PATIENCE", 1)
     function = ROWS[name][1].function
     module = importlib.import_module(function.__module__)
@@ -165,7 +169,7 @@ def test_many_segments_cost_what_a_few_of_them_show(name: str, network: str, mon
     limits = {"_FEW": 16, "_FEWEST": 4} if name == "double_tree_allreduce" else {"MOST_MESSAGES": 16}
     for p in (2, 8, 13, 32):
         n, segment_bytes = 6_005, 64 if name != "segmented_ring_allreduce" else 1024
-        machine = collectives.Machine.of(ranks.presets[network], p)
+        machine = collectives.Machine.of(machine_on, p)
         with monkeypatch.context() as patched:
             for limit in limits:
                 patched.setattr(module, limit, 10**6)
