@@ -117,12 +117,14 @@ def _set_variables(comm: Any) -> None:
     rank, size, per_node = comm.rank, comm.size, comm._transport.network.ranks_per_node
     node = 0 if per_node == 1 else rank // per_node * per_node  # the first rank on it; all are on one machine if 1
     local_size = size if per_node == 1 else min(per_node, size - node)
-    told = {
+    told: dict[str, Any] = {
         "PMI_RANK": rank, "PMI_SIZE": size, "MPI_LOCALRANKID": rank - node, "MPI_LOCALNRANKS": local_size,
         "OMPI_COMM_WORLD_RANK": rank, "OMPI_COMM_WORLD_SIZE": size, "OMPI_COMM_WORLD_LOCAL_RANK": rank - node,
         "OMPI_COMM_WORLD_LOCAL_SIZE": local_size,
     }  # fmt: skip
     own: Any = os.environ
+    # pytest on every rank would else capture the file of standard output, which all ranks write to.
+    told["PYTEST_ADDOPTS"] = f"--capture=sys {own.get('PYTEST_ADDOPTS', '')}"
     own._data.update((own.encodekey(name), own.encodevalue(str(value))) for name, value in told.items())
 
 

@@ -214,3 +214,11 @@ def test_what_cannot_be_carried_out_is_one_line_and_status_2(launch, n, args, er
     assert (done.status, done.lines, done.err.count("\n")) == (2, [], 1), done
     assert done.err.startswith("python -m mpi: ")
     assert err in done.err
+
+
+def test_pytest_on_every_rank_shows_what_comes_of_each(tmp_path):
+    text = "from mpi4py import MPI\ndef test_it(): assert MPI.COMM_WORLD.allreduce(MPI.COMM_WORLD.rank) == 3"
+    (tmp_path / "test_it.py").write_text(text)
+    pytest_on = [sys.executable, "-m", "mpi", "-n", "3", "-m", "pytest", "-p", "no:cacheprovider", "test_it.py"]
+    done = run(pytest_on, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ROOT, "PYTEST_ADDOPTS": "-q"})
+    assert (done.returncode, done.stdout.count("1 passed")) == (0, 3)
