@@ -229,7 +229,9 @@ class Kept:
         if again or self.code_of.get(key) != self.code:
             self._keep(key, in_processes(folder, name, size, "simulated"))
         if f"{key} mpich" not in self.found and shutil.which("mpiexec"):
-            self._keep(f"{key} mpich", in_processes(folder, name, size, "mpich"))
+            found = in_processes(folder, name, size, "mpich")
+            if f"{name} as a whole" not in found:  # it was not stopped, and MPICH has not crashed
+                self._keep(f"{key} mpich", found)
 
     def _keep(self, key: str, found: Found) -> None:
         with self.lock:
