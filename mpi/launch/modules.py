@@ -115,6 +115,7 @@ class UsersFinder:
 @contextmanager
 def users_modules(finder: UsersFinder, hidden: dict[str, ModuleType]) -> Iterator[None]:
     """Let ranks find modules of their own inside; `hidden` are those that only libraries shall see."""
+    _shared_folders()  # before a rank is the first to import sysconfig's own data, which these are found by
     at = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
     sys.meta_path.insert(at, finder)
     import_ = builtins.__import__
