@@ -21,7 +21,6 @@ from loggp.patterns import shift
 from ranks import region
 
 _TAG = new_tag()
-_MOST_MESSAGES = 1 << 24  # that are played to find out what one more rank takes
 
 
 class Ring(NamedTuple):
@@ -159,7 +158,7 @@ def _cost(machine: Machine, n_items: int, itemsize: int, *, reduces: bool, gathe
         return cost_of_rounds(machine.first(few), Rounds.of(few, rounds, largest))
 
     few = 2 * machine.ranks_alike
-    can_show = 2 * few <= p and phases * (2 * few) ** 2 <= _MOST_MESSAGES
+    can_show = 2 * few <= p and can_be_played(n_in_rounds=phases * (2 * few) ** 2)
     about = extended_cost(few, p, play).about_ps if can_show else at_most_ps
     return Cost(n_rounds, [n_rounds] * p, bytes_sent, None, at_most_ps, about)
 

@@ -15,7 +15,6 @@ from loggp import NOBODY, Cost, Machine, Moves, Round, Rounds, can_be_played, co
 from ranks import Link, nodes_of
 
 _TAG = new_tag()
-_MOST_MESSAGES = 1 << 24  # that are played
 _FEW = 4  # nodes that show what one more takes
 
 
@@ -178,7 +177,7 @@ def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> C
     """
     places, network, n_bytes = Places(machine.nodes), machine.network, n_items * itemsize
     levels = Levels(places, n_items, itemsize)
-    if can_be_played(n_rounds=levels.n_rounds) and levels.n_rounds * machine.p <= _MOST_MESSAGES:
+    if can_be_played(n_rounds=levels.n_rounds, n_in_rounds=levels.n_rounds * machine.p):
         return cost_of_rounds(machine, Rounds.of(machine.p, levels.rounds(), n_bytes))
     # Treat all blocks as if they were as large as the largest, and nodes as if they had no helpers; then the ranks of
     # all nodes do the same as those of one.
@@ -195,7 +194,7 @@ def two_level_allreduce_cost(machine: Machine, n_items: int, itemsize: int) -> C
 
     few = min(2 * _FEW, places.n_nodes)
     in_rings_ps: int | None
-    if 2 * (places.width + few) * few * places.width <= _MOST_MESSAGES:
+    if can_be_played(n_in_rounds=2 * (places.width + few) * few * places.width):
         in_rings_ps = (extended_cost(_FEW, places.n_nodes, play) if few == 2 * _FEW else play(few)).expected_ps
     else:
         in_rings_ps = (places.width - 1) * both_ways_ps(network.intra, sizes[0])

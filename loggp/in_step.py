@@ -29,7 +29,7 @@ class InStep(Clocks):
     offered_ps, to:      By slot and rank, when the message of this round was ready, and to whom it goes.
     first_ps, transfer_ps: When its first byte is there, and how long the others take after it.
     chain:               The longest chain of messages that ends with one that a rank sends in this round.
-    numbers:             Those of all ranks, and behind these of the ports of nodes.
+    numbers:             Those of all ranks.
     """
 
     def __init__(self, machine: Machine, rounds: Rounds) -> None:

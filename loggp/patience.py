@@ -12,6 +12,7 @@ from contextvars import ContextVar
 MOST_MESSAGES = 4_000
 MOST_ROUNDS = 128
 PATIENCE = 12
+MOST_IN_ROUNDS = 1 << 24  # messages of all these rounds together, whoever asks: a few seconds
 
 _limit_ps: ContextVar[int | None] = ContextVar("_limit_ps", default=None)
 
@@ -37,7 +38,8 @@ def give_up_if_past(time_ps: float) -> None:
         raise TakesLongerError
 
 
-def can_be_played(*, n_rounds: int = 0, n_messages: int = 0) -> bool:
-    """Return whether so many rounds of all ranks, or messages one after the other, are few enough to be played."""
+def can_be_played(*, n_rounds: int = 0, n_in_rounds: int = 0, n_messages: int = 0) -> bool:
+    """Return whether so many rounds of all ranks with so many messages, or messages one after the other, are played."""
     patience = PATIENCE if _limit_ps.get() is None else 1
-    return n_rounds <= patience * MOST_ROUNDS and n_messages <= patience * MOST_MESSAGES
+    is_short = n_rounds <= patience * MOST_ROUNDS and n_messages <= patience * MOST_MESSAGES
+    return is_short and n_in_rounds <= MOST_IN_ROUNDS
