@@ -19,7 +19,7 @@ from ranks import AbortError, CollectiveMismatchError, DeadlockError, RankExitEr
 
 _HANGS = (DeadlockError, CollectiveMismatchError)
 _TIMEOUT_S = 300.0  # real MPI cannot tell that nothing moves
-# A process of real MPI that skips its test ends all processes with this status, and says why in a line that begins so.
+# A process of real MPI that skips its test ends all processes with this status, and says why after these words.
 _SKIPPED, _SKIPS = 77, "this test is skipped: "
 _EXPECTED = 78  # the status of one that raises what @pytest.mark.xfail(raises=...) expects
 
@@ -112,7 +112,7 @@ def _on_real_mpi(item: Any, size: int) -> None:
     plugin = ["-p", "mpi.testing.plugin", "--ranks-mpi-process", *parallel]
     done = real.launch(size, ["-m", "pytest", *settings, *plugin, name], timeout_s=_TIMEOUT_S)
     if done.returncode == _SKIPPED:
-        pytest.skip(next(line for line in done.stderr.splitlines() if line.startswith(_SKIPS)).removeprefix(_SKIPS))
+        pytest.skip(done.stderr.rpartition(_SKIPS)[2].partition("\n")[0])
     if done.returncode:
         text = f"on {size} processes of real MPI:\n{done.stderr or done.stdout}"
         expected = _raises(item) if done.returncode == _EXPECTED else ()

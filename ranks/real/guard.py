@@ -9,7 +9,8 @@ closed the output. It imports few modules, because each launch waits for it: pat
 as long as all the rest.
 
 COMMAND writes to the standard output through a pipe. What it writes after it was asked to end does not arrive: this is
-MPICH's banner, which says that its processes were ended.
+MPICH's banner, which says that its processes were ended. COMMAND has this pipe and our standard error twice: as file
+descriptors 1 and 2, and as OUTPUT and ERRORS, which the ranks that it starts have too.
 
 Linux:     Orphans below it become its children, so it finds all of them. If it is killed itself, the launcher is
            killed too, and MPICH's proxy then kills the ranks.
@@ -28,6 +29,8 @@ import time
 
 # A launcher ends its processes within 0.6 s of a SIGTERM if they do not ignore theirs; after this time, kill them.
 GRACE_S = 1.0
+
+OUTPUT, ERRORS = 8, 9
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -132,6 +135,9 @@ def become(command: list[str], guard: int, output: int) -> None:
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec keeps that
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
+    os.dup2(output, OUTPUT)
+    os.dup2(2, ERRORS)
+    os.environ["RANKS_GUARD"] = str(guard)
     try:
         if os.getppid() == guard:  # it may have died before we asked to die with it
             os.execv(command[0], command)

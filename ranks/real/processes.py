@@ -42,6 +42,15 @@ LAUNCH_ENVIRONMENT = {
 # a batch script has one too, and is no MPI process.
 LAUNCHER_MARKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 GUARD = Path(__file__).with_name("guard.py")
+# A launcher carries what ranks write. When one of them calls Abort, MPICH's drops what it has not carried yet, such as
+# the reason. So ranks write past the launcher, if they have the file descriptors OUTPUT and ERRORS of the guard. Those
+# that Open MPI starts do not have them.
+_PAST_THE_LAUNCHER = """
+guard=$RANKS_GUARD
+unset RANKS_GUARD
+if [ /proc/self/fd/9 -ef "/proc/$guard/fd/2" ]; then exec "$@" >&8 2>&9 8>&- 9>&-; fi
+exec "$@"
+"""
 
 
 class MPINotInstalledError(NotInstalledError):
@@ -111,7 +120,8 @@ def launch(
         # 0
 
     Output:  `stdout` and `stderr` of the returned object have the output; with capture=False it passes through instead.
-             What processes write to `stdout` after they were asked to end is lost, together with MPICH's banner.
+             What processes write to `stdout` after they were asked to end is lost, together with MPICH's banner;
+             on Linux under MPICH what they wrote before, and all of `stderr`, arrives whatever ends them.
     Failure: The first process that dies ends the others and makes returncode other than 0: 5 after sys.exit(5),
              1 after an exception. Under MPICH os._exit(0) looks like success: let each rank say that it is done.
     Ends:    No process is left after a return, a time-out, Ctrl-C, SIGTERM or SIGHUP. If this process is killed,
@@ -134,7 +144,7 @@ def launch(
         raise TooManyProcessesError(None, "launch()", got=f"{n_processes} processes", expected=expected, remedy=remedy)
     # The runner of mpi4py aborts all processes when one raises; plain Python would leave its peers waiting.
     runner = [sys.executable, "-m", "mpi4py", *map(str, argv)]
-    command = [str(find_mpiexec()), "-n", str(n_processes), *runner]
+    command = [str(find_mpiexec()), "-n", str(n_processes), "/bin/sh", "-c", _PAST_THE_LAUNCHER, "rank", *runner]
     with _unwinding(signal.SIGTERM, signal.SIGHUP):
         return _run(command, timeout_s, subprocess.PIPE if capture else None)
 

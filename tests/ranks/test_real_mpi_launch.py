@@ -522,3 +522,34 @@ def test_wrong_arguments_are_named(n_processes, argv, message):
 def test_a_number_of_processes_that_is_no_integer_is_refused():
     with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
         real.launch(2.0, ["x.py"])
+
+
+WRITE_PAST_THE_LAUNCHER = """
+import os, signal, sys, time
+from ranks.real import world
+if world().rank == 1:
+    carrier = os.getppid()
+    os.kill(carrier, signal.SIGSTOP)
+    print("a result", flush=True)
+    print("the reason", file=sys.stderr)
+    with open(f"/proc/{carrier}/stat") as stat:
+        os.kill(int(stat.read().rpartition(")")[2].split()[1]), signal.SIGKILL)
+world().recv()
+"""
+
+
+@on_linux
+def test_what_a_rank_wrote_arrives_though_the_launcher_never_carried_it(tmp_path):
+    # MPICH's launcher does so now and then when a rank says why it fails and calls Abort; here it has no time to.
+    run = real.launch(2, [script(tmp_path, WRITE_PAST_THE_LAUNCHER)], timeout_s=HANG_S)
+    assert run.returncode != 0
+    assert "a result" in run.stdout
+    assert "the reason" in run.stderr
+
+
+def test_the_launchers_file_descriptors_and_variable_are_not_left_to_ranks(tmp_path):
+    source = """
+import os
+print([number for number in (8, 9) if os.path.exists(f"/proc/self/fd/{number}")], "RANKS_GUARD" in os.environ)
+"""
+    assert real.launch(1, [script(tmp_path, source)], timeout_s=HANG_S).stdout == "[] False\n"
