@@ -15,6 +15,7 @@ from ranks.engine import scheduler
 from ranks.hangs.cores import deadlock_cores
 from ranks.network.measured import MeasuredLink, MeasuredNetwork, Times
 from ranks.real import checked as checking
+from ranks.real import guard
 from ranks.running import BUFFERINGS, carry_out
 from ranks.schedules import world as choosing
 from ranks.schedules.search import Search, last_good, read_replay
@@ -25,8 +26,8 @@ from ranks.words.datatypes import DATATYPES, NotABufferError, as_flat
 __all__ = [
     "BUFFERINGS", "DATATYPES", "ChoosingWorld", "Events", "MeasuredLink", "MeasuredNetwork", "NotABufferError",
     "Search", "Times", "abandoned", "as_flat", "background", "backlog", "calibrate_table", "carry_out", "checking",
-    "choosing", "chrome_events", "constants", "deadlock_cores", "exploring", "facts", "kept", "last_good", "now_ps",
-    "page", "progress", "read_replay",
+    "choosing", "chrome_events", "constants", "deadlock_cores", "exploring", "facts", "guard", "kept", "last_good",
+    "now_ps", "page", "progress", "read_replay",
 ]  # fmt: skip
 
 

@@ -13,7 +13,8 @@ MPICH's banner, which says that its processes were ended. COMMAND has this pipe 
 descriptors 1 and 2, and as OUTPUT and ERRORS, which the ranks that it starts have too.
 
 Linux:     Orphans below it become its children, so it finds all of them. If it is killed itself, the launcher is
-           killed too, and MPICH's proxy then kills the ranks.
+           killed too, and MPICH's proxy then kills the ranks. Memory that the ranks shared and left is removed, at the
+           end of this guard or else at the start of the next one.
 Elsewhere: Only the launcher is sure to end; the launcher ends its ranks if it can.
 """
 
@@ -31,6 +32,7 @@ import time
 GRACE_S = 1.0
 
 OUTPUT, ERRORS = 8, 9
+SHARED = "/dev/shm"
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -39,6 +41,7 @@ PR_SET_CHILD_SUBREAPER = 36
 def main(command: list[str]) -> int:
     """Run `command`, end all that it started, return its status."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    remove_left_segments()
     while (null := os.open(os.devnull, os.O_RDWR)) < 3:  # where a stream is closed, a pipe would take its number
         pass
     os.close(null)
@@ -73,6 +76,7 @@ def main(command: list[str]) -> int:
         for pid in descendants(guard) or [launcher]:
             kill(pid)
         reap(ended, 0)
+    remove_left_segments()
     if output.problem == errno.EPIPE:
         return 128 + signal.SIGPIPE
     if output.problem:
@@ -159,17 +163,22 @@ def reap(ended: dict[int, int], flags: int) -> bool:
         flags = os.WNOHANG
 
 
+def everyone() -> list[int]:
+    """Return the number of every process; none where /proc does not tell."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()] if os.path.isdir("/proc") else []
+
+
 def descendants(ancestor: int) -> list[int]:
-    """Return the processes below `ancestor`; none where /proc does not tell."""
+    """Return the processes below `ancestor`."""
     children: dict[int, list[int]] = {}
-    for name in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else []):
+    for pid in everyone():
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
+            with open(f"/proc/{pid}/stat", "rb") as file:
                 stat = file.read()
         except OSError:  # it has ended since
             continue
         parent = int(stat.rpartition(b")")[2].split()[1])  # after the name, which may hold anything: state, parent
-        children.setdefault(parent, []).append(int(name))
+        children.setdefault(parent, []).append(pid)
     found = [ancestor]
     for pid in found:
         found += children.get(pid, [])
@@ -182,6 +191,40 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def remove_left_segments() -> None:
+    """Remove each segment of memory that MPICH's ranks of this user shared and that no process holds any more.
+
+    Ranks that finalize remove theirs; ranks that call Abort or are killed do not. Such a segment takes up memory, and
+    ranks whose segment gets the same name hang in Init or say that memory is out.
+    """
+    names = os.listdir(SHARED) if os.path.isdir(SHARED) else []
+    left = {f"{SHARED}/{name}" for name in names if name.startswith("mpich_")}
+    processes = everyone() if left else []
+    for pid in processes:
+        held = held_by(pid)
+        left = {path for path in left if path not in held}
+    for path in left if processes else []:
+        try:
+            if os.stat(path).st_uid == os.geteuid():
+                os.unlink(path)
+        except OSError:  # another guard was faster
+            continue
+
+
+def held_by(pid: int) -> str:
+    """Return the paths of all files that a process has open or has mapped, among other text.
+
+    A rank opens its segment, maps it and closes it. If maps were read first, it could seem to hold nothing.
+    """
+    folder = f"/proc/{pid}"
+    try:
+        opened = [os.path.realpath(f"{folder}/fd/{number}") for number in os.listdir(f"{folder}/fd")]
+        with open(f"{folder}/maps", errors="replace") as file:
+            return "\n".join([*opened, file.read()])
+    except OSError:  # it has ended since, or is another user's
+        return ""
 
 
 def complain(line: str) -> None:

@@ -125,7 +125,8 @@ def launch(
     Failure: The first process that dies ends the others and makes returncode other than 0: 5 after sys.exit(5),
              1 after an exception. Under MPICH os._exit(0) looks like success: let each rank say that it is done.
     Ends:    No process is left after a return, a time-out, Ctrl-C, SIGTERM or SIGHUP. If this process is killed,
-             the others end a moment later. A process that ignores SIGTERM is killed after a second.
+             the others end a moment later. A process that ignores SIGTERM is killed after a second. On Linux no
+             memory that processes of MPICH shared is left, however they end.
     Raises:  ValueError if n_processes < 1 or argv is empty; MPINotInstalledError; TooManyProcessesError;
              subprocess.TimeoutExpired, with the output so far, after timeout_s seconds of wall time.
     """

@@ -1,11 +1,15 @@
 """Claims about `ranks.real`: processes that talk, that die, that hang, and an MPI that is not there."""
 
+import ast
+import ctypes
+import mmap
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +18,7 @@ import pytest
 
 import processes
 import real_mpi
+from inside import guard
 from processes import HANG_S, Started
 from ranks import real
 
@@ -189,6 +194,54 @@ def test_exit_status_of_a_rank_is_the_status_of_the_launch(tmp_path):
 def test_a_rank_that_dies_without_a_word_ends_the_others(tmp_path, death):
     run = real.launch(3, [script(tmp_path, DIE), death], timeout_s=HANG_S)
     assert run.returncode not in (0, None)
+
+
+# Rank 0 tells which segments of memory it shares, and whether a guard that ends now would leave them. What argv[1]
+# names was removed before ranks start.
+SHARE = r"""
+import os, re, sys
+from ranks.real import guard, world
+assert not os.path.exists(sys.argv[1])
+comm = world()
+with open("/proc/self/maps") as maps:
+    paths = re.findall(r"/dev/shm/mpich_\S+", maps.read())
+guard.remove_left_segments()
+if comm.rank == 0:
+    print(set(paths), all(map(os.path.exists, paths)), flush=True)
+comm.barrier()
+comm.Abort(3) if comm.rank else comm.recv()
+"""
+
+
+@on_linux
+def test_no_memory_that_ranks_shared_is_left(tmp_path):
+    # MPICH's ranks leave it if one calls Abort, and if they are killed together with the guard.
+    of_killed_guard = Path(f"/dev/shm/mpich_shm_{uuid.uuid4()}_0")
+    of_another = Path(f"/dev/shm/other_{uuid.uuid4()}")
+    for path in (of_killed_guard, of_another):
+        path.touch()
+    run = real.launch(2, [script(tmp_path, SHARE), of_killed_guard], timeout_s=HANG_S)
+    of_another.unlink()  # it is still there
+    paths, stayed_while_held = run.stdout.rpartition(" ")[::2]
+    assert (run.returncode, stayed_while_held) == (3, "True\n")
+    assert ast.literal_eval(paths), run
+    assert not any(map(os.path.exists, ast.literal_eval(paths)))
+
+
+@on_linux
+def test_a_segment_that_a_process_has_open_or_mapped_is_not_removed():
+    path = Path(f"/dev/shm/mpich_shm_{uuid.uuid4()}_0")
+    c = ctypes.CDLL(None)
+    c.mmap.restype = ctypes.c_void_p  # Python's own mmap keeps the file open
+    with path.open("w+") as file:
+        guard.remove_left_segments()
+        assert path.exists()
+        address = c.mmap(None, ctypes.c_size_t(1), mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), ctypes.c_long(0))
+    guard.remove_left_segments()
+    assert path.exists()
+    c.munmap(ctypes.c_void_p(address), ctypes.c_size_t(1))
+    guard.remove_left_segments()
+    assert not path.exists()
 
 
 def test_a_script_that_is_not_there_is_named(tmp_path):
