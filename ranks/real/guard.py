@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -163,22 +164,17 @@ def reap(ended: dict[int, int], flags: int) -> bool:
         flags = os.WNOHANG
 
 
-def everyone() -> list[int]:
-    """Return the number of every process; none where /proc does not tell."""
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal()] if os.path.isdir("/proc") else []
-
-
 def descendants(ancestor: int) -> list[int]:
-    """Return the processes below `ancestor`."""
+    """Return the processes below `ancestor`; none where /proc does not tell."""
     children: dict[int, list[int]] = {}
-    for pid in everyone():
+    for name in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else []):
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
+            with open(f"/proc/{name}/stat", "rb") as file:
                 stat = file.read()
         except OSError:  # it has ended since
             continue
         parent = int(stat.rpartition(b")")[2].split()[1])  # after the name, which may hold anything: state, parent
-        children.setdefault(parent, []).append(pid)
+        children.setdefault(parent, []).append(int(name))
     found = [ancestor]
     for pid in found:
         found += children.get(pid, [])
@@ -194,37 +190,30 @@ def kill(pid: int) -> None:
 
 
 def remove_left_segments() -> None:
-    """Remove each segment of memory that MPICH's ranks of this user shared and that no process holds any more.
+    """Remove the memory that ranks of MPICH shared and left: those that finalize remove it, other ranks do not.
 
-    Ranks that finalize remove theirs; ranks that call Abort or are killed do not. Such a segment takes up memory, and
-    ranks whose segment gets the same name hang in Init or say that memory is out.
+    It would take up memory, and ranks whose segment gets the same name hang in Init, or say that memory is out.
     """
-    names = os.listdir(SHARED) if os.path.isdir(SHARED) else []
-    left = {f"{SHARED}/{name}" for name in names if name.startswith("mpich_")}
-    processes = everyone() if left else []
-    for pid in processes:
-        held = held_by(pid)
-        left = {path for path in left if path not in held}
-    for path in left if processes else []:
-        try:
-            if os.stat(path).st_uid == os.geteuid():
-                os.unlink(path)
-        except OSError:  # another guard was faster
-            continue
+    for name in os.listdir(SHARED) if sys.platform == "linux" and os.path.isdir(SHARED) else []:
+        if name.startswith("mpich_"):
+            try:
+                remove_unless_held(f"{SHARED}/{name}")
+            except OSError:  # it is held, or another user's, or another guard was faster
+                continue
 
 
-def held_by(pid: int) -> str:
-    """Return the paths of all files that a process has open or has mapped, among other text.
+def remove_unless_held(path: str) -> None:
+    """Remove a file, or raise OSError if a process has it open or mapped for writing, also one of another container.
 
-    A rank opens its segment, maps it and closes it. If maps were read first, it could seem to hold nothing.
+    /proc does not show processes of other containers. The kernel knows of them, and refuses a lease of the file.
     """
-    folder = f"/proc/{pid}"
+    file = os.open(path, os.O_RDONLY)
     try:
-        opened = [os.path.realpath(f"{folder}/fd/{number}") for number in os.listdir(f"{folder}/fd")]
-        with open(f"{folder}/maps", errors="replace") as file:
-            return "\n".join([*opened, file.read()])
-    except OSError:  # it has ended since, or is another user's
-        return ""
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # if somebody opens it meanwhile: SIGIO would kill us
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        os.unlink(path)
+    finally:
+        os.close(file)
 
 
 def complain(line: str) -> None:

@@ -236,7 +236,7 @@ def test_a_segment_that_a_process_has_open_or_mapped_is_not_removed():
     with path.open("w+") as file:
         guard.remove_left_segments()
         assert path.exists()
-        address = c.mmap(None, ctypes.c_size_t(1), mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), ctypes.c_long(0))
+        address = c.mmap(None, ctypes.c_size_t(1), mmap.PROT_WRITE, mmap.MAP_SHARED, file.fileno(), ctypes.c_long(0))
     guard.remove_left_segments()
     assert path.exists()
     c.munmap(ctypes.c_void_p(address), ctypes.c_size_t(1))
