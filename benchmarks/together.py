@@ -68,13 +68,12 @@ ROWS = [
     ),
     Row("the same of 1 KiB, private arrays, against Open MPI", [("real_allreduce", "Open MPI", "1 KiB", "auto is")]),
     Row(
-        "blockwise attention of 4,096 tokens, against PyTorch, forward: full / causal",
-        [("attention", "Attention", f"4,096 {mask} forward", "ours / torch") for mask in ("full", "causal")],
-        inverse=True,
-    ),
-    Row(
-        "the same backward",
-        [("attention", "Attention", f"4,096 {mask} backward", "ours / torch") for mask in ("full", "causal")],
+        "blockwise attention of 4,096 tokens, against PyTorch: forward full / causal, backward full / causal",
+        [
+            ("attention", "Attention", f"4,096 {mask} {way}", "ours / torch")
+            for way in ("forward", "backward")
+            for mask in ("full", "causal")
+        ],
         inverse=True,
     ),
     Row(

@@ -218,9 +218,9 @@ WRONG: dict[str, list[tuple[str, str]]] = {
         ("the step takes ", "return [' '.join(f'F{i} I{i} W{i}' for i in range(4))] * 3"),
     ],
     "10_hidden_bugs judge": [
-        ("it rings for 0 of 6 bugs and for 0 healthy trainings", "return training.losses[-1] > training.losses[0]"),
-        ("it rings for 6 of 6 bugs and for 4 healthy trainings", "return 'ring'"),
-        ("it rings for 0 of 6 bugs and for 0 healthy trainings", "return None"),
+        ("it rings for 0 of 6 bugs and for 0 healthy runs", "return training.losses[-1] > training.losses[0]"),
+        ("it rings for 6 of 6 bugs and for 4 healthy runs", "return 'ring'"),
+        ("it rings for 0 of 6 bugs and for 0 healthy runs", "return None"),
         ("AttributeError: ", "return training.loss"),
         ("ValueError: The truth value", "return np.ones(2)"),
     ],
