@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 MARKS = "STARTED_BY_TESTS"
-HANG_S = 120  # far more than any of these needs: it turns a hang into a failure, and is no part of any claim
+HANG_S = 600  # far more than any of these needs, on a slow and busy machine too: it turns a hang into a failure
 
 # Asks to be killed when the tests' process dies, where that can be asked for, by prctl(PR_SET_PDEATHSIG). Sets every
 # disposition, since nohup and a shell's background jobs let some signals be ignored. Then becomes argv[2:].

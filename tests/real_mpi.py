@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from processes import HANG_S
 from ranks import real
 from ranks.real import find_mpiexec
 
 
-def launch(n_processes: int, argv: Sequence[str | Path], *, timeout_s: float) -> subprocess.CompletedProcess[str]:
+def launch(
+    n_processes: int, argv: Sequence[str | Path], *, timeout_s: float = HANG_S
+) -> subprocess.CompletedProcess[str]:
     """Do as `ranks.real.launch`, with MPICH's launcher gforker if it is there. Each process must say that it is done.
 
     The usual launcher, hydra, puts each process into a session of its own. Linux shares out cores among sessions, so a

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from processes import HANG_S
+
 ROOT = Path(__file__).parents[1]
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=HANG_S, check=False)
 
 
 def test_a_child_gives_seconds_of_every_variant() -> None:

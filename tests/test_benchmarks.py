@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from processes import HANG_S
+
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 PORTS = ("no ports", "ports")
@@ -25,7 +27,7 @@ ROWS = [
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     argv = [sys.executable, *arguments]
-    return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=HANG_S, check=False)
 
 
 @pytest.fixture

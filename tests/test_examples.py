@@ -27,6 +27,7 @@ import ranks
 import sorting
 import training
 from example_paragraphs import code_of, is_python, paragraphs
+from processes import HANG_S
 
 ROOT = Path(__file__).parents[1]
 README, GUIDE, TUTORIAL = ((ROOT / name).read_text() for name in ("README.md", "docs/guide.md", "docs/tutorial.md"))
@@ -187,7 +188,7 @@ def test_the_tests_in_the_tutorial_pass_and_report_a_mistake_as_shown(tmp_path: 
     for text in (code, code.replace("comm.size", report[1], 1)):
         (tmp_path / "test_mean.py").write_text(text)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mean.py"]
-        printed.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120).stdout)
+        printed.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S).stdout)
     assert "6 passed" in printed[0]
     found = iter(printed[1].splitlines())
     for line in report[2].splitlines():

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from processes import HANG_S
+
 HUNT = Path(__file__).parent / "hunt.py"
 CONFTEST = Path(__file__).parent / "conftest.py"
 PLANTED = """
@@ -57,7 +59,7 @@ def hunt(folder: Path, *options: str, planted: str = PLANTED) -> subprocess.Comp
     (folder / "conftest.py").write_text(CONFTEST.read_text())
     (folder / "test_some.py").write_text(planted)
     command = [sys.executable, str(HUNT), "--workers", "1", "--seed", "1", *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HANG_S)
 
 
 def test_a_planted_failure_is_found_and_printed_as_an_example_that_fails(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_a_planted_failure_is_found_and_printed_as_an_example_that_fails(tmp_pat
     mended = PLANTED.replace("@given(case=CASES)", f"{found[1]}\n@given(case=CASES)").replace("[5, 8000]", "[5]")
     (tmp_path / "test_some.py").write_text(mended)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "planted and 5 and not nan"]
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
     assert again.returncode == 1
     assert "explicit example" in again.stdout
 

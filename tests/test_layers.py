@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mpi.launch.modules import _OURS as OURS
+from processes import HANG_S
 
 ROOT = Path(__file__).parent.parent
 ALGORITHMS = {"ranks", "loggp", "collectives"}
@@ -177,5 +178,5 @@ def test_a_forbidden_import_is_found(layer, source):
 def test_importing_does_no_work(package):
     """MPI must not start, nor matplotlib load (half a second), before somebody asks for them."""
     code = f"import sys, {package}; print(sorted({{'mpi4py', 'matplotlib', 'rich'}} & sys.modules.keys()))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S)
     assert (run.stdout, run.stderr) == ("[]\n", "")

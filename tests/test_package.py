@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import ranks
+from processes import HANG_S
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
@@ -30,7 +31,9 @@ FILES = sorted(
 def run(*command: object, cwd: Path) -> str:
     """Return what a command prints, run as an installed user would, who has no checkout on the path."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run([*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=HANG_S
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

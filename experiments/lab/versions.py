@@ -16,7 +16,7 @@ from ranks import real
 from ranks.words.extras import how_to_install
 
 LIBRARIES = ("greenlet", "ml_dtypes", "matplotlib", "rich", "mpi4py")
-PATIENCE_S = 20  # for the child that loads MPI
+PATIENCE_S = 60  # for the child that loads MPI
 
 
 def versions() -> dict[str, str]:

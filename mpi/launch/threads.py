@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -14,8 +13,9 @@ from ranks.engine.rank import current_rank, threads
 
 # This signal interrupts the ranks: SIGINT would be ignored by a program that a shell has started in the background.
 _SIGNAL = signal.SIGURG
-# A hang may be due to a thread that was about to communicate: for so long it is awaited before the hang is reported.
-_PATIENCE_S = 0.5
+# A hang may be due to a thread that was about to communicate. Before the hang is reported, it is awaited so many times
+# for so long: a clock would go on while this process is stopped.
+_WAITS, _WAIT_S = 50, 0.01
 
 
 @contextmanager
@@ -60,10 +60,11 @@ def threads_of_ranks() -> Iterator[None]:
         _tell(refused)
         raise
     except DeadlockError:
-        until_s = time.perf_counter() + _PATIENCE_S
         with suppress(KeyboardInterrupt):  # by such a thread
-            for thread in started:
-                thread.join(max(0.0, until_s - time.perf_counter()))
+            for _ in range(_WAITS):
+                for thread in filter(threading.Thread.is_alive, started):
+                    thread.join(_WAIT_S)
+                    break
         _tell(refused)
         raise
     else:

@@ -32,7 +32,7 @@ from typing import Any
 import processes
 
 ROOT = Path(__file__).parents[2]
-MOST_BYTES, MOST_CPU_S = 4 * 2**30, 20  # what a run may take: one that the scripts should have refused ends there
+MOST_BYTES, MOST_CPU_S = 4 * 2**30, 120  # what a run may take: one that the scripts should have refused ends there
 
 
 @dataclass(frozen=True)

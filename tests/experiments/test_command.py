@@ -24,6 +24,7 @@ import ranks
 from experiments import __main__ as gears
 from experiments.lab import cli, contents, progress, tables, terminal, units, versions, worlds
 from experiments.lab.tables import Bound, Column, pair, time_column
+from processes import HANG_S
 from ranks import real
 
 FOLDER = Path(gears.__file__).parent
@@ -148,7 +149,7 @@ def completed(script: str, *words: str) -> set[str]:
     """Return what bash offers for the last word."""
     typed = f"COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}"
     lines = [script, f"{typed}; _shtab_gears", "printf '%s\\n' \"${COMPREPLY[@]}\""]
-    run = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=HANG_S, check=True)
     return set(run.stdout.split())
 
 

@@ -15,7 +15,7 @@ PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "agreed.py"
 @pytest.mark.parametrize("p", [3])
 def test_many_calls_come_to_the_same_as_on_real_mpi(p):
     results = runpy.run_path(str(PROGRAM))["results"]
-    real = launch(p, [PROGRAM], timeout_s=60)
+    real = launch(p, [PROGRAM])
     assert real.returncode == 0, real.stderr
     simulated = json.loads(json.dumps(run(lambda comm: results(MPI, comm), p).results))
     for rank, expected in enumerate(json.loads(real.stdout)):

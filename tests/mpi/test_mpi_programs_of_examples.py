@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mpi.launch.command import main
-from processes import HANG_S
 from real_mpi import launch
 
 FOLDER = Path(__file__).parents[2] / "examples" / "mpi"
@@ -44,7 +43,7 @@ def test_a_program_is_short_and_opens_with_the_question_that_the_list_names(prog
 @pytest.mark.parametrize("name", ON_REAL_MPI)
 def test_real_mpi_prints_the_same(name):
     (_, n, *_), answer = shown(FOLDER / name)
-    done = launch(int(n), [FOLDER / name], timeout_s=HANG_S)
+    done = launch(int(n), [FOLDER / name])
     assert done.returncode == 0, done.stderr
     if name in MEASURES:
         assert [line.split()[0] for line in done.stdout.splitlines()] == [

@@ -16,7 +16,7 @@ PROGRAM = Path(__file__).parents[1] / "mpi_programs" / "parallel_claims_on_mpi.p
 
 @pytest.mark.parametrize("p", [3])
 def test_every_strategy_holds_on_real_mpi(p: int) -> None:
-    run = launch(p, [str(PROGRAM)], timeout_s=240)
+    run = launch(p, [str(PROGRAM)])
     assert run.returncode == 0, run.stderr
     n = len(WAYS) * len(list(fixed_cases())) + len(STRATEGIES) * (len(cases()) + 1) + len(list(words())) + 3
     held = sorted(line for line in run.stdout.splitlines() if "held" in line)

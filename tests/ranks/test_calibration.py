@@ -115,7 +115,7 @@ def test_real_mpi_is_calibrated_to_positive_costs_alike_on_all_ranks(tmp_path: A
         "from ranks.both.calibrate import _PATIENCE_S\n"
         "comm.rank or print('calibrated', _PATIENCE_S, n.inter)\n"
     )
-    run = launch(3, [str(program)], timeout_s=60)
+    run = launch(3, [str(program)])
     assert run.returncode == 0, run.stderr
     assert "calibrated 3.0 MeasuredLink(" in run.stdout
 

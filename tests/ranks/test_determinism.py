@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import ranks
+from processes import HANG_S
 
 JITTERY = ranks.Network(
     name="jittery", inter=ranks.Link(900, 70), intra=ranks.Link(50, 3), ranks_per_node=2, shared_node_port=True,
@@ -52,7 +53,7 @@ def digest() -> str:
 def test_another_process_gives_the_same_results_trace_and_clock(hash_seed: str) -> None:
     code = "import test_determinism; print(test_determinism.digest())"
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=HANG_S)
     assert run.stderr == ""
     assert run.stdout.strip() == digest()
 

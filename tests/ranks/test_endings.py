@@ -14,6 +14,7 @@ import pytest
 from greenlet import GreenletExit
 
 import ranks
+from processes import HANG_S
 from ways import BUFFERINGS
 
 
@@ -143,7 +144,7 @@ def test_a_script_goes_on_after_a_run_whose_ranks_exit_and_ends_with_status_1_if
         script = f"import sys, ranks\nprint(ranks.run(lambda comm: sys.exit({code}), 2).results)"
         done = subprocess.run(
             [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True, text=True, timeout=60,
+            capture_output=True, text=True, timeout=HANG_S,
         )  # fmt: skip
         assert (done.stdout, done.returncode) == (output, status)
         assert ("RankExitError" in done.stderr) == bool(code)

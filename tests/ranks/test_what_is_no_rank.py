@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import ranks
+from processes import HANG_S
 
 
 async def coroutine(comm: ranks.Comm) -> int:
@@ -92,7 +93,7 @@ CALLS = {
 def test_a_call_from_a_thread_of_a_rank_is_refused_in_the_thread_and_the_rank_goes_on(p: int, name: str) -> None:
     def program(comm: ranks.Comm) -> Any:
         with ThreadPoolExecutor(1) as pool:
-            problem = pool.submit(CALLS[name], comm).exception(timeout=60)
+            problem = pool.submit(CALLS[name], comm).exception(timeout=HANG_S)
         assert isinstance(problem, ranks.InvalidHandleError), repr(problem)
         assert "thread" in str(problem)
         assert problem.remedy
@@ -124,7 +125,7 @@ def test_a_run_inside_of_a_thread_of_a_rank_is_a_run_of_its_own() -> None:
 def test_wtime_in_a_thread_of_a_rank_is_outside_of_the_run() -> None:
     def program(comm: ranks.Comm) -> Any:
         with ThreadPoolExecutor(1) as pool:
-            return type(pool.submit(ranks.Wtime).exception(timeout=60))
+            return type(pool.submit(ranks.Wtime).exception(timeout=HANG_S))
 
     assert issubclass(ranks.run(program, 1).results[0], RuntimeError)
 

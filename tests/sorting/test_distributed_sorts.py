@@ -84,7 +84,7 @@ def test_every_bit_is_kept_where_one_rank_alone_has_special_values(name: str, sp
 
 @pytest.mark.parametrize("p", [1, 2, 3])
 def test_every_claim_holds_on_real_mpi(p: int) -> None:
-    run = launch(p, [str(PROGRAM)], timeout_s=240)
+    run = launch(p, [str(PROGRAM)])
     assert run.returncode == 0, run.stderr
     held = sorted(line for line in run.stdout.splitlines() if "held" in line)
     assert held == [f"rank {rank} held {len(CLAIMS)} claims" for rank in range(p)], run.stdout
