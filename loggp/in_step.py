@@ -2,7 +2,7 @@
 
 Ports serve messages first come first served. All ranks can play a round before any plays the next one as long as no
 message comes to a port before one of an earlier round does, or as long as it leaves the port before that one comes.
-Where a message delays one that was played already, nothing is known: `windows.py` plays such schedules.
+If a message delays one that was played already, this player gives up, and `windows.py` plays the schedule.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class InStep(Clocks):
     offered_ps, to:      By slot and rank, when the message of this round was ready, and to whom it goes.
     first_ps, transfer_ps: When its first byte is there, and how long the others take after it.
     chain:               The longest chain of messages that ends with one that a rank sends in this round.
-    numbers:             Those of all ranks.
+    numbers:             The numbers of all ranks.
     """
 
     def __init__(self, machine: Machine, rounds: Rounds) -> None:

@@ -14,9 +14,11 @@ from ranks import Link, Network
 class Cost:
     """The cost of one call on p ranks that enter at the same time.
 
-    rounds: messages in the longest chain of which each waits for the one before. sends, bytes_sent: by rank.
-    time_ps: picoseconds until the last rank is done, None where no formula is claimed. at_most_ps: no longer than
-    this, None where no bound is claimed. about_ps: an estimate, where neither is good enough to choose by.
+    rounds: the number of messages in the longest chain in which each message waits for the one before it.
+    sends, bytes_sent: how much each rank sends.
+    time_ps: picoseconds until the last rank is done; None where no formula is claimed.
+    at_most_ps: a bound, which the time does not exceed; None where no bound is claimed.
+    about_ps: an estimate, for schedules of which neither a formula nor the bound is good enough to choose by.
     """
 
     rounds: int
@@ -28,7 +30,7 @@ class Cost:
 
     @property
     def expected_ps(self) -> int | None:
-        """The best that is known of the time: exact, estimated, or a bound."""
+        """The best that is known about the time: the exact time, an estimate, or a bound, in this order."""
         return next((ps for ps in (self.time_ps, self.about_ps, self.at_most_ps) if ps is not None), None)
 
 
@@ -36,7 +38,7 @@ class Cost:
 class Machine:
     """What a call runs on: a network, the node of each of its p ranks, and whether standard sends are buffered.
 
-    Of messages that come to a port at the same time, that of the lower rank is served first. The simulator goes by the
+    If two messages come to a port at the same time, that of the lower rank is served first. The simulator compares the
     ranks of the world, so costs are exact for communicators whose ranks are in the order of the world.
 
     Machine.of(ranks.presets["dgx-h100"], 16).link(0, 8) == ranks.presets["dgx-h100"].inter  # True
@@ -98,7 +100,7 @@ class Machine:
         return {self.link(rank, (rank + 1) % self.p) for rank in range(self.p)} if self.p > 1 else set()
 
     def slowest_ps(self, n_bytes: int) -> int:
-        """Return alpha + n*beta of the slowest link of the ring of all ranks, with all the jitter there can be."""
+        """Return alpha + n*beta of the slowest link of the ring of all ranks, with the largest possible jitter."""
         jitter_ps = self.network.jitter_ps
         return max((self.network.message_ps(link, n_bytes) + jitter_ps for link in self.ring_links()), default=0)
 
@@ -109,16 +111,16 @@ class Machine:
         return max((alone_ps + behind * transfer_ps for alone_ps, transfer_ps in prices), default=0)
 
     def round_ps(self, n_bytes: int) -> int:
-        """Return what a message of n_bytes takes round the ring of all ranks, without the longest hop."""
+        """Return how long a message of n_bytes takes round the ring of all ranks, not counting the longest hop."""
         here, network = np.array(self.nodes), self.network
         near, far = (network.message_ps(link, n_bytes) for link in (network.intra, network.inter))
         hops = np.where(here == np.roll(here, -1), near, far)
         return int(hops.sum() - hops.max())
 
     def doublings_ps(self, n_bytes: int, reduced: int = 0) -> int:
-        """Return what lg p messages of n_bytes take one after the other on the faster link, each reduced when it came.
+        """Return how long lg p messages of n_bytes take on the faster link, in turn, each reduced on arrival.
 
-        Nothing reaches all ranks, or comes from all, in fewer steps.
+        Data cannot reach all ranks, or come from all ranks, in fewer steps.
         """
         one_ps = min(self.network.message_ps(link, n_bytes) for link in (self.network.intra, self.network.inter))
         return (self.p.bit_length() - 1) * (one_ps + self.network.reduce_ps(reduced))

@@ -1,4 +1,4 @@
-"""The cost of ranks of one node that share memory: a flag is a word of it, and a sync takes no message."""
+"""The cost of ranks of one node that share memory: a flag is a word of that memory, and a sync sends no message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NodeClocks:
         self.link = getattr(machine.network, "memory", None) or machine.network.intra
 
     def sync(self) -> None:
-        """Let each rank raise p-1 flags, o each, and see those of the others, L later."""
+        """Let each rank raise p-1 flags, which takes o each, and see the flags of the others, L later."""
         o, p = self.machine.network.overhead_ps, self.machine.p
         if p == 1:
             return
@@ -29,7 +29,7 @@ class NodeClocks:
         self.now = np.maximum(self.now + 2 * (p - 1) * o, others + p * o + self.link.latency_ps)
 
     def cost(self) -> Cost:
-        """Return the cost of what was done so far."""
+        """Return the cost of all syncs so far."""
         p = self.machine.p
         exact = None if self.machine.network.jitter_ps else int(self.now.max())
         return Cost(self.syncs, [self.syncs * (p - 1)] * p, [0] * p, exact, exact)

@@ -1,4 +1,4 @@
-"""How long it may take to find a cost: to compare many, under `giving_up_after`, less than to find one."""
+"""Limits on what is played to find a cost. They are tighter under `giving_up_after`, where many costs are compared."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def give_up_if_past(time_ps: float) -> None:
 
 
 def can_be_played(*, n_rounds: int = 0, n_in_rounds: int = 0, n_messages: int = 0) -> bool:
-    """Return whether so many rounds of all ranks with so many messages, or messages one after the other, are played."""
+    """Return whether so many rounds with n_in_rounds messages, or n_messages one after the other, are played."""
     patience = PATIENCE if _limit_ps.get() is None else 1
     is_short = n_rounds <= patience * MOST_ROUNDS and n_messages <= patience * MOST_MESSAGES
     return is_short and n_in_rounds <= MOST_IN_ROUNDS

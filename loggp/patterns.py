@@ -1,6 +1,6 @@
-"""Who sends how much to whom in the patterns of which algorithms are made, as rounds of arrays of ranks.
+"""Who sends how much to whom in the patterns that algorithms are made of, as rounds of arrays of ranks.
 
-Blocks of n elements among p are cut as np.array_split does: block b begins at `bound(n, p, b)`.
+n elements are cut into p blocks as np.array_split does it: block b begins at `bound(n, p, b)`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from loggp.rounds import NOBODY, Array, Moves, Round
 
 
 def bound(n: int, p: int, block: Array) -> Array:
-    """Return where blocks begin, also block p, the end.
+    """Return the first element of each of these blocks; that of block p is n, the end.
 
     bound(8, 3, np.arange(4))  # array([0, 3, 6, 8])
     """
@@ -23,7 +23,7 @@ def bound(n: int, p: int, block: Array) -> Array:
 
 
 def shift(p: int, distance: int, n_bytes: Array | int, reduced: Array | int = 0) -> Round:
-    """Return the round in which every rank sends to the one `distance` above it; n_bytes by rank, or for all."""
+    """Return the round in which every rank sends n_bytes, by rank or for all, to the one `distance` above it."""
 
     def moves(ranks: Array) -> Moves:
         return Moves([(ranks + distance) % p], [_of(n_bytes, ranks)], [(ranks - distance) % p], _of(reduced, ranks))
@@ -42,7 +42,7 @@ EdgeBytes = Callable[[Array, int], Any]
 
 
 def down_a_tree(p: int, n_bytes: EdgeBytes, begin: int = 0) -> list[Round]:
-    """Return the rounds in which ranks send to their children, that with the largest subtree first.
+    """Return the rounds in which ranks send to their children, first to the child with the largest subtree.
 
     begin: the number of the first of these rounds.
     """
@@ -64,7 +64,7 @@ def down_a_tree(p: int, n_bytes: EdgeBytes, begin: int = 0) -> list[Round]:
 
 
 def up_a_tree(p: int, n_bytes: EdgeBytes, reduced: int = 0, begin: int = 0) -> list[Round]:
-    """Return the rounds in which ranks receive from their children, that with the smallest subtree first."""
+    """Return the rounds in which ranks receive from their children, first from the one with the smallest subtree."""
     n_rounds = (p - 1).bit_length()
 
     def at(level: int) -> Round:
@@ -82,7 +82,7 @@ def up_a_tree(p: int, n_bytes: EdgeBytes, reduced: int = 0, begin: int = 0) -> l
 
 
 def _edges(ranks: Array, distance: int, p: int) -> tuple[Array, Array]:
-    """Return which ranks have a child at this distance, and which are one."""
+    """Return which ranks have a child at this distance, and which are such a child."""
     place = ranks % (2 * distance)
     return (place == 0) & (ranks + distance < p), place == distance
 
@@ -101,9 +101,9 @@ def subtree_bytes(n_items: int, itemsize: int, p: int) -> EdgeBytes:
 
 
 class Pairs:
-    """Ranks of which the first 2(p-q) work in pairs, q being the largest power of two up to p: the even ones go on.
+    """Ranks of which the first 2(p-q) work in pairs, where q is the largest power of two up to p.
 
-    Those that go on have numbers 0 ... q-1.
+    The even rank of each pair goes on, and so do the ranks without a partner. They have numbers 0 ... q-1.
     """
 
     def __init__(self, p: int) -> None:
@@ -111,12 +111,12 @@ class Pairs:
         self.extra = p - self.q
 
     def number(self, ranks: Array) -> Array:
-        """Return the numbers of ranks, NOBODY of those that do not go on."""
+        """Return the numbers of ranks, and NOBODY for those that do not go on."""
         number = np.where(ranks < 2 * self.extra, ranks // 2, ranks - self.extra)
         return np.where((ranks < 2 * self.extra) & (ranks % 2 == 1), NOBODY, number)
 
     def rank_of(self, number: Array) -> Array:
-        """Return the ranks that have these numbers; of number q, p."""
+        """Return the ranks that have these numbers; for number q, return p."""
         return np.where(number < self.extra, 2 * number, number + self.extra)
 
     def distances(self) -> list[int]:
@@ -124,7 +124,7 @@ class Pairs:
         return [1 << k for k in range(self.q.bit_length() - 1)]
 
     def among_numbers(self, round_of_numbers: Round) -> Round:
-        """Return the round of ranks of which those that go on do what their numbers do."""
+        """Return a round of ranks in which each rank that goes on does what its number does."""
         if not self.extra:
             return round_of_numbers
 
@@ -138,9 +138,10 @@ class Pairs:
         return moves
 
     def around(self, inner: list[Round], n_bytes: Array | int, reduced: int, back: Array | int | None) -> list[Round]:
-        """Return rounds of numbers as those of ranks; before them the odd ones of pairs send, after them they get.
+        """Return rounds of numbers as rounds of ranks; the odd rank of each pair sends before them and receives after.
 
-        n_bytes: what the odd ones send, by rank or all alike; reduced: what that takes. back: what they get at last.
+        n_bytes: what the odd ranks send, by rank or for all. reduced: the bytes that their partners then reduce.
+        back: the bytes that the odd ranks receive at the end; None: they receive nothing.
         """
         rounds = [self.among_numbers(each) for each in inner]
         if not self.extra:
@@ -167,7 +168,7 @@ class Pairs:
 
 
 def exchange(distance: int, n_bytes: Array | int, reduced: Array | int = 0) -> Round:
-    """Return the round in which numbers that differ in one bit exchange n_bytes, by number or all alike."""
+    """Return the round in which numbers that differ in one bit exchange n_bytes, by number or for all."""
 
     def moves(numbers: Array) -> Moves:
         partner = numbers ^ distance
@@ -177,7 +178,7 @@ def exchange(distance: int, n_bytes: Array | int, reduced: Array | int = 0) -> R
 
 
 class Half(NamedTuple):
-    """What a number of q keeps and gives away when it exchanges at a distance: n_blocks from the first one on."""
+    """What a number keeps and gives away in an exchange at a distance: n_blocks each, from these blocks on."""
 
     distance: int
     kept: Any
@@ -186,7 +187,7 @@ class Half(NamedTuple):
 
 
 def halves(number: Any, q: int) -> list[Half]:
-    """Return what a number, or each of an array, keeps as exchanges at distances 1, 2, ..., q/2 halve what is left.
+    """Return what a number, or each of an array, keeps and gives in exchanges at distances 1, 2, ..., q/2.
 
     halves(2, 4)  # [Half(distance=1, kept=0, given=2, n_blocks=2), Half(distance=2, kept=1, given=0, n_blocks=1)]
     """
@@ -199,7 +200,7 @@ def halves(number: Any, q: int) -> list[Half]:
 
 
 class Halves:
-    """The bytes that q numbers keep and give away, by distance, and the rounds that they do so in."""
+    """The bytes that q numbers keep and give away, by distance, and the rounds in which they do so."""
 
     def __init__(self, q: int, n_items: int, itemsize: int) -> None:
         def n_bytes(first: Array, n_blocks: int) -> Array:
@@ -213,11 +214,11 @@ class Halves:
         return [exchange(distance, given, kept) for distance, given, kept in self.ways]
 
     def doubling(self) -> list[Round]:
-        """Return the rounds of the all-gather, which go back."""
+        """Return the rounds of the all-gather, which is the reduce-scatter in reverse."""
         return [exchange(distance, kept) for distance, _, kept in reversed(self.ways)]
 
     def gathering(self) -> list[Round]:
-        """Return the rounds that go back to number 0: at each distance, numbers beyond it send and are done."""
+        """Return the rounds of a gather to number 0: in each, the upper half of the numbers sends and is done."""
         return [_to_lower(distance, kept) for distance, _, kept in reversed(self.ways)]
 
 
@@ -234,7 +235,7 @@ def _to_lower(distance: int, n_bytes: Array) -> Round:
 
 
 class Lines(NamedTuple):
-    """All ranks in lines of `side` ranks at a distance; the ranks of a line share out `left` elements, by rank."""
+    """All ranks in lines of `side` ranks, `distance` apart, which share out the `left` elements of each rank."""
 
     side: int
     distance: int
@@ -242,7 +243,7 @@ class Lines(NamedTuple):
     itemsize: int
 
     def further(self, side: int) -> Lines:
-        """Return the lines of ranks further apart that share out the part of each place."""
+        """Return lines of ranks that are further apart and share out the part that each rank has got here."""
         ranks = np.arange(self.left.size)
         own = self.part(ranks, self.place(ranks)) // max(1, self.itemsize)
         return Lines(side, self.distance * self.side, own, self.itemsize)
@@ -253,12 +254,12 @@ class Lines(NamedTuple):
         return place
 
     def rank(self, ranks: Array, place: Array) -> Array:
-        """Return who is at a place of the line of each rank; places go on from the end with the first one."""
+        """Return which rank is at a place of each rank's line; after the last place comes the first one again."""
         rank: Array = ranks + (place % self.side - self.place(ranks)) * self.distance
         return rank
 
     def part(self, ranks: Array, place: Array) -> Array:
-        """Return the bytes of the part of a place of the line of each rank."""
+        """Return the bytes of the part that belongs to a place of each rank's line."""
         left = self.left[ranks]
         part: Array = self.itemsize * (left // self.side + (place % self.side < left % self.side))
         return part

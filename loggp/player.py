@@ -1,4 +1,4 @@
-"""The cost of a schedule that is given as rounds: by its rounds one after the other, or else by windows of time."""
+"""The cost of a schedule that is given as rounds. They are played one after the other if possible, else by windows."""
 
 from __future__ import annotations
 

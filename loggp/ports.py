@@ -1,4 +1,4 @@
-"""Ports serve messages first come first served; of those that come at the same time, that of the lowest rank first."""
+"""Ports serve messages first come, first served; if several come at the same time, the lowest rank is served first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loggp.rounds import NOBODY, Array
 
 
 def serve_in_turn(free_ps: Array, port: Array, time_ps: Array, transfer_ps: Array) -> Array:
-    """Return when messages begin to fill their ports; those of a port are neighbours, in the order in which they come.
+    """Return when messages begin to fill their ports. They are sorted by port, then by the time at which they come.
 
     free_ps: when each port is free again.
     """
@@ -39,12 +39,12 @@ class Asking(NamedTuple):
     transfer_ps: Any
 
     def take(self, chosen: Array) -> Asking:
-        """Return the chosen ones."""
+        """Return the chosen messages."""
         return Asking(*(column[chosen] for column in self))
 
 
 class Ports:
-    """Ports that are asked round after round, each by at most `at_once` messages in one.
+    """Ports that serve one round after another, and at most `at_once` messages each in a round.
 
     free_ps:           When each port is free again.
     asked_ps, source:  When the last message asked for it, and who sent that message.
@@ -59,7 +59,7 @@ class Ports:
         self.begins_ps, self.ends_ps = np.zeros((2, n_rounds * at_once, n_ports), np.int64)
 
     def serve(self, asking: Asking, number: int, slot: int = 0) -> Array:
-        """Return when messages of a round begin to fill their ports, of which each has one of its own."""
+        """Return when messages of a round begin to fill their ports; each message has a port of its own."""
         port, source, time_ps, transfer_ps = asking
         early = self._are_early(asking)
         if early is not None:
@@ -72,7 +72,7 @@ class Ports:
         return begin_ps
 
     def serve_in_turn(self, asking: Asking, number: int) -> Array:
-        """Return when messages of a round begin to fill their ports, of which several may ask for the same one."""
+        """Return when messages of a round begin to fill their ports; several may ask for the same port."""
         if self.at_once == 1:
             return self.serve(asking, number)
         early = self._are_early(asking)
@@ -103,7 +103,7 @@ class Ports:
         return early if early.any() else None
 
     def _serve_partly_early(self, asking: Asking, early: Array, number: int, slot: int | None) -> Array:
-        """Do as `serve`, where some messages come before one that was served already."""
+        """Do what `serve` does when some messages come before one that was served already."""
         if not self.begins_ps.size:
             raise OutOfStepError
         asking = asking._replace(transfer_ps=np.broadcast_to(asking.transfer_ps, early.shape))

@@ -24,13 +24,13 @@ class Moves(NamedTuple):
     """What some ranks do in a round: send, receive meanwhile, wait for what they sent, and then reduce.
 
     to:        For each message that a rank sends at once, an array of destinations; NOBODY where there is none.
-    n_bytes:   The bytes of each of these, an array or one number for all ranks.
+    n_bytes:   The bytes of each of these messages, an array or one number for all ranks.
     source:    For each message that a rank receives at once, an array of sources, or NOBODY; in the order in which they
                are completed.
     reduced:   Bytes that each of `times` reductions takes afterwards.
     sent_in:   The round in which what comes was sent; None: this one.
     slots:     For each message that comes, the slot in which its sender sent it; None: the one in the same place.
-    then:      The round with which each rank goes on; None: the next one.
+    then:      The round that each rank plays after this one; None: the next one.
     """
 
     to: Sequence[Array]
@@ -54,8 +54,8 @@ class Rounds:
     width:    The most messages that a rank sends, or receives, in one of them.
     moves:    What ranks do in a round: a function of an array of ranks and the number of the round; with `together`, of
               an array with a number for each rank.
-    largest:  No message has more bytes.
-    waits:    Whether a round ends only when its messages have left; otherwise they are waited for at the end.
+    largest:  The most bytes that a message may have.
+    waits:    Whether a round ends only when its messages have left; if not, ranks wait for them at the end.
     """
 
     p: int

@@ -9,10 +9,10 @@ from loggp.machine import Cost, Machine
 
 
 class Star:
-    """The clocks of a star around rank 0, from when all ranks enter at the same time.
+    """The clocks of a star around rank 0, into which all ranks enter at the same time.
 
     now:    When each rank goes on.
-    free:   When each port is free again that ranks may have to wait for: those of rank 0 and of nodes.
+    free:   When each port for which ranks may have to wait is free again: the ports of rank 0 and of nodes.
     """
 
     def __init__(self, machine: Machine) -> None:

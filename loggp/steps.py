@@ -1,4 +1,4 @@
-"""What a schedule costs that says what each rank does step by step: few ranks and messages, in any order.
+"""The cost of a schedule that says step by step what each rank does: few ranks and messages, in any order.
 
 Rounds of many ranks are played by `player.py`. Both evaluate the LogGP model without the simulator's code.
 """
@@ -20,10 +20,11 @@ _LEAVE, _ARRIVE = range(2)
 class Step(NamedTuple):
     """What a rank does next: send n_bytes to `to`, receive from `source` meanwhile, then reduce `reduced` bytes.
 
-    to, source: a rank, None, or a list of ranks that are sent to, or received from, all at once; n_bytes: to each, or
-    a list of what each gets.
-    waits: whether the step ends only when its sends have left; otherwise they are waited for after the last step.
-    Messages of one rank to another with the same tag are received in the order in which they are sent.
+    to: the rank, or the list of ranks, to which it sends at once; None: it sends nothing.
+    n_bytes: the bytes of each of these messages, or a list of the bytes for each rank.
+    source: the rank, or the list of ranks, from which it receives at once; None: it receives nothing.
+    waits: whether the step ends only when its messages have left; if not, the rank waits for them after its last step.
+    tag: messages between two ranks with the same tag are received in the order in which they are sent.
     """
 
     to: int | list[int] | None
@@ -43,8 +44,8 @@ def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = Non
         pair = Machine.of(ranks.presets["alpha-beta"], 2)
         scheduled_cost(pair, lambda rank: [Step(1 - rank, 10_000, 1 - rank)]).time_ps  # 2000000
 
-    alike: ranks whose numbers differ by a multiple of it do the same, seen from where they are: only the first
-    `alike` are played, each meeting the messages of its like. None: all are played.
+    alike: ranks whose numbers differ by a multiple of `alike` do the same relative to their own number. So only the
+    first `alike` ranks are played, and each receives what ranks like it have sent. None: all ranks are played.
     """
     p = machine.p
     clock = _Clock(machine, alike or p)
@@ -55,9 +56,9 @@ def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = Non
 
 
 def cost_in_step(machine: Machine, sizes: Iterable[tuple[int, int]]) -> Cost:
-    """Return the cost if every rank does steps of these sizes, where links are all alike: then no rank waits.
+    """Return the cost if all links are alike and every rank does the same steps, so that no rank waits.
 
-    sizes: bytes that a rank sends to one and receives from one, and that it reduces then, by step.
+    sizes: for each step, the bytes that a rank sends to one rank and receives from one, and those that it then reduces.
     """
     steps = list(sizes)
     prices_ps = {step: machine.slowest_ps(step[0]) + machine.network.reduce_ps(step[1]) for step in {*steps}}
@@ -67,7 +68,7 @@ def cost_in_step(machine: Machine, sizes: Iterable[tuple[int, int]]) -> Cost:
 
 
 def cost_of_chain(machine: Machine, n_bytes: int, n_reductions: int) -> Cost:
-    """Return the cost if each rank sends n_bytes to the next one when it has got its own, some after a reduction."""
+    """Return the cost if n_bytes pass from each rank to the next, and n_reductions of the ranks reduce them first."""
     network, p = machine.network, machine.p
     far = sum(here != there for here, there in pairwise(machine.nodes))
     time_ps = far * network.message_ps(network.inter, n_bytes) + n_reductions * network.reduce_ps(n_bytes)
@@ -77,10 +78,10 @@ def cost_of_chain(machine: Machine, n_bytes: int, n_reductions: int) -> Cost:
 
 
 def extended_cost(few: int, n: int, play: Callable[[int], Cost]) -> Cost:
-    """Return the cost of n from those of `few` and twice as many: each further one takes as long as another.
+    """Return the estimated cost of n items of a pipeline from those of `few` and of twice as many.
 
-    play(n): the cost of n segments, ranks, or whatever takes its turn. `few` must be enough to fill the pipeline.
-    sends and bytes_sent are left empty, and the time is an estimate.
+    play(n): the cost of n items, such as segments or ranks. `few` must be enough to fill the pipeline, so that every
+    further item takes as long as the one before. sends and bytes_sent of the result are empty.
     """
     shorter, longer = play(few), play(2 * few)
     further = n - 2 * few

@@ -1,9 +1,9 @@
 """The clocks of all ranks of a schedule at once: a round of a million ranks is a few operations on arrays.
 
 Ports serve messages first come first served, so what happens at a port depends on what comes there, and on nothing
-else. The player takes the events of all ports in windows of time: a window ends before a message can ask for a port
-that does not ask yet, for out-ports later than for in-ports or earlier. Inside a window no port knows of another, and
-all are served at once.
+else. The player takes the events of all ports in windows of time: a window ends before a message that
+does not ask for a port yet can do so. It may end at different times for out-ports and for in-ports. Inside a window no
+port influences another, so all are served at once.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Events(NamedTuple):
         return cls(table, *table)
 
     def take(self, chosen: Array) -> _Events:
-        """Return the chosen ones."""
+        """Return the chosen events."""
         if chosen.all():
             return self
         table = self.table.take(np.flatnonzero(chosen), axis=1)
@@ -66,7 +66,7 @@ class Windows(Clocks):
     at, then:     The round of each rank, and the one after it. missing: how many messages it waits for in it.
     arrival_ps:   By message, when it is there; _UNKNOWN, or _AWAITED if its receiver waits for it.
     met_ps:       By message that is not buffered, when the first of both sides was ready; _UNKNOWN before.
-    backlog:      How many messages of a rank have yet to take its out-port: others then wait for their turn too.
+    backlog:      How many messages of a rank have yet to take its out-port; later ones wait behind them.
     left_ps:      When the last message of a rank has left, of those that it waits for.
     leaving, arriving: Messages that ask for an out-port, or an in-port. Behind the ports of ranks are those of nodes.
     """

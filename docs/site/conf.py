@@ -28,6 +28,7 @@ nb_number_source_lines = False
 nb_render_markdown_format = "gfm"  # tables in what cells show
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
+highlight_language = "none"  # a block that names no language is what a program printed
 
 toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
