@@ -39,7 +39,7 @@ def linear_alltoall(comm: Any, x: Array, *, out: Out = None) -> Array:
 
 @algorithm("alltoall")
 def pairwise_alltoall(comm: Any, x: Array, *, out: Out = None) -> Array:
-    """Return block `rank` of the `x` of every rank of `comm`, in rank order; in step s from rank-s, to rank+s.
+    """Return block `rank` of the `x` of every rank of `comm`, in rank order; step s goes from rank-s to rank+s.
 
         ranks.run(lambda comm: pairwise_alltoall(comm, np.arange(3) + 10 * comm.rank), 3).results
         # [array([ 0, 10, 20]), array([ 1, 11, 21]), array([ 2, 12, 22])]

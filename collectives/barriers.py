@@ -134,11 +134,11 @@ def tree_barrier(comm: Any) -> None:
 
 @algorithm("barrier")
 def tournament_barrier(comm: Any) -> None:
-    """Wait until all ranks of `comm` have entered: in round k one of each pair at distance 2^k goes on, rank 0 wins.
+    """Wait until all ranks of `comm` have entered: in round k one of each pair at distance 2^k goes on; rank 0 wins.
 
         ranks.run(tournament_barrier, 5).sends  # [3, 1, 2, 1, 1]
 
-    Who wins is settled beforehand: the lower rank. Winners wake those whom they beat, the latest first.
+    The winner is settled beforehand: the lower rank. Winners wake the ranks that they have beaten, the last one first.
 
     Cost:    2(p-1) messages in 2 ceil(lg p) rounds. The time is 2 ceil(lg p) alpha if p is a power of two and o is 0.
     Source:  Hensgen, Finkel, Manber, Int. J. Parallel Programming 17(1), 1988.

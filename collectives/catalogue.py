@@ -24,10 +24,12 @@ RoundsOf = Callable[[int, int, int], Sequence[Round]]
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """A function and its cost formula. commutative: whether it refuses an op that is not.
+    """A function and its cost formula.
 
-    one_node: whether all its ranks must be on one node. overlaps: whether it, and its formula, need messages that
-    travel while their sender computes. at_best_ps: a lower bound of its time, which is found faster than its cost.
+    commutative: whether it refuses an op that is not commutative.
+    one_node: whether all its ranks must be on one node.
+    overlaps: whether the function and its formula need messages that travel while their sender computes.
+    at_best_ps: a lower bound of its time, which is found faster than its cost.
     """
 
     function: Callable[..., Any]

@@ -31,7 +31,7 @@ _LARGE = 1 << 20  # bytes of an array that passes through the near cache, where 
 class Choice:
     """The algorithms of an operation by predicted time, fastest first, and why others were left out.
 
-    candidates: (algorithm, picoseconds). left_out: (algorithm, reason). n_bytes: what `n_items` of it take.
+    candidates: (algorithm, picoseconds). left_out: (algorithm, reason). n_bytes: the size of `n_items` elements.
     """
 
     operation: str

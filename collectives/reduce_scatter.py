@@ -55,7 +55,7 @@ def recursive_halving_reduce_scatter(
 
 @algorithm("reduce_scatter")
 def pairwise_reduce_scatter(comm: Any, x: Array, op: Op = np.add, *, counts: Counts = None, out: Out = None) -> Array:
-    """Return this rank's block of the elementwise `op` of `x` over all ranks; each sends each its block.
+    """Return this rank's block of the elementwise `op` of `x` over all ranks; every rank sends every other its block.
 
     Cost:    each rank sends p-1 messages with all of x except its own block. The time is at most
              (p-1)(alpha + n/p beta) + n gamma.

@@ -21,7 +21,7 @@ _TAG = new_tag()
 def segmented_ring_allreduce(
     comm: Any, x: Array, op: Op = np.add, *, out: Out = None, segment_bytes: int = SEGMENT_BYTES
 ) -> Array:
-    """Return the elementwise `op` of `x` over all ranks of `comm`: the ring, in segments on their way at once.
+    """Return the elementwise `op` of `x` over all ranks of `comm`, by a ring whose blocks travel in segments.
 
     Cost:    each rank sends 2(p-1) messages for each of s = ceil(n/p / segment_bytes) segments, and as many bytes as
              in the ring. With many segments, a step takes the longer of sending a block and reducing it, not the sum.

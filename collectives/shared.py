@@ -94,7 +94,7 @@ def _own_pieces(shared: SharedArray) -> Any:
 
 @algorithm("allreduce", checks=False, one_node=True)
 def staged_allreduce(comm: Any, x: Array, op: Op = np.add, *, out: Array | None = None) -> Array:
-    """Return the elementwise `op` of `x` over all ranks of `comm`, which are on one node and copy x past each other.
+    """Return the elementwise `op` of `x` over all ranks of `comm`, which are on one node and copy x to shared memory.
 
         ranks.run(lambda comm: staged_allreduce(comm, np.array([comm.rank + 1])), 3, network="nvlink").results
         # [array([6]), array([6]), array([6])]

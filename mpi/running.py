@@ -29,8 +29,8 @@ def run(program: Callable[..., Any], size: int, *args: Any, **options: Any) -> r
 
     options: those of `ranks.run`: network, buffering, seed, trace, check, replay, faults.
 
-    What MPI lets pass, and is yet likely a mistake (a message that nobody received, a request that nobody waited for,
-    a message received as another datatype), is a ProgramWarning; with check=True it is an error, as in `ranks.run`.
+    What MPI allows although it is probably a mistake (a message that nobody received, a request that nobody waited for,
+    a message received as another datatype) is a ProgramWarning; with check=True it is an error, as in `ranks.run`.
     """
 
     @wraps(program)

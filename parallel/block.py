@@ -69,7 +69,7 @@ class Waiting(NamedTuple):
 
 
 def attention_layer(strategy: Strategy, parameters: Parameters, x: Array) -> Result:
-    """Return attention between projections, and what the backward needs."""
+    """Return attention between projections, and what the backward pass needs."""
     whole = strategy.enter(x)
     qkv = linear(whole, parameters["w_qkv"], parameters["b_qkv"])
     heads, head_dim = strategy.heads, strategy.sizes.head_dim
@@ -102,7 +102,7 @@ def attention_layer_backward(
 def mlp(
     strategy: Strategy, parameters: Parameters, x: Array, experts: Experts | None, selective: bool = False
 ) -> Result:
-    """Return what the block's MLP and its experts make of x, and what the backward needs; if selective, less of it."""
+    """Return what the block's MLP and experts make of x, and what the backward pass needs: less if selective."""
     whole, parts = strategy.enter(x), []
     saved: Any = None
     saved_experts: Any = None
@@ -154,10 +154,10 @@ def block(
     strategy: Strategy, parameters: Parameters, x: Array, *,
     experts: Experts | None = None, selective: bool = False, drop: Drop = keep_all,
 ) -> Result:  # fmt: skip
-    """Return the block's output for this rank's tokens, and what the backward needs.
+    """Return the block's output for this rank's tokens, and what the backward pass needs.
 
     experts:   those of the block. Parameters without "w_up" have no MLP beside them, which every token goes through.
-    selective: keep less, from which `block_again` makes what the backward needs. drop: dropout.
+    selective: keep less, from which `block_again` makes what the backward pass needs. drop: dropout.
 
     Shape: x (batch, tokens, hidden) -> same.
     Source: Xiong et al., arXiv 2002.04745 (norm first); Korthikanti et al., arXiv 2205.05198 (selective recomputation).
@@ -197,9 +197,9 @@ def block_input_backward(
     drop: Drop = keep_all,
     experts: Experts | None = None,
 ) -> tuple[Array, Waiting]:
-    """Return the gradient of x for this rank's tokens, and what the weight half needs; `saved` may go then.
+    """Return the gradient of x for this rank's tokens, and what the weight half needs in place of `saved`.
 
-    Leave d_y as it is until the weight half has run: it may be part of what waits. The gradient of x is not.
+    Do not change d_y before the weight half has run, because that half may need it. The gradient of x may be changed.
     """
     saved_norm1, saved_attention, saved_norm2, saved_mlp = saved
     waiting = Waiting({}, {})

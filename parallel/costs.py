@@ -186,7 +186,7 @@ def ring_forward_ps(network: Network, p: int, n_bytes: int, compute_ps: int, *, 
 
 
 def ring_backward_ps(network: Network, p: int, n_bytes: int, compute_ps: int, *, overlap: bool) -> int:
-    """Return the same for the backward, where K and V and then their gradients move.
+    """Return the same for the backward pass, where K and V and then their gradients move.
 
     Overlapped, it holds if computing takes at least L + 2nG: then all is hidden but the last gradients' way home.
     """

@@ -50,7 +50,7 @@ def token_sum(d_y: Array) -> Array:
 
 
 def layer_norm(x: Array, gain: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
-    """Return x with mean 0 and variance 1 over its last axis, times gain plus bias, and what the backward needs.
+    """Return x with mean 0 and variance 1 over its last axis, times gain plus bias, and what the backward pass needs.
 
     Source: Ba, Kiros, Hinton, arXiv 1607.06450.
     """
@@ -88,7 +88,7 @@ def _mean(x: Array) -> Array:
 
 
 def gelu(x: Array) -> tuple[Array, Array]:
-    """Return x times about the chance that a normal number is below x, and the slope there, for the backward.
+    """Return x times about the chance that a normal number is below x, and the slope there, for the backward pass.
 
     The gradient of x is that of y times the slope: the function that costs most is taken once.
 

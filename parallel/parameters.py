@@ -23,7 +23,7 @@ _COLUMNS, _ROWS = ("w_qkv", "b_qkv", "w_up", "b_up"), ("w_out", "w_down")
 
 @dataclass(frozen=True, slots=True)
 class BlockSizes:
-    """The sizes of a block: features of a token, query heads, K/V heads, features inside of the MLP.
+    """The sizes of a block: features of a token, query heads, K/V heads, features inside the MLP.
 
     BlockSizes(hidden=64, heads=8, kv_heads=2, ffn=256).head_dim  # 8
     """
@@ -51,7 +51,7 @@ class BlockSizes:
 
 
 def random_parameters(rng: np.random.Generator, sizes: BlockSizes, dtype: Any = np.float64) -> dict[str, Array]:
-    """Return the parameters of a block, at random: weights of deviation 1/sqrt(inputs), norms that are no identity."""
+    """Return random parameters of a block: weights of deviation 1/sqrt(inputs), norms that are not the identity."""
     hidden, ffn = sizes.hidden, sizes.ffn
     qkv = sizes.head_dim * (sizes.heads + 2 * sizes.kv_heads)
     shapes = {"w_qkv": (hidden, qkv), "w_out": (hidden, hidden), "w_up": (hidden, ffn), "w_down": (ffn, hidden)}

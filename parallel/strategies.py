@@ -72,7 +72,7 @@ class SequenceSharded:
 
 
 def sum_gradients(comm: Any, gradients: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the sum over all ranks of every array, by one all-reduce of all of them in a row."""
+    """Return the sum over all ranks of every array, by one all-reduce of all arrays joined."""
     if not gradients:
         return {}
     flat = ring_allreduce(comm, np.concatenate([each.reshape(-1) for each in gradients.values()]))

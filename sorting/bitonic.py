@@ -20,9 +20,9 @@ def bitonic_sort(x: Array, *, axis: int = -1, descending: bool = False, out: Arr
 
     Shape:   x (...,) -> same shape and dtype; any real dtype, dates and time spans, any length. `x` is kept unless
              out is x.
-    Cost:    k(k+1)/2 stages for a length up to 2^k, padded to 2^k; memory for the result, for one copy more of
-             the padded length if that is no power of two, for two more if axis is not the last, and two tiles of
-             2 MiB, beyond one tile four. Extended floats: that of `bitonic_argsort`.
+    Cost:    k(k+1)/2 stages for a length up to 2^k, padded to 2^k. Memory: the result; one more copy of the padded
+             length if the length is no power of two, two more if axis is not the last; two tiles of 2 MiB, or four
+             for arrays that are larger than a tile. Extended floats: the cost of `bitonic_argsort`.
     Order:   that of np.sort: NaN, NaT last; -0.0 before 0.0. Every bit is kept. descending: the mirror image, so
              NaN first.
     Raises:  TypeError if x or out is no array, or of another kind of dtype; ValueError if x has no axis or out does

@@ -33,10 +33,10 @@ def partition_sort(comm: Any, x: Array) -> Array:
 
     Shape:   x (n,) -> (n,), any n on each rank, 0 too; block r of the global order, as long as rank r's x, which is
              kept. Any real dtype, dates and time spans, NaN and NaT last.
-    Cost:    3 ceil(lg p) sends a rank, to agree, of samples, of sizes; one for each MiB that a rank has for each
-             other, or a part of that; then the sends of `moves` from what came to the sizes wanted, for p = 2 one in
-             all or none. Time: a partition, a local sort. Memory: a copy of x and a piece; a second one for what
-             ranks have for others beyond what these have for them.
+    Cost:    each rank sends 3 ceil(lg p) messages to agree, with samples, and with sizes; then one for each MiB, or
+             part of a MiB, that it has for each other rank; then those of `moves`, which bring all blocks to their
+             sizes (for p = 2 one in all, or none). Time: a partition, a local sort. Memory: a copy of x and a piece; a
+             second one for what ranks have for others beyond what these have for them.
     Raises:  TypeError on every rank if x is no one-dimensional array of one real dtype on all.
     Source:  Frazer & McKellar, J. ACM 17(3), 1970 (samplesort).
     """

@@ -35,7 +35,7 @@ Box = tuple[slice, ...]
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is damaged, of another training, or could not be written."""
+    """A checkpoint that is damaged, belongs to another training run, or could not be written."""
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:

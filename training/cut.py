@@ -34,7 +34,7 @@ class Cut:
     """What all layers of a rank share.
 
     strategy:  how its blocks work with those of other ranks.
-    recompute: what its blocks make again in the backward, as the plan says.
+    recompute: what its blocks make again in the backward pass, as the plan says.
     comm:      the ranks that share the vocabulary, or None.
     first:     this rank's first row of the table.
     rows:      how many rows it has.

@@ -66,7 +66,7 @@ class Account:
 
 
 class Ledger(Account):
-    """An account of arrays that really are there."""
+    """An account of the arrays that exist at the moment."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ def load_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
 
     Training goes on as if nothing had happened: step, history and optimiser state are those of the checkpoint. float32,
     bfloat16 and float16 may go on from each other, since all keep parameters and moments in float32. Settings of the
-    optimiser, dropout, smoothing and data are the trainer's: a rate may change on the way, the kind of optimiser not.
+    optimiser, dropout, smoothing and data are the trainer's: a rate may change, but not the kind of optimiser.
 
     Raises: CheckpointError on every rank, with the trainer unchanged, if there is none, it is damaged, or it is of
             another model, dtype, optimiser, batch or seed.

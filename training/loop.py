@@ -52,7 +52,7 @@ def train(
     steps:  The number of steps at the end, those of a checkpoint included. A checkpoint with more steps is returned as
             it is.
     dtype:  float64 or float32, or for mixed precision "bfloat16" or "float16": `precision.py` says what is computed in
-            16 bits and what in float32. loss_scale: The loss is multiplied by it for the backward, so that small
+            16 bits and what in float32. loss_scale: The loss is multiplied by it for the backward pass, so that small
             gradients are not lost; None means DynamicScale() with float16, and 1 otherwise.
     folder: The folder of checkpoints. Training continues from the newest one, whatever its plan was, and saves one at
             the end. save_every: It also saves one after every so many steps.

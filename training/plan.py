@@ -14,7 +14,7 @@ RECOMPUTE = ("none", "selective", "full")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a training is split: over how many ranks in each direction, and in which order the pipeline works.
+    """How training is split: over how many ranks in each direction, and in which order the pipeline works.
 
         Plan(dp=2, tp=2, pp=2, microbatches=4).ranks  # 8
 
@@ -26,14 +26,14 @@ class Plan:
                   tokens for heads.
     pp:           Pipeline parallel: each rank has some blocks.
     chunks:       The number of stages on each rank under "interleaved" and "breadth-first".
-    ep:           Expert parallel: each ep consecutive ranks of the dp share out the experts. An expert serves the
-                  tokens of all ep ranks.
+    ep:           Expert parallel: each group of ep consecutive dp ranks shares out the experts. An expert serves the
+                  tokens of its whole group.
     zero:         What the dp * cp ranks share out: 0 nothing, 1 the optimiser's state, 2 gradients too, 3 parameters
                   too.
     schedule:     The order of a pipeline's operations, one of SCHEDULES.
     microbatches: The number of parts into which each rank cuts its share of a batch.
-    recompute:    What a block computes again in its backward instead of keeping it: "none"; "selective" norms and GELU,
-                  which take no matrix product; "full" everything, from the block's input.
+    recompute:    What a block computes again in its backward pass instead of keeping it: "none"; "selective" norms and
+                  GELU, which take no matrix product; "full" everything, from the block's input.
     """
 
     dp: int = 1

@@ -22,7 +22,7 @@ from training.trainer import Trainer
 
 
 def save_checkpoint(trainer: Trainer, folder: str | Path) -> Path:
-    """Write a training's parameters, optimiser state and history; return the new folder in `folder`. All ranks call it.
+    """Write a trainer's parameters, optimiser state and history; return the new folder in `folder`. All ranks call it.
 
     A crash at any moment leaves what was there before. The checkpoints before this one stay.
 

@@ -42,7 +42,7 @@ class History:
     losses:     The mean cross entropy.
     auxiliary:  The weighted losses of the experts' routers. The gradient is that of the sum of both losses.
     grad_norms: The gradient's norm, unscaled and unclipped; infinity where a gradient overflowed.
-    scales:     The factor by which the loss was multiplied for the backward.
+    scales:     The factor by which the loss was multiplied for the backward pass.
     skipped:    The numbers of the steps in which a gradient overflowed, so that nothing was updated.
     """
 
@@ -54,7 +54,7 @@ class History:
 
 
 class Trainer:
-    """One rank's part of a training: its place in the plan, its layers, and the states of its units.
+    """One rank's part of a training run: its place in the plan, its layers, and the states of its units.
 
     trainer = Trainer(comm, Plan(pp=2))
     trainer.step()
@@ -163,7 +163,7 @@ class Trainer:
         return gradients
 
     def counted_states(self) -> dict[str, UnitState]:
-        """Return the states of the units that this rank counts as its own, of those that several stages have."""
+        """Return the states of the units that this rank counts as its own; a unit of several stages counts once."""
         return {
             unit: state for unit, state in self.states.items() if unit not in self.ties or self.ties[unit].rank == 0
         }
@@ -283,7 +283,7 @@ class Trainer:
 
 
 def whole_parameters(trainer: Trainer) -> dict[str, Array]:
-    """Return every parameter in whole, by unit and name: "block.0.w_up"; all ranks call it and get it.
+    """Return all parameters, each in whole, by unit and name: "block.0.w_up". All ranks call it and get them.
 
     Of parameters of 16 bits it is the master copy.
 

@@ -34,7 +34,7 @@ class Attention(NamedTuple):
 def local_attention(kernel: Kernel = BLOCKWISE, **where: Any) -> Attention:
     """Return attention by one rank alone, with these keywords of the kernel: causal, scale, q_segments, ...
 
-    The kernel gets numbers of 16 bits as float32, and what it gives for them is rounded once.
+    Arguments of 16 bits are passed to the kernel as float32, and its result is rounded once.
 
     attend = local_attention(causal=True)
     out, saved = attend.forward(q, k, v)

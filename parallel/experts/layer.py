@@ -64,8 +64,8 @@ class Experts:
     total:   tokens of the whole step, over all ranks and microbatches: the losses beside the model's own are means.
     comm:    the ranks among which experts are shared out, each with tokens of its own; None if this rank has all.
     context: the ranks that have other tokens of the same sequences, or None.
-    leads:   whether this rank counts these losses: of ranks with the same tokens one does.
-    loads:   of each input half since the step began.
+    leads:   whether this rank counts these losses; of several ranks with the same tokens only one does.
+    loads:   what tokens asked for and got, for each forward pass since the step began.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class Experts:
         self.begin()
 
     def begin(self, scale: float = 1.0) -> None:
-        """Begin a step. scale: by what gradients of the model's own loss are multiplied."""
+        """Begin a step. scale: the factor by which gradients of the model's own loss are multiplied."""
         self.scale = scale
         self.loads: list[Load] = []
 
     def forward(self, parameters: Parameters, x: Array, selective: bool = False) -> tuple[Array, Saved]:
-        """Return for each token the sum of what its experts make of it, times their gates; and what backward needs.
+        """Return for each token the sum of its experts' outputs times their gates, and what the backward pass needs.
 
         selective: keep what goes into GELU instead of what comes out.
 

@@ -29,7 +29,8 @@ class Routing:
 
         Routing(experts=8, top_k=2, capacity_factor=1.25).capacity(64)  # 20
 
-    capacity_factor: room of an expert, over its share if all were asked for alike; None: all that ask (dropless).
+    capacity_factor: how many tokens an expert takes, over its share if all experts were asked for equally often. None:
+        it takes all that ask (dropless).
     balance, z_loss: weights of the two losses beside the model's own.
     """
 

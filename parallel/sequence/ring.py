@@ -53,7 +53,7 @@ class Shards:
 
 @dataclass(frozen=True, slots=True)
 class SavedRing:
-    """What the backward needs: this rank's arrays, and where tokens are."""
+    """What the backward pass needs: this rank's arrays, and where tokens are."""
 
     q: Array
     k: Array
@@ -79,7 +79,7 @@ def ring_attention(
     lengths: Sequence[int] | None = None,
     kernel: Kernel = BLOCKWISE,
 ) -> tuple[Array, SavedRing]:
-    """Return this rank's tokens of the attention over the whole sequence, and what the backward needs.
+    """Return this rank's tokens of the attention over the whole sequence, and what the backward pass needs.
 
         def program(comm):
             q, k, v = np.random.default_rng(comm.rank).random((3, 1, 4, 2, 8))  # 4 tokens a rank, 2 heads of 8

@@ -24,7 +24,7 @@ from parallel.sequence.shards import agree, alike, check_shards, gather_tokens
 
 @dataclass(frozen=True, slots=True)
 class SavedUlysses:
-    """What the backward needs: of the tokens, how many each rank has; of the heads, what this rank attended with."""
+    """What the backward pass needs: how many tokens each rank has, and what this rank's heads attended with."""
 
     lengths: list[int]
     heads: list[Heads]
@@ -47,7 +47,7 @@ def ulysses_attention(
     lengths: Sequence[int] | None = None,
     attention: Attention | None = None,
 ) -> tuple[Array, SavedUlysses]:
-    """Return this rank's tokens of the attention over the whole sequence, and what the backward needs.
+    """Return this rank's tokens of the attention over the whole sequence, and what the backward pass needs.
 
         def program(comm):
             q, k, v = np.random.default_rng(comm.rank).random((3, 1, 4, 6, 8))  # 4 tokens a rank, 6 heads of 8

@@ -68,7 +68,7 @@ def usp_attention(
     lengths: Sequence[int] | None = None,
     kernel: Kernel = BLOCKWISE,
 ) -> tuple[Array, SavedUlysses]:
-    """Return this rank's tokens of the attention over the whole sequence, and what the backward needs.
+    """Return this rank's tokens of the attention over the whole sequence, and what the backward pass needs.
 
         def program(comm):
             grid = usp_grid(comm, 2)

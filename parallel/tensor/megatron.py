@@ -95,12 +95,12 @@ class SequenceParallel(TensorParallel):
     """A block's matrices in p parts; outside of the matrices, every rank has some of the tokens.
 
     tokens: The number of tokens on this rank. lengths: The numbers on all ranks, if known.
-    keep_gathered: Keep the gathered input of the column-parallel matrices for the backward, instead of this rank's
-        tokens, which are then gathered once more.
+    keep_gathered: Keep the gathered input of the column-parallel matrices for the backward pass, instead of this
+        rank's tokens, which are then gathered once more.
     Make it once for all batches of these sizes, because ranks exchange their numbers of tokens.
 
     Cost:    forward 2 all-gathers and 2 reduce-scatters of x a block; backward 4 and 2, or, if keep_gathered, 2 and
-             2. (The paper counts these 4 + 4, and hides the two more behind the products; USP counts all, 6 + 4.)
+             2. (The paper counts these 4 + 4, and hides the two extra ones behind the products; USP counts all, 6 + 4.)
     Source:  Korthikanti et al., arXiv 2205.05198.
     """
 

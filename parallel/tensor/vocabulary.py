@@ -19,7 +19,7 @@ from parallel.arguments import check_array, refuse
 
 
 def vocabulary_rows(vocab: int, p: int, rank: int) -> tuple[int, int]:
-    """Return the first row of the table that `rank` of p has, and the first that it has no more.
+    """Return the first row of the table that `rank` of p has, and the first row after its last one.
 
     vocabulary_rows(65, 4, 3)  # (49, 65)
     """
@@ -74,7 +74,7 @@ def vocabulary_loss(
     target goes to all classes of the whole vocabulary alike, and is taken from its label.
 
     Shape:   logits (batch, tokens, rows), labels (batch, tokens) of integers -> float, (batch, tokens, rows).
-    Cost:    all-reduces of 2 * tokens and of tokens numbers, with smoothing 2 * tokens + 1; the backward sends nothing.
+    Cost:    all-reduces of 2 * tokens and of tokens numbers, with smoothing 2 * tokens + 1; backward sends nothing.
     Raises:  TypeError, ValueError if arrays do not fit, total is too small, smoothing is not from 0 up and below 1, or
              no rank has the row of a label: the same on all ranks of comm.
     Source:  Shoeybi et al., arXiv 1909.08053, with two of its three all-reduces in one; label smoothing: Szegedy et

@@ -23,8 +23,8 @@ def hidden(comm: Any) -> Any:
 
         ranks.run(program, 1).results  # [array([2.])]
 
-    On real MPI it is a duplicate, so the first call is collective; it is freed with `comm`. What only behaves like a
-    communicator, such as one that counts its calls, is given as it is.
+    On real MPI it is a duplicate, so the first call is collective; it is freed with `comm`. An object that only behaves
+    like a communicator, such as one that counts its calls, is returned as it is.
     """
     comm = behind(comm)
     kind = type(comm)

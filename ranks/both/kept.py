@@ -15,7 +15,7 @@ Kept = dict[Hashable, Any]
 
 
 def is_plain(comm: Any) -> bool:
-    """Return whether `comm` is mpi4py's own: then nobody hears what is announced, and all is done on the spot."""
+    """Return whether `comm` is mpi4py's own: its calls run at once, and nobody checks what is announced."""
     return type(comm).__module__ == "mpi4py.MPI"
 
 

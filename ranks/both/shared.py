@@ -38,10 +38,10 @@ _ORDERED = ("x86_64", "AMD64", "i686", "i386")
 class SharedArray:
     """An array of each rank of `comm`, all of one shape and dtype: `arrays[rank]`, and this rank's own, `local`.
 
-    together: the same memory as one array of shape (p, ...), not in one piece.
-    sync(): return when all ranks have called it as often as this one. What they wrote before is visible then.
-    charge: on simulated ranks charge(rank, n_bytes) lets the time pass that reading or writing n_bytes of that
-    rank's array takes, n*G of the link inside the node; own memory is free. None on real MPI.
+    together: the same memory as one array of shape (p, ...), which is not contiguous.
+    sync(): return when all ranks have called it as often as this one. What they wrote before is then visible.
+    charge: on simulated ranks, charge(rank, n_bytes) lets pass the time that it takes to read or write n_bytes of that
+    rank's array: n*G of the link inside the node, and none for this rank's own. None on real MPI.
     plans: what algorithms have prepared for these arrays, by keys of their own.
     """
 

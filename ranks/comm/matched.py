@@ -18,7 +18,7 @@ from ranks.words.status import Status
 class Message:
     """A message that a matched probe has taken out of its queue: only this handle can receive it.
 
-    It is False once it is received. That of PROC_NULL has no message, and is received as nothing.
+    The handle is False once its message is received. A probe of PROC_NULL gives a handle that receives nothing.
     """
 
     __slots__ = ("_comm", "_is_received", "_message")

@@ -42,7 +42,7 @@ def spend(comm: Any, time_ps: int) -> None:
 
 
 def reduction_clock(comm: Any) -> Callable[[int], None] | None:
-    """Return what to call with the bytes of each local reduction; None where that costs nothing.
+    """Return a function to call with the bytes of each local reduction; None if reducing costs nothing.
 
     On a simulated `comm` the call takes n*gamma of the network's time. On real MPI, and if gamma is 0, there
     is nothing to call.

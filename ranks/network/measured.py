@@ -61,11 +61,12 @@ class MeasuredLink(Link):
 class MeasuredNetwork(Network):
     """A network whose reductions were measured too, and its shared memory, if its ranks have some.
 
-    calls: (function, times that its own code takes in one call, by the bytes of its array), as far as they were timed:
-    it takes longer where arrays pass through the cache that it lies in.
-    reductions: (bytes, picoseconds). memory: latency is that of a sync of all ranks, transfer_ps(n) the time in which
-    a rank writes n bytes and reads those of another, beyond that of reducing them; None without shared memory.
-    messages, sums: what was measured, from which `within` takes the links and reductions for arrays of a size.
+    reductions: a table of (bytes, picoseconds).
+    memory: its latency is that of a sync of all ranks. transfer_ps(n) is the time in which a rank writes n bytes and
+    reads n bytes of another, without the time to reduce them. None if ranks share no memory.
+    calls: for each function that was timed, how long its own code takes in one call, by the bytes of its array. It is
+    longer where arrays pass through the cache in which the code lies.
+    messages, sums: the measured times, from which `within` takes the links and reductions for arrays of a size.
     """
 
     reductions: Table = ((0, 0), (1, 0))
@@ -79,12 +80,12 @@ class MeasuredNetwork(Network):
         return looked_up(self.reductions, n_bytes)
 
     def own_code_ps(self, function: str, n_bytes: int) -> int:
-        """Return what a function's own code takes in a call with an array of n_bytes; 0 if it was not timed."""
+        """Return how long a function's own code takes in a call with an array of n_bytes; 0 if it was not timed."""
         table = dict(self.calls).get(function)
         return looked_up(table, min(n_bytes, table[-1][0])) if table else 0
 
     def within(self, n_bytes: int) -> MeasuredNetwork:
-        """Return the network as a call sees it whose arrays have n_bytes: what fits into a cache costs less."""
+        """Return the network for calls whose arrays have n_bytes: arrays that fit into a cache cost less."""
         if self.messages is None or self.sums is None:
             return self
         link, memory = link_of(self.messages.within(n_bytes)), self.memory

@@ -174,7 +174,7 @@ _UNMARKED = nullcontext()
 
 
 def region(comm: Any, name: str) -> AbstractContextManager[None]:
-    """Return what marks the calls inside as one region of the trace; does nothing when not traced, or on real MPI."""
+    """Return a context that marks the calls in it as one region of the trace; it does nothing if there is no trace."""
     comm = behind(comm)
     if isinstance(comm, Comm):
         check_rank(comm)

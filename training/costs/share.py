@@ -119,7 +119,7 @@ class Share:
 
     @property
     def ffn(self) -> int:
-        """Features inside of the MLP for all tokens."""
+        """Features inside the MLP for all tokens."""
         return block_sizes(self.sizes.dense_ffn, self.plan.tp)[self.tp]
 
     @property
