@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -56,6 +56,13 @@ class DatatypeBase(Handle):
         if self._o is None:
             raise self._null_error()
         return self._o.layout
+
+    def _committed(self) -> Self:
+        """Return the datatype, or raise if messages may not have it yet."""
+        if self._o is not None and not self._o.is_committed:
+            got = f"{self.name or 'a derived datatype'} before its Commit"
+            raise wrong(ERR_TYPE, got, "a committed datatype", "call Commit once, when the datatype is made")
+        return self
 
     def Get_size(self) -> int:
         """Return the bytes of its elements."""

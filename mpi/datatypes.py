@@ -206,7 +206,4 @@ def lookup(code: str) -> Datatype:
 def as_datatype(spec: Any) -> Datatype:
     """Return a datatype that a buffer names: one of MPI, or the code of one."""
     datatype = spec if isinstance(spec, Datatype) else lookup(spec)
-    if datatype._o is not None and not datatype._o.is_committed:
-        got = f"{datatype.name or 'a derived datatype'} before its Commit"
-        raise wrong(ERR_TYPE, got, "a committed datatype", "call Commit once, when the datatype is made")
-    return datatype
+    return datatype._committed()

@@ -240,11 +240,11 @@ def _remove(code: Any, *, is_class: bool) -> None:
     del codes[number]
 
 
-def _text_of(code: int) -> str:
-    """Return what an error code means; one that is not known is a number."""
+def _meaning_of(code: int) -> tuple[int, str]:
+    """Return the class of an error code and its text; one that is not known is its own class."""
     with contextlib.suppress(MPIError, RuntimeError):
-        return Get_error_string(code)
-    return f"error code {code}"
+        return Get_error_class(code), Get_error_string(code)
+    return code, f"error code {code}"
 
 
-MPIError.text_of = staticmethod(_text_of)
+MPIError.meaning_of = staticmethod(_meaning_of)

@@ -47,7 +47,7 @@ class Packing(DatatypeBase):
 
     def Pack_size(self, count: int, comm: Any) -> int:
         """Return the bytes that so many elements take when they are packed."""
-        return index(count) * self.Get_size()
+        return index(count) * self._committed().Get_size()
 
     def Pack(self, inbuf: Any, outbuf: Any, position: int, comm: Any) -> int:
         """Pack a buffer into another from a position on, and return where the next goes."""
@@ -73,7 +73,7 @@ class Packing(DatatypeBase):
         return self._unpack(inbuf, position, outbuf, swaps=True)
 
     def _pack(self, inbuf: Any, outbuf: Any, position: int, *, swaps: bool) -> int:
-        layout = self._layout()
+        layout = self._committed()._layout()
         memory, out = memory_of(inbuf, writable=False)[0], memory_of(outbuf, writable=True)[0]
         piece = piece_of(memory, layout, _how_many(memory, layout), 0)
         data = (piece.gathered() if isinstance(piece, Scattered) else piece).view(np.uint8)
@@ -86,7 +86,7 @@ class Packing(DatatypeBase):
         return end
 
     def _unpack(self, inbuf: Any, position: int, outbuf: Any, *, swaps: bool) -> int:
-        layout = self._layout()
+        layout = self._committed()._layout()
         packed, memory = memory_of(inbuf, writable=False)[0], memory_of(outbuf, writable=True)[0]
         count = _how_many(memory, layout)
         end = index(position) + count * layout.size

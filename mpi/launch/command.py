@@ -27,6 +27,7 @@ def main(argv: Sequence[str], prog: str = "python -m mpi") -> int:
         options, program = parse(argv, prog)
         if options.mpi:
             return real.launch(options.size, real_arguments(options), capture=False).returncode
+        _require_python(options.python, argv)
     except (UsageError, real.MPINotInstalledError, real.TooManyProcessesError) as problem:
         print(f"{prog}: {problem}", file=sys.stderr)
         return 2
@@ -43,6 +44,17 @@ def main(argv: Sequence[str], prog: str = "python -m mpi") -> int:
     if status == CLOSED:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python may flush at its end
     return status
+
+
+def _require_python(options: list[str], argv: Sequence[str]) -> None:
+    """Begin again in a Python that has been started with these options, unless this one has."""
+    command = sys.orig_argv
+    if command[1 : 1 + len(options)] == options:
+        return
+    if command[len(command) - len(argv) :] != list(argv):
+        raise UsageError(f"got {' '.join(options)}, expected no option of Python here; remedy: start Python with it")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *options, *command[1:]])
 
 
 def _simulate(program: Program, options: argparse.Namespace, sites: list[Sites]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,6 +40,13 @@ exit status:
   2    the command cannot be carried out
   3    no rank can move any more, or ranks disagree about a collective
   130  after Ctrl-C"""
+
+
+class OfPython(argparse.Action):
+    """An option of Python itself: `python` gets it as one word."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        namespace.python = [*namespace.python, f"{option_string}{values or ''}"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,6 +95,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
         help="let the CPU time of a rank advance its clock; without this, computing takes no virtual time")  # fmt: skip
     add("--tag-output", action="store_true", help="begin each line of output with the number of its rank")
     add("--mpi", action="store_true", help="run the same program on real MPI: N processes under mpiexec")
+    add("-u", "-B", "-O", "-b", "-E", "-I", "-P", "-q", "-s", action=OfPython, nargs=0, dest="python", default=[],
+        help="options of Python itself, which runs the program with them")  # fmt: skip
+    add("-W", "-X", action=OfPython, dest="python", metavar="ARG", help="the same, with an argument")
     return made
 
 
@@ -101,6 +112,8 @@ def parse(argv: Sequence[str], prog: str) -> tuple[argparse.Namespace, Program]:
     if len(named) != 1:
         raise UsageError("got no program, expected a file, or -m and a module, or -c and a text; see --help")
     name, *arguments = named[0]
+    if options.script and re.fullmatch(r"python[\d.]*", os.path.basename(name)):  # as after `mpiexec -n 4`
+        return parse([*argv[: len(argv) - len(named[0])], *arguments], prog)
     if options.module and name in ("mpi4py", "mpi4py.run"):  # they run a program so that its failure ends all ranks
         return parse([*argv[: argv.index("-m")], *arguments], prog)
     if not options.mpi:
@@ -128,8 +141,8 @@ def real_arguments(options: argparse.Namespace) -> list[str]:
             text = f"--{name.replace('_', '-')}"
             raise UsageError(f"{text} is for simulated ranks, and --mpi asks for real ones; remedy: leave one out")
     if options.module:
-        return ["-m", *options.module]
-    return ["-c", *options.code] if options.code else list(options.script)
+        return [*options.python, "-m", *options.module]
+    return [*options.python, "-c", *options.code] if options.code else [*options.python, *options.script]
 
 
 def _require_memory(size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable
 from functools import total_ordering
 from typing import Any, ClassVar
@@ -15,55 +16,68 @@ ERR_ARG, ERR_TRUNCATE, ERR_OTHER, ERR_REQUEST = 12, 14, 15, 19
 class MPIError(RuntimeError):
     """An error with one of the error classes of the MPI standard; `mpi.MPI.Exception` is this class.
 
-    It equals the number of its class, and is ordered as that, as mpi4py's is.
+    It equals the number of its error code, and is ordered as that, as mpi4py's is. It can be pickled.
 
-    text_of:  What returns the text of an error code; a package above that knows texts puts its own here.
+    meaning_of: What returns the error class and the text of a code; a package above that knows them puts its own here.
     """
 
     error_class = ERR_OTHER
-    text_of: ClassVar[Callable[[int], str]] = staticmethod("error class {} of MPI".format)
+    meaning_of: ClassVar[Callable[[int], tuple[int, str]]] = staticmethod(lambda code: (code, f"error {code} of MPI"))
 
     def __init__(self, ierr: int = 0) -> None:
-        self.error_class = ERR_UNKNOWN if ierr < 0 else int(ierr)
-        super().__init__(type(self).text_of(self.error_class))
+        code = ERR_UNKNOWN if ierr < 0 else int(ierr)
+        super().__init__(code)
+        self.error_class, self._text = type(self).meaning_of(code)
+
+    def __str__(self) -> str:
+        return self._text
 
     def __eq__(self, other: object) -> bool:
-        return self is other or self.error_class == _number(other)
+        return self is other or self.error_code == _number(other)
 
     def __lt__(self, other: object) -> bool:
         number = _number(other)
-        return self.error_class < number if isinstance(number, int) else NotImplemented
+        return self.error_code < number if isinstance(number, int) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self.error_class)
+        return hash(self.error_code)
 
     def __bool__(self) -> bool:
-        return self.error_class != 0
+        return self.error_code != 0
 
     def __int__(self) -> int:
-        return self.error_class
+        return self.error_code
 
     def __repr__(self) -> str:
-        return f"MPI.Exception({self.error_class})" if type(self) is MPIError else super().__repr__()
+        return f"MPI.Exception({self.error_code})" if type(self) is MPIError else super().__repr__()
+
+    def __reduce__(self) -> Any:
+        kept = {name: value for name, value in vars(self).items() if name != "trace"}
+        return copyreg.__newobj__, (type(self), *self.args), kept  # type: ignore[attr-defined]
 
     def Get_error_class(self) -> int:
         """Return the error class."""
         return self.error_class
 
     def Get_error_code(self) -> int:
-        """Return the error code, which is the error class here."""
-        return self.error_class
+        """Return the error code: one that the program has added, or the error class."""
+        code: int = self.args[0]
+        return code
 
     def Get_error_string(self) -> str:
         """Return what went wrong."""
         return str(self)
 
-    error_code = property(Get_error_code)
+    @property
+    def error_code(self) -> int:
+        """The error code."""
+        return self.Get_error_code()
+
     error_string = property(Get_error_string)
 
 
 def _number(other: object) -> object:
-    return other.error_class if isinstance(other, MPIError) else other
+    return other.error_code if isinstance(other, MPIError) else other
 
 
 class ProgramWarning(UserWarning):
@@ -98,6 +112,12 @@ class RanksError(MPIError):
         who = call if rank is None else f"rank {rank}: {call}"
         where = f"{who}{f' at {site}' if site else ''}"
         Exception.__init__(self, f"{where}: got {got}, expected {expected}; remedy: {remedy}")
+
+    __str__ = RuntimeError.__str__
+
+    def Get_error_code(self) -> int:
+        """Return the error class, which is the code too."""
+        return self.error_class
 
 
 class InvalidRankError(RanksError, ValueError):

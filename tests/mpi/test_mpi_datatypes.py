@@ -143,6 +143,11 @@ def test_messages_take_a_derived_datatype_once_it_is_committed():
             for call in (
                 lambda: comm.Send([x, 1, copy], 0), lambda: comm.Bcast([x, copy]),  # noqa: B023
                 lambda: comm.Alltoallw([x, [copy]], [x.copy(), [copy]]),  # noqa: B023
+                lambda: copy.Pack(x, bytearray(16), 0, comm),  # noqa: B023
+                lambda: copy.Unpack(bytearray(16), 0, x, comm),  # noqa: B023
+                lambda: copy.Pack_external("external32", x, bytearray(16), 0),  # noqa: B023
+                lambda: copy.Unpack_external("external32", bytearray(16), 0, x),  # noqa: B023
+                lambda: copy.Pack_size(1, comm),  # noqa: B023
             ):  # fmt: skip
                 with pytest.raises(MPI.Exception, match=r"before its Commit.* call Commit once") as caught:
                     call()

@@ -118,12 +118,31 @@ def test_exceptions_are_ordered_as_their_classes_and_say_their_names():
     assert not MPI.Exception(MPI.SUCCESS)
 
 
+def test_exceptions_are_pickled_and_copied_as_those_of_mpi4py_are():
+    error = MPI.Exception(MPI.ERR_RANK)
+    assert repr(pickle.loads(pickle.dumps(error))) == repr(copy.copy(error)) == "MPI.Exception(6)"
+
+    def program(comm):
+        if comm.rank == 0:
+            return comm.recv()
+        with pytest.raises(MPI.Exception) as caught:
+            comm.send(1, 7)
+        comm.send(caught.value, 0)
+        return caught.value
+
+    came, sent = run(program, 2).results
+    assert (str(came), came.remedy, came.Get_error_class(), type(came)) == (str(sent), sent.remedy, 6, type(sent))
+
+
 def test_error_classes_of_the_program_have_texts():
     def program(comm):
         kind = MPI.Add_error_class()
         code = MPI.Add_error_code(kind)
         MPI.Add_error_string(code, "out of milk")
         assert (MPI.Get_error_class(code), MPI.Get_error_string(code)) == (kind, "out of milk")
+        error = MPI.Exception(code)
+        assert (error.Get_error_class(), error.error_code, str(error)) == (kind, code, "out of milk")
+        assert error == code != kind
         return MPI.Get_error_class(MPI.ERR_RANK) == MPI.ERR_RANK, MPI.Get_error_string(MPI.ERR_RANK)
 
     assert run(program, 1).results == [(True, "MPI_ERR_RANK")]

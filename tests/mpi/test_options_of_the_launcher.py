@@ -162,6 +162,21 @@ def test_the_same_program_runs_on_real_mpi(launch):
     assert (done.returncode, done.stdout) == (0, "[(0, ['x']), (1, ['x'])]\n")
 
 
+def test_the_program_runs_in_a_python_with_the_options_of_python_and_the_word_python_may_stand_before_them(launch):
+    launch(1, "print(sys.flags.optimize, sys.warnoptions, sys.argv[1:], comm.rank)\nassert not sys.argv")
+    command = [sys.executable, "-m", "mpi", "-n", "2", "python", "-u", "-W", "error", "-OO", "-m", "mpi4py"]
+    done = run([*command, "main.py", "-u"], env=os.environ | {"PYTHONPATH": ROOT})
+    assert (done.returncode, done.stdout) == (0, "2 ['error'] ['-u'] 0\n2 ['error'] ['-u'] 1\n"), done.stderr
+
+
+def test_the_word_python_may_stand_before_the_program(launch):
+    for words in (["python", "main.py"], ["/usr/bin/python3.11", "-m", "mpi4py", "main.py"]):
+        assert launch(2, "print(comm.rank)", args=(*words,)).lines == ["0", "1"]
+    done = launch(1, "", "-bb")  # here, where no Python can be started in the place of this one
+    text = "got -b -b, expected no option of Python here; remedy: start Python with it"
+    assert done == (2, [], f"python -m mpi: {text}\n")
+
+
 def test_gears_run_is_the_same_command(launch, capsys):
     launch(2, "print(comm.rank)")
     assert gears.main(["run", "-n", "2", "main.py"]) == 0
