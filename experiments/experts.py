@@ -207,7 +207,7 @@ def parser() -> Parser:
     )
     text = "capacity factor: places of all experts over places that tokens ask for (default: 1.25)"
     made.add_argument("--capacity", type=positive, default=1.25, metavar="CF", help=text)
-    text = "weights of the balance loss, one training each (default: 0 0.01 0.1)"
+    text = "weights of the balance loss, one training run each (default: 0 0.01 0.1)"
     made.add_argument("--balance", type=weight, nargs="+", default=[0.0, 0.01, 0.1], metavar="W", help=text)
     made.add_argument("--steps", type=count, default=50, metavar="N", help="steps of training (default: 50)")
     made.add_seed("parameters and sums")

@@ -166,7 +166,7 @@ def picture(
 def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
-    text = f"steps of each training; with fewer than {RESUMED + WINDOW} no curve shows much (default: 100)"
+    text = f"steps of each training run; with fewer than {RESUMED + WINDOW} no curve shows much (default: 100)"
     made.add_argument("--steps", type=whole_from(1), default=100, metavar="N", help=text)
     text = f"these bugs only, of {', '.join(FAULTS)} (default: all)"
     made.add_argument("--bugs", nargs="+", choices=FAULTS, default=[*FAULTS], metavar="NAME", help=text)

@@ -1,9 +1,9 @@
 """How honest is a speed-up?
 
-Our network of comparators in NumPy sorts some hundred times as fast as the same network in pure Python. That is true,
-but says little. So this script also times it against other baselines, in rounds in which all take turns. Each ratio
-comes with the interval in which it lies. An A/A test shows what ratio two runs of the same sort have on this machine,
-now.
+Our network of comparators in NumPy sorts about a hundred times as fast as the same network in pure Python. That is
+true, but says little. So this script also times it against other baselines, in rounds in which all take turns. Each
+ratio comes with the interval in which it lies. An A/A test shows what ratio two runs of the same sort have on this
+machine, now.
 """
 
 from __future__ import annotations

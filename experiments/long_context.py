@@ -1,6 +1,6 @@
 """How long a sequence fits into a rank's memory, and what do more ranks buy?
 
-This script runs forward and backward of causal attention on real numbers: dense and blockwise on one rank, Ulysses and
+This script runs causal attention, forward and backward, on real numbers: dense and blockwise on one rank, Ulysses and
 a ring on all ranks. A rank's memory is all that it allocates, its own arrays included, as tracemalloc sees it. Dense
 attention keeps a score for every pair, so its memory grows with the square of the sequence. The memory of the others
 grows with the tokens on a rank, so p ranks take about p times as many tokens. A few short sequences give the curve;

@@ -2,7 +2,7 @@
 
 A small GPT learns to say sums in words, once on one rank and then under every strategy: copies of the model with their
 own sequences, ZeRO's three stages, matrices cut by columns and rows, sequences cut by a ring and by Ulysses, layers cut
-into pipelines of six schedules, one of them with activations that the backward computes again, and all of these
+into pipelines of six schedules, one of them with activations that the backward pass computes again, and all of these
 together. The strategies take sums in different orders, so losses may differ in their last digits; a larger difference
 would be a fault. A strategy is worth what it saves in memory and time. So the table also shows the bytes that a rank
 sends in a step, the time for which it idles in a pipeline, and the most that it holds at once, each by a formula and
@@ -156,7 +156,7 @@ def introduce(world: World, setting: Setting, plans: dict[str, Plan]) -> None:
 def difference(name: str, losses: list[float], alone: list[float], dtype: str) -> float:
     """Return by how much of itself a loss differs at most from that of one rank; assert that it is rounding.
 
-    In long trainings it may grow, since Adam divides by the size of a gradient, however small: 30 steps of three times
+    In long runs it may grow, since Adam divides by the size of a gradient, however small: 30 steps of three times
     this rate differ by 1e-9. A fault shows in the first steps.
     """
     shares = [abs(got / right - 1) for got, right in zip(losses, alone, strict=True)]
@@ -217,7 +217,7 @@ def parser() -> Parser:
     )  # fmt: skip
     text = "experts of each block, two for each token; 0 means one MLP for all tokens (default: 0)"
     made.add_argument("--experts", type=whole_from(0), default=0, metavar="E", help=text)
-    text = "float64, float32, or of mixed precision bfloat16 or float16 (default: float64)"
+    text = "float64, float32, or for mixed precision bfloat16 or float16 (default: float64)"
     made.add_argument("--dtype", choices=ROUNDING, default="float64", metavar="NAME", help=text)
     text = "the share of numbers that are dropped, the same under every plan (default: 0)"
     made.add_argument("--dropout", type=fraction, default=0.0, metavar="R", help=text)

@@ -47,8 +47,8 @@ from training.costs import model_state
 SHOWS = "What bfloat16 and float16 lose in operations, in updates and in small gradients, and what the loss shows."
 TAKES = "12 s"
 EXAMPLES = {
-    "": "operations, and seven trainings of 150 steps",
-    "--steps 600 --plot precision.png": "longer trainings, with a picture of curves, gradients and updates",
+    "": "operations, and seven training runs of 150 steps",
+    "--steps 600 --plot precision.png": "longer runs, with a picture of curves, gradients and updates",
     "--rate 0.0003": "smaller updates, of which more are lost",
 }
 BITS = {BFLOAT16: 8, FLOAT16: 11}  # of the significand
@@ -277,7 +277,7 @@ def said(found: dict[str, Found], args: argparse.Namespace) -> None:
     )
     tell(
         "Bytes a parameter count parameters, gradients, moments and master copy. They do not count what stands in for "
-        "the copy in the trainings without one."
+        "the copy in the runs without one."
     )
 
 
@@ -285,7 +285,7 @@ def parser() -> Parser:
     """Return the options."""
     made = Parser(__doc__, EXAMPLES)
     made.add_argument(
-        "--steps", type=whole_from(1), default=150, metavar="N", help="steps of each training (default: 150)"
+        "--steps", type=whole_from(1), default=150, metavar="N", help="steps of each training run (default: 150)"
     )
     text = "the largest learning rate (default: 0.003)"
     made.add_argument("--rate", type=positive, default=0.003, metavar="R", help=text)

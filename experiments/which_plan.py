@@ -1,11 +1,11 @@
 """Which plan is the best for a model on so many ranks, and how good is a prediction of it?
 
-A plan says how a training is split: how many copies of the model there are, into how many parts its matrices, sequences
+A plan says how training is split: how many copies of the model there are, into how many parts its matrices, sequences
 and layers are cut, what is computed again, and in which order a pipeline works. For a hundred thousand plans a formula
 predicts the time of a step: matrix products at the device's speed, messages at the speed of the links between those
-ranks, the pipeline on a clock, and sums that overlap with passes. Searched are plans that give each rank as many heads,
-sequences and tokens as another; only the blocks of pipeline stages may be uneven. If there are few ranks, the best
-plans and a sample of all are also played: the real training runs on simulated ranks, and its products take virtual
+ranks, the pipeline on a clock, and sums that overlap with passes. The search covers plans that give each rank as many
+heads, sequences and tokens as another; only the blocks of pipeline stages may be uneven. If there are few ranks, the
+best plans and a sample of all are also played: the real training runs on simulated ranks, and its products take virtual
 time. So each prediction stands beside a measurement.
 """
 

@@ -130,7 +130,7 @@ def said(g: int) -> list[str]:
     """Return what the table says, in sentences."""
     sentences = [
         f"ZeRO-3 sends {float(factor(3, 1) / 2):.2f} times as much as plain data parallelism does: half as much again, "
-        "because it gathers parameters for the forward and for the backward. It does so for each microbatch.",
+        "because it gathers parameters for the forward and for the backward pass. It does so for each microbatch.",
         "ZeRO-2 sends no more than ZeRO-1 if it reduces gradients once a step. With microbatches, each one reduces its "
         "gradients, because no rank keeps the whole sum.",
     ]
