@@ -292,7 +292,6 @@ def test_a_rank_is_asked_to_end_before_it_is_killed(tmp_path):
     source = """
 import os, signal, time
 signal.signal(signal.SIGTERM, lambda number, frame: os._exit(os.write(2, b"was asked")))
-print("up", flush=True)
 time.sleep(1000)
 """
     for timeout_s in (0.5, 2, 8, 32):
@@ -300,7 +299,6 @@ time.sleep(1000)
             real.launch(1, [script(tmp_path, source)], timeout_s=timeout_s)
         if "was asked" in caught.value.stderr:  # it may not have been up, or not have had a core until it was killed
             break
-    assert "up" in caught.value.stdout
     assert "was asked" in caught.value.stderr
 
 
