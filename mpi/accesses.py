@@ -1,7 +1,7 @@
 """Accesses to the memory of a window.
 
 All ranks live in one process, so an access is a copy; its virtual time is that of a message there, and back if it
-brings something. Accesses of all ranks happen in the order of virtual time, so that atomic ones are.
+brings something. Accesses of all ranks happen in the order of virtual time, so atomic accesses are atomic.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Intracomm(Comm):
         return create_cart(self, dims, periods)
 
     def Create_graph(self, index: Sequence[int], edges: Sequence[int], reorder: bool = False) -> Any:
-        """Return a communicator whose ranks are the nodes of a graph that all know, COMM_NULL for those too many."""
+        """Return a communicator whose ranks are the nodes of a graph that all know, COMM_NULL beyond."""
         from mpi.topologies import create_graph
 
         return create_graph(self, index, edges)

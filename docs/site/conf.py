@@ -25,6 +25,7 @@ exclude_patterns = [".*", "build", "docs/site/contents.md", "**.py", "**.png"]
 
 nb_execution_mode = "off"
 nb_number_source_lines = False
+nb_merge_streams = True  # a cell that prints in pieces has printed one text
 nb_render_markdown_format = "gfm"  # tables in what cells show
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

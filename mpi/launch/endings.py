@@ -69,7 +69,7 @@ def fitting(text: str, output: Any) -> str:
 
 @contextmanager
 def leaks_in_a_line() -> Iterator[None]:
-    """Let a warning of what MPI lets pass, such as a message that nobody received, be one line inside."""
+    """Let a warning of what MPI lets pass, such as a message that nobody received, take one line inside."""
     long = warnings.formatwarning
 
     def short(message: Any, category: type[Warning], *where: Any, **more: Any) -> str:

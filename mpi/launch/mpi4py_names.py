@@ -27,7 +27,7 @@ def is_installed() -> bool:
 
 
 def install() -> None:
-    """Let `import mpi4py` find ours from now on; twice is once."""
+    """Let `import mpi4py` find ours from now on; a second call changes nothing."""
     if is_installed():
         return
     _real.update((name, sys.modules.pop(name)) for name in _loaded())
