@@ -10,16 +10,20 @@ to the picosecond.
     pair = Machine.of(ranks.presets["alpha-beta"], 2)
     scheduled_cost(pair, lambda rank: [Step(1 - rank, 10_000, 1 - rank)]).time_ps  # 2000000
 
-machine.py    what a schedule runs on, and what it costs there
-rounds.py     a schedule as rounds, and a program that runs it
-patterns.py   the rounds of trees, pairs, halves and lines
-player.py     plays rounds: all ranks together (in_step.py) or, where they fall out of step, by windows (windows.py)
-steps.py      a schedule as steps of each rank, played message by message
-stars.py      one rank that receives from all others, or sends to all
-node.py       the ranks of a node, through its memory
-clocks.py     the clocks and counts of all ranks, which the players share
-ports.py      ports serve messages first come first served
-patience.py   how much is played before a cost is estimated
+The package has these files:
+
+    machine.py    what a schedule runs on, and what it costs there
+    rounds.py     a schedule as rounds, and a program that runs it
+    patterns.py   the rounds of trees, pairs, halves and lines
+    player.py     plays rounds, in one of the next two ways
+    in_step.py    all ranks together, round by round
+    windows.py    ranks that fall out of step, by windows of time
+    steps.py      a schedule as steps of each rank, played message by message
+    stars.py      one rank that receives from all others, or sends to all
+    node.py       the ranks of a node, through its memory
+    clocks.py     the clocks and counts of all ranks, which the players share
+    ports.py      ports, which serve messages first come, first served
+    patience.py   how much is played before a cost is estimated
 """
 
 from loggp.machine import Cost, Machine

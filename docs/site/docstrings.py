@@ -54,7 +54,13 @@ def rewrite(app: Any, what: str, name: str, thing: Any, options: Any, lines: lis
     lines[:] = as_rst(lines)
 
 
+def is_left_out(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Return True for the fields of a named tuple, which its docstring describes; None lets autodoc decide."""
+    return True if type(thing).__name__ == "_tuplegetter" else None
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Enter the extension."""
     app.connect("autodoc-process-docstring", rewrite)
+    app.connect("autodoc-skip-member", is_left_out)
     return {"parallel_read_safe": True}
