@@ -121,7 +121,7 @@ def pairwise_reduce_scatter_cost(machine: Machine, n_items: int, itemsize: int) 
 
     if can_be_played(n_rounds=p - 1):
         return cost_of_rounds(machine, Rounds(p, p - 1, 1, moves, int(sizes[0])))
-    # In step, but for one reduction of those that had nothing to reduce once.
+    # As if all ranks kept step, plus one reduction: a rank that had nothing to reduce in one round does it later.
     about_ps = (p - 1) * machine.slowest_ps(int(sizes[0])) + p * machine.network.reduce_ps(int(sizes[0]))
     bytes_sent = (n_items * itemsize - sizes).tolist()
     return Cost(p - 1, [p - 1] * p, bytes_sent, None, about_ps if machine.is_exact() else None, about_ps)
