@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,12 @@ def pytest_addoption(parser: Any) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let notebooks come first: a test that takes long and begins last would leave the other workers without work."""
     items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector never look at thousands of tests again: the suite takes a fortieth less."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
