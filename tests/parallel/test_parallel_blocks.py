@@ -144,16 +144,17 @@ parallel.keep_freed_memory()
 sizes = parallel.BlockSizes(64, 4, 4, 256)
 strategy = parallel.SequenceSharded(None, sizes, parallel.local_attention(causal=True))
 parameters = parallel.random_parameters(np.random.default_rng(0), sizes, np.float32)
+faults = [0]
 for turn in range(7):
-    if turn == 2:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     x, saved = np.zeros((8, 64, 64), np.float32), []
     for _ in range(4):
         x, each = parallel.block(strategy, parameters, x)
         saved.append(each)
     while saved:
         x, _ = parallel.block_backward(strategy, parameters, saved.pop(), x)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 5)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+steps = sorted(after - before for before, after in zip(faults, faults[1:]))
+print(steps[3])  # of most steps: the system may move pages during any
 """
 
 
@@ -163,4 +164,4 @@ def test_memory_that_is_freed_serves_the_next_step() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     environment |= {"PYTHONPATH": str(Path(parallel.__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, env=environment, check=True)
-    assert float(done.stdout) < 100
+    assert int(done.stdout) < 100
