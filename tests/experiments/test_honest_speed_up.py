@@ -51,7 +51,7 @@ def test_one_after_the_other_calls_all_of_the_first_first():
 
 def test_pages_that_are_touched_first_are_counted():
     size = 2**28  # bytes: glibc's allocator keeps pieces up to 32 MiB, and as much again at the end of its heap
-    assert page_faults(lambda: None) < 16
+    assert min(page_faults(lambda: None) for _ in range(9)) == 0  # the system may move pages at any time
     assert page_faults(lambda: np.ones(size, np.uint8)) >= size // 2**21  # huge pages, at the least
 
 
