@@ -67,9 +67,11 @@ bench-training: $(STAMP)
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/training_ranks.py
 
-# All figures of time in README and docs/performance.md, measured in one session of a quiet machine; about twenty minutes.
+# All figures of time in README, docs/performance.md and the notebooks, measured in one session of a quiet machine; about
+# twenty-five minutes.
 figures: $(STAMP)
 	$(BIN)/python benchmarks/together.py $(OPTIONS)
+	$(MAKE) notebooks
 
 $(STAMP): pyproject.toml
 	@echo "Making the environment $(VENV) with all libraries, once: a minute or two"
