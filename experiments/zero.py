@@ -27,6 +27,7 @@ from experiments.lab.worlds import World
 from experiments.pictures.training import stages
 from training import GPTSizes, Plan
 from training.costs import model_state, step_memory
+from training.costs.traffic import doubling_allreduce
 from training.ledger import Account
 from training.precision import Widths
 
@@ -74,9 +75,10 @@ def state_bytes(n: int, d: int, zero: int, dtype: Any = OF_PAPER) -> float:
 
 
 def counted_factor(sent: list[float]) -> Fraction:
-    """Return what ranks have sent, without the three numbers of losses and norm, over n(d-1)/d, on their average."""
+    """Return what ranks have sent, without the sum of losses and norm, over n(d-1)/d, on their average."""
     d = len(sent)
-    return Fraction(sum(sent) - 2 * (d - 1) * 3 * ITEM) / ((d - 1) * ITEM * SIZES.n_parameters)
+    losses = sum(doubling_allreduce(3, d, rank).numbers for rank in range(d))
+    return Fraction(sum(sent) - losses * ITEM) / ((d - 1) * ITEM * SIZES.n_parameters)
 
 
 def experiment(world: World, args: argparse.Namespace, job: None) -> None:
@@ -131,8 +133,8 @@ def said(g: int) -> list[str]:
     sentences = [
         f"ZeRO-3 sends {float(factor(3, 1) / 2):.2f} times as much as plain data parallelism does: half as much again, "
         "because it gathers parameters for the forward and for the backward pass. It does so for each microbatch.",
-        "ZeRO-2 sends no more than ZeRO-1 if it reduces gradients once a step. With microbatches, each one reduces its "
-        "gradients, because no rank keeps the whole sum.",
+        "ZeRO-2 sends hardly more than ZeRO-1 if it reduces gradients once a step: only the table of tokens has two. "
+        "With microbatches, each one reduces its gradients, because no rank keeps the whole sum.",
     ]
     if g > 1:
         two, three = (float(factor(zero, g) / 2) for zero in (2, 3))

@@ -24,12 +24,12 @@ def pytest_addoption(parser: Any) -> None:
     how = "whether a standard send is buffered: none, eager (if it is small; the default), infinite, or all three"
     add("--ranks-buffering", choices=(*BUFFERINGS, "all"), default="eager", metavar="HOW", help=how)
     add("--ranks-explore", action="store_true", help="run each test under every schedule that can differ")
-    most = "with --ranks-explore: so many runs in each way of buffering at most (default 10,000)"
+    most = "with --ranks-explore: the most runs in each way of buffering (default 10,000)"
     add("--ranks-max-runs", type=int, default=10_000, metavar="N", help=most)
     add("--ranks-mpi", action="store_true", help="run the tests on real MPI, each in processes of its own")
     marked = "run tests with @pytest.mark.parallel, as mpi-pytest has it, on simulated ranks, without mpiexec"
     add("--ranks-parallel", action="store_true", help=marked)
-    add("--ranks-mpi-process", action="store_true", help="for the plugin alone: this is one of those processes")
+    add("--ranks-mpi-process", action="store_true", help="used by the plugin alone: this process is one of those")
 
 
 def pytest_configure(config: Any) -> None:
