@@ -46,8 +46,8 @@ class Handle:
     @classmethod
     def _checked(cls, other: Any) -> Any:
         """Return another handle of the kind, or raise TypeError; all communicators are of one kind."""
-        kind = next(each for each in reversed(cls.__mro__) if issubclass(each, Handle) and each.__dict__.get("null"))
-        if not isinstance(other, kind):
+        if not isinstance(other, Handle) or other.null != cls.null:
+            kind = next(each for each in reversed(cls.__mro__) if each.__dict__.get("null"))
             raise TypeError(f"{cls.__name__}: got {other!r:.60}, expected a {kind.__name__}; remedy: pass one")
         return other
 

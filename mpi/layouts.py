@@ -71,7 +71,7 @@ def _spread(old: Layout, offsets: Places) -> tuple[int, Places]:
     places, unit = old.places, old.unit
     if places is None:
         places = np.arange(old.size // unit, dtype=np.intp)
-    common = gcd(unit, *np.unique(offsets).tolist())
+    common = gcd(unit, int(np.gcd.reduce(offsets)))
     if common != unit and unit:
         parts = unit // common
         places = (places[:, None] * parts + np.arange(parts, dtype=np.intp)).reshape(-1)
@@ -110,7 +110,7 @@ def struct(parts: Sequence[Layout]) -> Layout:
         return Layout(BYTES, (), 0, 0, 1)
     dtypes = {part.dtype for part in kept}
     unit = gcd(*(part.unit for part in kept))
-    places = [_spread(replace(part, lb=0), np.zeros(1, np.intp)) for part in kept]
+    places = [_spread(part, np.zeros(1, np.intp)) for part in kept]
     finer = [(at[:, None] * (own // unit) + np.arange(own // unit, dtype=np.intp)).reshape(-1) for own, at in places]
     lb = min(part.lb for part in kept)
     ub = max(part.lb + part.extent for part in kept)
