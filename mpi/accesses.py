@@ -15,7 +15,7 @@ from mpi import constants
 from mpi.buffers import Blocks, is_number, simple
 from mpi.constants import PROC_NULL
 from mpi.datatypes import as_datatype
-from mpi.errors import ERR_RMA_SYNC, WrongValueError, wrong
+from mpi.errors import ERR_COUNT, ERR_DISP, ERR_OP, ERR_RMA_SYNC, ERR_TYPE, WrongValueError, wrong
 from mpi.memory import at_address
 from mpi.ops import NO_OP, REPLACE, SUM, Op, check_alike
 from mpi.requests import Request
@@ -47,6 +47,10 @@ class Accesses(WindowBase):
             disp = index(target[0]) if target else 0
             count = index(target[1]) if len(target) > 1 and target[1] is not None else count
             datatype = as_datatype(target[2]) if len(target) > 2 and target[2] is not None else datatype
+        if disp < 0:
+            raise wrong(ERR_DISP, f"displacement {disp}", "0 or more", "correct the displacement")
+        if count < 0:
+            raise wrong(ERR_COUNT, f"count {count}", "0 or more", "correct the count")
         begin = disp * segment.unit
         if self._o.flavor == constants.WIN_FLAVOR_DYNAMIC:
             layout = datatype._layout()
@@ -54,14 +58,14 @@ class Accesses(WindowBase):
         else:
             memory = segment.memory[begin:]
         blocks = Blocks(memory, datatype, [count], [0])
-        if begin < 0 or (count and begin > segment.memory.size and self._o.flavor != constants.WIN_FLAVOR_DYNAMIC):
+        if count and begin > segment.memory.size and self._o.flavor != constants.WIN_FLAVOR_DYNAMIC:
             raise blocks._too_small(0, begin, begin)
         return blocks
 
     def _check_epoch(self, rank: int) -> None:
         """Raise unless the rank may use another's memory now."""
         opened = self._o
-        if not (opened.is_fenced or rank in opened.accessed or opened.segments[rank].locks.is_held(opened.c)):
+        if not (opened.is_fenced or rank in (opened.accessed or ()) or opened.segments[rank].locks.is_held(opened.c)):
             raise wrong(
                 ERR_RMA_SYNC, f"an access of the memory of rank {rank}", "an epoch in which it is allowed",
                 "call Fence, Start, Lock or Lock_all before",
@@ -117,6 +121,8 @@ class Accesses(WindowBase):
     def _accumulate(self, origin: Any, result: Any, target_rank: int, target: Any, op: Op) -> int | None:
         if target_rank == PROC_NULL:
             return None
+        if not Op._checked(op).is_predefined:
+            raise wrong(ERR_OP, "an Op of the program", "one of MPI", "Lock the memory, Get, compute, Put")
         rank = self._target(target_rank)
         before = None if result is None else simple(result, writable=True)
         sent = before if op == NO_OP and before is not None else simple(origin, writable=False)
@@ -146,6 +152,10 @@ class Accesses(WindowBase):
             simple(each, writable=place == 2) for place, each in enumerate((origin, compare, result))
         )
         _single([sent, wanted, before])
+        if sent.layout.dtype.kind not in "iub":
+            raise wrong(
+                ERR_TYPE, f"elements of {sent.datatype.name}", "integers or bytes", "compare the bits as an int"
+            )
         rank = self._target(target_rank)
         into = self._blocks(sent, rank, (target_disp, 1))
         self._access(rank, sum(into.sizes()), comes_back=True)

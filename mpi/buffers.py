@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mpi import layouts
 from mpi.constants import PROC_NULL, BottomType
 from mpi.datatypes import BYTE, Datatype, as_datatype, lookup
-from mpi.errors import ERR_BUFFER, ERR_TRUNCATE, WrongBufferError, WrongTypeError, WrongValueError, wrong
+from mpi.errors import ERR_BUFFER, ERR_COUNT, ERR_TRUNCATE, WrongBufferError, WrongTypeError, WrongValueError, wrong
 from mpi.memory import EMPTY, Raw, at_address, memory_of
 from mpi.packing import OutsideError, piece_of
 from ranks.words.datatypes import WIRE_DTYPES, Scattered
@@ -106,7 +106,8 @@ class Blocks:
 
 def message(spec: Any, *, writable: bool, rank: Any = 0) -> Any:
     """Return a buffer of a send or a receive as the ranks take it: an array in one piece, or Scattered."""
-    if type(spec) is np.ndarray and spec.flags.c_contiguous and spec.dtype in WIRE_DTYPES:
+    is_plain = type(spec) is np.ndarray and spec.flags.c_contiguous and spec.dtype in WIRE_DTYPES
+    if is_plain and (not writable or spec.flags.writeable):
         return spec
     if rank == PROC_NULL:
         return EMPTY
@@ -233,6 +234,8 @@ def vector(spec: Any, blocks: int, *, writable: bool) -> Blocks:
         counts = [n + (block < longer) for block in range(blocks)]
     else:
         counts = _each("counts", o_counts, blocks)
+        if min(counts, default=0) < 0:
+            raise wrong(ERR_COUNT, f"counts {counts}", "each 0 or more", "correct the counts")
     if o_displs is None:
         displs = [0, *accumulate(counts)][:-1]
     elif is_number(o_displs):

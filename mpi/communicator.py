@@ -13,7 +13,7 @@ from mpi.constants import ANY_SOURCE, ANY_TAG, UNDEFINED
 from mpi.errhandlers import HandlesErrors
 from mpi.errors import ERR_ARG, ERR_COMM, left_out, wrong
 from mpi.group import Group
-from mpi.handles import constant
+from mpi.handles import constant, text
 from mpi.info import HasHints, Info
 from mpi.nonblocking import Nonblocking
 from mpi.object_collectives import ObjectCollectives
@@ -22,7 +22,7 @@ from mpi.persistent import Persistent
 from mpi.point_to_point import numbers
 from mpi.process import attached, detached, process
 from mpi.requests import Request
-from mpi.simulated import whole
+from mpi.simulated import c_int, whole
 
 
 class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasHints, HandlesErrors):
@@ -34,7 +34,7 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
 
     def Compare(self, comm: Comm) -> int:
         """Return IDENT (the same), CONGRUENT (same ranks, same order), SIMILAR (same ranks) or UNEQUAL."""
-        if self._object() is comm._object():
+        if self._object() is Comm._checked(comm)._object():
             return constants.IDENT
         if self.Is_inter() != comm.Is_inter():
             return constants.UNEQUAL
@@ -55,8 +55,8 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
 
     def Set_name(self, name: str) -> None:
         """Set the communicator's name, which reports show."""
-        self._object().name = name
-        self._c.Set_name(name)
+        self._object().name = text(name)
+        self._c.Set_name(text(name))
 
     name = property(Get_name, Set_name)
 
@@ -127,12 +127,12 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
 
     def Split(self, color: int = 0, key: int = 0) -> Comm:
         """Return the communicator of the ranks with the same color, ordered by key, then by rank."""
-        made = self._object().split("Split", whole(color), whole(key))
+        made = self._object().split("Split", c_int(color), c_int(key))
         return handle_of(made, self)
 
     def Split_type(self, split_type: int, key: int = 0, info: Any = None) -> Comm:
         """Return the communicator of the ranks on the same node; a network of one rank a node has all on one."""
-        c = self._c
+        c, split_type = self._c, whole(split_type)
         hint = info.get("mpi_hw_resource_type") if info else None
         guided = split_type != UNDEFINED and hint == "mpi_shared_memory"
         shares = split_type == constants.COMM_TYPE_SHARED or guided
@@ -144,7 +144,7 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
 
     def Create(self, group: Group) -> Comm:
         """Return the communicator of a group, COMM_NULL outside of it; all call it, with disjoint groups."""
-        shared, ranks = self._object(), group._ranks
+        shared, ranks = self._object(), Group._checked(group)._ranks
         outside = set(ranks) - set(shared.group().ranks)
         if outside:
             raise wrong(ERR_COMM, f"a group with world rank {min(outside)}", "ranks of the communicator",
@@ -167,7 +167,7 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
 
     def Abort(self, errorcode: int = 0) -> NoReturn:
         """End the run at once, on all ranks."""
-        self._c.Abort(errorcode)
+        self._c.Abort(whole(errorcode))
         raise AssertionError("a rank goes on after Abort")
 
     # -- a send and a receive as one request ---------------------------------------------------------------------
@@ -238,8 +238,6 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
 
 def handle_of(shared: Shared | None, parent: Comm) -> Comm:
     """Return the handle of a new communicator, COMM_NULL if the rank is in none."""
-    if shared is None:
-        return COMM_NULL
     made: Comm = NEW[parent.Is_inter()]._of(shared)
     return made
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from mpi import constants, layouts
 from mpi.datatype_base import DatatypeBase, Type
-from mpi.errors import ERR_ARG, ERR_COUNT, ERR_TYPE, WrongValueError, wrong
+from mpi.errors import ERR_ARG, ERR_COUNT, ERR_RANK, ERR_TYPE, WrongValueError, wrong
 from mpi.layouts import Layout, Places
+from mpi.simulated import whole
 
 
 class Constructors(DatatypeBase):
@@ -84,7 +85,7 @@ class Constructors(DatatypeBase):
         return self._made(made, constants.COMBINER_HINDEXED_BLOCK, ints, at, blocklength=length, displacements=at)
 
     def _blocks(self, lengths: Sequence[int], at: Sequence[int]) -> Layout:
-        extent = self.extent
+        extent, lengths = self.extent, _counts(*lengths)
         offsets = [np.arange(length, dtype=np.intp) * extent + d for length, d in zip(lengths, at, strict=True)]
         return layouts.at_offsets(self._layout(), np.concatenate(offsets) if offsets else np.empty(0, np.intp))
 
@@ -93,6 +94,7 @@ class Constructors(DatatypeBase):
         """Return blocks of several datatypes at displacements in bytes."""
         lengths, at = _same_length(blocklengths, displacements)
         _same_length(lengths, [0] * len(datatypes))
+        datatypes = [DatatypeBase._checked(each) for each in datatypes]
         parts = [t._blocks([n], [d]) for n, d, t in zip(lengths, at, datatypes, strict=True)]
         kept = [type(t)(t) for t in datatypes]
         given = {"blocklengths": lengths, "displacements": at, "datatypes": kept}
@@ -105,7 +107,8 @@ class Constructors(DatatypeBase):
         """Return a part of an array, with the bounds of the whole array."""
         whole, part = _same_length(sizes, subsizes)
         _, begin = _same_length(whole, starts)
-        if any(not 0 <= b <= n - m or m < 1 for n, m, b in zip(whole, part, begin, strict=True)):
+        _counts(*part, *begin)
+        if any(b > n - m for n, m, b in zip(whole, part, begin, strict=True)):
             raise wrong(
                 ERR_ARG, f"subsizes {part} from {begin} on of sizes {whole}", "a part within the array",
                 "correct subsizes and starts",
@@ -122,8 +125,10 @@ class Constructors(DatatypeBase):
         """Return a rank's part of an array that is dealt out, in blocks, to a grid of ranks."""
         whole, kinds = _same_length(gsizes, distribs)
         blocks, grid = _same_length(dargs, psizes)
-        if len(whole) != len(grid) or int(np.prod(grid)) != size or not 0 <= rank < size:
-            raise wrong(ERR_ARG, f"rank {rank} of a grid {grid}", f"a rank of a grid of {size}", "correct psizes")
+        if len(whole) != len(grid) or int(np.prod(grid)) != size:
+            raise wrong(ERR_ARG, f"a grid {grid}", f"one of {size} ranks", "correct psizes")
+        if not 0 <= rank < size:
+            raise wrong(ERR_RANK, f"rank {rank}", f"0 to {size - 1}", "correct the rank")
         places = np.unravel_index(rank, grid)
         along = [
             _dealt(n, kind, block, p, int(place))
@@ -174,13 +179,15 @@ def _dealt(n: int, kind: int, block: int, p: int, place: int) -> Places:
         return indices
     default = -(-n // p) if kind == constants.DISTRIBUTE_BLOCK else 1
     size = default if block == constants.DISTRIBUTE_DFLT_DARG else block
+    if size < 1 or (kind == constants.DISTRIBUTE_BLOCK and size * p < n):
+        raise wrong(ERR_ARG, f"blocks of {size}", f"blocks that deal out {n} to {p}", "correct dargs")
     mine: Places = indices[indices // size % p == place]
     return mine
 
 
 def _counts(*numbers: Any) -> list[int]:
-    found = [index(number) for number in numbers]
-    if min(found) < 0:
+    found = [int(whole(number)) for number in numbers]
+    if min(found, default=0) < 0:
         raise wrong(ERR_COUNT, f"count {min(found)}", "0 or more", "correct the count")
     return found
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mpi import constants
 from mpi.errors import ERR_TYPE, WrongValueError, wrong
-from mpi.handles import Handle, Named
+from mpi.handles import Handle, Named, text
 from mpi.layouts import Layout
 
 
@@ -92,7 +92,7 @@ class DatatypeBase(Handle):
 
     def Set_name(self, name: str) -> None:
         """Set its name."""
-        self._type().name = name
+        self._type().name = text(name)
 
     name = property(Get_name, Set_name)
 

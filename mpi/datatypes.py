@@ -11,7 +11,7 @@ from mpi import constants, layouts
 from mpi.attributes import Attributes
 from mpi.constructors import Constructors
 from mpi.datatype_base import Type
-from mpi.errors import ERR_ARG, ERR_TYPE, WrongKeyError, WrongValueError, wrong
+from mpi.errors import ERR_ARG, ERR_OTHER, ERR_TYPE, WrongKeyError, WrongValueError, wrong
 from mpi.handles import constant
 from mpi.layouts import Layout
 from mpi.packing import Packing
@@ -91,7 +91,7 @@ class Datatype(Constructors, Packing, Attributes):
     @classmethod
     def _f90(cls, code: str | None, combiner: int, params: dict[str, int]) -> Self:
         if code is None:
-            raise wrong(ERR_ARG, f"{params}", "digits that a number of the machine has", "ask for fewer")
+            raise wrong(ERR_OTHER, f"{params}", "digits that a number of the machine has", "ask for fewer")
         return cls._of(Type(layouts.basic(np.dtype(code)), "", code, combiner, (list(params.values()), [], []), params))
 
 

@@ -7,8 +7,8 @@ import platform
 from typing import Any
 
 import ranks
-from mpi.constants import SUBVERSION, THREAD_MULTIPLE, THREAD_SINGLE, VERSION
-from mpi.errors import ERR_ARG, ERR_OTHER, ERROR_CLASSES, SUCCESS, wrong
+from mpi.constants import SUBVERSION, THREAD_MULTIPLE, THREAD_SINGLE, VERSION, BottomType
+from mpi.errors import ERR_ARG, ERR_OTHER, ERROR_CLASSES, SUCCESS, WrongTypeError, wrong
 from mpi.exported import buffer
 from mpi.info import Hints, Info
 from mpi.memory import memory_of
@@ -108,6 +108,7 @@ def Wtick() -> float:
 
 def Pcontrol(level: int) -> None:
     """Do nothing: there is no profiler."""
+    whole(level)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
@@ -115,20 +116,22 @@ def Pcontrol(level: int) -> None:
 
 def Alloc_mem(size: int, info: Any = None) -> buffer:
     """Return memory of so many bytes."""
-    if size < 0:
+    if whole(size) < 0:
         raise wrong(ERR_ARG, f"size={size}", "0 or more", "correct the size")
     return buffer.allocate(whole(size), clear=True)
 
 
 def Free_mem(mem: buffer) -> None:
     """Let go of memory of Alloc_mem."""
+    if not isinstance(mem, buffer):
+        raise wrong(WrongTypeError, f"a {type(mem).__name__}", "memory of Alloc_mem", "leave other memory alone")
     mem.release()
 
 
 def Get_address(location: Any) -> int:
     """Return the address of some memory."""
-    if isinstance(location, int):
-        return int(location)
+    if location is None or isinstance(location, BottomType):
+        return 0
     if isinstance(location, buffer):
         return int(location.address)
     raw, _ = memory_of(location, writable=False)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mpi.attributes import _call
-from mpi.errors import ERR_ARG, ERR_ERRHANDLER, SUCCESS, wrong
+from mpi.errors import ERR_ERRHANDLER, SUCCESS, wrong
 from mpi.handles import Handle, Named, constant
 from mpi.process import process
 from mpi.simulated import whole
@@ -73,9 +73,7 @@ class HandlesErrors(Handle):
 
     def Set_errhandler(self, errhandler: Errhandler) -> None:
         """Set the object's handler."""
-        if not errhandler:
-            raise wrong(ERR_ARG, "ERRHANDLER_NULL", "an error handler", "pass ERRORS_RETURN")
-        self._object().errhandler = errhandler._o
+        self._object().errhandler = Errhandler._checked(errhandler)._object()
 
     def Call_errhandler(self, errorcode: int) -> None:
         """Call the object's handler with an error class."""

@@ -29,7 +29,8 @@ ERROR_CLASSES["ERR_LASTCODE"] = LASTCODE = 1_073_741_823
 ) = range(1, 13)  # fmt: skip
 ERR_TRUNCATE = 14
 ERR_OTHER, ERR_REQUEST, ERR_INFO, ERR_INFO_KEY, ERR_INFO_VALUE, ERR_INFO_NOKEY = 15, 19, 28, 29, 30, 31
-ERR_WIN, ERR_LOCKTYPE, ERR_KEYVAL, ERR_RMA_SYNC, ERR_RMA_RANGE, ERR_ERRHANDLER = 45, 47, 48, 50, 55, 80
+ERR_WIN, ERR_LOCKTYPE, ERR_KEYVAL, ERR_RMA_SYNC, ERR_SIZE, ERR_DISP, ERR_RMA_FLAVOR = 45, 47, 48, 50, 51, 52, 58
+ERR_RMA_RANGE, ERR_ERRHANDLER = 55, 80
 
 
 class WrongCallError(RanksError):
@@ -44,6 +45,12 @@ class WrongValueError(RanksError, ValueError):
 
 class WrongTypeError(RanksError, TypeError):
     """An argument whose type mpi4py refuses."""
+
+    error_class = ERR_ARG
+
+
+class WrongSizeError(RanksError, OverflowError):
+    """A number that no int of C holds."""
 
     error_class = ERR_ARG
 

@@ -55,7 +55,7 @@ class Group(Handle):
         """Return the ranks in `group` of these ranks of this one, UNDEFINED where there is none."""
         mine = self._ranks
         target = Group._of(process().world.group()) if group is None else group
-        places = {rank: place for place, rank in enumerate(target._ranks)}
+        places = {rank: place for place, rank in enumerate(_ranks_of(target))}
         chosen = range(len(mine)) if ranks is None else [whole(rank) for rank in ranks]
         found = []
         for rank in chosen:
@@ -66,7 +66,7 @@ class Group(Handle):
 
     def Compare(self, group: Group) -> int:
         """Return IDENT (same ranks, same order), SIMILAR (same ranks) or UNEQUAL."""
-        mine, other = self._ranks, group._ranks
+        mine, other = self._ranks, _ranks_of(group)
         if mine == other:
             return IDENT
         return SIMILAR if set(mine) == set(other) else UNEQUAL
@@ -78,21 +78,21 @@ class Group(Handle):
     @classmethod
     def Union(cls, group1: Group, group2: Group) -> Self:
         """Return the ranks of the first group, then those of the second that are not in it."""
-        return cls._with(dict.fromkeys(group1._ranks + group2._ranks))
+        return cls._with(dict.fromkeys(_ranks_of(group1) + _ranks_of(group2)))
 
     @classmethod
     def Intersection(cls, group1: Group, group2: Group) -> Self:
         """Return the ranks of the first group that are in the second too."""
-        other = set(group2._ranks)
-        return cls._with(rank for rank in group1._ranks if rank in other)
+        other = set(_ranks_of(group2))
+        return cls._with(rank for rank in _ranks_of(group1) if rank in other)
 
     Intersect = Intersection
 
     @classmethod
     def Difference(cls, group1: Group, group2: Group) -> Self:
         """Return the ranks of the first group that are not in the second."""
-        other = set(group2._ranks)
-        return cls._with(rank for rank in group1._ranks if rank not in other)
+        other = set(_ranks_of(group2))
+        return cls._with(rank for rank in _ranks_of(group1) if rank not in other)
 
     def Incl(self, ranks: Sequence[int]) -> Self:
         """Return the group of these ranks, in this order."""
@@ -105,11 +105,11 @@ class Group(Handle):
 
     def Range_incl(self, ranks: Sequence[tuple[int, int, int]]) -> Self:
         """Return the group of the ranks in (first, last, stride) ranges, ends included."""
-        return self.Incl(_in_ranges(ranks))
+        return self.Incl(self._in_ranges(ranks))
 
     def Range_excl(self, ranks: Sequence[tuple[int, int, int]]) -> Self:
         """Return the group without the ranks in (first, last, stride) ranges, ends included."""
-        return self.Excl(_in_ranges(ranks))
+        return self.Excl(self._in_ranges(ranks))
 
     def Free(self) -> None:
         """Make the handle null."""
@@ -127,6 +127,17 @@ class Group(Handle):
         if not 0 <= rank < len(self._ranks):
             raise wrong(ERR_RANK, f"rank {rank}", f"0 to {len(self._ranks) - 1}", "take a rank of this group")
 
+    def _in_ranges(self, ranges: Any) -> list[int]:
+        found: list[int] = []
+        for each in ranges:
+            first, last, stride = (whole(number) for number in each)
+            if not stride:
+                raise wrong(ERR_ARG, f"range {tuple(each)}", "a stride that is not 0", "correct the range")
+            found += range(first, last + (1 if stride > 0 else -1), stride)
+        if not all(0 <= rank < len(self._ranks) for rank in found):
+            raise wrong(ERR_ARG, f"ranges {ranges}", f"ranks 0 to {len(self._ranks) - 1}", "correct the ranges")
+        return found
+
     def _chosen(self, ranks: Iterable[Any]) -> list[int]:
         chosen = [whole(rank) for rank in ranks]
         for rank in chosen:
@@ -134,14 +145,9 @@ class Group(Handle):
         return list(dict.fromkeys(chosen))
 
 
-def _in_ranges(ranges: Any) -> list[int]:
-    found: list[int] = []
-    for each in ranges:
-        first, last, stride = (whole(number) for number in each)
-        if not stride:
-            raise wrong(ERR_ARG, f"range {tuple(each)}", "a stride that is not 0", "correct the range")
-        found += range(first, last + (1 if stride > 0 else -1), stride)
-    return found
+def _ranks_of(group: Any) -> tuple[int, ...]:
+    ranks: tuple[int, ...] = Group._checked(group)._ranks
+    return ranks
 
 
 GROUP_NULL = constant("GROUP_NULL", Group())

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any, ClassVar, Self
 from weakref import WeakValueDictionary
 
-from mpi.errors import ERR_ARG, wrong
+from mpi.errors import ERR_ARG, WrongTypeError, wrong
 
 # Handles that are constants of MPI, by their names; and objects whose handle's number a program has read.
 CONSTANTS: dict[str, Any] = {}
@@ -45,10 +45,10 @@ class Handle:
 
     @classmethod
     def _checked(cls, other: Any) -> Any:
-        """Return another handle of the kind, or raise TypeError; all communicators are of one kind."""
+        """Return a handle of the kind, or raise if it is none; all communicators are of one kind."""
         if not isinstance(other, Handle) or other.null != cls.null:
             kind = next(each for each in reversed(cls.__mro__) if each.__dict__.get("null"))
-            raise TypeError(f"{cls.__name__}: got {other!r:.60}, expected a {kind.__name__}; remedy: pass one")
+            raise wrong(WrongTypeError, f"{other!r:.60}", f"a {kind.__name__}", "pass one")
         return other
 
     @classmethod
@@ -129,6 +129,13 @@ class Handle:
         return cls.fromhandle(arg)
 
     f2py = fromint
+
+
+def text(value: Any) -> str:
+    """Return a name or another text that a program gives, or raise if it is none."""
+    if not isinstance(value, (str, bytes)):
+        raise wrong(WrongTypeError, f"{value!r:.60}", "a text", "pass a str")
+    return value if isinstance(value, str) else value.decode()
 
 
 def constant(name: str, handle: Any) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from mpi.constants import MAX_INFO_KEY, MAX_INFO_VAL
-from mpi.errors import ERR_INFO, ERR_INFO_KEY, ERR_INFO_NOKEY, ERR_INFO_VALUE, wrong
-from mpi.handles import Handle, Named, constant
+from mpi.errors import ERR_ARG, ERR_INFO, ERR_INFO_KEY, ERR_INFO_NOKEY, ERR_INFO_VALUE, wrong
+from mpi.handles import Handle, Named, constant, text
 
 Items = Any
 
@@ -25,7 +25,7 @@ class Info(Handle):
     """Hints to MPI, which may heed them or not."""
 
     __slots__ = ()
-    error_class = ERR_INFO
+    error_class = ERR_ARG
     null = "INFO_NULL"
 
     @property
@@ -70,7 +70,7 @@ class Info(Handle):
     def Set(self, key: str, value: str) -> None:
         """Set the value of a key."""
         entries = self._entries
-        entries[_checked(key, MAX_INFO_KEY, ERR_INFO_KEY)] = _checked(value, MAX_INFO_VAL, ERR_INFO_VALUE)
+        entries[_checked(key, MAX_INFO_KEY, ERR_INFO_KEY)] = _checked(value, MAX_INFO_VAL, ERR_INFO_VALUE, 0)
 
     def Delete(self, key: str) -> None:
         """Remove a key."""
@@ -85,7 +85,7 @@ class Info(Handle):
         """Return a key by its place."""
         keys = list(self._entries)
         if not 0 <= n < len(keys):
-            raise wrong(ERR_INFO_KEY, f"key number {n}", f"0 to {len(keys) - 1}", "ask Get_nkeys")
+            raise wrong(ERR_ARG, f"key number {n}", f"0 to {len(keys) - 1}", "ask Get_nkeys")
         return keys[n]
 
     # -- as a dict -----------------------------------------------------------------------------------------------
@@ -170,13 +170,11 @@ class Info(Handle):
         return type(self).Create, (self.items(),)
 
 
-def _checked(text: Any, limit: int, error_class: int) -> str:
-    if not isinstance(text, (str, bytes)):
-        raise TypeError(f"Info: got {text!r:.60}, expected a text; remedy: pass a str")
-    text = text if isinstance(text, str) else text.decode()
-    if not 0 < len(text) <= limit:
-        raise wrong(error_class, f"a text of {len(text)} characters", f"1 to {limit}", "shorten it")
-    return str(text)
+def _checked(value: Any, limit: int, error_class: int, least: int = 1) -> str:
+    found = text(value)
+    if not least <= len(found) <= limit:
+        raise wrong(error_class, f"a text of {len(found)} characters", f"{least} to {limit}", "correct it")
+    return found
 
 
 INFO_NULL = constant("INFO_NULL", Info())
@@ -194,6 +192,6 @@ class HasHints(Handle):
 
     def Set_info(self, info: Info) -> None:
         """Set its hints."""
-        self._object().info = dict(info.items())
+        self._object().info = dict(Info._checked(info)._entries)
 
     info = property(Get_info, Set_info)

@@ -71,7 +71,7 @@ class Intracomm(Comm):
 
     def Create_group(self, group: Group, tag: int = 0) -> Intracomm:
         """Return the communicator of a group; only its ranks call it."""
-        shared, ranks = self._object(), group._ranks
+        shared, ranks = self._object(), Group._checked(group)._ranks
         me = shared.c._state.rank
         if me not in ranks:
             raise wrong(ERR_GROUP, f"a group without world rank {me}", "one that the rank is in", "call it inside only")

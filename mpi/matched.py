@@ -6,8 +6,9 @@ from typing import Any
 
 import ranks
 from mpi.buffers import message
+from mpi.common import CommBase
 from mpi.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
-from mpi.errors import ERR_ARG
+from mpi.errors import ERR_REQUEST
 from mpi.handles import Handle, Named, constant
 from mpi.process import process
 from mpi.requests import Request
@@ -18,18 +19,18 @@ class Message(Handle):
     """A message that only this handle can receive; null once it is received."""
 
     __slots__ = ()
-    error_class = ERR_ARG
+    error_class = ERR_REQUEST
     null = "MESSAGE_NULL"
 
     @classmethod
     def Probe(cls, comm: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Any:
         """Wait for a message of a communicator, and take it out of its queue."""
-        return cls(comm.Mprobe(source, tag, status))
+        return cls(CommBase._checked(comm).Mprobe(source, tag, status))
 
     @classmethod
     def Iprobe(cls, comm: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Any:
         """Return the handle of a message of a communicator that is there now, or None."""
-        found = comm.Improbe(source, tag, status)
+        found = CommBase._checked(comm).Improbe(source, tag, status)
         return None if found is None else cls(found)
 
     probe, iprobe = Probe, Iprobe

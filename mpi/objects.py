@@ -11,6 +11,7 @@ from mpi.point_to_point import PointToPoint, numbers
 from mpi.process import process
 from mpi.requests import Request
 from mpi.status import Status
+from ranks.comm.sending import BUFFERED, STANDARD
 
 
 class Objects(PointToPoint):
@@ -30,13 +31,14 @@ class Objects(PointToPoint):
 
     def bsend(self, obj: Any, dest: int, tag: int = 0) -> None:
         """Send an object, and return at once."""
-        dest, tag = numbers(dest, tag)
+        dest, tag = self._to(dest, tag, BUFFERED)
         self._c.bsend(_unless_nobody(obj, dest), dest, tag)
 
     def recv(self, buf: Any = None, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Any:
-        """Receive and return an object; `buf` is not needed."""
+        """Receive and return an object; `buf`, which is not needed, is the room that there is."""
         if buf is not None:
-            warnings.warn("recv: got a buffer, expected none: it is not used", UserWarning, stacklevel=2)
+            warnings.warn("recv: got a buffer, expected none: no call needs one", UserWarning, stacklevel=2)
+            return self.irecv(buf, source, tag).wait(status)
         return self._c.recv(None, *numbers(source, tag), status)
 
     def sendrecv(
@@ -60,7 +62,7 @@ class Objects(PointToPoint):
         return self._isend_object("ibsend", obj, dest, tag)
 
     def _isend_object(self, call: str, obj: Any, dest: Any, tag: Any) -> Request:
-        dest, tag = numbers(dest, tag)
+        dest, tag = self._to(dest, tag, BUFFERED if call == "ibsend" else STANDARD)
         begun = getattr(self._c, call)(_unless_nobody(obj, dest), dest, tag)
         return Request._of(begun._comm, begun._operation)
 

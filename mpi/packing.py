@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpi.datatype_base import DatatypeBase
-from mpi.errors import ERR_ARG, ERR_TRUNCATE, WrongValueError, wrong
+from mpi.errors import ERR_ARG, ERR_COUNT, ERR_TRUNCATE, WrongValueError, wrong
 from mpi.layouts import Layout
 from mpi.memory import EMPTY, Raw, memory_of
 from ranks.words.datatypes import Scattered
@@ -47,14 +47,20 @@ class Packing(DatatypeBase):
 
     def Pack_size(self, count: int, comm: Any) -> int:
         """Return the bytes that so many elements take when they are packed."""
-        return index(count) * self._committed().Get_size()
+        _checked_comm(comm)
+        n = index(count)
+        if n < 0:
+            raise wrong(ERR_COUNT, f"count {n}", "0 or more", "correct the count")
+        return n * self._committed().Get_size()
 
     def Pack(self, inbuf: Any, outbuf: Any, position: int, comm: Any) -> int:
         """Pack a buffer into another from a position on, and return where the next goes."""
+        _checked_comm(comm)
         return self._pack(inbuf, outbuf, position, swaps=False)
 
     def Unpack(self, inbuf: Any, position: int, outbuf: Any, comm: Any) -> int:
         """Unpack a buffer from a position on, and return where the next begins."""
+        _checked_comm(comm)
         return self._unpack(inbuf, position, outbuf, swaps=False)
 
     def Pack_external_size(self, datarep: str, count: int) -> int:
@@ -99,6 +105,12 @@ class Packing(DatatypeBase):
         else:
             piece.view(np.uint8)[:] = data
         return end
+
+
+def _checked_comm(comm: Any) -> None:
+    from mpi.common import CommBase
+
+    CommBase._checked(comm)._object()
 
 
 def _how_many(memory: Raw, layout: Layout) -> int:

@@ -13,20 +13,24 @@ from mpi.buffers import message
 from mpi.common import CommBase
 from mpi.constants import ANY_SOURCE, ANY_TAG, PROC_NULL
 from mpi.matched import NO_PROC, Message
+from mpi.process import require_attached
 from mpi.requests import Prequest, Request
-from mpi.simulated import whole
+from mpi.simulated import c_int
 from mpi.status import Status
 from ranks.comm.sending import BUFFERED, STANDARD, SYNCHRONOUS
-from ranks.words.errors import InvalidBufferError, InvalidTagError
+from ranks.words.errors import InvalidBufferError, InvalidRankError, InvalidTagError
 
 # Raised by arguments that `ranks` refuses: an array that is not contiguous or has another dtype, or a number that is no
-# int. They are then read as mpi4py reads them, which accepts them or raises an error of mpi4py's class.
-UNUSUAL = (InvalidBufferError, InvalidTagError)
+# int of C. They are then read as mpi4py reads them, which accepts them or raises an error of mpi4py's class.
+UNUSUAL = (InvalidBufferError, InvalidRankError, InvalidTagError)
 
 
 def numbers(peer: Any, tag: Any) -> tuple[Any, Any]:
     """Return a rank and a tag as the ranks take them."""
-    return (peer if type(peer) is int else whole(peer)), (tag if type(tag) is int else whole(tag))
+    return (
+        peer if type(peer) is int and -(2**31) <= peer < 2**31 else c_int(peer),
+        tag if type(tag) is int and -(2**31) <= tag < 2**31 else c_int(tag),
+    )
 
 
 class PointToPoint(CommBase):
@@ -96,8 +100,15 @@ class PointToPoint(CommBase):
         self._send(buf, dest, tag, STANDARD)
 
     def _send(self, buf: Any, dest: Any, tag: Any, mode: int) -> None:
-        dest, tag = numbers(dest, tag)
+        dest, tag = self._to(dest, tag, mode)
         self._c._send(message(buf, writable=False, rank=dest), dest, tag, mode)
+
+    def _to(self, dest: Any, tag: Any, mode: int) -> tuple[Any, Any]:
+        """Return dest and tag of a send; raise if it is a buffered one and there is no buffer for it."""
+        dest, tag = numbers(dest, tag)
+        if mode == BUFFERED and dest != PROC_NULL:
+            require_attached(self._object())
+        return dest, tag
 
     # -- nonblocking ---------------------------------------------------------------------------------------------
 
@@ -118,7 +129,7 @@ class PointToPoint(CommBase):
         return self._isend(buf, dest, tag, STANDARD)
 
     def _isend(self, buf: Any, dest: Any, tag: Any, mode: int) -> Request:
-        dest, tag = numbers(dest, tag)
+        dest, tag = self._to(dest, tag, mode)
         c = self._c
         return Request._of(c, c._post(message(buf, writable=False, rank=dest), dest, tag, mode))
 
@@ -147,15 +158,19 @@ class PointToPoint(CommBase):
         return self._persistent_send(buf, dest, tag, STANDARD)
 
     def _persistent_send(self, buf: Any, dest: Any, tag: Any, mode: int) -> Prequest:
-        dest, tag = numbers(dest, tag)
+        dest, tag = self._to(dest, tag, mode)
         c = self._c
-        message(buf, writable=False, rank=dest)  # so that errors are raised here, not at the first Start
+        if dest != PROC_NULL:
+            c._lane_to(dest, tag)  # so that errors are raised here, not at the first Start
+        message(buf, writable=False, rank=dest)
         return Prequest._to_post(c, lambda: c._post(message(buf, writable=False, rank=dest), dest, tag, mode))
 
     def Recv_init(self, buf: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG) -> Prequest:
         """Return a persistent request that receives into a buffer at each Start."""
         source, tag = numbers(source, tag)
         c = self._c
+        if source != PROC_NULL:
+            c._check_source(source, tag)
         message(buf, writable=True, rank=source)
         return Prequest._to_post(c, lambda: c._post_receive(message(buf, writable=True, rank=source), source, tag))
 

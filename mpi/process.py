@@ -94,11 +94,18 @@ def _outside() -> RuntimeError:
 
 def attached(thing: Any, buf: Any) -> None:
     """Attach a buffer for buffered sends to a process or a communicator; none is needed here."""
-    if thing.attached is not None:
-        raise wrong(ERR_BUFFER, "a second buffer", "one at a time", "Detach_buffer first")
     if buf is not None and not isinstance(buf, BufferAutomaticType):
         memory_of(buf, writable=True)  # which refuses what cannot be written to
+    if thing.attached is not None:
+        raise wrong(ERR_BUFFER, "a second buffer", "one at a time", "Detach_buffer first")
     thing.attached = buf if buf is not None else b""
+
+
+def require_attached(shared: Any) -> None:
+    """Raise unless a buffer for buffered sends is attached to a communicator or to the process."""
+    if shared.attached is None and process().attached is None:
+        raise wrong(ERR_BUFFER, "no attached buffer", "one for the copies of buffered sends",
+                    "call MPI.Attach_buffer first, or use Isend")  # fmt: skip
 
 
 def detached(thing: Any) -> Any:

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 import ranks
 from mpi.constants import UNDEFINED
-from mpi.errors import left_out
+from mpi.errors import WrongTypeError, left_out, wrong
 from mpi.handles import CONSTANTS, constant
 from mpi.status import Status
 from ranks.comm.requests import _active, _test
@@ -48,6 +48,13 @@ class Request(ranks.Request):
         if request is not None:
             self._comm, self._operation = request._comm, request._operation
             self._room, self._then, self._post = request._room, request._then, request._post
+
+    @staticmethod
+    def _checked(request: Any) -> Any:
+        """Return a persistent request, or raise if it is none."""
+        if not isinstance(request, Request):
+            raise wrong(WrongTypeError, f"{request!r:.60}", "a Prequest", "pass a list of them")
+        return request if isinstance(request, Prequest) else Prequest(request)
 
     @classmethod
     def _of(cls, comm: Any, operation: Operation, room: int | None = None, then: Any = None) -> Self:
@@ -227,7 +234,7 @@ class Prequest(Request):
     @classmethod
     def Startall(cls, requests: list[Prequest]) -> None:
         """Begin the operations of all requests, in order."""
-        for request in requests:
+        for request in [Request._checked(each) for each in requests]:
             request.Start()
 
     def Free(self) -> None:

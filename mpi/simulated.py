@@ -9,7 +9,7 @@ import numpy as np
 
 import ranks
 from mpi.constants import PROC_NULL
-from mpi.errors import WrongTypeError, wrong
+from mpi.errors import WrongSizeError, WrongTypeError, wrong
 from mpi.pickles import pickle
 from ranks.engine.rank import ALL
 from ranks.messages.message import Message
@@ -80,3 +80,11 @@ def whole(value: Any) -> Any:
     if isinstance(value, (str, bytes, bytearray)) or not hasattr(value, "__int__"):
         raise wrong(WrongTypeError, f"{value!r:.60}", "an integer", "pass a number")
     return int(value)
+
+
+def c_int(value: Any) -> Any:
+    """Return a rank, a tag or a color as an int of C."""
+    number = whole(value)
+    if not -(2**31) <= number < 2**31:
+        raise wrong(WrongSizeError, f"{number}", "a number that an int of C holds", "pass a smaller number")
+    return number

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import ranks
 from mpi.constants import ANY_SOURCE, ANY_TAG, UNDEFINED
 from mpi.datatypes import BYTE, Datatype
-from mpi.errors import SUCCESS
+from mpi.errors import ERR_COUNT, SUCCESS, wrong
 from mpi.layouts import count_basic
 from mpi.simulated import whole
 
@@ -66,16 +66,19 @@ class Status(ranks.Status):
 
     def Get_count(self, datatype: Datatype = BYTE) -> int:  # type: ignore[override]  # datatypes of this package
         """Return the size in elements of `datatype`, UNDEFINED if that is no whole number."""
-        return datatype._count_in(self.n_bytes)
+        found: int = Datatype._checked(datatype)._count_in(self.n_bytes)
+        return found
 
     def Get_elements(self, datatype: Datatype) -> int:  # type: ignore[override]
         """Return the size in basic elements of `datatype`."""
-        found = count_basic(datatype._layout().runs, self.n_bytes)
+        found = count_basic(Datatype._checked(datatype)._layout().runs, self.n_bytes)
         return UNDEFINED if found is None else found
 
     def Set_elements(self, datatype: Datatype, count: int) -> None:
         """Set the size, in elements of `datatype`."""
-        self.n_bytes = datatype.size * whole(count)
+        if whole(count) < 0:
+            raise wrong(ERR_COUNT, f"count {count}", "0 or more", "correct the count")
+        self.n_bytes = Datatype._checked(datatype).size * whole(count)
 
     def Set_cancelled(self, flag: bool) -> None:
         """Set whether the request was cancelled."""

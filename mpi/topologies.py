@@ -126,8 +126,10 @@ class Cartcomm(Topocomm):
 
     def Get_cart_rank(self, coords: Sequence[int]) -> int:
         """Return the rank that lies somewhere."""
-        where = [whole(x) for x in coords]
-        found = self._grid.rank(where) if len(where) == len(self._grid.dims) else None
+        where, dims = [whole(x) for x in coords], self._grid.dims
+        if len(where) != len(dims):
+            raise wrong(WrongValueError, f"{len(where)} coordinates", f"{len(dims)}", "give one for each dimension")
+        found = self._grid.rank(where)
         if found is None:
             raise wrong(ERR_ARG, f"coordinates {where}", f"a place in a grid of {list(self._grid.dims)}",
                         "skip it at the edge, or make the axis periodic")  # fmt: skip

@@ -9,13 +9,14 @@ import numpy as np
 import collectives
 from mpi import constants
 from mpi.attributes import Attributes
+from mpi.communicator import Comm
 from mpi.constants import PROC_NULL, BottomType
 from mpi.errhandlers import HandlesErrors
-from mpi.errors import ERR_ARG, ERR_RANK, ERR_WIN, wrong
+from mpi.errors import ERR_DISP, ERR_RANK, ERR_RMA_FLAVOR, ERR_RMA_SYNC, ERR_SIZE, ERR_WIN, wrong
 from mpi.exported import buffer
 from mpi.group import Group
-from mpi.handles import Named
-from mpi.info import HasHints
+from mpi.handles import Named, text
+from mpi.info import HasHints, Info
 from mpi.intracommunicator import COMM_SELF
 from mpi.locks import Locks
 from mpi.memory import EMPTY, Raw, memory_of
@@ -40,6 +41,7 @@ class Opened(Named):
     until_ps:   When all accesses of this rank so far are complete, by target.
     is_fenced:  Whether it may use the memory of all, since a Fence.
     exposed, accessed: The ranks that may use its memory, since Post, and those whose memory it may use, since Start.
+    locked:     The ranks whose memory it may use, since Lock.
     """
 
     def __init__(self, c: Any, segments: list[Segment], flavor: int) -> None:
@@ -51,8 +53,9 @@ class Opened(Named):
         self.errhandler: Any = None
         self.until_ps: dict[int, int] = {}
         self.is_fenced = False
-        self.exposed: tuple[int, ...] = ()
-        self.accessed: tuple[int, ...] = ()
+        self.exposed: tuple[int, ...] | None = None
+        self.accessed: tuple[int, ...] | None = None
+        self.locked: set[int] = set()
 
 
 class WindowBase(Attributes, HasHints, HandlesErrors):
@@ -67,19 +70,19 @@ class WindowBase(Attributes, HasHints, HandlesErrors):
 
     @classmethod
     def _opened(cls, comm: Any, memory: Raw, disp_unit: int, info: Any, flavor: int) -> Self:
-        base = comm._object()
+        base = Comm._checked(comm)._object()
         c = base.c._divided("Win", 0, base.c.rank, {})
         unit = whole(disp_unit)
         if unit < 1:
-            raise wrong(ERR_ARG, f"disp_unit={disp_unit!r}", "1 or more", "give the bytes of an element")
+            raise wrong(ERR_DISP, f"disp_unit={disp_unit!r}", "1 or more", "give the bytes of an element")
         name = "segments", c._context
         segments: list[Any] = universe(c).things.setdefault(name, [None] * c.size)
         segments[c.rank] = Segment(memory, unit)
         collectives.barrier(c._hidden())
         universe(c).things.pop(name, None)
         self = cls._of(Opened(c, segments, flavor))
-        if info:
-            self._o.info = dict(info.items())
+        if info is not None:
+            self._o.info = dict(Info._checked(info).items())
         return self
 
     @classmethod
@@ -97,7 +100,7 @@ class WindowBase(Attributes, HasHints, HandlesErrors):
     @classmethod
     def Allocate_shared(cls, size: int, disp_unit: int = 1, info: Any = None, comm: Any = COMM_SELF) -> Self:
         """Return a window of new memory that all ranks see as their own, one part after the other."""
-        sizes = comm.allgather(whole(size))
+        sizes = Comm._checked(comm).allgather(_bytes(size))
         whole_: Raw = universe(comm._c).fetch(("shared", comm._c._context), len(sizes), lambda: _new(sum(sizes)))
         begin = sum(sizes[: comm.rank])
         mine = whole_[begin : begin + sizes[comm.rank]]
@@ -120,7 +123,8 @@ class WindowBase(Attributes, HasHints, HandlesErrors):
 
     def Attach(self, memory: Any) -> None:
         """Let other ranks use some memory, by its address."""
-        self._object()
+        if self._object().flavor != constants.WIN_FLAVOR_DYNAMIC:
+            raise wrong(ERR_RMA_FLAVOR, "a window that has its memory", "one of Create_dynamic", "make one")
         memory_of(memory, writable=True)
 
     def Detach(self, memory: Any) -> None:
@@ -130,10 +134,16 @@ class WindowBase(Attributes, HasHints, HandlesErrors):
     def Free(self) -> None:
         """Let go of the window, once all ranks have come here; the handle becomes null."""
         opened = self._object()
+        self._check_unlocked()
         self._delete_attributes()
         self._complete(opened.until_ps)
         collectives.barrier(opened.c._hidden())
         self._o = None
+
+    def _check_unlocked(self) -> None:
+        held = self._o.locked
+        if held:
+            raise wrong(ERR_RMA_SYNC, f"locks of ranks {sorted(held)}", "none", "Unlock them first")
 
     # -- what it is --------------------------------------------------------------------------------------------------
 
@@ -151,7 +161,7 @@ class WindowBase(Attributes, HasHints, HandlesErrors):
 
     def Set_name(self, name: str) -> None:
         """Set its name."""
-        self._object().name = name
+        self._object().name = text(name)
 
     name = property(Get_name, Set_name)
 
@@ -191,9 +201,13 @@ class WindowBase(Attributes, HasHints, HandlesErrors):
         state.now = max([state.now, *(opened.until_ps.pop(rank, 0) for rank in list(ranks))])
 
 
-def _new(size: Any) -> Raw:
-    n_bytes = whole(size)
+def _bytes(size: Any) -> int:
+    n_bytes: int = whole(size)
     if n_bytes < 0:
-        raise wrong(ERR_ARG, f"size={size!r}", "0 or more", "correct the size")
-    memory: Raw = np.zeros(n_bytes, np.uint8)
+        raise wrong(ERR_SIZE, f"size={size!r}", "0 or more", "correct the size")
+    return n_bytes
+
+
+def _new(size: Any) -> Raw:
+    memory: Raw = np.zeros(_bytes(size), np.uint8)
     return memory

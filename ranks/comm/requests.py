@@ -14,7 +14,7 @@ from ranks.comm.transfers import Transfers
 from ranks.engine.rank import ALL, current_rank
 from ranks.messages.operation import Operation
 from ranks.words.constants import ANY_SOURCE, ANY_TAG, UNDEFINED
-from ranks.words.errors import InvalidHandleError
+from ranks.words.errors import InvalidHandleError, NoRequestError
 from ranks.words.status import Status
 
 
@@ -302,7 +302,7 @@ def _active(requests: Sequence[Request]) -> list[Operation]:
     wrong = [requests] if not isinstance(requests, Sized) else [r for r in requests if not isinstance(r, Request)]
     if wrong:
         raise call_error(
-            current_rank(), InvalidHandleError, f"{wrong[0]!r:.60} as a request", "a list of requests",
+            current_rank(), NoRequestError, f"{wrong[0]!r:.60} as a request", "a list of requests",
             "give what Isend, Irecv and their like return, in a list",
         )  # fmt: skip
     operations = [request._active() for request in requests]

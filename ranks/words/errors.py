@@ -144,6 +144,10 @@ class InvalidHandleError(RanksError, ValueError):
     error_class = ERR_REQUEST
 
 
+class NoRequestError(InvalidHandleError, TypeError):
+    """Something in the place of a request that is none."""
+
+
 class InvalidStatusError(RanksError, TypeError):
     """Something that cannot be filled in as the status of a message, such as the Status of real MPI."""
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from mpi.as_mpi4py import MPI
+from mpi.memory import EMPTY
 from mpi.universe import universe
 
 __all__ = ["Condition", "Counter", "Mutex", "Semaphore", "Sequential"]
@@ -190,7 +191,7 @@ class Condition(_Context):
         self._check_held("notify")
         woken = [self._waiting.popleft() for _ in range(min(n, len(self._waiting)))]
         for rank in woken:
-            self._comm.Bsend(_NOTHING, rank)
+            self._comm._c.Bsend(EMPTY, rank)
         return len(woken)
 
     def notify_all(self) -> int:
