@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The interpreter's name is part of the stamp, so another PYTHON remakes the environment.
 STAMP := $(VENV)/made-with-$(subst /,-,$(PYTHON))
 
-.PHONY: demo test hunt notebooks site lint types bench bench-mpi bench-costs bench-sorting bench-attention bench-training conformance figures
+.PHONY: demo test hunt notebooks site examples lint types bench bench-mpi bench-costs bench-sorting bench-attention bench-training conformance figures
 
 demo: $(STAMP)
 	$(BIN)/python experiments/ring_allreduce.py
@@ -29,6 +29,10 @@ site: $(STAMP)
 	rm -rf build/site
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --fresh-env --conf-dir docs/site . build/site
 	$(BIN)/python -m pytest --numprocesses=0 docs/site
+
+# Every example of the help of every experiment, but those on real MPI; some minutes.
+examples: $(STAMP)
+	$(BIN)/python -m pytest tests/experiments/examples_of_help.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check
