@@ -27,4 +27,5 @@ def launch(
     with pytest.MonkeyPatch.context() as patch:
         if gforker.is_file():
             patch.setattr("ranks.real.processes.find_mpiexec", lambda: gforker)
+            patch.setattr("ranks.real.processes.available_cores", lambda: n_processes)  # none needs to sleep
         return real.launch(n_processes, argv, timeout_s=timeout_s)

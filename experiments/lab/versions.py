@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
         "NumPy": f"{np.__version__}, SIMD: {simd_level()}",
         **{name: _version(name) for name in LIBRARIES},
         "MPI": _mpi(),
-        "processor": f"{_cores()} of {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "processor": f"{real.available_cores()} of {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
     }
 
 
@@ -43,11 +43,6 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _mpi() -> str:

@@ -1,6 +1,6 @@
 """Real MPI: find it, start processes under it, check its collectives. It knows no simulated rank, only its class."""
 
-from ranks.real.capacity import available_memory, most_processes
+from ranks.real.capacity import available_cores, available_memory, most_processes
 from ranks.real.processes import (
     GUARD,
     LAUNCHER_MARKS,
@@ -13,6 +13,6 @@ from ranks.real.processes import (
 )
 
 __all__ = [
-    "GUARD", "LAUNCHER_MARKS", "MPINotInstalledError", "TooManyProcessesError", "available_memory", "find_mpiexec",
-    "launch", "most_processes", "under_mpi", "world",
+    "GUARD", "LAUNCHER_MARKS", "MPINotInstalledError", "TooManyProcessesError", "available_cores",
+    "available_memory", "find_mpiexec", "launch", "most_processes", "under_mpi", "world",
 ]  # fmt: skip

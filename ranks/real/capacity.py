@@ -19,6 +19,11 @@ def most_processes() -> tuple[int, str, str]:
     return min(_limits())
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _limits() -> Iterator[tuple[int, str, str]]:
     import resource  # Windows has none
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ranks.real.capacity import most_processes
+from ranks.real.capacity import available_cores, most_processes
 from ranks.words.errors import RanksError
 from ranks.words.extras import NotInstalledError
 
@@ -38,6 +38,9 @@ LAUNCH_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
+# Of more processes than cores, one of MPICH that waits sleeps for moments. To offer its core to others is not enough:
+# the launcher puts each process into a session, and Linux shares out cores among sessions, for milliseconds each.
+CROWDED_ENVIRONMENT = {"MPIR_CVAR_ENABLE_HEAVY_YIELD": "1"}
 # Set by MPICH's mpiexec (PMI), Open MPI's (PMIx) and srun (either). Slurm's own SLURM_PROCID tells nothing:
 # a batch script has one too, and is no MPI process.
 LAUNCHER_MARKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
@@ -147,10 +150,13 @@ def launch(
     runner = [sys.executable, "-m", "mpi4py", *map(str, argv)]
     command = [str(find_mpiexec()), "-n", str(n_processes), "/bin/sh", "-c", _PAST_THE_LAUNCHER, "rank", *runner]
     with _unwinding(signal.SIGTERM, signal.SIGHUP):
-        return _run(command, timeout_s, subprocess.PIPE if capture else None)
+        crowded = CROWDED_ENVIRONMENT if n_processes > available_cores() else {}
+        return _run(command, timeout_s, subprocess.PIPE if capture else None, LAUNCH_ENVIRONMENT | crowded | os.environ)
 
 
-def _run(command: list[str], timeout_s: float | None, output: int | None) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], timeout_s: float | None, output: int | None, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     if sys.stdout is not None:  # as where it is closed
         sys.stdout.flush()  # what was printed so far comes before what the processes print
     process = subprocess.Popen(
@@ -160,7 +166,7 @@ def _run(command: list[str], timeout_s: float | None, output: int | None) -> sub
         stderr=output,
         encoding="utf-8",
         errors="replace",  # processes that write at once may cut each other's characters
-        env=LAUNCH_ENVIRONMENT | os.environ,
+        env=environment,
         process_group=0,  # a terminal's Ctrl-C comes to us alone, not as one traceback from each process
     )
     # The guard ends all when this end closes. communicate() would close it at once, so it must not know of it.

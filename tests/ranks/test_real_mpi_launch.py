@@ -607,3 +607,10 @@ import os
 print([number for number in (8, 9) if os.path.exists(f"/proc/self/fd/{number}")], "RANKS_GUARD" in os.environ)
 """
     assert real.launch(1, [script(tmp_path, source)], timeout_s=HANG_S).stdout == "[] False\n"
+
+
+@pytest.mark.parametrize(("cores", "value"), [(0, "1"), (1, "None")])
+def test_processes_that_wait_leave_their_cores_to_others_if_there_are_fewer_cores(cores, value, tmp_path, monkeypatch):
+    monkeypatch.setattr("ranks.real.processes.available_cores", lambda: cores)
+    path = script(tmp_path, "import os; print(os.environ.get('MPIR_CVAR_ENABLE_HEAVY_YIELD'))")
+    assert real.launch(1, [path], timeout_s=HANG_S).stdout == f"{value}\n"
