@@ -96,7 +96,8 @@ def longest(
 
     advance: It is called after each of the probes and once at the end.
     """
-    probes = [n - n % step for n in (DENSE_PROBES if name == "dense" else PROBES)]
+    larger = comm.size / 2 if METHODS[name][1] else 1  # so that each rank has as many tokens of a probe as one of two
+    probes = [int(n * larger) // step * step for n in (DENSE_PROBES if name == "dense" else PROBES)]
     peaks = []
     for n in probes:
         peaks.append(peak_bytes(comm, name, n))

@@ -51,6 +51,22 @@ def test_copies_that_agree_less_often_are_faster_where_links_are_slow(tmp_path, 
     assert faster["ethernet", "H=4"] > 1.5
 
 
+@pytest.mark.parametrize("off", [{"dgx-h100"}, {"dgx-h100", "ethernet"}])
+def test_a_prediction_of_data_parallelism_may_be_off_on_one_network(off, capsys, monkeypatch):
+    def twice_as_long(*about, local_steps):
+        return which_plan.predict(*about).time_ps * (2 if about[3] in off else 1)
+
+    monkeypatch.setattr(which_plan, "ROUNDS", ())
+    monkeypatch.setattr(which_plan, "play_step", twice_as_long)
+    argv = ["x.py", "--local", "--ranks", "2", "--batch", "2", "--context", "8"]
+    if len(off) > 1:
+        with pytest.raises(AssertionError, match=r"50.0% off in the median"):
+            which_plan.main(argv)
+    else:
+        assert which_plan.main(argv) == 0
+        assert "at most -50.0 %, on dgx-h100" in " ".join(capsys.readouterr().out.split())
+
+
 def test_too_little_memory_is_one_line(capsys):
     assert which_plan.main(["x.py", *FEW, "--memory", "100KB"]) == 2
     assert "no plan of which fits" in capsys.readouterr().err
