@@ -23,7 +23,6 @@ from typing import Any
 import processes
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-LONGEST_S = 300  # of a cell, so that nothing hangs
 
 
 class CellError(Exception):
@@ -152,7 +151,7 @@ def runs(shell: Any, source: str, outputs: list[dict[str, Any]]) -> bool:
             publish(shell.display_formatter.format(value)[0])
 
     shell.display_pub.publish, shell.display_trap.hook = publish, show
-    signal.alarm(LONGEST_S)
+    signal.alarm(processes.HANG_S)  # for this cell
     with redirect_stdout(Stream("stdout", outputs)), redirect_stderr(Stream("stderr", outputs)):
         return bool(shell.run_cell(source, store_history=True).success)
 

@@ -15,6 +15,7 @@ from nbclient import NotebookClient
 import notebook_runs
 from notebook_answers import ANSWER, ANSWERS, filled_in
 from notebook_runs import CellError, Notebooks
+from processes import HANG_S
 
 ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -39,6 +40,7 @@ SMALLER = {  # what is measured at length on the page, in cells with the tag
     "ranks.calibrate(ranks.real.world())": "ranks.calibrate(ranks.real.world(), repeats=1)",
     '"2", "--operations", "allreduce"]': '"2", "--operations", "broadcast"]',
 }
+TIME_OUT = re.compile(r"timeout_s=\d{3}\b")  # long enough for a reader's machine; this one may be slow and busy
 SECTIONS = ["A guess", "What this cannot show", "Sources", "Exercises"]
 LONGEST_FUNCTION = 12  # lines; longer ones belong into a module, where tests reach them
 # Numbers in prose: none of a few, of a name like 2D or p2, of a heading, or in code; formulas are for the reader.
@@ -57,6 +59,7 @@ def with_answers(notebook: Any, given: list[str]) -> Any:
     for cell in whole.cells:
         for long, short in SMALLER.items() if is_measured(cell) else ():
             cell.source = cell.source.replace(long, short)
+        cell.source = TIME_OUT.sub(f"timeout_s={HANG_S}", cell.source)
         cells.append(cell)
         if cell.cell_type == "code" and ANSWER.search(cell.source):
             source = ANSWER.sub(lambda _: filled_in(next(rest)), cell.source)
