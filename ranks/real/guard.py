@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import select
 import signal
@@ -207,6 +206,8 @@ def remove_unless_held(path: str) -> None:
 
     /proc does not show processes of other containers. The kernel knows of them, and refuses a lease of the file.
     """
+    import fcntl  # Windows has none
+
     file = os.open(path, os.O_RDONLY)
     try:
         fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # if somebody opens it meanwhile: SIGIO would kill us
