@@ -90,10 +90,10 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
     # -- communicators of it -------------------------------------------------------------------------------------
 
     def Dup(self, info: Info | None = None) -> Self:
-        """Return a communicator of the same ranks whose messages are kept apart from this one's."""
+        """Return a communicator of the same ranks, with hints of its own, whose messages are kept apart."""
         made = self._like(self._object().duplicate("Dup"))
         self._copy_attributes(made)
-        if info is not None:
+        if info is not None and Info._checked(info):
             made.Set_info(info)
         return made
 
@@ -110,7 +110,7 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
         shared = self._object()
         made = self._like(shared.twin())
         self._copy_attributes(made)
-        if info is not None:
+        if info is not None and Info._checked(info):
             made.Set_info(info)
         return made, begin(shared, "Idup", self._plans.barrier(self._c))
 
@@ -121,7 +121,6 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
     def _like(self, shared: Shared) -> Self:
         """Return a handle of the same class."""
         made = type(self)._of(shared)
-        made._o.info = dict(self._o.info)
         made._o.errhandler = self._o.errhandler
         return made
 
@@ -133,7 +132,7 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
     def Split_type(self, split_type: int, key: int = 0, info: Any = None) -> Comm:
         """Return the communicator of the ranks on the same node; a network of one rank a node has all on one."""
         c, split_type = self._c, whole(split_type)
-        hint = info.get("mpi_hw_resource_type") if info else None
+        hint = info.get("mpi_hw_resource_type") if info is not None and Info._checked(info) else None
         guided = split_type != UNDEFINED and hint == "mpi_shared_memory"
         shares = split_type == constants.COMM_TYPE_SHARED or guided
         network = c._transport.network

@@ -29,6 +29,20 @@ def test_a_split_orders_by_key_and_only_members_make_a_group_s_communicator(p):
     assert all(run(program, p).results)
 
 
+def test_a_duplicate_has_the_hints_that_are_given():
+    def program(comm):
+        comm.Set_info(MPI.Info.Create({"hint": "of the world"}))
+        given = None, MPI.INFO_NULL, MPI.Info.Create({"hint": "given"})
+        made = [comm.Dup(info) for info in given]
+        for info in given:
+            other, request = comm.Idup(info)
+            request.Wait()
+            made.append(other)
+        return [each.Get_info().get("hint") for each in made]
+
+    assert run(program, 1).results == [[None, None, "given"] * 2]
+
+
 def test_a_duplicate_keeps_messages_apart_and_takes_attributes_by_their_keys():
     def program(comm):
         key = MPI.Comm.Create_keyval(copy_fn=lambda comm, key, value: value + 1)
