@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from itertools import count
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from mpi.simulated import Simulated
 from ranks import nodes_of, placement
@@ -46,14 +45,12 @@ class Universe:
         return Simulated(self.transport, state, context, list(members).index(state.rank))
 
 
-_universes: WeakKeyDictionary[Transport, Universe] = WeakKeyDictionary()
-
-
 def universe(c: Any) -> Universe:
     """Return what the ranks of the run of a communicator share."""
-    found = _universes.get(c._transport)
+    transport: Transport = c._transport
+    found: Universe | None = transport.kept.get(Universe)
     if found is None:
-        found = _universes[c._transport] = Universe(c._transport)
+        found = transport.kept[Universe] = Universe(transport)
     return found
 
 

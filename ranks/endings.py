@@ -57,6 +57,14 @@ def restore_process(world: World, *, quietly: bool) -> None:
         )  # fmt: skip
 
 
+def let_go(world: World) -> None:
+    """Let go of what ranks have kept and of operations in the background: both refer to the world, and may be large."""
+    for state in world.ranks:
+        for started in unfinished(state.greenlet):
+            started.close()
+    world.transport.kept.clear()
+
+
 def _raise_failure(world: World) -> None:
     """Raise what ended the run: a disagreement on collectives explains any other error, so it goes first."""
     assert world.scheduler.failure is not None

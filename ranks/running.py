@@ -11,7 +11,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from ranks.comm.communicator import Comm
-from ranks.endings import raise_if_ended_badly, restore_process
+from ranks.endings import let_go, raise_if_ended_badly, restore_process
 from ranks.engine.generators import own_generators, variables_of
 from ranks.messages.observer import Observer
 from ranks.messages.rank import RankState
@@ -233,6 +233,7 @@ def results_of(
     finally:
         world.scheduler.close()
         restore_process(world, quietly=fails)
+        let_go(world)
     return results
 
 

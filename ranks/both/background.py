@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 from greenlet import getcurrent, greenlet
 
@@ -21,9 +20,6 @@ from ranks.comm.communicator import Comm, announce
 from ranks.words.callsite import current_call
 from ranks.words.constants import behind, mpi_of
 from ranks.words.errors import InvalidHandleError
-
-# What each rank, that is each greenlet that called `start`, has begun and not yet waited for.
-_STARTED: WeakKeyDictionary[greenlet, list[Started]] = WeakKeyDictionary()
 
 
 def start(operation: Callable[..., Any], comm: Any, *args: Any, **kwargs: Any) -> Started:
@@ -46,7 +42,7 @@ def start(operation: Callable[..., Any], comm: Any, *args: Any, **kwargs: Any) -
         raise TypeError(
             "start: got a call in the background, expected one by the rank; remedy: call the function directly"
         )
-    mine = _STARTED.setdefault(getcurrent(), [])
+    mine = unfinished(getcurrent())
     started = Started(operation, comm, args, kwargs)
     if any(other._shift == started._shift and other._comm == comm for other in mine):
         raise RuntimeError(
@@ -61,8 +57,9 @@ def start(operation: Callable[..., Any], comm: Any, *args: Any, **kwargs: Any) -
 
 
 def unfinished(rank: greenlet | None) -> list[Started]:
-    """Return the operations that a rank has started and never completed with Wait or Test."""
-    return [] if rank is None or not _STARTED else _STARTED.get(rank, [])
+    """Return the operations that a rank, that is the greenlet that called `start`, has not yet completed."""
+    started: list[Started] = [] if rank is None else vars(rank).setdefault("started", [])
+    return started
 
 
 class _Background(greenlet):
@@ -107,7 +104,7 @@ class Started:
         """Wait until the operation is complete, and return its result."""
         self._check_owner()
         while not self._ended:
-            running = [each for each in _STARTED[getcurrent()] if not each._ended]
+            running = [each for each in unfinished(getcurrent()) if not each._ended]
             pending = [posted for each in running for posted in each._pending]
             if len(running) == 1:
                 self._finish_all(pending)
@@ -129,7 +126,7 @@ class Started:
         for each in started:
             each._check_owner()
         while not all(each._ended for each in started):
-            running = [each for each in _STARTED[getcurrent()] if not each._ended]
+            running = [each for each in unfinished(getcurrent()) if not each._ended]
             pending = [posted for each in running for posted in each._pending]
             others = [index for index in plain if index not in objects]
             status = self._mpi.Status()
@@ -156,7 +153,7 @@ class Started:
         """Make progress, and return (True, the result) if the operation is complete, else (False, None)."""
         self._check_owner()
         while not self._ended:
-            running = [each for each in _STARTED[getcurrent()] if not each._ended]
+            running = [each for each in unfinished(getcurrent()) if not each._ended]
             pending = [posted for each in running for posted in each._pending]
             statuses: list[Any] = []
             complete = self._mpi.Request.Testsome([posted.request for posted in pending], statuses)
@@ -168,7 +165,7 @@ class Started:
         return True, self._finish()
 
     def _check_owner(self) -> None:
-        if not self._waited and self not in _STARTED.get(getcurrent(), []):
+        if not self._waited and self not in unfinished(getcurrent()):
             raise InvalidHandleError(
                 None, f"Wait or Test for {self._name}", got="a request that another rank or thread has started",
                 expected="one of the caller's own", remedy="wait where the operation was started",
@@ -179,12 +176,16 @@ class Started:
         if self._waited:
             return None
         self._waited = True
-        _STARTED[getcurrent()].remove(self)
+        unfinished(getcurrent()).remove(self)
         result, problem = self._result, self._problem
         self._result = self._problem = None
         if problem is not None:
             raise problem
         return result
+
+    def close(self) -> None:
+        """End the operation where it waits; its `finally` blocks run."""
+        self._greenlet.throw()
 
     def _go_on(self, resume: Callable[[], Any]) -> None:
         """Let the operation run until it waits for messages that are not complete, or ends.

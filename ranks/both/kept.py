@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from ranks.comm.communicator import Comm
-from ranks.messages.transfer import Transport
 from ranks.words.constants import behind, mpi_of
 
 T = TypeVar("T")
@@ -19,7 +17,6 @@ def is_plain(comm: Any) -> bool:
     return type(comm).__module__ == "mpi4py.MPI"
 
 
-_of_simulated: WeakKeyDictionary[Transport, dict[tuple[int, int], Kept]] = WeakKeyDictionary()
 # By the handles of communicators. It is public for calls of half a microsecond, which `kept` would make twice as long.
 kept_by_handle: dict[int | None, Kept] = {}
 _keyvals: list[int] = []
@@ -51,8 +48,8 @@ def _simulated(comm: Comm) -> Kept:
     own: Kept | None = getattr(comm, "_kept", None)  # an operation in the background shares nothing
     if own is not None:
         return own
-    comms = _of_simulated.setdefault(comm._transport, {})
-    return comms.setdefault((comm._context.number, comm.rank), {})
+    kept: Kept = comm._transport.kept.setdefault((comm._context.number, comm.rank), {})
+    return kept
 
 
 def _real(comm: Any) -> Kept:

@@ -7,7 +7,7 @@ addition; ports, jitter, and observers each take their step.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Transport:
     disagreement: What ranks have announced that do not agree on their collective; None while all do.
     asking:       What answers the questions of ranks that depend on when things happen.
     depart:       What lets a message leave, unless an addition does: it returns whether that was all there is to do.
+    kept:         What is made once in a run and kept to its end, by names of the layers that keep it.
     ahead:        How many messages a rank may send ahead of their receiver before it lets others run.
     """
 
@@ -55,6 +56,7 @@ class Transport:
         self.overhead_ps, self.ahead = network.overhead_ps, AHEAD
         self.contexts: list[Context] = []
         self.disagreement: Ledger | None = None
+        self.kept: dict[Hashable, Any] = {}
         self.kinds: dict[Any, Kind] = {}
         self.asking: Any = ByTheClock(scheduler, network.poll_ps)
         self.wires = Wires()
