@@ -16,6 +16,7 @@ from mpi.process import attached, detached, process
 from mpi.rc import LEVELS
 from mpi.requests import Request
 from mpi.simulated import whole
+from ranks.engine.rank import is_thread_of_rank
 from ranks.words.errors import MPIError
 
 _NAMES = {number: name for name, number in ERROR_CLASSES.items()} | {SUCCESS: "SUCCESS"}
@@ -69,7 +70,7 @@ def Query_thread() -> int:
 def Is_thread_main() -> bool:
     """Return whether the caller is a rank's own thread."""
     with contextlib.suppress(RuntimeError):
-        return process() is not None
+        return process() is not None and not is_thread_of_rank()
     return False
 
 

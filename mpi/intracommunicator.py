@@ -11,7 +11,7 @@ from mpi.background import begin, prepare
 from mpi.common import KINDS, PerRank, Shared, World
 from mpi.communicator import COMM_NULL, NEW, Comm
 from mpi.constants import UNDEFINED
-from mpi.errors import ERR_GROUP, left_out, wrong
+from mpi.errors import left_out
 from mpi.group import Group
 from mpi.handles import constant
 from mpi.object_collectives import _callable, butterfly_scan, goes_along_trees, reduced_in_order
@@ -70,11 +70,10 @@ class Intracomm(Comm):
     # -- communicators of it -----------------------------------------------------------------------------------------
 
     def Create_group(self, group: Group, tag: int = 0) -> Intracomm:
-        """Return the communicator of a group; only its ranks call it."""
+        """Return the communicator of a group, whose ranks call it; COMM_NULL for others, which need not call it."""
         shared, ranks = self._object(), Group._checked(group)._ranks
-        me = shared.c._state.rank
-        if me not in ranks:
-            raise wrong(ERR_GROUP, f"a group without world rank {me}", "one that the rank is in", "call it inside only")
+        if shared.c._state.rank not in ranks:
+            return Intracomm()
         return Intracomm._of(Shared(met(shared.c, ("group", shared.c._context, ranks, tag), ranks)))
 
     @classmethod

@@ -19,6 +19,8 @@ from ranks.network.model import PS_PER_S
 
 _PS_PER_NS = 1000
 _LOOK_PS = 1_000_000
+_real_ns = time.perf_counter_ns
+_thread = threading.local()  # `ahead_ps`: what the clock of a thread shows more than the real one
 _NAMES = ("time", "perf_counter", "monotonic")
 
 
@@ -34,15 +36,20 @@ def virtual_clocks(charge: Callable[[Any], None]) -> Iterator[None]:
     for name, function in real.items():
         began = began_s if name.startswith("time") else 0
         setattr(time, name, _sleep(function, charge) if name == "sleep" else _clock(name, function, began, charge))
-    wtime, wait, select = MPI.Wtime, threading.Condition.wait, selectors.DefaultSelector.select
+    wtime, wait = MPI.Wtime, threading.Condition.wait
+    kinds = selectors.DefaultSelector, getattr(selectors, "PollSelector", selectors.DefaultSelector)
+    selects = {kind: kind.select for kind in kinds}
     MPI.Wtime = _clock("Wtime", wtime, 0, charge)
     threading.Condition.wait = _spending(wait)  # type: ignore[method-assign]  # so do events, queues and futures
-    selectors.DefaultSelector.select = _spending(select)  # type: ignore[method-assign]  # so does asyncio
+    for kind, select in selects.items():  # so do asyncio and the connections of multiprocessing
+        kind.select = _spending(select)  # type: ignore[method-assign]
     try:
         yield
     finally:
         MPI.Wtime = wtime
-        threading.Condition.wait, selectors.DefaultSelector.select = wait, select  # type: ignore[method-assign]
+        threading.Condition.wait = wait  # type: ignore[method-assign]
+        for kind, select in selects.items():
+            kind.select = select  # type: ignore[method-assign]
         for name, function in real.items():
             setattr(time, name, function)
 
@@ -52,18 +59,29 @@ def _clock(name: str, real: Callable[[], Any], began_s: int, charge: Callable[[A
         state = current_rank()
         if state is None:
             return real()
-        if not is_thread_of_rank():
+        if is_thread_of_rank():
+            now_ps = _now_of_thread(state)
+        else:
             charge(state)
             if state.now == state.own.looked_ps:
                 state.now += _LOOK_PS
-            state.own.looked_ps = state.now
+            now_ps = state.own.looked_ps = state.now
         state.streak = None  # a loop of polls that looks at the clock may end by it
         if name.endswith("_ns"):
-            return began_s * 10**9 + state.now // _PS_PER_NS
-        return began_s + state.now / PS_PER_S
+            return began_s * 10**9 + now_ps // _PS_PER_NS
+        return began_s + now_ps / PS_PER_S
 
     now.__name__ = now.__qualname__ = name
     return now
+
+
+def _now_of_thread(state: Any) -> int:
+    """Return the time that a thread of a rank sees: from its first look on real time, in which it sleeps and waits."""
+    real_ps = _real_ns() * _PS_PER_NS
+    if not hasattr(_thread, "ahead_ps"):
+        _thread.ahead_ps = state.now - real_ps
+    now_ps: int = max(state.now, _thread.ahead_ps + real_ps)
+    return now_ps
 
 
 def _spending(wait: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import traceback
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from types import NoneType
 from typing import Any, NoReturn
+from weakref import ref
 
 from mpi.launch.modules import is_ours, is_users
 from mpi.launch.process_state import ProcessState
@@ -32,11 +35,20 @@ def leave(state: Any, problem: BaseException | None, *, has_clock: bool = True) 
     if isinstance(problem, Exception) and has_hook:
         sys.excepthook(type(problem), problem, _of_users(problem))
     for thread in own.threads:
+        executor = _executor_of(thread)
+        if executor is not None:  # whose threads would wait for more work for ever
+            executor.shutdown()
         thread.join()
     while own.exits:
         function, args, kwargs = own.exits.pop()
-        function(*args, **kwargs)
+        try:
+            function(*args, **kwargs)
+        except Exception as failed:  # of which Python tells, and goes on
+            print("Exception ignored in atexit callback:", repr(function), file=sys.stderr)
+            traceback.print_exception(type(failed), failed, _of_users(failed))
     fails = isinstance(problem, Exception) or (isinstance(problem, SystemExit) and problem.code not in (None, 0))
+    if not fails:
+        _let_go(vars(sys.modules["__main__"]))
     if fails and has_clock:
         failed_ps = state.now
         state.now += _MOMENT_PS
@@ -44,6 +56,19 @@ def leave(state: Any, problem: BaseException | None, *, has_clock: bool = True) 
         state.now = failed_ps
     if has_hook and isinstance(problem, Exception):
         raise SystemExit(1)  # the program has told of its exception
+
+
+def _let_go(names: dict[str, Any]) -> None:
+    """Let go of what does something at its end, such as to close a file, while the rest of the program is there."""
+    for name in [name for name, value in names.items() if hasattr(type(value), "__del__")]:
+        names.pop(name, None)
+
+
+def _executor_of(thread: Any) -> Executor | None:
+    """Return the executor of `concurrent.futures` that a thread works for; None if there is none."""
+    reference = getattr(thread, "executor_reference", None) or next(iter(getattr(thread, "_args", ())), None)
+    executor = reference() if isinstance(reference, ref) else None
+    return executor if isinstance(executor, Executor) else None
 
 
 def _of_users(problem: Any) -> Any:

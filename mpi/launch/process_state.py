@@ -7,10 +7,12 @@ All ranks live in one process. Whenever another rank goes on, what the last one 
 
 from __future__ import annotations
 
+import builtins
 import logging
 import os
 import sys
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from operator import itemgetter
 from threading import Thread
@@ -22,7 +24,7 @@ from ranks.engine.process import SharedState
 from ranks.engine.rank import RankGreenlet, current_rank
 
 _of_sys = itemgetter("argv", "path", "stdin", "stdout", "stderr", "excepthook")
-_sys = vars(sys)
+_sys, _builtins = vars(sys), vars(builtins)
 _manager = logging.Logger.manager
 _chdir = os.chdir  # while a run goes on, os.chdir is another function, which notes who calls it
 
@@ -35,20 +37,26 @@ class ProcessState:
     environ, filters: They are `os.environ` and `warnings.filters`.
     logs:     It holds the root logger, and what is known of the others.
     folder:   It is the current folder.
+    figures:  These are the figures of matplotlib that are open.
+    print:    It is `builtins.print`, which programs replace for all ranks but one.
     loop:     It is the loop of asyncio that runs.
     looked_ps: This was the time when the rank last looked at a clock.
     threads:  These threads are waited for when the rank's program ends.
     exits:    These functions are called when the rank's program ends, with their arguments.
     """
 
-    __slots__ = ("environ", "exits", "filters", "folder", "logs", "looked_ps", "loop", "modules", "of_sys", "threads")
+    __slots__ = (
+        "environ", "exits", "figures", "filters", "folder", "logs", "looked_ps", "loop", "modules", "of_sys", "print",
+        "threads",
+    )  # fmt: skip
 
     def __init__(self, modules: dict[str, Any], of_sys: tuple[Any, ...], folder: str) -> None:
         self.modules, self.of_sys, self.folder = modules, of_sys, folder
         self.environ: Any = os.environ
         self.filters: Any = warnings.filters
         self.logs: tuple[logging.RootLogger, dict[str, Any]] = logging.root, _manager.__dict__
-        self.looked_ps, self.loop = -1, None
+        self.looked_ps, self.loop, self.print = -1, None, print
+        self.figures: OrderedDict[int, Any] = OrderedDict()
         self.threads: list[Thread] = []
         self.exits: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
 
@@ -117,11 +125,17 @@ class ProcessStates(SharedState):
         os.environ = own.environ  # noqa: B003  # it is no copy that is meant to change the process's variables
         warnings.filters = own.filters
         logging.root, _manager.__dict__ = own.logs
+        out.print = _builtins["print"]
+        if own.print is not out.print:
+            _builtins["print"] = own.print
         modules.update(own.modules)
         asyncio: Any = modules.get("asyncio.events")
         if asyncio is not None:
             out.loop = asyncio._get_running_loop()
             asyncio._set_running_loop(own.loop)
+        pyplot: Any = modules.get("matplotlib._pylab_helpers")
+        if pyplot is not None:
+            out.figures, pyplot.Gcf.figs = pyplot.Gcf.figs, own.figures
         if own.folder != out.folder:
             _chdir(own.folder)
 

@@ -61,15 +61,15 @@ def _compiled(path: str, shown: str) -> CodeType:
 
 
 def script(path: str, arguments: list[str]) -> Program:
-    """Return the program in a file."""
-    if os.path.isdir(path):
-        raise UsageError(f"got the folder {path}, expected a file; remedy: name a file in it, or a module with -m")
+    """Return the program in a file, or in the file `__main__.py` of a folder."""
+    named, path = path, os.path.join(path, "__main__.py") if os.path.isdir(path) else path
+    if named != path and not os.path.exists(path):
+        raise UsageError(f"got the folder {named}, expected a file; remedy: name a file in it, or a module with -m")
     if not os.path.exists(path):
-        remedy = "; remedy: leave it out" if os.path.basename(path).startswith("python") else ""
-        raise UsageError(f"got {path}, which does not exist, expected a Python file{remedy}")
+        raise UsageError(f"got {path}, which does not exist, expected a Python file")
     absolute = os.path.abspath(path)
     code = _compiled(absolute, path)
-    return Program([path, *arguments], os.path.dirname(os.path.realpath(path)), lambda: (_module(absolute), code))
+    return Program([named, *arguments], os.path.dirname(os.path.realpath(path)), lambda: (_module(absolute), code))
 
 
 def line(code: str, arguments: list[str]) -> Program:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import CodeType
 from typing import Any
@@ -12,14 +12,14 @@ from typing import Any
 from mpi.launch.clock import virtual_clocks
 from mpi.launch.compute import MeasuredCompute
 from mpi.launch.exits import exits_of_ranks, leave
+from mpi.launch.forks import forks_of_ranks
 from mpi.launch.modules import UsersFinder, project_is_library, replaced_by_users, users_modules
 from mpi.launch.mpi4py_names import ours_is_mpi4py
 from mpi.launch.process_state import ProcessState, ProcessStates
-from mpi.launch.programs import Program, UsageError
+from mpi.launch.programs import Program
 from mpi.launch.streams import Output, Reader, Writer, nothing
 from mpi.launch.threads import threads_of_ranks
 from mpi.running import begin
-from ranks.engine.rank import current_rank
 
 
 class Launch:
@@ -55,7 +55,7 @@ class Launch:
             stack.enter_context(project_is_library())
             stack.enter_context(exits_of_ranks())
             stack.enter_context(threads_of_ranks())
-            stack.enter_context(_no_fork())
+            stack.enter_context(forks_of_ranks())
             stack.callback(lambda: self._finish(self.writers))
             yield
 
@@ -63,7 +63,10 @@ class Launch:
         """Return argv, path, stdin, stdout, stderr and excepthook of a rank."""
         prefix = f"[{rank}] " if self.tag_output else ""
         out, err = Output(sys.stdout), Output(sys.stderr)
-        stdout, stderr = Writer(out, prefix, out.errors), Writer(err, prefix, "backslashreplace")
+        stdout, stderr = (
+            Writer(out, prefix, "<stdout>", out.errors),
+            Writer(err, prefix, "<stderr>", "backslashreplace"),
+        )
         self.writers |= {stdout: None, stderr: None}
         stdin = nothing() if rank or sys.stdin is None else Reader(sys.stdin, stdout.finish)
         stdout.lines.keeps = self.keeps_output
@@ -126,29 +129,3 @@ def _set_variables(comm: Any) -> None:
     # pytest on every rank would else capture the file of standard output, which all ranks write to.
     told["PYTEST_ADDOPTS"] = f"--capture=sys {own.get('PYTEST_ADDOPTS', '')}"
     own._data.update((own.encodekey(name), own.encodevalue(str(value))) for name, value in told.items())
-
-
-@contextmanager
-def _no_fork() -> Iterator[None]:
-    """Refuse `os.fork` by a rank inside: the new process would have all ranks."""
-    forks = {name: getattr(os, name) for name in ("fork", "forkpty") if hasattr(os, name)}
-
-    def refusing(name: str, fork: Callable[[], Any]) -> Callable[[], Any]:
-        def refused() -> Any:
-            state = current_rank()
-            if state is None:
-                return fork()
-            raise UsageError(
-                f"rank {state.rank}: got a call of os.{name}, expected none, since the new process would have all "
-                "ranks; remedy: start a new Python with subprocess, or give the work to more ranks"
-            )
-
-        return refused
-
-    for name, fork in forks.items():
-        setattr(os, name, refusing(name, fork))
-    try:
-        yield
-    finally:
-        for name, fork in forks.items():
-            setattr(os, name, fork)

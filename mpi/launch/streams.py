@@ -40,12 +40,13 @@ class Output:
 class Lines(io.RawIOBase):
     """What one rank writes: whole lines are passed on, the rest is kept until its line ends.
 
+    name:  It is that of the stream, as Python names it.
     keeps: It tells whether what was passed on is also `kept`.
     is_over: It tells whether the rank was ended from outside: like a process that was killed, it prints no more.
     """
 
-    def __init__(self, output: Output, prefix: str) -> None:
-        self.output, self.prefix, self.rest = output, prefix.encode(), b""
+    def __init__(self, output: Output, prefix: str, name: str) -> None:
+        self.output, self.prefix, self.name, self.rest = output, prefix.encode(), name, b""
         self.keeps, self.kept = False, list[bytes]()
         self.is_over: Callable[[], bool] = bool
 
@@ -88,9 +89,11 @@ class Lines(io.RawIOBase):
 class Writer(io.TextIOWrapper):
     """`sys.stdout` or `sys.stderr` of one rank."""
 
-    def __init__(self, output: Output, prefix: str, errors: str) -> None:
-        self.lines = Lines(output, prefix)
-        super().__init__(self.lines, output.encoding, errors, newline="\n", write_through=True)  # type: ignore[arg-type]
+    mode = "w"
+
+    def __init__(self, output: Output, prefix: str, name: str, errors: str) -> None:
+        self.lines = Lines(output, prefix, name)
+        super().__init__(self.lines, output.encoding, errors, newline="\n", write_through=True)
 
     def finish(self) -> None:
         """Pass on all that the rank has written."""
@@ -103,8 +106,13 @@ class Writer(io.TextIOWrapper):
 class Reader(io.TextIOBase):
     """`sys.stdin` of rank 0, which shows what the rank has written before it waits for an answer."""
 
+    name, mode = "<stdin>", "r"
+
     def __init__(self, stream: Any, before: Callable[[], None]) -> None:
         self.stream, self.before = stream, before
+
+    encoding = property(lambda self: self.stream.encoding)
+    errors = property(lambda self: self.stream.errors)
 
     def readable(self) -> bool:
         """Return True."""

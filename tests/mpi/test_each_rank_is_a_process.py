@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,13 @@ def test_a_program_may_be_run_by_mpi4py_as_it_is_under_mpiexec(launch, name):
     assert launch(1, {}, args=("-m", name, "-c", "print(1)")).lines == ["1"]
 
 
+def test_a_folder_is_run_by_its_main_file(launch):
+    done = launch(
+        2, {"app/__main__.py": "import part, sys\nprint(sys.argv, part.RANK)", "app/part.py": RANK}, args=("app",)
+    )
+    assert done == (0, ["['app'] 0", "['app'] 1"], "")
+
+
 def test_a_text_is_run_with_c(launch):
     assert launch(2, {}, args=("-c", f"{HEAD}print(sys.argv, comm.size)", "x")).lines == ["['-c', 'x'] 2"] * 2
 
@@ -148,7 +156,7 @@ def test_only_rank_0_reads_what_is_typed(launch, monkeypatch):
 
 def test_a_question_is_shown_before_its_answer_is_read():
     shown = io.StringIO()
-    writer = Writer(Output(shown), "", "strict")
+    writer = Writer(Output(shown), "", "<stdout>", "strict")
     reader = Reader(io.StringIO("yes\nrest"), writer.finish)
     for ask in (reader.readline, reader.read):
         print("sure?", end="", file=writer)
@@ -200,6 +208,24 @@ def test_what_runs_at_exit_runs_in_its_rank_the_last_one_first(launch):
         sys.exit()
     """
     assert launch(2, text) == (0, ["last 0", "last 1", "2", "2"], "")
+
+
+def test_what_fails_at_exit_is_told_and_what_has_an_end_of_its_own_may_communicate_there(launch):
+    done = launch(2, """
+        import atexit
+
+        class Solver:
+            def __del__(self): print(comm.allreduce(size()))
+
+        def size(): return comm.size
+
+        solver = Solver()
+        atexit.register(print, "goes on")
+        atexit.register(lambda: 1 / 0)
+    """)  # fmt: skip
+    assert (done.status, done.lines) == (0, ["goes on"] * 2 + ["4"] * 2)
+    assert done.err.count("Exception ignored in atexit callback: <function <lambda> at ") == 2
+    assert done.err.count("ZeroDivisionError: division by zero\n") == 2
 
 
 def test_folder_environment_logging_and_warnings_are_a_rank_s_own(launch):
@@ -263,6 +289,42 @@ def test_a_wait_with_a_time_limit_takes_that_time_and_each_rank_may_run_a_loop_o
             print(0.004 <= taken(lambda: runner.run(exchange())) < 0.01, Loop.turns < 100)
     """)  # fmt: skip
     assert (done.status, sorted(done.lines), done.err) == (0, ["0.003"] * 2 + ["True True"] * 2, "")
+
+
+def test_a_rank_may_start_processes_and_executors(launch):
+    done = launch(2, """
+        import multiprocessing, time
+        from concurrent.futures import ThreadPoolExecutor
+
+        def work(x):
+            began = time.time()
+            time.sleep(0.001)
+            return x + comm_rank, MPI.Is_thread_main(), time.time() - began >= 0.001
+
+        comm_rank = comm.rank
+        print("begun", end=" ")
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            print(pool.apply_async(work, (5,)).get(timeout=60), end=" ")
+        executor = ThreadPoolExecutor(1)  # which nobody shuts down
+        print(executor.submit(work, 7).result())
+    """)  # fmt: skip
+    expected = [f"begun ({5 + rank}, False, True) ({7 + rank}, False, True)" for rank in (0, 1)]
+    assert (done.status, done.lines, done.err) == (0, expected, "")
+
+
+def test_print_figures_and_streams_are_a_rank_s_own(launch, monkeypatch):
+    figures = SimpleNamespace(Gcf=SimpleNamespace(figs={}))
+    monkeypatch.setitem(sys.modules, "matplotlib._pylab_helpers", figures)
+    done = launch(3, """
+        import builtins
+        figures = sys.modules["matplotlib._pylab_helpers"].Gcf
+        if comm.rank: builtins.print = lambda *args: None
+        figures.figs[comm.rank] = "figure"
+        comm.Barrier()
+        print(list(figures.figs), sys.stdout.name, sys.stdout.mode)
+    """)  # fmt: skip
+    assert done == (0, ["[0] <stdout> w"], "")
+    assert figures.Gcf.figs == {}  # as before
 
 
 def test_clocks_show_virtual_time_and_sleep_spends_it(launch):

@@ -190,7 +190,6 @@ def test_a_reader_that_leaves_ends_the_program_quietly_among_files_that_are_call
         (0, ("main.py",), "got '0', expected a whole number from 1 up; see --help"),
         (99_999_999, ("main.py",), "99,999,999 ranks, which need about 6,519.3 GiB of memory"),
         (2, ("other.py",), "got other.py, which does not exist, expected a Python file"),
-        (2, ("python3", "main.py"), "got python3, which does not exist, expected a Python file; remedy: leave it out"),
         (2, (".",), "got the folder ., expected a file"),
         (2, ("wrong.py",), "wrong.py:1: '(' was never closed: print("),
         (2, ("data.py",), "data.py"),

@@ -24,6 +24,8 @@ def test_a_split_orders_by_key_and_only_members_make_a_group_s_communicator(p):
             assert made.allgather(comm.rank) == list(range(0, p, 2))
             made.Free()
             assert made == MPI.COMM_NULL
+        else:
+            assert comm.Create_group(evens) == MPI.COMM_NULL
         return half.allgather(comm.rank) == members
 
     assert all(run(program, p).results)
