@@ -5,11 +5,11 @@ Rounds of many ranks are played by `player.py`. Both evaluate the LogGP model wi
 
 from __future__ import annotations
 
-import inspect
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable
 from heapq import heappop, heappush
 from itertools import pairwise
+from operator import index
 from typing import NamedTuple
 
 from loggp.machine import Cost, Machine
@@ -46,12 +46,20 @@ def scheduled_cost(machine: Machine, schedule: Schedule, alike: int | None = Non
 
     alike: ranks whose numbers differ by a multiple of `alike` do the same relative to their own number. So only the
     first `alike` ranks are played, and each receives what ranks like it have sent. None: all ranks are played.
+
+    Raises:  ValueError naming the rank and the step with a wrong rank or size; ValueError naming messages that are
+             sent and never received, or awaited and never sent.
     """
     p = machine.p
-    clock = _Clock(machine, alike or p)
-    clock.run([schedule(rank) for rank in range(alike or p)])
+    few = p if alike is None else alike
+    if not 0 < few <= p or p % few:
+        raise ValueError(
+            f"scheduled_cost: got alike={alike} on {p} ranks, expected a divisor of {p}; remedy: leave out `alike`"
+        )
+    clock = _Clock(machine, few)
+    clock.run([schedule(rank) for rank in range(few)])
     exact = None if machine.network.jitter_ps else max(clock.now)
-    times = p // (alike or p)
+    times = p // few
     return Cost(max(clock.depth), clock.sends * times, clock.bytes_sent * times, exact, exact)
 
 
@@ -152,17 +160,47 @@ class _Clock:
                     self._leave(time_ps, message)
                 else:
                     self._arrive(time_ps, message)
-        if any(inspect.getgeneratorstate(steps) != inspect.GEN_CLOSED for steps in playing):
-            raise ValueError("scheduled_cost: got a schedule in which ranks wait for each other for ever")
+        left_over = self._left_over()
+        if left_over:
+            told = left_over if len(left_over) < 4 else [*left_over[:3], f"{len(left_over) - 3} more"]
+            raise ValueError(
+                f"scheduled_cost: got a schedule in which {' and '.join(told)}, expected every message to "
+                "be sent and received; remedy: let a receive name the rank and the tag of its message, and let no rank "
+                "wait before it sends what others wait for"
+            )
+
+    def _left_over(self) -> list[str]:
+        """Return what waits when nothing can happen any more: first receives, then messages."""
+        receives, messages = [], []
+        for (rank, distance, tag), queue in self.channels.items():
+            for message in queue:
+                if message.posted_ps is not None:
+                    receives.append(f"rank {rank} waits for rank {(rank + distance) % self.p} to send with tag {tag}")
+                else:
+                    source = message.source
+                    to = (source - distance) % self.p
+                    messages.append(f"rank {source} sends with tag {tag} what rank {to} never receives")
+        return receives + messages
 
     def _play(self, rank: int, steps: Iterable[Step]) -> Generator[None, None, None]:
         now, depth, reduce_ps = self.now, self.depth, self.machine.network.reduce_ps
         late: list[_Message] = []
-        for to, n_bytes, source, reduced, waits, tag in steps:
-            dests = _listed(to)
-            sizes = [n_bytes] * len(dests) if isinstance(n_bytes, int) else n_bytes
-            sent = [self._send(rank, dest, size, tag) for dest, size in zip(dests, sizes, strict=True)]
-            for came in [self._receive(each, rank, tag) for each in _listed(source)]:
+        for number, step in enumerate(steps):
+            try:
+                to, n_bytes, source, reduced, waits, tag = step
+                dests = _listed(to)
+                sizes = [n_bytes] * len(dests) if isinstance(n_bytes, int) else _listed(n_bytes)
+                sent = [self._send(rank, dest, size, tag) for dest, size in zip(dests, sizes, strict=True)]
+                coming = [self._receive(each, rank, tag) for each in _listed(source)]
+                if reduced < 0:
+                    raise ValueError
+            except (TypeError, ValueError) as problem:
+                raise type(problem)(
+                    f"scheduled_cost: rank {rank}, step {number}: got {step!r:.200}, expected a Step with ranks from "
+                    f"0 to {self.p - 1}, and 0 bytes or more for each destination; remedy: take ranks modulo "
+                    f"{self.p}, and None for nobody"
+                ) from problem
+            for came in coming:
                 while came.arrival_ps is None:
                     yield
                 now[rank] = max(now[rank], came.arrival_ps) + self.overhead_ps
@@ -182,6 +220,8 @@ class _Clock:
             now[rank] = max(now[rank], message.left_ps)
 
     def _send(self, rank: int, to: int, n_bytes: int, tag: int) -> _Message:
+        if not (0 <= to < self.p and n_bytes >= 0):
+            raise ValueError
         queue = self.channels[to % self.alike, (rank - to) % self.p, tag]
         message = queue.popleft() if queue and queue[0].offered_ps is None else _Message()
         self.sends[rank] += 1
@@ -210,6 +250,8 @@ class _Clock:
         return message
 
     def _receive(self, source: int, rank: int, tag: int) -> _Message:
+        if not 0 <= source < self.p:
+            raise ValueError
         queue = self.channels[rank, (source - rank) % self.p, tag]
         if queue and queue[0].offered_ps is not None:
             message = queue.popleft()
@@ -250,5 +292,7 @@ class _Clock:
         self.ready.append(message.dest)
 
 
-def _listed(ranks: int | list[int] | None) -> list[int]:
-    return [] if ranks is None else [ranks] if isinstance(ranks, int) else ranks
+def _listed(numbers: int | Iterable[int] | None) -> list[int]:
+    if isinstance(numbers, int):
+        return [numbers]
+    return [] if numbers is None else [*map(index, numbers if isinstance(numbers, Iterable) else [numbers])]

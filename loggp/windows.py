@@ -93,8 +93,17 @@ class Windows(Clocks):
             if not (self.leaving or self.arriving):
                 break
             freed = self._serve_window()
-        if (self.at < self.rounds.n_rounds).any():
-            raise ValueError("cost_of_rounds: got a schedule in which ranks wait for each other for ever")
+        stuck = np.flatnonzero(self.at < self.rounds.n_rounds)
+        if stuck.size:
+            awaited = self.coming[:, stuck[0]]
+            awaited = awaited[(awaited != NOBODY) & (self.arrival_ps[awaited] == _AWAITED)]
+            why = f"rank {awaited[0] % self.p} to send" if awaited.size else "its message to be received"
+            others = f", and {stuck.size - 1} more wait" * (stuck.size > 1)
+            raise ValueError(
+                f"cost_of_rounds: got a schedule in which rank {stuck[0]} waits for ever in round {self.at[stuck[0]]} "
+                f"for {why}{others}, expected every message to be sent and received; remedy: let `to` and `source` "
+                "name each other in the same round, or let `sent_in` name the round of the message"
+            )
 
     # -- ranks ---------------------------------------------------------------------------------------------------
 

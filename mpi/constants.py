@@ -24,7 +24,7 @@ class _Address(int):
         return self.name
 
     def __add__(self, other: object) -> NoReturn:
-        raise TypeError(f"{self.name}: got an addition, expected none: it is no number to reckon with")
+        raise TypeError(f"{self.name}: got an addition, expected none; remedy: pass {self.name} alone")
 
 
 class BottomType(_Address):

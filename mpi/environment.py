@@ -125,7 +125,7 @@ def Alloc_mem(size: int, info: Any = None) -> buffer:
 def Free_mem(mem: buffer) -> None:
     """Let go of memory of Alloc_mem."""
     if not isinstance(mem, buffer):
-        raise wrong(WrongTypeError, f"a {type(mem).__name__}", "memory of Alloc_mem", "leave other memory alone")
+        raise wrong(WrongTypeError, f"{mem!r:.60}", "memory of Alloc_mem", "leave other memory alone")
     mem.release()
 
 

@@ -48,7 +48,7 @@ class Handle:
         """Return a handle of the kind, or raise if it is none; all communicators are of one kind."""
         if not isinstance(other, Handle) or other.null != cls.null:
             kind = next(each for each in reversed(cls.__mro__) if each.__dict__.get("null"))
-            raise wrong(WrongTypeError, f"{other!r:.60}", f"a {kind.__name__}", "pass one")
+            raise wrong(WrongTypeError, f"{other!r:.60}", f"MPI.{kind.__name__.removesuffix('Base')}", "pass one")
         return other
 
     @classmethod
@@ -77,7 +77,10 @@ class Handle:
         return self._reduced()
 
     def _reduced(self) -> Any:
-        raise ValueError(f"{type(self).__name__}: got a handle to be copied or sent, expected a constant of MPI")
+        raise ValueError(
+            f"{type(self).__name__}: got a handle to be copied or sent, expected a constant of MPI; remedy: "
+            "let each rank make its own"
+        )
 
     def _is_constant(self) -> bool:
         return any(constant is self for constant in CONSTANTS.values())
@@ -90,7 +93,9 @@ class Handle:
 
     def _null_error(self) -> Exception:
         kind = type(self).__name__
-        return wrong(type(self).error_class, self.null, f"a {kind}", f"check that the {kind} is true before its use")
+        return wrong(
+            type(self).error_class, self.null, f"another {kind}", f"check that the {kind} is true before its use"
+        )
 
     def free(self) -> None:
         """Free what the handle stands for, if it is no constant of MPI, and make it null."""

@@ -42,7 +42,10 @@ def _without_buffer(data: Any, writable: bool) -> tuple[Raw, str]:
         return _of_interface(data.__cuda_array_interface__, writable)
     if hasattr(data, "__dlpack__"):
         return _of_dlpack(data, writable)
-    raise wrong(WrongTypeError, f"a {type(data).__name__}", "a buffer", "send an array, bytes, or with lower-case send")
+    raise wrong(
+        WrongTypeError, f"an object of type {type(data).__name__}", "a buffer, or a list that begins with one",
+        "give an array, or make the lower-case call",
+    )  # fmt: skip
 
 
 def _raw(array: NDArray[Any], writable: bool) -> Raw:

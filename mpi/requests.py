@@ -37,7 +37,9 @@ class Request(ranks.Request):
         if request is not None and not isinstance(request, (ranks.Request, Transfers)):
             raise TypeError(f"Request: got {request!r:.60}, expected a Request; remedy: pass one, or nothing")
         if request is not None and cls.special is not None and request and not isinstance(request, cls.special):
-            raise TypeError(f"{cls.__name__}: got another kind of request, expected a {cls.special.__name__}")
+            raise TypeError(
+                f"{cls.__name__}: got another kind of request, expected a {cls.special.__name__}; remedy: pass one"
+            )
         return super().__new__(cls)
 
     def __init__(self, request: Request | None = None) -> None:

@@ -239,12 +239,12 @@ def results_of(
 
 def _unfinished_program(result: Any) -> InvalidProgramError:
     """Return the error for a program that returns something that has yet to run, such as a coroutine."""
-    kind = type(result).__name__.replace("_", " ")
+    kind = type(result).__name__
     if isinstance(result, CoroutineType):
         result.close()  # or Python warns that nobody awaited it
     return InvalidProgramError(
-        f"ranks.run: got a program that returns a {kind}, expected one that does its work before it returns; remedy: "
-        "return a list or a number, and use no async"
+        f"ranks.run: got a program that returns an object of type {kind}, expected one that does its work before it "
+        "returns; remedy: return a list or a number, and use no async"
     )
 
 

@@ -112,8 +112,8 @@ class _Deferred:
         for each, status in zip(waiting, statuses, strict=False):
             if not isinstance(status, Noted | None):
                 raise TypeError(
-                    f"status: got a {type(status).__name__} in the background, expected mpi_of(comm).Status(); "
-                    "remedy: make the status by mpi_of(comm).Status()"
+                    f"status: got an object of type {type(status).__name__} in the background, expected "
+                    "mpi_of(comm).Status(); remedy: make the status by mpi_of(comm).Status()"
                 )
             each.status = status
         _rank().switch(waiting)

@@ -50,7 +50,8 @@ def checked(comm: Any) -> Iterator[Any]:
         mine = _kind()(comm)
     except (ImportError, TypeError):
         raise TypeError(
-            f"checked: got a {type(comm).__name__}, expected a communicator; remedy: pass mpi4py.MPI.COMM_WORLD"
+            f"checked: got an object of type {type(comm).__name__}, expected a communicator; remedy: pass "
+            "mpi4py.MPI.COMM_WORLD"
         ) from None
     family = mine._family = [mine]
     try:

@@ -135,9 +135,11 @@ def launch(
     """
     n_processes = operator.index(n_processes)
     if n_processes < 1:
-        raise ValueError(f"launch: got n_processes={n_processes}, expected 1 or more")
+        raise ValueError(f"launch: got n_processes={n_processes}, expected 1 or more; remedy: correct n_processes")
     if not argv:
-        raise ValueError("launch: got an empty argv, expected a Python script and its arguments")
+        raise ValueError(
+            "launch: got an empty argv, expected a Python script and its arguments; remedy: name the script"
+        )
     try:
         import mpi4py  # noqa: F401  (loads no MPI)
     except ImportError as error:

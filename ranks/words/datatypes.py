@@ -132,7 +132,9 @@ def _view(data: Any) -> Flat:
             array = np.asarray(memoryview(data))
         except (TypeError, ValueError) as problem:
             raise NotABufferError(
-                f"a {type(data).__name__}", "a buffer", "give an array, bytes or [data, count, datatype]"
+                f"an object of type {type(data).__name__}",
+                "a buffer",
+                "give an array, bytes or [data, count, datatype]",
             ) from problem
     if not array.flags.forc:
         raise NotABufferError(
@@ -149,7 +151,9 @@ def _from_parts(spec: Any) -> Flat:
     datatype = rest.pop() if len(rest) > 1 or (rest and not _is_extent(rest[0])) else None
     extent = rest[0] if rest and isinstance(rest[0], (tuple, list)) else [*rest, None, None][:2]
     if not 2 <= len(spec) <= 4 or len(extent) != 2:
-        raise NotABufferError(f"{spec!r:.60}", expected, "correct the list")
+        raise NotABufferError(f"{spec!r:.60}", expected, "correct the list, or make an array of its numbers")
+    if isinstance(data, (int, float, complex)) and not isinstance(data, np.generic):
+        raise NotABufferError(f"{spec!r:.60}", f"{expected}, where data is a buffer", "make an array of the numbers")
     flat = np.empty(0, np.uint8) if data is None else _view(data)
     dtype = flat.dtype if datatype is None else _dtype_of(datatype)
     if flat.dtype not in WIRE_DTYPES and flat.dtype.hasobject:

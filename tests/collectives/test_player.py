@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -201,6 +202,49 @@ def test_rounds_cost_what_they_do_as_steps_of_each_rank() -> None:
         assert cost_of_rounds(machine, rounds) == by_steps, (network.name, buffering, rounds.p)
 
 
+# The steps of rank 0 and of the others, and what the error says of them.
+WRONG_STEPS = [
+    ([Step(1, 10, None)], [], ValueError, "rank 0 sends with tag 0 what rank 1 never receives"),
+    ([Step(1, 1 << 30, None)], [], ValueError, "rank 0 sends with tag 0 what rank 1 never receives"),
+    ([Step(None, 0, 1)], [], ValueError, "rank 0 waits for rank 1 to send with tag 0"),
+    ([Step(None, 0, 1), Step(1, 9, None)], [Step(None, 0, 0)] * 2, ValueError, "and rank 1 waits for rank 0 to send"),
+    ([Step(1, 9, 1, tag=1)], [Step(0, 9, 0, tag=2)], ValueError, "and 1 more, expected every message"),
+    ([Step(-1, 10, None)], [], ValueError, "rank 0, step 0: got Step(to=-1, n_bytes=10"),
+    ([], [Step(2, 10, None)], ValueError, "rank 1, step 0: got Step(to=2, n_bytes=10"),
+    ([], [Step(0, 10, -1)], ValueError, "rank 1, step 0: got Step(to=0, n_bytes=10, source=-1"),
+    ([Step(1, 9, None), Step(1, -9, None)], [Step(None, 0, [0, 0])], ValueError, "rank 0, step 1: got Step(to=1"),
+    ([Step([1, 1], [9], None)], [], ValueError, "rank 0, step 0: got Step(to=[1, 1], n_bytes=[9]"),
+    ([Step(None, 0, None, -8)], [], ValueError, "rank 0, step 0: got Step(to=None"),
+    ([Step(1, 9.5, None)], [], TypeError, "rank 0, step 0: got Step(to=1, n_bytes=9.5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "others", "kind", "said"), WRONG_STEPS)
+def test_steps_that_no_ranks_can_do_are_refused_in_words(first: Any, others: Any, kind: Any, said: str) -> None:
+    with pytest.raises(kind, match=f"^scheduled_cost: .*{re.escape(said)}.*; remedy: "):
+        scheduled_cost(Machine.of(NETWORKS[0], 2), lambda rank: others if rank else first)
+
+
+# What ranks 0 and 1 send to whom, and from whom they receive, in one round; and what the error says of it.
+WRONG_ROUNDS = [
+    ([1, NOBODY], 10, [NOBODY, NOBODY], "got 1 sends and 0 receives"),
+    ([NOBODY, NOBODY], 10, [1, 0], "rank 0 waits for ever in round 0 for rank 1 to send, and 1 more wait"),
+    ([1, NOBODY], 1 << 31, [NOBODY, 1], "rank 0 waits for ever in round 0 for its message to be received"),
+    ([1, 2], 10, [1, 0], "rank 1, round 0: got to=2, expected -1 to 1"),
+    ([-2, 0], 10, [1, 0], "rank 0, round 0: got to=-2, expected -1 to 1"),
+    ([1, 0], 10, [1, 5], "rank 1, round 0: got source=5, expected -1 to 1"),
+    ([1, 0], -10, [1, 0], "rank 0, round 0: got n_bytes=-10, expected 0 to"),
+    ([1, 0, 1], 10, [1, 0, 1], "got rounds of 3 ranks, expected 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("to", "n_bytes", "source", "said"), WRONG_ROUNDS)
+def test_rounds_that_no_ranks_can_do_are_refused_in_words(to: Any, n_bytes: int, source: Any, said: str) -> None:
+    rounds = Rounds.of(len(to), [lambda of: Moves([np.array(to)[of]], [n_bytes], [np.array(source)[of]])], 1 << 31)
+    with pytest.raises(ValueError, match=f"^cost_of_rounds: .*{re.escape(said)}.*; remedy: "):
+        cost_of_rounds(Machine.of(NETWORKS[0], 2), rounds)
+
+
 def test_messages_may_be_received_in_a_later_round() -> None:
     def moves(ranks: Any, number: int) -> Moves:
         right, left = (ranks + 1) % 3, (ranks - 1) % 3
@@ -278,13 +322,11 @@ def test_jitter_leaves_no_time_to_be_exact_about() -> None:
 def test_schedules_that_cannot_be_played_are_refused() -> None:
     machine = Machine.of(ranks.presets["infiniband"], 2)
     waiting = Rounds.of(2, [lambda r: Moves([], [], [1 - r])], 0)
-    with pytest.raises(ValueError, match="ranks wait for each other for ever"):
-        cost_of_rounds(machine, waiting)
     # Rank 1 waits for a rank that sends to another, or for a message that it has got before.
     to_0, to_1, from_0 = np.array([[NOBODY, NOBODY, 0], [1, NOBODY, NOBODY], [NOBODY, 0, NOBODY]])
     for dests in ([to_0], [to_1, to_0]):
         rounds = Rounds.of(3, [lambda r, to=to: Moves([to[r]], [0], [from_0[r]]) for to in dests], 0)
-        with pytest.raises(ValueError, match="ranks wait for each other for ever"):
+        with pytest.raises(ValueError, match=r"rank 1 waits for ever in round [01] for rank 0 to send, expected"):
             cost_of_rounds(Machine.of(ranks.presets["infiniband"], 3), rounds)
     with pytest.raises(ValueError, match=r"expected at most .* messages in all, which fit into memory; remedy: play"):
         cost_of_rounds(machine, Rounds(2, 1 << 30, 1, waiting.moves, 0))

@@ -110,7 +110,7 @@ def test_a_buffer_of_any_kind_is_sent_by_count_and_datatype(buffer):
                 comm.Send(wrong, 0)
         with pytest.raises(BufferError, match="read-only"):
             comm.Recv([b"abcd", 1, MPI.INT])
-        with pytest.raises(TypeError, match="got a list, expected a buffer"):
+        with pytest.raises(TypeError, match="got an object of type list, expected a buffer"):
             comm.Send([[1], 1, MPI.INT], 0)
 
     run(program, 1)

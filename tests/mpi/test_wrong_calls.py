@@ -1,5 +1,6 @@
 """Wrong calls raise what mpi4py raises on MPICH: a class of Python's, or an error class; and they say what to do."""
 
+import re
 import warnings
 
 import numpy as np
@@ -18,6 +19,11 @@ CALLS = [
     ("(c.isend(1, 0), c.recv(bytes(100), 0))", BufferError),
     ("(c.isend(1, 0), c.recv('a', 0))", TypeError),
     ("(c.isend(1, 0), c.recv(bytearray(1), 0))", MPI.ERR_TRUNCATE),
+    ("c.Send([1, 2], 0)", TypeError),
+    ("c.Recv(5, 0)", TypeError),
+    ("MPI.Op(3)", TypeError),
+    ("MPI.Intracomm(3)", TypeError),
+    ("MPI.INFO_NULL.Get_nkeys()", MPI.ERR_ARG),
     ("c.Send(X, 0, 2**40)", OverflowError),
     ("c.Send(X, 2**40)", OverflowError),
     ("c.Split(2**40)", OverflowError),
@@ -109,7 +115,7 @@ def test_a_wrong_call_raises_mpi4py_s_class_and_says_what_to_do(call, kind):
             eval(call, names)
         assert isinstance(kind, type) or caught.value.Get_error_class() == kind
         assert all(word in str(caught.value) for word in ("rank 0: ", "got ", "expected ", "; remedy: "))
-        assert "\n" not in str(caught.value)
+        assert not re.search(r"\n|\ba [aeio]", str(caught.value), re.IGNORECASE)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of messages that nobody has received

@@ -83,5 +83,8 @@ def test_a_simulated_communicator_is_checked_anyway_and_anything_else_is_refused
             assert same is comm
 
     ranks.run(program, 2)
-    with pytest.raises(TypeError, match="checked: got a int, expected a communicator"), ranks.checked(3):
+    with (
+        pytest.raises(TypeError, match="checked: got an object of type int, expected a communicator"),
+        ranks.checked(3),
+    ):
         pass
