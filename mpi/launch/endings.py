@@ -85,8 +85,9 @@ def leaks_in_a_line() -> Iterator[None]:
 
 
 def hang_report(hang: RanksError) -> str:
-    """Return the report of a hang, without the call of `ranks.run` that shows it again: that is no command."""
-    lines = [line for line in str(hang).splitlines() if not line.startswith("  replay:")]
+    """Return the report of a hang with its name, and without the call of `ranks.run` that shows it again."""
+    name, lines = type(hang).__name__, [line for line in str(hang).splitlines() if not line.startswith("  replay:")]
+    lines[0] = lines[0] if lines[0].startswith(name) else f"{name}: {lines[0]}"
     return "\n".join([*lines, *getattr(hang, "__notes__", ())])
 
 

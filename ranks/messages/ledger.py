@@ -110,7 +110,7 @@ def disagreement(
     groups = sorted(calls.items(), key=lambda entry: (-len(entry[1]), entry[1]))
     largest = len(groups[0][1])
     tied = len(groups) > 1 and largest == len(groups[1][1])
-    lines = ["CollectiveMismatchError: ranks of one communicator disagree on their collective"]
+    lines = ["ranks of one communicator disagree on their collective"]
     for index, (text, ranks) in enumerate(groups):
         role = "one side" if tied and len(ranks) == largest else "outlier" if index else "majority"
         lines.append(f"  {role:<9} {ranks_text(ranks)}: {text} at {sites[text]}")
