@@ -31,7 +31,6 @@ class Accesses(WindowBase):
     def _blocks(self, origin: Blocks, rank: int, target: Any) -> Blocks:
         """Return the part of a rank's memory that an access names; by default it is like what the origin gives."""
         segment = self._object().segments[rank]
-        self._check_epoch(rank)
         disp, count, datatype = 0, origin.counts[0], origin.datatype
         if target is not None and not isinstance(target, (list, tuple)):
             if not is_number(target):
@@ -51,6 +50,7 @@ class Accesses(WindowBase):
             raise wrong(ERR_DISP, f"displacement {disp}", "0 or more", "correct the displacement")
         if count < 0:
             raise wrong(ERR_COUNT, f"count {count}", "0 or more", "correct the count")
+        self._check_epoch(rank)
         begin = disp * segment.unit
         if self._o.flavor == constants.WIN_FLAVOR_DYNAMIC:
             layout = datatype._layout()

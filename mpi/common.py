@@ -12,7 +12,7 @@ from mpi.errors import ERR_COMM, ERR_ROOT, wrong
 from mpi.group import Members
 from mpi.handles import Handle, Named
 from mpi.process import process
-from mpi.simulated import whole
+from mpi.simulated import c_int, whole
 from mpi.universe import Worker, universe, workers
 
 
@@ -190,6 +190,7 @@ class CommBase(Handle):
         """Return the root of a collective, or raise if it is no rank."""
         number = root if type(root) is int else int(whole(root))
         if not 0 <= number < self._c.size:
+            c_int(number)
             raise wrong(ERR_ROOT, f"root={root!r}", f"0 to {self._c.size - 1}", "choose a rank of the communicator")
         return number
 

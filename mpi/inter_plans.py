@@ -154,7 +154,7 @@ def alltoallv(c: Any, sendbuf: Any, recvbuf: Any) -> Plan:
 
 def alltoallw(c: Any, sendbuf: Any, recvbuf: Any) -> Plan:
     """Exchange blocks of any sizes and datatypes with all ranks of the other group."""
-    sent, received = (each_its_own(each, c.size, writable=True) for each in (sendbuf, recvbuf))
+    received, sent = each_its_own(recvbuf, c.size, writable=True), each_its_own(sendbuf, c.size, writable=False)
     return _exchange([(block, 0) for block in sent], [(block, 0) for block in received])
 
 

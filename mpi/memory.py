@@ -27,9 +27,14 @@ def memory_of(data: Any, *, writable: bool) -> tuple[Raw, str]:
         view = memoryview(data)
     except TypeError:
         return _without_buffer(data, writable)
+    except ValueError as problem:  # NumPy's, of elements such as dates
+        raise wrong(
+            WrongBufferError, f"{problem}", "elements of a type that buffers have", "send x.view('i8'), or use send"
+        ) from None
     if writable and view.readonly:
         raise wrong(WrongBufferError, "a read-only buffer", "a writable one to receive into", "receive into a copy")
     code = (view.format or "B").lstrip("@=<")
+    code = code.removeprefix("1") if len(code) == 2 else code  # one letter, as NumPy has them
     if not (view.c_contiguous or view.f_contiguous):
         raise _in_pieces()
     raw = np.frombuffer(view, np.uint8) if view.nbytes else EMPTY

@@ -93,7 +93,7 @@ class Topocomm(Intracomm):
 
     def _alltoallw(self, sendbuf: Any, recvbuf: Any) -> Plan:
         into, out_of = self.degrees
-        sent, received = each_its_own(sendbuf, out_of, writable=False), each_its_own(recvbuf, into, writable=True)
+        received, sent = each_its_own(recvbuf, into, writable=True), each_its_own(sendbuf, out_of, writable=False)
         return exchange(self, [(block, 0) for block in sent], [(block, 0) for block in received])
 
     # -- blocking ----------------------------------------------------------------------------------------------------

@@ -46,6 +46,11 @@ class Objects(PointToPoint):
         recvtag: int = ANY_TAG, status: Status | None = None,
     ) -> Any:  # fmt: skip
         """Send an object and return the one received at the same time."""
+        if recvbuf is not None:
+            received, sent = self.irecv(recvbuf, source, recvtag), self.isend(sendobj, dest, sendtag)
+            obj = received.wait(status)
+            sent.wait()
+            return obj
         (dest, sendtag), (source, recvtag) = numbers(dest, sendtag), numbers(source, recvtag)
         return self._c.sendrecv(_unless_nobody(sendobj, dest), dest, sendtag, None, source, recvtag, status)
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from greenlet import getcurrent
 
 from mpi import rc
-from mpi.constants import BufferAutomaticType
+from mpi.constants import BSEND_OVERHEAD, BufferAutomaticType
 from mpi.errors import ERR_BUFFER, ERR_OTHER, LASTCODE, wrong
 from mpi.memory import memory_of
 from ranks.comm.communicator import Comm
@@ -95,7 +95,10 @@ def _outside() -> RuntimeError:
 def attached(thing: Any, buf: Any) -> None:
     """Attach a buffer for buffered sends to a process or a communicator; none is needed here."""
     if buf is not None and not isinstance(buf, BufferAutomaticType):
-        memory_of(buf, writable=True)  # which refuses what cannot be written to
+        room = memory_of(buf, writable=True)[0].size  # which refuses what cannot be written to
+        if room < BSEND_OVERHEAD:
+            raise wrong(ERR_BUFFER, f"a buffer of {room} B", f"more than BSEND_OVERHEAD={BSEND_OVERHEAD}",
+                        "attach a larger one")  # fmt: skip
     if thing.attached is not None:
         raise wrong(ERR_BUFFER, "a second buffer", "one at a time", "Detach_buffer first")
     thing.attached = buf if buf is not None else b""

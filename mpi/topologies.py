@@ -16,7 +16,7 @@ from mpi.constants import CART, DIST_GRAPH, GRAPH, PROC_NULL, UNDEFINED, WEIGHTS
 from mpi.errors import ERR_ARG, ERR_DIMS, ERR_RANK, ERR_TOPOLOGY, WrongValueError, wrong
 from mpi.neighbours import Topocomm
 from mpi.object_collectives import allgather_objects
-from mpi.simulated import whole
+from mpi.simulated import c_int, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ KINDS |= {CART: Cartcomm, GRAPH: Graphcomm, DIST_GRAPH: Distgraphcomm}
 
 
 def _check_rank(comm: Any, rank: Any) -> None:
-    if not 0 <= whole(rank) < comm.Get_size():
+    if not 0 <= c_int(rank) < comm.Get_size():
         raise wrong(ERR_RANK, f"rank {rank}", f"0 to {comm.Get_size() - 1}", "take a rank of the communicator")
 
 

@@ -20,7 +20,7 @@ from mpi.info import HasHints, Info
 from mpi.intracommunicator import COMM_SELF
 from mpi.locks import Locks
 from mpi.memory import EMPTY, Raw, memory_of
-from mpi.simulated import whole
+from mpi.simulated import c_int, whole
 from mpi.universe import universe
 
 
@@ -189,7 +189,7 @@ class WindowBase(Attributes, HasHints, HandlesErrors):
         return memoryview(memory)  # type: ignore[arg-type]  # arrays export buffers
 
     def _target(self, rank: Any) -> int:
-        place, size = whole(rank), self._object().c.size
+        place, size = c_int(rank), self._object().c.size
         if not 0 <= place < size:
             raise wrong(ERR_RANK, f"target rank {rank}", f"0 to {size - 1} or PROC_NULL", "choose a rank of the window")
         return int(place)

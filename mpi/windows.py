@@ -17,6 +17,7 @@ from mpi.group import Group
 from mpi.handles import constant
 from mpi.locks import Locks
 from mpi.memory import EMPTY
+from mpi.simulated import whole
 
 _POST, _COMPLETE = 31, 32
 
@@ -132,9 +133,10 @@ class Win(Accesses):
 
     def Flush(self, rank: int) -> None:
         """Wait until the accesses of a rank's memory are complete."""
-        if rank != PROC_NULL:
+        if whole(rank) != PROC_NULL:
+            target = self._target(rank)
             self._check_locked()
-            self._complete([self._target(rank)])
+            self._complete([target])
 
     def Flush_all(self) -> None:
         """Wait until all accesses are complete."""

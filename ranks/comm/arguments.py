@@ -111,6 +111,7 @@ def fill_in(status: Any, source: int, tag: int, n_bytes: int, cancelled: bool = 
     """Set all that is known of a message in the status that the program gave."""
     try:
         fill = status.fill
+        fill.__self__  # noqa: B018  # a class has none
     except AttributeError:
         kind = f"{type(status).__module__}.{type(status).__qualname__}"
         raise call_error(

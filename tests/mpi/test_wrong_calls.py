@@ -29,6 +29,14 @@ CALLS = [
     ("c.Split(2**40)", OverflowError),
     ("c.Bsend(X, 0)", MPI.ERR_BUFFER),
     ("c.ibsend(1, 0)", MPI.ERR_BUFFER),
+    ("MPI.Attach_buffer(bytearray(95))", MPI.ERR_BUFFER),
+    ("c.Send(np.zeros(1, 'M8[s]'), 0)", BufferError),
+    ("c.Send(np.array(['two']), 0)", KeyError),
+    ("(c.isend(1, 0), c.recv(source=0, status=MPI.Status))", TypeError),
+    ("(c.isend(1, 0), c.recv(source=0, status=3))", TypeError),
+    ("c.sendrecv(1, 0, recvbuf='a')", TypeError),
+    ("c.sendrecv(1, 0, recvbuf=3)", MPI.ERR_TRUNCATE),
+    ("c.bcast(1, root=2**40)", OverflowError),
     ("c.Send_init(X, 5)", MPI.ERR_RANK),
     ("c.Recv_init(X, 5)", MPI.ERR_RANK),
     ("c.Gatherv(X, [np.zeros(8), [-8]])", MPI.ERR_COUNT),
@@ -74,6 +82,8 @@ CALLS = [
     ("MPI.Compute_dims(6, -1)", ValueError),
     ("MPI.Compute_dims(6, 'ab')", TypeError),
     ("c.Create_cart([1]).Get_cart_rank([1, 2])", ValueError),
+    ("c.Create_cart([1]).Get_coords(2**40)", OverflowError),
+    ("c.Create_cart([1]).Neighbor_alltoallw(None, X[:4])", BufferError),
     ("MPI.Free_mem(3)", TypeError),
     ("MPI.Get_address(3)", TypeError),
     ("MPI.Attach_buffer(bytes(3))", BufferError),
@@ -86,6 +96,11 @@ CALLS = [
     ("w.Attach(X)", MPI.ERR_RMA_FLAVOR),
     ("w.Lock(0, 99)", MPI.ERR_ARG),
     ("w.Flush(0)", MPI.ERR_RMA_SYNC),
+    ("w.Flush(None)", TypeError),
+    ("w.Flush(1)", MPI.ERR_RANK),
+    ("w.Get(X, 0, 'a')", ValueError),
+    ("w.Get(X, 2**40)", OverflowError),
+    ("w.Get(X, 0, -1)", MPI.ERR_DISP),
     ("w.Flush_all()", MPI.ERR_RMA_SYNC),
     ("w.Sync()", MPI.ERR_RMA_SYNC),
     ("w.Complete()", MPI.ERR_RMA_SYNC),
@@ -124,6 +139,9 @@ def test_a_wrong_call_raises_mpi4py_s_class_and_says_what_to_do(call, kind):
 
 def test_what_looks_wrong_and_mpi4py_takes_is_taken():
     def program(c):
+        letters = np.empty(2, "U1")
+        c.Sendrecv(np.array(["a", "b"]), 0, 0, letters, 0)
+        assert letters.tolist() == ["a", "b"]
         info = MPI.Info.Create({"a": ""})
         none = c.Split(MPI.UNDEFINED)
         empty = MPI.DOUBLE.Create_subarray([4], [0], [4]).Get_size()
