@@ -166,7 +166,7 @@ def test_messages_take_a_derived_datatype_once_it_is_committed():
         ([np.zeros(3), -1], ValueError, "count -1"),
         ([np.zeros(3)[::2], MPI.DOUBLE], BufferError, "not contiguous"),
         ([np.zeros(3), "xyz"], KeyError, "type code 'xyz'"),
-        (["text", MPI.CHAR], TypeError, "a str"),
+        (["text", MPI.CHAR], TypeError, "of type str"),
         ([np.zeros(3), 1, 2, 3, 4], ValueError, "5 items"),
     ],
 )
