@@ -249,6 +249,7 @@ def experiment(world: World, args: argparse.Namespace, setting: Setting) -> None
     say(EXPECTED)
     say(f"Pipeline: {setting.p} ranks, {setting.m} microbatches; F = {setting.F}, I = {setting.I}, W = {setting.W}")
     if setting.p <= DRAWN_RANKS:
+        say("\nF3 and B3 are the passes of microbatch 3, I3 and W3 the halves of B3; a dot is idle time.")
         show(setting, names)
     compare(setting, names)
     if setting.latency:

@@ -138,7 +138,8 @@ HEADER = [
 
 def experiment(world: Simulated, args: argparse.Namespace, job: None) -> None:
     """Count, compare, print."""
-    say(f"Ranks: {world.name}\nData:  {units.nice_bytes(args.bytes)} on each\n")
+    say(f"Ranks: {world.name}\nData:  n = {units.nice_bytes(args.bytes)} on each\n")
+    say("L is paid for a message, o at each of its two ends, G for a byte sent, and gamma for a byte reduced.\n")
     found = {}
     for operation in args.operations:
         say(f"{operation}, how often it pays each price:")

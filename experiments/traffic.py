@@ -203,7 +203,7 @@ def experiment(world: Simulated, args: argparse.Namespace, job: None) -> None:
     """Count, compare, print."""
     p = world.p
     say(f"Ranks: {p} simulated, {TOKENS} tokens on each, {p} heads of {HEAD_DIM}")
-    say("Counts are elements over tokens * hidden of all ranks; attention alone, Megatron: of a block.")
+    say("Counts are elements, over tokens * hidden of all ranks: of attention alone, for Megatron of a whole block.")
     rows = []
     for name in progress.track([*WAYS], "counting"):
         found, expected = counted(name, p), WAYS[name].formula(p)

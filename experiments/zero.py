@@ -133,8 +133,8 @@ def said(g: int) -> list[str]:
     sentences = [
         f"ZeRO-3 sends {float(factor(3, 1) / 2):.2f} times as much as plain data parallelism does: half as much again, "
         "because it gathers parameters for the forward and for the backward pass. It does so for each microbatch.",
-        "ZeRO-2 sends hardly more than ZeRO-1 if it reduces gradients once a step: only the table of tokens has two. "
-        "With microbatches, each one reduces its gradients, because no rank keeps the whole sum.",
+        "ZeRO-2 sends hardly more than ZeRO-1 if it reduces gradients once a step: only the table of tokens has two "
+        "gradients. With microbatches, each one reduces its gradients, because no rank keeps the whole sum.",
     ]
     if g > 1:
         two, three = (float(factor(zero, g) / 2) for zero in (2, 3))
