@@ -114,7 +114,7 @@ def prove(network: ranks.Network) -> None:
         "entered, however late they come and however fast or slow messages travel."
     )
     late, hasty = entered_late(neighbours_only, 4, network).left_before_entered("barrier")[0]
-    say(f"Not so a mere exchange with neighbours, p = 4: rank {hasty} may leave before rank {late} has entered.")
+    say(f"An exchange with neighbours is no barrier: if p = 4, rank {hasty} may leave before rank {late} has entered.")
 
 
 def draw(world: Simulated, path: Path, trials: dict[tuple[int, str], Trial]) -> None:

@@ -101,6 +101,22 @@ def test_plans_of_papers_reach_a_like_part_of_what_is_expected(tmp_path, capsys)
     assert max(megatron) < 0.8
     assert all(0.65 < row["ratio"] < 0.85 for name, row in rows.items() if "Llama" in name)
     assert rows["DeepSeek-V3"]["ratio"] > 1  # it hides what is waited for here
+    large = [row for name, row in rows.items() if name.startswith("GPT") and name not in ("GPT 1.7B", "GPT 3.6B")]
+    llama = [row for name, row in rows.items() if "Llama" in name]
+    of_peak, ratios, of_llama, held = (
+        sorted(row[column] for row in some)
+        for some, column in ((large, "of_peak_expected"), (large, "ratio"), (llama, "ratio"), (llama, "held_bytes"))
+    )
+    guide = " ".join(Path(which_plan.__file__).parents[1].joinpath("docs", "guide.md").read_text("utf-8").split())
+    for figures in (
+        f"Megatron reached {ratios[0]:.2f} to {ratios[-1]:.2f} from 7.5 billion to a trillion parameters, although the "
+        f"expected part itself goes from {of_peak[0]:.0f} to {of_peak[-1]:.0f} percent; Llama 3 reached "
+        f"{of_llama[0]:.2f} to {of_llama[-1]:.2f}.",
+        f"the ratios are {rows['GPT 1.7B']['ratio']:.2f} and {rows['GPT 3.6B']['ratio']:.2f}:",
+        f"speed is {rows['DeepSeek-V3']['ratio']:.2f} times",
+        f"{held[0] / 2**30:.0f} to {held[-1] / 2**30:.0f} GiB a rank",
+    ):
+        assert figures in guide
     numbers = {each.name: each.model.sizes.n_parameters for each in published()}
     for name, n in numbers.items():
         if name.startswith("GPT"):
