@@ -136,7 +136,7 @@ def experiment(world: Simulated, args: argparse.Namespace, job: GPTSizes) -> Non
     """Train with each weight, with room for all and with limited places; print."""
     say(EXPECTED)
     say(f"Model: {job.layers} blocks of {job.experts} experts, {job.top_k} for each token, {job.ffn} features in each")
-    say(f"Ranks: {world.p} simulated, each with {job.experts / world.p:g} experts of each block on the average")
+    say(f"Ranks: {world.p} simulated, each with {job.experts / world.p:g} experts of each block on average")
     say(f"Steps: {args.steps}, each of {SEQUENCES} sequences of {job.context} letters a rank\n")
     cases = [(balance, factor) for balance in args.balance for factor in (None, args.capacity)]
     found = {}

@@ -96,7 +96,7 @@ def show(each: Case, number: str = "", pause: Callable[[str], bool] | None = Non
         return False
     failure = each.failure()
     way = "an ordinary run" + (" with check=True" if each.options.get("check") else "")
-    say(f"Found by {'exploring all schedules' if each.explored else way}:\n\n{failure}\n")
+    say(f"Found by {'exploring all schedules' if each.explored else way}:\n\n{told(failure)}\n")
     if each.explored:
         say(f"{ranks.explore(each.program, each.size, **each.options)}\n")
     if pause and not pause("How would you mend it? Enter shows a way."):
@@ -108,6 +108,12 @@ def show(each: Case, number: str = "", pause: Callable[[str], bool] | None = Non
     assert found.verdict == "holds", found
     say(f"Explored: {str(found).splitlines()[0]}.")
     return True
+
+
+def told(failure: Exception) -> str:
+    """Return what an error says, after its name."""
+    name, text = type(failure).__name__, str(failure)
+    return text if text.startswith(name) else f"{name}: {text}"
 
 
 def draw(each: Case, failure: Exception, path: Path) -> None:
@@ -125,7 +131,7 @@ def html(cases: list[Case]) -> str:
     for each in progress.track(cases, "drawing"):
         failure, found = each.failure(), each.verdict_when_mended()
         assert isinstance(failure, ranks.RanksError)
-        text = "" if isinstance(failure, ranks.DeadlockError) else piece("pre", str(failure))
+        text = "" if isinstance(failure, ranks.DeadlockError) else piece("pre", told(failure))
         shown = text + viewer(failure.trace, failure) if text else report(failure, live=True)
         pieces += [
             heading(each.name), piece("p", each.story), piece("pre", each.source()), shown,

@@ -56,7 +56,7 @@ STATE = ("parameters", "gradients", "optimiser")
 
 
 def factor(zero: int, g: int) -> Fraction:
-    """Return what a rank sends over n(d-1)/d, on the average of all.
+    """Return what a rank sends over n(d-1)/d, averaged over all.
 
     float(factor(1, 4))  # 2.0
     """

@@ -39,7 +39,8 @@ exit status:
   1    a rank raised an exception, or called sys.exit with a text
   2    the command cannot be carried out
   3    no rank can move any more, or ranks disagree about a collective
-  130  after Ctrl-C"""
+  130  after Ctrl-C
+  141  nobody reads the output any more"""
 
 
 class OfPython(argparse.Action):
