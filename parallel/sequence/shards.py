@@ -47,6 +47,8 @@ def shard(x: Array, p: int, rank: int, layout: str = "plain", axis: int = 1) -> 
 
     shard(np.arange(8), 2, 0, "striped", axis=0)  # array([0, 2, 4, 6])
     """
+    if not 0 <= rank < p:
+        refuse(ValueError, "shard", f"p={p}, rank={rank}", "a rank from 0 to p-1", "pass comm.size, then comm.rank")
     return np.take(x, token_positions(layout, x.shape[axis], p)[rank], axis)
 
 

@@ -52,7 +52,7 @@ class Link:
         if not (is_number and 0 <= latency_s < inf and 0 < bytes_per_s < inf):
             raise ValueError(
                 f"Link.of: got latency_s={latency_s!r}, bytes_per_s={bytes_per_s!r}, expected finite numbers, from 0 "
-                "and above 0; remedy: give such"
+                "and above 0; remedy: correct them"
             )
         return cls(round(latency_s * PS_PER_S), round(1000 * PS_PER_S / bytes_per_s))
 
@@ -92,6 +92,12 @@ class Network:
     def __post_init__(self) -> None:
         object.__setattr__(self, "intra", self.intra or self.inter)
         object.__setattr__(self, "itself", self.itself or self.intra)
+        for name in ("inter", "intra", "itself"):
+            if not isinstance(getattr(self, name), Link):
+                raise TypeError(
+                    f"Network {self.name!r}: got {name}={getattr(self, name)!r:.60}, expected a Link; remedy: give "
+                    "ranks.Link.of(latency_s, bytes_per_s)"
+                )
         _make_integers(
             self, "ranks_per_node", "overhead_ps", "reduce_fs_per_byte", "eager_limit", "poll_ps", "jitter_ps"
         )

@@ -138,6 +138,11 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
         r"usp_attention: got lengths=\[4\], expected one for each of 2 ranks, row after row",
     ),
     (lambda comm, *x: parallel.usp_grid(comm, 3), {}, "usp_grid: got ulysses=3, expected a number that divides the 2"),
+    (
+        lambda comm, q, *_: parallel.shard(q, comm.rank, comm.size),
+        {},
+        "shard: got p=[01], rank=2, expected a rank from",
+    ),
 ]
 
 
