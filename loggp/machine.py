@@ -9,6 +9,8 @@ import numpy as np
 
 from ranks import Link, Network
 
+_BUFFERINGS = ("none", "eager", "infinite", "each")  # each: one of the two, as `ranks.explore` decides; costs as none
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -52,6 +54,9 @@ class Machine:
         if not (isinstance(self.network, Network) and isinstance(self.nodes, tuple) and self.nodes):
             nodes = "no nodes" if self.nodes == () else f"nodes of type {type(self.nodes).__name__}"
             _refuse("Machine", f"network of type {type(self.network).__name__}, {nodes}", "the node of each rank")
+        if self.buffering not in _BUFFERINGS:
+            known = ", ".join(_BUFFERINGS)
+            raise ValueError(f"Machine: got buffering={self.buffering!r}, expected one of {known}; remedy: choose one")
 
     @classmethod
     def of(cls, network: Network, p: int, buffering: str = "eager") -> Machine:

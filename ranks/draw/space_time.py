@@ -29,7 +29,7 @@ def space_time(
     time axis ends; by default where the last event does.
     """
     shown = range(min(trace.size, _RANKS)) if ranks is None else ranks
-    if not shown or shown.step != 1 or shown[0] < 0 or shown[-1] >= trace.size:
+    if not (isinstance(shown, range) and shown) or shown.step != 1 or shown[0] < 0 or shown[-1] >= trace.size:
         raise ValueError(
             f"picture: got ranks={shown}, expected some of 0 to {trace.size - 1} in a row; remedy: range(first, end)"
         )

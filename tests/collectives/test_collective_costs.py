@@ -220,3 +220,5 @@ def test_a_machine_of_something_else_says_how_to_make_one() -> None:
     for make, arguments in wrong:
         with pytest.raises(TypeError, match=r"^Machine.*expected a Network and .*remedy: for 8 ranks, Machine\.of\("):
             make(*arguments)
+    with pytest.raises(ValueError, match=r"^Machine: got buffering='big', expected one of .*; remedy: "):
+        collectives.Machine(network, (0, 1), "big")
