@@ -62,7 +62,9 @@ class Op(Handle):
                 f"Op.Create: got operation {mine.n_ops + 1}, expected at most {MOST_OPS} at a time; remedy: Free some"
             )
         if not callable(function):
-            raise TypeError(f"Op.Create: got {function!r:.60}, expected a function of two buffers and a datatype")
+            raise TypeError(
+                f"Op.Create: got {function!r:.60}, expected a function of two buffers and a datatype; remedy: pass one"
+            )
         mine.n_ops += 1
 
         def on_objects(x: Any, y: Any) -> Any:

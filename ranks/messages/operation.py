@@ -57,7 +57,8 @@ class Operation:
     def name(self) -> str:
         """Return what reports call a nonblocking one."""
         way = "send to" if self.what == "send" else "receive from"
-        return f"nonblocking {way} rank {self.peer}, tag {self.tag}"
+        peer = "any rank" if self.peer == ANY_SOURCE else f"rank {self.peer}"
+        return f"nonblocking {way} {peer}, {'any tag' if self.tag == ANY_TAG else f'tag {self.tag}'}"
 
     def awaited(self) -> list[Operation]:
         """Return what it waits for: itself, until it is complete."""

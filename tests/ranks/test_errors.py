@@ -129,6 +129,8 @@ WRONG = [
     (received_twice, ranks.InvalidHandleError, 0, "recv()", "a message that was received already", "a matched message"),
     (on(0, lambda c: c.Isend(X, 0)), ranks.UnfinishedRequestError, 0, "nonblocking send to rank 0, tag 0",
      "a request that was never completed", "a Wait or a successful Test"),
+    (on(0, lambda c: c.irecv()), ranks.UnfinishedRequestError, 0, "nonblocking receive from any rank, any tag",
+     "a request that was never completed", "a Wait or a successful Test"),
     (on(1, lambda c: c.irecv(None, 0, 5)), ranks.UnfinishedRequestError, 1, "nonblocking receive from rank 0, tag 5",
      "a request that was never completed", "a Wait or a successful Test"),
     (on(0, lambda c: c.Send(X, 1, 8)), ranks.UnreceivedMessageError, 0, "send to rank 1, tag 8",

@@ -155,9 +155,11 @@ class MPIPoolExecutor(Executor):
         initargs: tuple[Any, ...] = (), **options: Any,
     ) -> None:  # fmt: skip
         if max_workers is not None and int(max_workers) < 1:
-            raise ValueError(f"MPIPoolExecutor: got max_workers={max_workers}, expected 1 or more")
+            raise ValueError(f"MPIPoolExecutor: got max_workers={max_workers}, expected 1 or more; remedy: correct it")
         if initializer is not None and not callable(initializer):
-            raise TypeError(f"MPIPoolExecutor: got initializer={initializer!r:.60}, expected a function")
+            raise TypeError(
+                f"MPIPoolExecutor: got initializer={initializer!r:.60}, expected a function; remedy: pass one"
+            )
         self._workers: Workers | None = options.get("workers", pool.get())
         self._is_down = self._is_broken = False
         if initializer is not None:
@@ -233,7 +235,8 @@ class MPICommExecutor:
         self._comm, self._root, self._options = MPI.COMM_WORLD if comm is None else comm, root, options
         if self._comm.Is_inter() or not 0 <= root < self._comm.size:
             raise ValueError(
-                f"MPICommExecutor: got root={root} in {self._comm.name}, expected a rank of a communicator of one group"
+                f"MPICommExecutor: got root={root} in {self._comm.name}, expected a rank of a communicator of one "
+                "group; remedy: pass an intracommunicator and one of its ranks"
             )
         self._executor: MPIPoolExecutor | None = None
 
