@@ -12,7 +12,7 @@ from mpi.common import PerRank, Shared
 from mpi.constants import ANY_SOURCE, ANY_TAG, UNDEFINED
 from mpi.errhandlers import HandlesErrors
 from mpi.errors import ERR_ARG, ERR_COMM, left_out, wrong
-from mpi.group import Group
+from mpi.group import Group, Members
 from mpi.handles import constant, text
 from mpi.info import HasHints, Info
 from mpi.nonblocking import Nonblocking
@@ -44,8 +44,9 @@ class Comm(Objects, ObjectCollectives, Nonblocking, Persistent, Attributes, HasH
         return {constants.IDENT: constants.CONGRUENT}.get(max(found), max(found))
 
     def Get_group(self) -> Group:
-        """Return the group of its ranks, the local one of an intercommunicator."""
-        return Group._with(self._object().group().ranks)
+        """Return the group of its ranks, the local one of an intercommunicator; it is equal to that of a duplicate."""
+        found = self._object().group().ranks
+        return Group._of(process().groups.setdefault(found, Members(found)))
 
     group = property(Get_group)
 

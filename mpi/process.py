@@ -30,6 +30,7 @@ class Process:
     options:       The options of its mpi4py.rc.
     settings:      What these meant when the rank imported MPI; later changes have no effect.
     n_workers:     How many collectives it has begun beside its program.
+    groups:        The groups of communicators that it has asked for, by their ranks.
     handlers:      How many error handlers it has created and not freed, by the kind of their objects.
     """
 
@@ -46,6 +47,7 @@ class Process:
         self.options = dict(rc.OPTIONS)
         self._settings: dict[str, Any] | None = None
         self.n_workers = 0
+        self.groups: dict[tuple[int, ...], Any] = {}
         self.handlers: Counter[str] = Counter()
 
     @property

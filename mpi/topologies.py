@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from mpi.common import KINDS, Shared
-from mpi.communicator import COMM_NULL
 from mpi.constants import CART, DIST_GRAPH, GRAPH, PROC_NULL, UNDEFINED, WEIGHTS_EMPTY
 from mpi.errors import ERR_ARG, ERR_DIMS, ERR_RANK, ERR_TOPOLOGY, WrongValueError, wrong
 from mpi.neighbours import Topocomm
@@ -264,7 +263,7 @@ def create_graph(comm: Any, index: Any, edges: Any) -> Any:
 def _laid_out(comm: Any, kind: Any, topology: Any, call: str, n: int) -> Any:
     made = comm._object().split(call, 0 if comm.Get_rank() < n else UNDEFINED, comm.Get_rank())
     if made is None:
-        return COMM_NULL
+        return kind()
     made.topology = topology
     return kind._of(made)
 

@@ -26,6 +26,9 @@ def test_a_split_orders_by_key_and_only_members_make_a_group_s_communicator(p):
             assert made == MPI.COMM_NULL
         else:
             assert comm.Create_group(evens) == MPI.COMM_NULL
+        line = comm.Create_cart([1])
+        assert (type(line), bool(line)) == (MPI.Cartcomm, comm.rank == 0)
+        assert comm.group == comm.Dup().group != comm.group.Dup()
         return half.allgather(comm.rank) == members
 
     assert all(run(program, p).results)
