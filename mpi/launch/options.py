@@ -15,6 +15,7 @@ from collectives.choice import preferring
 from mpi.launch.programs import Program, UsageError, line, module, script
 from ranks.observers.faults import Fault
 from ranks.real.capacity import available_memory
+from ranks.schedules.search import read_replay
 
 # Memory of a rank that does little: its stack, its modules, its streams. Measured: 70 kB.
 RANK_BYTES = 70_000
@@ -88,8 +89,10 @@ def parser(prog: str) -> argparse.ArgumentParser:
     add("--trace", type=writable, metavar="FILE", help="write a trace that https://ui.perfetto.dev opens")
     add("--summary", action="store_true", help="show messages, bytes and waiting by rank and by line of the program")
     add("--explore", type=count, nargs="?", const=MAX_RUNS, metavar="MAX",
-        help=f"run under every schedule that can differ, at most MAX times (default {MAX_RUNS:,})")  # fmt: skip
-    add("--replay", metavar="TEXT", help="make the choices of a schedule that --explore found, such as none:0,1")
+        help="run under every schedule that can differ, at most MAX times in each way of buffering (default "
+        f"{MAX_RUNS:,})")  # fmt: skip
+    add("--replay", type=replay, metavar="TEXT",
+        help="make the choices of a schedule that --explore found, such as none:0,1")  # fmt: skip
     add("--algorithm", type=algorithm, action="extend", default=[], metavar="OP=NAME",
         help="use this algorithm for a collective wherever it can be used, such as allreduce=ring")  # fmt: skip
     add("--compute", type=compute, metavar="measured[:FACTOR]",
@@ -182,6 +185,15 @@ def algorithm(text: str) -> list[tuple[str, str]]:
             return [(operation, name)]
     except ValueError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def replay(text: str) -> str:
+    """Return a text that says which choices of a schedule to make."""
+    try:
+        read_replay(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected one that --explore shows, such as none:0,1") from None
+    return text
 
 
 def compute(text: str) -> float:

@@ -198,6 +198,7 @@ def test_a_reader_that_leaves_ends_the_program_quietly_among_files_that_are_call
         (2, ("-m", "no.such"), "-m: got no.such, which is not found"),
         (2, ("--wrong", "main.py"), "--wrong"),
         (2, ("--network", "wrong", "main.py"), "invalid choice: 'wrong'"),
+        (2, ("--replay", "wrong", "main.py"), "got 'wrong', expected one that --explore shows, such as none:0,1"),
         (2, ("--faults", "Crash(2)", "main.py"), "arguments are written name=value"),
         (2, ("--faults", "print(a=1)", "main.py"), "known are Crash, Delay, Drop"),
         (2, ("--faults", "Crash(rank=1)", "main.py"), "send"),
