@@ -149,6 +149,13 @@ def allgatherv(c: Any, sendbuf: Any, recvbuf: Any) -> Plan:
     """Collect blocks of any sizes on all ranks, which all know them."""
     received = vector(recvbuf, c.size, writable=True)
     sent = _own(sendbuf, received, c.rank)
+    if not in_place(sendbuf):
+        n_bytes, expected = sum(simple(sendbuf, writable=False).sizes()), received.sizes()[c.rank]
+        if n_bytes != expected:
+            raise wrong(
+                WrongValueError, f"{n_bytes} B to send, and {expected} B of rank {c.rank} to receive", "the same",
+                "give all ranks the counts of what each of them sends",
+            )  # fmt: skip
 
     def run(c: Any) -> None:
         received.place_all(collectives.allgather(c, as_bytes(sent()).copy(), counts=received.sizes()))

@@ -248,3 +248,13 @@ def test_one_buffer_to_send_and_to_receive_is_refused_with_in_place_as_the_remed
         comm.Allreduce(x[:0], x[:0])
 
     run(program, 2)
+
+
+def test_a_count_that_is_not_what_its_rank_sends_is_refused():
+    def program(comm):
+        for count in (1, 3):
+            told = rf"Allgatherv\(.* got 16 B to send, and {8 * count} B of rank {comm.rank} to receive, .*; remedy: "
+            with pytest.raises(ValueError, match=told):
+                comm.Allgatherv(np.zeros(2), [np.zeros(6), [count] * 2])
+
+    run(program, 2)
