@@ -11,7 +11,7 @@ Smaller limits:
     mpi4py.futures:         without `-m mpi4py.futures`, a rank computes its tasks itself, when they are submitted;
                             there are no collect and compose
     mpi4py.bench:           helloworld and ringtest only
-    threads:                a thread that communicates ends the program; os.fork is refused
+    threads:                a thread that communicates ends the program; os.fork is refused outside of multiprocessing
     error handlers:         each error raises, also under ERRORS_ARE_FATAL; a handler is what Call_errhandler calls
     external32:             most significant byte first, with the sizes of this machine
 """

@@ -35,7 +35,7 @@ class Objects(PointToPoint):
         self._c.bsend(_unless_nobody(obj, dest), dest, tag)
 
     def recv(self, buf: Any = None, source: int = ANY_SOURCE, tag: int = ANY_TAG, status: Status | None = None) -> Any:
-        """Receive and return an object; `buf`, which is not needed, is the room that there is."""
+        """Receive and return an object; `buf`, which is not needed, is memory for its pickle, or the size of that."""
         if buf is not None:
             warnings.warn("recv: got a buffer, expected none: no call needs one", UserWarning, stacklevel=2)
             return self.irecv(buf, source, tag).wait(status)
@@ -75,7 +75,7 @@ class Objects(PointToPoint):
         """Start to receive an object, which `wait` and `test` return; `buf`, or 32 KiB, is the room that there is."""
         room = process().settings["irecv_bufsz"] if buf is None else buf
         if not isinstance(room, int):
-            room = memory_of(buf, writable=True)[0].size
+            room = memory_of(buf, writable=True)[0]
         begun = self._c.irecv(None, *numbers(source, tag))
         return Request._of(begun._comm, begun._operation, room)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, Self
 from weakref import WeakValueDictionary
 
+import numpy as np
+
 import ranks
 from mpi.constants import UNDEFINED
 from mpi.errors import WrongTypeError, left_out, wrong
@@ -25,7 +27,7 @@ class Request(ranks.Request):
     """A request of a nonblocking call. False once it is complete or freed.
 
     _post:  What begins the operation of a persistent one and returns it; None otherwise, and once it is freed.
-    _room:  The bytes that there are for a pickled object; None if it does not receive one.
+    _room:  The memory that a pickled object is received into, or its size in bytes; None if it receives none.
     special: The class that a request must have for a copy of this one; None for any.
     _then:  What is to be done once it is complete; its result is that of `wait`.
     """
@@ -44,7 +46,7 @@ class Request(ranks.Request):
 
     def __init__(self, request: Request | None = None) -> None:
         super().__init__()
-        self._room: int | None = None
+        self._room: Any = None
         self._then: Callable[[], Any] | None = None
         self._post: Callable[[], Operation] | None = None
         if request is not None:
@@ -59,7 +61,7 @@ class Request(ranks.Request):
         return request if isinstance(request, Prequest) else Prequest(request)
 
     @classmethod
-    def _of(cls, comm: Any, operation: Operation, room: int | None = None, then: Any = None) -> Self:
+    def _of(cls, comm: Any, operation: Operation, room: Any = None, then: Any = None) -> Self:
         self = cls()
         self._comm, self._operation, self._room, self._then = comm, operation, room, then
         return self
@@ -83,12 +85,17 @@ class Request(ranks.Request):
     def _finish(self, status: Any) -> Any:
         operation = self._operation
         message = None if operation is None else operation.message
+        room: Any = self._room
+        if isinstance(room, np.ndarray):
+            memory, room = room, room.size
+            if message is not None and message.n_bytes <= room:
+                memory[: message.n_bytes] = np.frombuffer(message.as_bytes(), np.uint8)
         got = super()._finish(status)
-        if message is not None and self._room is not None and message.n_bytes > self._room:
+        if message is not None and room is not None and message.n_bytes > room:
             kind = message.kind
             raise self._comm._error(  # type: ignore[union-attr]  # it had one while it was under way
                 TruncationError, f"{typed_name(kind.dtype, kind.n_bytes)} from rank {message.source}",
-                f"an object of at most {self._room} B, since irecv was given no larger buffer",
+                f"an object of at most {room} B, since irecv was given no larger buffer",
                 "pass a buffer to irecv, or use recv",
             )  # fmt: skip
         if isinstance(operation, Work) and status is not None and operation.found is not None:

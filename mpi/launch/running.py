@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from mpi.launch.modules import UsersFinder, project_is_library, replaced_by_user
 from mpi.launch.mpi4py_names import ours_is_mpi4py
 from mpi.launch.process_state import ProcessState, ProcessStates
 from mpi.launch.programs import Program
-from mpi.launch.streams import Output, Reader, Writer, nothing
+from mpi.launch.streams import Nothing, Output, Reader, Writer
 from mpi.launch.threads import threads_of_ranks
 from mpi.running import begin
 
@@ -63,12 +64,11 @@ class Launch:
         """Return argv, path, stdin, stdout, stderr and excepthook of a rank."""
         prefix = f"[{rank}] " if self.tag_output else ""
         out, err = Output(sys.stdout), Output(sys.stderr)
-        stdout, stderr = (
-            Writer(out, prefix, "<stdout>", out.errors),
-            Writer(err, prefix, "<stderr>", "backslashreplace"),
-        )
+        stdout = Writer(out, prefix, "<stdout>", out.errors)
+        stderr = Writer(err, prefix, "<stderr>", "backslashreplace")
         self.writers |= {stdout: None, stderr: None}
-        stdin = nothing() if rank or sys.stdin is None else Reader(sys.stdin, stdout.finish)
+        reads = rank == 0 and sys.stdin is not None
+        stdin: Any = Reader(sys.stdin, stdout.finish) if reads else io.TextIOWrapper(Nothing(), encoding="utf-8")
         stdout.lines.keeps = self.keeps_output
         path = [self.program.folder, *sys.path]
         return list(self.program.argv), path, stdin, stdout, stderr, sys.__excepthook__

@@ -142,6 +142,7 @@ class Reader(io.TextIOBase):
         return text
 
 
-def nothing() -> Any:
-    """Return an input that has ended, as all ranks but the first have it."""
-    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # no file: there may be more ranks than files
+class Nothing(io.BytesIO):
+    """An input that has ended, as all ranks but the first have it; no file, for there may be more ranks than files."""
+
+    name, mode = "<stdin>", "r"

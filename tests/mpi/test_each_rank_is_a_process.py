@@ -321,6 +321,7 @@ def test_print_figures_and_streams_are_a_rank_s_own(launch, monkeypatch):
         if comm.rank: builtins.print = lambda *args: None
         figures.figs[comm.rank] = "figure"
         comm.Barrier()
+        assert comm.rank == 0 or (sys.stdin.name, sys.stdin.read()) == ("<stdin>", "")
         print(list(figures.figs), sys.stdout.name, sys.stdout.mode)
     """)  # fmt: skip
     assert done == (0, ["[0] <stdout> w"], "")

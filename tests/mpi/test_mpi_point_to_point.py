@@ -53,6 +53,18 @@ def test_another_datatype_of_the_same_bytes_is_delivered_with_a_warning_and_refu
         run(program, 2, check=True)
 
 
+def test_a_pickle_is_received_into_the_buffer_that_a_program_gives_too():
+    def program(comm):
+        first, second = bytearray(100), np.zeros(100, "u1")
+        sent = comm.isend("one", 0)
+        with pytest.warns(UserWarning, match="no call needs one"):
+            got = comm.recv(first, 0)
+        sent.wait()
+        return got, MPI.pickle.loads(first), comm.sendrecv([2], 0, recvbuf=second), MPI.pickle.loads(second)
+
+    assert run(program, 1).results == [("one", "one", [2], [2])]
+
+
 def test_bytes_and_pickles_fit_each_other():
     def program(comm):
         if comm.rank == 0:
