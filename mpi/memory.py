@@ -34,7 +34,6 @@ def memory_of(data: Any, *, writable: bool) -> tuple[Raw, str]:
     if writable and view.readonly:
         raise wrong(WrongBufferError, "a read-only buffer", "a writable one to receive into", "receive into a copy")
     code = (view.format or "B").lstrip("@=<")
-    code = code.removeprefix("1") if len(code) == 2 else code  # one letter, as NumPy has them
     if not (view.c_contiguous or view.f_contiguous):
         raise _in_pieces()
     raw = np.frombuffer(view, np.uint8) if view.nbytes else EMPTY

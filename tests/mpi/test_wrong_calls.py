@@ -142,6 +142,9 @@ def test_what_looks_wrong_and_mpi4py_takes_is_taken():
         letters = np.empty(2, "U1")
         c.Sendrecv(np.array(["a", "b"]), 0, 0, letters, 0)
         assert letters.tolist() == ["a", "b"]
+        assert [MPI.Datatype.fromcode(code).name for code in ("u", "M8", "1s")] == [
+            "MPI_UINT16_T", "MPI_INT64_T", "MPI_CHAR",
+        ]  # fmt: skip
         info = MPI.Info.Create({"a": ""})
         none = c.Split(MPI.UNDEFINED)
         empty = MPI.DOUBLE.Create_subarray([4], [0], [4]).Get_size()
