@@ -113,7 +113,7 @@ def experiment(world: None, args: argparse.Namespace, job: None) -> None:
     tables.table(columns, rows, "bugs")
     for name in OPTIMIZERS:
         shown = sum(line[3 + [*OPTIMIZERS].index(name)] is not None for line in rows)
-        say(f"Under {name} the curve shows {shown} of {len(rows)} bugs in {args.steps} steps.")
+        say(f"Under {name}, the curve shows {shown} of {len(rows)} bugs in {args.steps} steps.")
     say(
         "A dash means never. The norm is the gradient's under Adam with clipping, against the same run without the bug."
     )

@@ -42,7 +42,7 @@ def test_the_table_tells_a_loud_bug_from_a_silent_one(monkeypatch, capsys, tmp_p
     table, picture = tmp_path / "bugs.csv", tmp_path / "bugs.png"
     options = ["--bugs", "padding", "unclipped", "--steps", 24, "--csv", table, "--plot", picture]
     assert call(hidden_bugs, monkeypatch, *options) == 0
-    assert "Under Adam, clipped the curve shows 1 of 2 bugs in 24 steps." in capsys.readouterr().out
+    assert "Under Adam, clipped, the curve shows 1 of 2 bugs in 24 steps." in capsys.readouterr().out
     rows = [line.split(",") for line in table.read_text().splitlines()]
     assert [row[-1] for row in rows[1:]] == ["2", ""]  # the first loss is that before an update
     assert [row[-2] for row in rows[1:]] == ["2", "2"]
