@@ -6,6 +6,8 @@ brings something. Accesses of all ranks happen in the order of virtual time, so 
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Hashable
 from operator import index
 from typing import Any
 
@@ -13,14 +15,18 @@ import numpy as np
 
 from mpi import constants
 from mpi.buffers import Blocks, is_number, simple
+from mpi.conflicts import ATOMIC, GET, PUT, Access, Conflicts
 from mpi.constants import PROC_NULL
 from mpi.datatypes import as_datatype
-from mpi.errors import ERR_COUNT, ERR_DISP, ERR_OP, ERR_RMA_SYNC, ERR_TYPE, WrongValueError, wrong
+from mpi.errors import ERR_COUNT, ERR_DISP, ERR_OP, ERR_RMA_CONFLICT, ERR_RMA_SYNC, ERR_TYPE, WrongValueError, wrong
 from mpi.memory import at_address
 from mpi.ops import NO_OP, REPLACE, SUM, Op, check_alike
 from mpi.requests import Request
+from mpi.universe import universe
 from mpi.window_base import WindowBase
 from ranks.messages.operation import Work
+from ranks.words.callsite import current_where, site_of
+from ranks.words.errors import ProgramWarning
 
 
 class Accesses(WindowBase):
@@ -50,7 +56,7 @@ class Accesses(WindowBase):
             raise wrong(ERR_DISP, f"displacement {disp}", "0 or more", "correct the displacement")
         if count < 0:
             raise wrong(ERR_COUNT, f"count {count}", "0 or more", "correct the count")
-        self._check_epoch(rank)
+        self._epoch(rank)
         begin = disp * segment.unit
         if self._o.flavor == constants.WIN_FLAVOR_DYNAMIC:
             layout = datatype._layout()
@@ -62,14 +68,48 @@ class Accesses(WindowBase):
             raise blocks._too_small(0, begin, begin)
         return blocks
 
-    def _check_epoch(self, rank: int) -> None:
-        """Raise unless the rank may use another's memory now."""
-        opened = self._o
-        if not (opened.is_fenced or rank in (opened.accessed or ()) or opened.segments[rank].locks.is_held(opened.c)):
-            raise wrong(
-                ERR_RMA_SYNC, f"an access of the memory of rank {rank}", "an epoch in which it is allowed",
-                "call Fence, Start, Lock or Lock_all before",
-            )  # fmt: skip
+    def _epoch(self, rank: int) -> Hashable:
+        """Return what tells the epoch, in which the rank may use another's memory now, from others; or raise."""
+        opened, segment = self._o, self._o.segments[rank]
+        if segment.locks.is_held(opened.c):
+            return "Lock"
+        if rank in (opened.accessed or ()):
+            return "Post", segment.exposures
+        if opened.is_fenced:
+            return "Fence", opened.fences
+        raise wrong(
+            ERR_RMA_SYNC, f"an access of the memory of rank {rank}", "an epoch in which it is allowed",
+            "call Fence, Start, Lock or Lock_all before",
+        )  # fmt: skip
+
+    def _note(self, kind: str, rank: int, blocks: Blocks, until_ps: int | None = None) -> None:
+        """Report an access that conflicts with an earlier one of its epoch: once for two places of the program."""
+        piece, opened = blocks.piece(), self._o
+        if not piece.nbytes:
+            return
+        c, segment = opened.c, opened.segments[rank]
+        conflicts: Conflicts = segment.conflicts
+        access = Access(kind, c._state.rank, piece, until_ps)
+        other = conflicts.add(access, self._epoch(rank), c._state.now)
+        if other is None:
+            return
+        told, places = universe(c).told, (site_of(other.mark), current_where())
+        if places in told:
+            return
+        told.add(places)
+        is_dynamic = opened.flavor == constants.WIN_FLAVOR_DYNAMIC
+        base = 0 if is_dynamic else segment.memory.__array_interface__["data"][0]
+        begin, end = (n - base for n in (max(access.begin, other.begin), min(access.end, other.end)))
+        problem = wrong(
+            ERR_RMA_CONFLICT,
+            f"bytes {begin} to {end} of the memory of rank {c._context.boxes[rank].owner.rank}, which {other.kind} of "
+            f"rank {other.origin} at {places[0]} touches in the same epoch",
+            "accesses that share no byte, or only read, or are all atomic",
+            "begin another epoch in between, or use Accumulate",
+        )  # fmt: skip
+        if c._is_checked():
+            raise problem
+        warnings.warn(f"{problem}", ProgramWarning, stacklevel=2)
 
     def _access(self, rank: int, n_bytes: int, *, comes_back: bool) -> int:
         """Let all that happens before this access happen, and return when it is complete."""
@@ -94,6 +134,7 @@ class Accesses(WindowBase):
         sent, rank = simple(origin, writable=False), self._target(target_rank)
         into = self._blocks(sent, rank, target)
         done_ps = self._access(rank, sum(sent.sizes()), comes_back=False)
+        self._note(PUT, rank, into)
         into.place(sent.packed())
         return done_ps
 
@@ -101,12 +142,13 @@ class Accesses(WindowBase):
         """Read from a rank's memory into a buffer."""
         self._get(origin, target_rank, target)
 
-    def _get(self, origin: Any, target_rank: int, target: Any) -> int | None:
+    def _get(self, origin: Any, target_rank: int, target: Any, *, waits: bool = False) -> int | None:
         if target_rank == PROC_NULL:
             return None
         received, rank = simple(origin, writable=True), self._target(target_rank)
         out_of = self._blocks(received, rank, target)
         done_ps = self._access(rank, sum(received.sizes()), comes_back=True)
+        self._note(GET, rank, out_of, done_ps if waits else None)
         received.place(out_of.packed())
         return done_ps
 
@@ -128,6 +170,7 @@ class Accesses(WindowBase):
         sent = before if op == NO_OP and before is not None else simple(origin, writable=False)
         into = self._blocks(sent, rank, target)
         done_ps = self._access(rank, sum(into.sizes()), comes_back=result is not None)
+        self._note(ATOMIC, rank, into)
         old = into.packed().copy()
         if before is not None:
             before.place(old)
@@ -159,6 +202,7 @@ class Accesses(WindowBase):
         rank = self._target(target_rank)
         into = self._blocks(sent, rank, (target_disp, 1))
         self._access(rank, sum(into.sizes()), comes_back=True)
+        self._note(ATOMIC, rank, into)
         old = into.packed().copy()
         before.place(old)
         if (old == wanted.packed()).all():
@@ -170,7 +214,7 @@ class Accesses(WindowBase):
 
     def Rget(self, origin: Any, target_rank: int, target: Any = None) -> Request:
         """Read from a rank's memory into a buffer; the request tells when."""
-        return self._request("Rget", self._get(origin, target_rank, target))
+        return self._request("Rget", self._get(origin, target_rank, target, waits=True))
 
     def Raccumulate(self, origin: Any, target_rank: int, target: Any = None, op: Op = SUM) -> Request:
         """Reduce a buffer into a rank's memory; the request tells when."""

@@ -20,6 +20,7 @@ class Universe:
     things:  What they have made together, by its name.
     left:    How many ranks have yet to fetch a thing; the last one takes it away.
     numbers: Numbers that nobody else has.
+    told:    The places of the program, by twos, whose conflicting accesses were reported.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -27,6 +28,7 @@ class Universe:
         self.things: dict[Hashable, Any] = {}
         self.left: dict[Hashable, int] = {}
         self.numbers = count(1)
+        self.told: set[tuple[str, str]] = set()
 
     def fetch(self, name: Hashable, n_ranks: int, make: Callable[[], Any]) -> Any:
         """Return what the first rank that asks for a name has made; `n_ranks` ask, each once."""

@@ -10,6 +10,7 @@ import collectives
 from mpi import constants
 from mpi.attributes import Attributes
 from mpi.communicator import Comm
+from mpi.conflicts import Conflicts
 from mpi.constants import PROC_NULL, BottomType
 from mpi.errhandlers import HandlesErrors
 from mpi.errors import ERR_DISP, ERR_RANK, ERR_RMA_FLAVOR, ERR_RMA_SYNC, ERR_SIZE, ERR_WIN, wrong
@@ -25,11 +26,16 @@ from mpi.universe import universe
 
 
 class Segment:
-    """What one rank gives to a window: its memory, the unit of displacements in it, and who has locked it."""
+    """What one rank gives to a window.
+
+    memory, unit: Its memory, and the unit of displacements in it.
+    locks:     Who has locked it.
+    conflicts: The accesses of it; `exposures` counts the calls of Post, each of which begins an epoch.
+    """
 
     def __init__(self, memory: Raw, unit: int) -> None:
         self.memory, self.unit = memory, unit
-        self.locks = Locks()
+        self.locks, self.conflicts, self.exposures = Locks(), Conflicts(), 0
 
 
 class Opened(Named):
@@ -39,7 +45,7 @@ class Opened(Named):
     segments:   What each of them gives to it.
     flavor:     How it was made.
     until_ps:   When all accesses of this rank so far are complete, by target.
-    is_fenced:  Whether it may use the memory of all, since a Fence.
+    is_fenced:  Whether it may use the memory of all, since a Fence; `fences` counts them.
     exposed, accessed: The ranks that may use its memory, since Post, and those whose memory it may use, since Start.
     locked:     The ranks whose memory it may use, since Lock.
     """
@@ -52,7 +58,7 @@ class Opened(Named):
         self.attributes: dict[int, Any] = {}
         self.errhandler: Any = None
         self.until_ps: dict[int, int] = {}
-        self.is_fenced = False
+        self.is_fenced, self.fences = False, 0
         self.exposed: tuple[int, ...] | None = None
         self.accessed: tuple[int, ...] | None = None
         self.locked: set[int] = set()

@@ -33,6 +33,7 @@ class Win(Accesses):
         self._object()
         self._check_unlocked()
         self._complete(self._o.until_ps)
+        self._o.fences += 1
         self._o.is_fenced = not assertion & constants.MODE_NOSUCCEED
         collectives.barrier(self._o.c._hidden())
 
@@ -42,6 +43,7 @@ class Win(Accesses):
         if self._o.exposed is not None:
             raise wrong(ERR_RMA_SYNC, "a second Post", "one at a time", "call Wait first")
         self._o.exposed = places
+        self._o.segments[self._o.c.rank].exposures += 1
         self._tell(self._o.exposed, _POST)
 
     def Start(self, group: Group, assertion: int = 0) -> None:
@@ -117,7 +119,7 @@ class Win(Accesses):
         """Complete the accesses of a rank's memory, and let others use it."""
         if rank != PROC_NULL:
             opened, place = self._object(), self._target(rank)
-            self._complete([place])
+            self._flush([place])
             opened.segments[place].locks.release(opened.c)
             opened.locked.discard(rank)
 
@@ -136,12 +138,19 @@ class Win(Accesses):
         if whole(rank) != PROC_NULL:
             target = self._target(rank)
             self._check_locked()
-            self._complete([target])
+            self._flush([target])
 
     def Flush_all(self) -> None:
         """Wait until all accesses are complete."""
         self._check_locked()
-        self._complete(self._o.until_ps)
+        self._flush(list(self._o.until_ps))
+
+    def _flush(self, ranks: Sequence[int]) -> None:
+        """Wait until the accesses of some ranks' memory are complete; this ends their epochs."""
+        self._complete(ranks)
+        state = self._o.c._state
+        for rank in ranks:
+            self._o.segments[rank].conflicts.complete(state.rank, state.now)
 
     Flush_local, Flush_local_all = Flush, Flush_all
 

@@ -3,11 +3,13 @@
 import re
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from mpi.launch.command import main
+from ranks import ProgramWarning
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,9 +39,11 @@ def test_a_program_prints_what_the_page_shows(command, output, tmp_path, monkeyp
         (tmp_path / name).write_text(text)
     words = shlex.split(command)
     assert words[:3] == ["python", "-m", "mpi"]
-    main(words[3:])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ProgramWarning)
+        main(words[3:])
     out, err = capsys.readouterr()
-    assert out + err == output
+    assert out + err + "".join(f"warning: {each.message}\n" for each in told) == output
 
 
 @pytest.mark.parametrize(("command", "output"), RUNS, ids=[command for command, _ in RUNS])
