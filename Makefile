@@ -30,7 +30,7 @@ site: $(STAMP)
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --fresh-env --conf-dir docs/site . build/site
 	$(BIN)/python -m pytest --numprocesses=0 docs/site
 
-# Every example of the help of every experiment, but those on real MPI; some minutes.
+# Every example of the help of every experiment, but those on real MPI; ten to twenty minutes.
 examples: $(STAMP)
 	$(BIN)/python -m pytest tests/experiments/examples_of_help.py
 

@@ -1,6 +1,6 @@
 """Every example that the `--help` of an experiment shows, and that needs no real MPI, runs: `make examples`.
 
-They take some minutes of their own, so `make test` does not collect this file: it runs each script with few ranks only.
+They take ten to twenty minutes, so `make test` does not collect this file: it runs each script with few ranks only.
 """
 
 from __future__ import annotations
