@@ -25,6 +25,7 @@ from experiments.lab.tables import Column
 from experiments.lab.terminal import say
 from ranks.draw.page import contents, heading, page, piece, viewer
 from ranks.hangs.html import report
+from ranks.words.errors import named
 
 SHOWS = "21 programs that fail as real ones do; the report of each; the mended program, explored."
 TAKES = "2 s"
@@ -96,7 +97,7 @@ def show(each: Case, number: str = "", pause: Callable[[str], bool] | None = Non
         return False
     failure = each.failure()
     way = "an ordinary run" + (" with check=True" if each.options.get("check") else "")
-    say(f"Found by {'exploring all schedules' if each.explored else way}:\n\n{told(failure)}\n")
+    say(f"Found by {'exploring all schedules' if each.explored else way}:\n\n{named(failure)}\n")
     if each.explored:
         say(f"{ranks.explore(each.program, each.size, **each.options)}\n")
     if pause and not pause("How would you mend it? Enter shows a way."):
@@ -108,12 +109,6 @@ def show(each: Case, number: str = "", pause: Callable[[str], bool] | None = Non
     assert found.verdict == "holds", found
     say(f"Explored: {str(found).splitlines()[0]}.")
     return True
-
-
-def told(failure: Exception) -> str:
-    """Return what an error says, after its name."""
-    name, text = type(failure).__name__, str(failure)
-    return text if text.startswith(name) else f"{name}: {text}"
 
 
 def draw(each: Case, failure: Exception, path: Path) -> None:
@@ -131,7 +126,7 @@ def html(cases: list[Case]) -> str:
     for each in progress.track(cases, "drawing"):
         failure, found = each.failure(), each.verdict_when_mended()
         assert isinstance(failure, ranks.RanksError)
-        text = "" if isinstance(failure, ranks.DeadlockError) else piece("pre", told(failure))
+        text = "" if isinstance(failure, ranks.DeadlockError) else piece("pre", named(failure))
         shown = text + viewer(failure.trace, failure) if text else report(failure, live=True)
         pieces += [
             heading(each.name), piece("p", each.story), piece("pre", each.source()), shown,

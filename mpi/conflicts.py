@@ -45,7 +45,6 @@ class Access:
             self.pieces = _address(piece.pieces) + piece.at.reshape(-1) * self.unit
             self.begin, self.end = int(self.pieces.min()), int(self.pieces.max()) + self.unit
         else:
-            self.unit = piece.nbytes
             self.begin = _address(piece)
             self.end = self.begin + piece.nbytes
 

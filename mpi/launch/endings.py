@@ -23,7 +23,7 @@ from mpi.launch.modules import is_ours
 from mpi.launch.programs import UsageError
 from mpi.launch.streams import ClosedOutputError
 from ranks import AbortError, CollectiveMismatchError, DeadlockError, RankExitError, RanksError
-from ranks.words.errors import ProgramWarning
+from ranks.words.errors import ProgramWarning, named
 from ranks.words.folding import folded
 
 HANGS, INTERRUPTED, CLOSED = 3, 130, 141  # the last two as a shell has them
@@ -86,8 +86,7 @@ def leaks_in_a_line() -> Iterator[None]:
 
 def hang_report(hang: RanksError) -> str:
     """Return the report of a hang with its name, and without the call of `ranks.run` that shows it again."""
-    name, lines = type(hang).__name__, [line for line in str(hang).splitlines() if not line.startswith("  replay:")]
-    lines[0] = lines[0] if lines[0].startswith(name) else f"{name}: {lines[0]}"
+    lines = [line for line in named(hang).splitlines() if not line.startswith("  replay:")]
     return "\n".join([*lines, *getattr(hang, "__notes__", ())])
 
 

@@ -227,3 +227,9 @@ class MessageLostError(RanksError):
 
 class DuplicateMessageError(RanksError):
     """A second copy of a message, made by a fault, received like a new one."""
+
+
+def named(problem: BaseException) -> str:
+    """Return what an error says, after its name, with which some texts begin already."""
+    name, text = type(problem).__name__, str(problem)
+    return text if text.startswith(name) else f"{name}: {text}"
